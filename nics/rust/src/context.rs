@@ -1,0 +1,154 @@
+//! What a door gets from the engine when it is attached: its port, a way to be woken, and a way to
+//! tell the people upstairs.
+
+use crate::poller::Poller;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use switch::PortId;
+
+/// The most ports one engine can have.
+pub const PORTS_MAX: usize = 4096;
+
+/// Something that happened at a door and that Python should know. Never one a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub port: PortId,
+    pub kind: EventKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The carrier went up or down.
+    Carrier(bool),
+    /// One clear line for the log.
+    Log(String),
+    /// An in-process guest's socket may be readable, writable or changed: (socket, what).
+    Socket(u32, u32),
+    /// Frames wait for Python at a `pipe`, or there is room again for more.
+    Pipe,
+}
+
+/// Events on their way up: bounded, one wake for many.
+#[derive(Debug)]
+pub struct Events {
+    queue: Mutex<VecDeque<Event>>,
+    lost: AtomicU64,
+    fd: OwnedFd,
+}
+
+impl Events {
+    const LIMIT: usize = 65_536;
+
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Events { queue: Mutex::default(), lost: AtomicU64::new(0), fd: crate::poller::eventfd()? })
+    }
+
+    /// Readable while there are events.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    pub fn push(&self, port: PortId, kind: EventKind) {
+        let mut queue = self.queue.lock();
+        if queue.len() >= Self::LIMIT {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.push_back(Event { port, kind });
+        if queue.len() == 1 {
+            crate::poller::signal(&self.fd);
+        }
+    }
+
+    /// All that waits, and how many were lost since the last call.
+    pub fn take(&self) -> (VecDeque<Event>, u64) {
+        let mut queue = self.queue.lock();
+        if !queue.is_empty() {
+            crate::poller::drain(&self.fd);
+        }
+        (std::mem::take(&mut *queue), self.lost.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// Wakes the engine on behalf of ports, from any thread.
+#[derive(Debug)]
+pub struct Waker {
+    bits: Box<[AtomicU64]>,
+    any: AtomicBool,
+    fd: OwnedFd,
+}
+
+impl Waker {
+    pub fn new() -> std::io::Result<Self> {
+        let bits = (0..PORTS_MAX / 64).map(|_| AtomicU64::new(0)).collect();
+        Ok(Waker { bits, any: AtomicBool::new(false), fd: crate::poller::eventfd()? })
+    }
+
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Have `rx_burst` of `port` called in the next turn.
+    pub fn kick(&self, port: PortId) {
+        if let Some(word) = self.bits.get(usize::from(port) / 64) {
+            word.fetch_or(1 << (port % 64), Ordering::Release);
+        }
+        self.wake();
+    }
+
+    /// Have a turn, for no port in particular.
+    pub fn wake(&self) {
+        if !self.any.swap(true, Ordering::AcqRel) {
+            crate::poller::signal(&self.fd);
+        }
+    }
+
+    /// Whether anybody kicked since the last `take`.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Merge the kicked ports into `ready` and forget them.
+    pub fn take(&self, ready: &mut [u64]) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        crate::poller::drain(&self.fd);
+        self.any.swap(false, Ordering::AcqRel);
+        for (word, into) in self.bits.iter().zip(ready) {
+            if word.load(Ordering::Relaxed) != 0 {
+                *into |= word.swap(0, Ordering::Acquire);
+            }
+        }
+    }
+}
+
+/// A door's link to its engine.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub port: PortId,
+    pub poller: Arc<Poller>,
+    pub waker: Arc<Waker>,
+    pub events: Arc<Events>,
+}
+
+impl Context {
+    pub fn event(&self, kind: EventKind) {
+        self.events.push(self.port, kind);
+    }
+
+    pub fn log(&self, line: impl Into<String>) {
+        self.event(EventKind::Log(line.into()));
+    }
+
+    pub fn kick(&self) {
+        self.waker.kick(self.port);
+    }
+}

@@ -1,0 +1,331 @@
+//! A frame on its walk: who owns its bytes, and for how long.
+//!
+//! A door's `rx_burst` lends frames for one burst. Their payload stays where it is: in the guest's
+//! own memory (virtio rings), or in the engine's arena (everything that is read from a file
+//! descriptor). Each egress copies or sends what it needs before its `tx_burst` returns, so a frame
+//! between two guests is copied once and nothing is ever reference-counted.
+//!
+//! Guest memory is hostile: another core may rewrite it while we look. Therefore
+//!  * the first `HEAD` bytes are copied to private memory *first*, only that copy is parsed, and
+//!    only that copy is sent on: what was checked is what leaves;
+//!  * the rest is only ever copied, through raw pointers ([`Seg`]), never borrowed as `&[u8]`, which
+//!    would promise the compiler that nobody writes there.
+//!
+//! The layout of [`Frame`] is one cache line: private head, the contiguous remainder, and for
+//! chains the further segments.
+
+use crate::offload::Offload;
+use arrayvec::ArrayVec;
+use std::marker::PhantomData;
+use switch::TagEdit;
+
+/// Frames handled together; the unit of work everywhere.
+pub const BURST: usize = 64;
+
+/// Bytes of each frame that are private, and thus safe to parse: Ethernet, two tags, IPv6 with
+/// extension headers and neighbour discovery options, or IPv4 with options and TCP.
+pub const HEAD: usize = 128;
+
+/// The longest frame there is: a GSO super-frame of 65,535 bytes of IP behind Ethernet and two tags.
+pub const FRAME_MAX: usize = 65_535 + 14 + 8;
+
+/// A head with its tag edited: the largest head and an inserted tag.
+pub type HeadScratch = [u8; HEAD + 4];
+
+/// A run of payload bytes that live for `'a` but that somebody else may be writing to.
+#[derive(Clone, Copy, Debug)]
+pub struct Seg<'a> {
+    ptr: *const u8,
+    len: u32,
+    life: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Seg<'a> {
+    /// No bytes.
+    pub const EMPTY: Seg<'static> =
+        Seg { ptr: std::ptr::NonNull::dangling().as_ptr(), len: 0, life: PhantomData };
+
+    /// # Safety
+    /// `ptr..ptr + len` must be mapped and readable for all of `'a`. Its contents may change.
+    #[inline]
+    #[must_use]
+    pub unsafe fn new(ptr: *const u8, len: u32) -> Seg<'a> {
+        Seg { ptr, len, life: PhantomData }
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.ptr
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Without its first `n` bytes; empty when it has no more than that.
+    #[inline]
+    #[must_use]
+    pub fn skip(self, n: usize) -> Seg<'a> {
+        let n = n.min(self.len());
+        // SAFETY: n <= len, so the pointer stays within (or one past) the run it was made for.
+        Seg { ptr: unsafe { self.ptr.add(n) }, len: self.len - n as u32, life: PhantomData }
+    }
+
+    /// Copy the first `dst.len()` bytes out; `dst` must not be longer than the run.
+    #[inline]
+    pub fn read(&self, dst: &mut [u8]) {
+        assert!(dst.len() <= self.len());
+        // SAFETY: the run is readable for `'a` and at least dst.len() long; dst is private memory,
+        // so the two can't overlap.
+        unsafe { std::ptr::copy_nonoverlapping(self.ptr, dst.as_mut_ptr(), dst.len()) }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Seg<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        debug_assert!(u32::try_from(bytes.len()).is_ok());
+        Seg { ptr: bytes.as_ptr(), len: bytes.len() as u32, life: PhantomData }
+    }
+}
+
+// SAFETY: a Seg is a borrow of bytes; moving it to another thread moves no ownership.
+unsafe impl Send for Seg<'_> {}
+
+/// One received frame, without its FCS.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Private copy of the first `min(len, HEAD)` bytes (for memory that only we write to, the
+    /// bytes themselves).
+    head: &'a [u8],
+    /// What follows the head, contiguous ...
+    tail: Seg<'a>,
+    /// ... and, for a chain, what follows that.
+    more: &'a [Seg<'a>],
+    len: u32,
+    /// Checksum and segmentation state, as in a virtio-net header.
+    pub offload: Offload,
+}
+
+impl<'a> Frame<'a> {
+    /// A frame in memory that nobody else writes to for `'a`.
+    #[inline]
+    #[must_use]
+    pub fn flat(bytes: &'a [u8], offload: Offload) -> Frame<'a> {
+        let (head, tail) = bytes.split_at(bytes.len().min(HEAD));
+        Frame { head, tail: tail.into(), more: &[], len: bytes.len() as u32, offload }
+    }
+
+    /// A frame whose `head` was copied out and whose remaining bytes are `tail`, then `more`.
+    #[inline]
+    #[must_use]
+    pub fn scattered(head: &'a [u8], tail: Seg<'a>, more: &'a [Seg<'a>], offload: Offload) -> Frame<'a> {
+        let len = head.len() + tail.len() + more.iter().map(Seg::len).sum::<usize>();
+        Frame { head, tail, more, len: len as u32, offload }
+    }
+
+    /// Bytes that can be parsed safely: the first `min(len, HEAD)`.
+    #[inline]
+    #[must_use]
+    pub fn head(&self) -> &'a [u8] {
+        self.head
+    }
+
+    /// The payload behind the head, as runs, in order; some may be empty.
+    #[inline]
+    pub fn body(&self) -> impl Iterator<Item = Seg<'a>> + use<'a> {
+        std::iter::once(self.tail).chain(self.more.iter().copied())
+    }
+
+    /// The contiguous run behind the head, and the further ones (empty for most frames).
+    #[inline]
+    #[must_use]
+    pub fn tail(&self) -> (Seg<'a>, &'a [Seg<'a>]) {
+        (self.tail, self.more)
+    }
+
+    /// Length in bytes.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the switch is shown.
+    #[inline]
+    #[must_use]
+    pub fn view(&self) -> switch::View<'a> {
+        switch::View { head: self.head, len: self.len, gso: self.offload.gso_type != Offload::GSO_NONE }
+    }
+}
+
+/// A frame as it leaves by one port: the same bytes, with its VLAN tag edited.
+#[derive(Clone, Copy, Debug)]
+pub struct TxFrame<'a> {
+    pub frame: &'a Frame<'a>,
+    pub edit: TagEdit,
+}
+
+impl<'a> TxFrame<'a> {
+    /// Length in bytes after the edit.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        (self.frame.len as i32 + self.edit.delta()) as usize
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The private head as it leaves. `scratch` is only used when the tag changes; what follows the
+    /// head is [`Frame::body`], unchanged.
+    #[inline]
+    #[must_use]
+    pub fn head<'s>(&self, scratch: &'s mut HeadScratch) -> &'s [u8]
+    where
+        'a: 's,
+    {
+        let head = self.frame.head;
+        if self.edit == TagEdit::NONE || head.len() < 12 {
+            return head;
+        }
+        let rest = &head[(12 + usize::from(self.edit.strip)).min(head.len())..];
+        scratch[..12].copy_from_slice(&head[..12]);
+        let mut at = 12;
+        if self.edit.insert != 0 {
+            scratch[12..16].copy_from_slice(&self.edit.insert.to_be_bytes());
+            at = 16;
+        }
+        scratch[at..at + rest.len()].copy_from_slice(rest);
+        &scratch[..at + rest.len()]
+    }
+
+    /// The offload state with its offsets moved along with the tag.
+    #[inline]
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.frame.offload.shifted(self.edit.delta())
+    }
+
+    /// Copy the whole frame, edited, to the start of `dst`; `None` when it doesn't fit.
+    #[inline]
+    pub fn copy_to(&self, dst: &mut [u8]) -> Option<usize> {
+        let len = self.len();
+        let dst = dst.get_mut(..len)?;
+        let mut scratch = [0; HEAD + 4];
+        let head = self.head(&mut scratch);
+        let (first, mut rest) = dst.split_at_mut(head.len());
+        first.copy_from_slice(head);
+        for seg in self.frame.body() {
+            let (now, later) = rest.split_at_mut(seg.len());
+            seg.read(now);
+            rest = later;
+        }
+        Some(len)
+    }
+}
+
+/// The frames of one turn at one door.
+pub type Burst<'a> = ArrayVec<Frame<'a>, BURST>;
+
+/// Memory that frames read from file descriptors lie in for one burst. One for the whole engine,
+/// because doors take turns; so it stays warm in the cache however many doors there are.
+#[derive(Debug)]
+pub struct Arena {
+    bytes: Box<[u8]>,
+}
+
+impl Arena {
+    /// Room for a burst of ordinary frames or a dozen super-frames.
+    pub const SIZE: usize = 1 << 20;
+
+    #[must_use]
+    pub fn new() -> Self {
+        Arena { bytes: vec![0; Self::SIZE].into_boxed_slice() }
+    }
+
+    /// All of it. A door reads at the front, splits off what it got, and goes on behind.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Arena::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(n: usize) -> Vec<u8> {
+        (0..n).map(|i| i as u8).collect()
+    }
+
+    #[test]
+    fn a_flat_frame_copies_out_unchanged() {
+        for n in [14, 60, HEAD, HEAD + 1, 1514] {
+            let data = bytes(n);
+            let frame = Frame::flat(&data, Offload::NONE);
+            let mut out = vec![0; n];
+            assert_eq!(TxFrame { frame: &frame, edit: TagEdit::NONE }.copy_to(&mut out), Some(n));
+            assert_eq!(out, data);
+        }
+    }
+
+    #[test]
+    fn a_scattered_frame_keeps_its_order() {
+        let data = bytes(1000);
+        let more = [Seg::from(&data[400..401]), Seg::EMPTY, Seg::from(&data[401..])];
+        let frame = Frame::scattered(&data[..HEAD], Seg::from(&data[HEAD..400]), &more, Offload::NONE);
+        let mut out = vec![0; 1000];
+        assert_eq!(TxFrame { frame: &frame, edit: TagEdit::NONE }.copy_to(&mut out), Some(1000));
+        assert_eq!(out, data);
+    }
+
+    #[test]
+    fn tags_are_stripped_inserted_and_replaced() {
+        let data = bytes(200);
+        let frame = Frame::flat(&data, Offload::NONE);
+        let tag = 0x8100_0005_u32;
+        for (strip, insert) in [(4, 0), (0, tag), (4, tag)] {
+            let tx = TxFrame { frame: &frame, edit: TagEdit { strip, insert } };
+            let mut want = data[..12].to_vec();
+            if insert != 0 {
+                want.extend(tag.to_be_bytes());
+            }
+            want.extend(&data[12 + usize::from(strip)..]);
+            let mut out = vec![0; 300];
+            assert_eq!(tx.copy_to(&mut out), Some(want.len()));
+            assert_eq!(out[..want.len()], want);
+        }
+    }
+
+    #[test]
+    fn a_destination_too_small_is_refused() {
+        let data = bytes(100);
+        let frame = Frame::flat(&data, Offload::NONE);
+        assert_eq!(TxFrame { frame: &frame, edit: TagEdit::NONE }.copy_to(&mut [0; 99]), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! The doors: each kind of NIC in a file of its own, and what passes through them.
+//!
+//! A door turns what its guest or interface speaks into bursts of [`Frame`]s and back. The engine
+//! (`vnet`) calls it; it calls nobody. See [`Nic`] for the contract and `frame.rs` for who owns
+//! which bytes for how long.
+
+pub mod context;
+pub mod frame;
+pub mod nic;
+pub mod offload;
+pub mod pipe;
+pub mod poller;
+
+pub use context::{Context, Event, EventKind, Events, Waker};
+pub use frame::{Arena, BURST, Burst, Frame, HEAD, HeadScratch, Seg, TxFrame};
+pub use nic::{Caps, Nic, Rx, TxReport};
+pub use offload::Offload;
+pub use poller::{Interest, Poller, Readiness};

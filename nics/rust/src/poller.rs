@@ -1,0 +1,164 @@
+//! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use switch::{Nanos, PortId};
+
+/// What a descriptor is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Interest {
+    pub const READ: Interest = Interest { read: true, write: false };
+    pub const WRITE: Interest = Interest { read: false, write: true };
+    pub const BOTH: Interest = Interest { read: true, write: true };
+    pub const NONE: Interest = Interest { read: false, write: false };
+
+    fn bits(self) -> u32 {
+        let mut bits = 0;
+        if self.read {
+            bits |= libc::EPOLLIN | libc::EPOLLRDHUP;
+        }
+        if self.write {
+            bits |= libc::EPOLLOUT;
+        }
+        bits as u32
+    }
+}
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    pub read: bool,
+    pub write: bool,
+    /// The peer is gone or the descriptor is in error.
+    pub hangup: bool,
+}
+
+/// An epoll instance whose entries belong to ports.
+#[derive(Debug)]
+pub struct Poller {
+    fd: OwnedFd,
+}
+
+/// Token of descriptors that belong to the engine itself.
+pub const ENGINE: u64 = u64::MAX;
+
+fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the result is checked and owned here alone.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+        Ok(Poller { fd })
+    }
+
+    /// Pollable itself: readable when a watched descriptor is ready.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    fn control(&self, op: libc::c_int, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: interest.bits(), u64: token };
+        // SAFETY: the event lives through the call, and epoll keeps a copy, not the pointer.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), op, fd, &raw mut event) })?;
+        Ok(())
+    }
+
+    /// Watch `fd` for `port`, which tells its descriptors apart by `sub`.
+    pub fn add(&self, fd: impl AsFd, port: PortId, sub: u16, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd.as_fd().as_raw_fd(), token(port, sub), interest)
+    }
+
+    /// Watch it for something else.
+    pub fn modify(&self, fd: impl AsFd, port: PortId, sub: u16, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd.as_fd().as_raw_fd(), token(port, sub), interest)
+    }
+
+    /// Watch it no more. A descriptor that is not watched is fine.
+    pub fn remove(&self, fd: impl AsFd) {
+        // An error means that it is gone already, which is what was wanted.
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd.as_fd().as_raw_fd(), 0, Interest::NONE);
+    }
+
+    /// Watch a descriptor of the engine's own, for reading.
+    pub fn add_engine(&self, fd: RawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, ENGINE, Interest::READ)
+    }
+
+    /// Wait until something is ready, at most `timeout` (`None`: for ever, `Some(0)`: just look), and
+    /// tell `each(port, sub, readiness)` in the kernel's order.
+    pub fn wait(
+        &self,
+        timeout: Option<Nanos>,
+        mut each: impl FnMut(PortId, u16, Readiness),
+    ) -> io::Result<usize> {
+        const EVENTS: usize = 256;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        let spec = timeout.map(|t| libc::timespec {
+            tv_sec: (t / 1_000_000_000) as libc::time_t,
+            tv_nsec: (t % 1_000_000_000) as libc::c_long,
+        });
+        let spec_ptr = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: both pointers live through the call; EVENTS is the room there is.
+        let n = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.fd.as_raw_fd(),
+                events.as_mut_ptr(),
+                EVENTS as libc::c_int,
+                spec_ptr,
+                std::ptr::null::<libc::sigset_t>(),
+                0,
+            )
+        };
+        let n = match check(n as libc::c_int) {
+            Ok(n) => n as usize,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            Err(e) => return Err(e),
+        };
+        for event in &events[..n] {
+            let (bits, token) = (event.events, event.u64);
+            if token == ENGINE {
+                continue;
+            }
+            let readiness = Readiness {
+                read: bits & (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0,
+                write: bits & libc::EPOLLOUT as u32 != 0,
+                hangup: bits & (libc::EPOLLHUP | libc::EPOLLRDHUP | libc::EPOLLERR) as u32 != 0,
+            };
+            each((token >> 16) as PortId, token as u16, readiness);
+        }
+        Ok(n)
+    }
+}
+
+fn token(port: PortId, sub: u16) -> u64 {
+    u64::from(port) << 16 | u64::from(sub)
+}
+
+/// A counter that threads can be woken by.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the result is checked and owned by the caller alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) })
+}
+
+/// Make an eventfd readable.
+pub fn signal(fd: &OwnedFd) {
+    let one = 1u64;
+    // SAFETY: eight bytes of a local; a full counter (EAGAIN) is readable already.
+    unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), 8) };
+}
+
+/// Make an eventfd unreadable again.
+pub fn drain(fd: &OwnedFd) {
+    let mut count = 0u64;
+    // SAFETY: eight bytes of a local; EAGAIN means that it was drained already.
+    unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), 8) };
+}

@@ -1,0 +1,58 @@
+//! What the switch says about a frame, in numbers small enough to be kept a burst at a time.
+
+use crate::{DropReason, PortId, VlanId};
+
+/// What the switch sees of a frame: a private copy of its first bytes, and its length.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The first bytes, at least `min(len, 64)` of them. Nobody else can change them.
+    pub head: &'a [u8],
+    /// The whole frame's length in bytes, tags included, FCS not.
+    pub len: u32,
+    /// A GSO super-frame: it will be segmented before a wire sees it, so the MTU does not bound it.
+    pub gso: bool,
+}
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// To one port.
+    Port(PortId),
+    /// To every member of the frame's VLAN but its ingress port.
+    Flood,
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// The verdict on one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub out: Out,
+    /// The VLAN the frame was classified to; 0 when it was dropped before that.
+    pub vlan: VlanId,
+    /// Bytes of VLAN tag at offset 12 that ingress consumed: 0 or 4.
+    pub strip: u8,
+    /// Priority and drop eligibility (the upper four bits of the TCI) to carry into an egress tag.
+    pub pcp: u8,
+}
+
+/// How a frame's tag changes on its way out of one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagEdit {
+    /// Bytes to remove at offset 12: 0 or 4.
+    pub strip: u8,
+    /// Tag to insert at offset 12, as `TPID << 16 | TCI`; 0 for none.
+    pub insert: u32,
+}
+
+impl TagEdit {
+    /// The frame leaves as it came.
+    pub const NONE: TagEdit = TagEdit { strip: 0, insert: 0 };
+
+    /// How the frame's length changes, in bytes: -4, 0 or 4.
+    #[inline]
+    #[must_use]
+    pub fn delta(self) -> i32 {
+        (if self.insert == 0 { 0 } else { 4 }) - i32::from(self.strip)
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a frame was not forwarded: one name for every case, the same in counters, captures and help.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:expr])+ $variant:ident = $name:literal, $side:ident;)+) => {
+        /// The reason for one dropped frame (or for one copy of it, at an egress).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = DropReason::ALL.len();
+
+            /// The name that users see and that stays: kebab-case.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)+ }
+            }
+
+            /// One sentence for `vnet drops` and the documentation.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(DropReason::$variant => concat!($($doc,)+),)+ }
+            }
+
+            /// Where it is counted: `Ingress` reasons at the port the frame came in by (they stand
+            /// in `received = forwarded + dropped`), `Egress` reasons at the port a copy of it
+            /// would have left by, `Door` reasons by the NIC before the switch saw a frame.
+            #[must_use]
+            pub const fn side(self) -> Side {
+                match self { $(DropReason::$variant => Side::$side,)+ }
+            }
+        }
+    };
+}
+
+/// See [`DropReason::side`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Door,
+    Ingress,
+    Egress,
+}
+
+reasons! {
+    /// shorter than an Ethernet header (14 bytes)
+    Runt = "runt", Ingress;
+    /// longer than the port's MTU allows and not a GSO super-frame
+    Giant = "giant", Ingress;
+    /// a VLAN tag that is cut off, or more than two tags deep
+    MalformedTag = "malformed-tag", Ingress;
+    /// the source address is a group address, which no station may send from
+    SourceMulticast = "source-multicast", Ingress;
+    /// a tagged frame on a port that takes untagged frames only
+    TagNotAllowed = "tag-not-allowed", Ingress;
+    /// an untagged or priority-tagged frame on a trunk without a native VLAN
+    UntaggedNotAllowed = "untagged-not-allowed", Ingress;
+    /// tagged with a VLAN that the port is not a member of
+    VlanNotMember = "vlan-not-member", Ingress;
+    /// a link-local address (01-80-C2-00-00-0x) that a VLAN bridge never forwards (802.1Q 8.6.3)
+    LinkLocal = "link-local", Ingress;
+    /// a station with a sticky entry at another port sent from here
+    StationSticky = "station-sticky", Ingress;
+    /// the port's limit of learned addresses is reached and it is set to drop instead of flood
+    MacLimit = "mac-limit", Ingress;
+    /// the destination lives at the port that the frame came from
+    SamePort = "same-port", Ingress;
+    /// no other port is in the frame's VLAN
+    NoMember = "no-member", Ingress;
+    /// the port is administratively down
+    PortDown = "port-down", Ingress;
+    /// the guest did not take its frames in time: its queue was full
+    TxFull = "tx-full", Egress;
+    /// the NIC has no carrier: its peer is not connected or its link is down
+    TxNoCarrier = "tx-no-carrier", Egress;
+    /// longer than the egress port's MTU allows
+    TxTooBig = "tx-too-big", Egress;
+    /// the NIC reported an error when the frame was handed to it
+    TxError = "tx-error", Egress;
+    /// an offload header that does not fit its frame, so it could not be completed in software
+    TxOffload = "tx-offload", Egress;
+    /// the guest sent something that is no frame (framing, length or header out of bounds)
+    DoorMalformed = "door-malformed", Door;
+    /// the kernel dropped frames before vnet could read them
+    DoorOverrun = "door-overrun", Door;
+    /// a datagram came from an address that is not the peer's
+    DoorStranger = "door-stranger", Door;
+}

@@ -1,0 +1,5 @@
+//! The engine of vnet, and with the feature `python` its face as `vnet._native`.
+#![deny(unsafe_code)]
+
+#[cfg(feature = "python")]
+mod python;

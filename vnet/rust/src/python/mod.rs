@@ -1,0 +1,16 @@
+//! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
+
+#[pyo3::pymodule]
+mod _native {
+    use pyo3::prelude::*;
+
+    /// Version of the native part; always that of the package.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    /// Every drop reason: (name, what it means).
+    #[pyfunction]
+    fn drop_reasons() -> Vec<(&'static str, &'static str)> {
+        switch::DropReason::ALL.iter().map(|r| (r.name(), r.explanation())).collect()
+    }
+}
