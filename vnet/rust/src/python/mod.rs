@@ -1,8 +1,16 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
+mod door;
+mod pipe;
+
 #[pyo3::pymodule]
 mod _native {
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::door::Door;
+    #[pymodule_export]
+    use super::pipe::{PipeHandle, pipe_door};
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]

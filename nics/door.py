@@ -1,0 +1,68 @@
+"""What a NIC description is given to open a door with, and what it gives back.
+
+A description is a frozen attrs class in the file of its kind (`tap.Tap`, `stream.Stream`, ...). It
+is validated when it is made, without touching anything. `await description.open(place)` then opens
+the real thing and raises `NicError`, with what was opened closed again, when that can't be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from nics.netlink import Netlink
+    from vnet._native import Door
+
+
+class Far(Protocol):
+    """The guest's side of a door that lives in this process: a pipe's end, a TCP/IP stack."""
+
+    def event(self, a: int, b: int) -> None:
+        """The engine has news for it; never blocks."""
+
+
+@attrs.frozen
+class Place:
+    """Where a door is opened."""
+
+    port: str
+    """The port's name, `GUEST.INDEX`."""
+    runtime: Path
+    """The fabric's runtime folder: relative socket paths lie here."""
+    netlink: Netlink
+    """The thread that talks to the kernel."""
+    mac: str
+    """The guest's MAC address, `02:...`, for kinds that set it."""
+    addresses: tuple[str, ...] = ()
+    """The guest's addresses with prefix length, for kinds that set them."""
+    gateways: tuple[str, ...] = ()
+    """Default gateways, for kinds that set them."""
+    mtu: int = 1500
+    """Largest payload in bytes."""
+    netns: int | None = None
+    """Descriptor of the network namespace that the interface belongs in; None: ours."""
+
+
+@attrs.define
+class Opened:
+    """An open door, to be attached to a port by the fabric."""
+
+    door: Door
+    far: Far | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+    """What is left to clean up after the door was detached."""
+    carries: str = ""
+    """What `vnet status` shows for it: an interface's name, a socket's path."""
+
+
+class Nic(Protocol):
+    """A NIC description."""
+
+    kind: ClassVar[str]
+
+    async def open(self, place: Place) -> Opened:
+        """Open the door at `place`. Raises NicError, having undone what it did."""

@@ -1,0 +1,18 @@
+"""What goes wrong at a door, in words for the person who runs it."""
+
+
+class VnetError(Exception):
+    """Anything vnet refuses or fails at. `str()` is one line for a person."""
+
+
+class BadInput(VnetError):
+    """What was given is wrong; nothing was touched. The command line exits with 2."""
+
+
+class NicError(VnetError):
+    """A NIC could not be opened or is broken. `remedy` says what to do about it."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy

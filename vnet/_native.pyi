@@ -1,0 +1,25 @@
+"""The native part: engine, switch and doors. Private; use what `vnet` exports."""
+
+VERSION: str
+
+def drop_reasons() -> list[tuple[str, str]]:
+    """Every drop reason: (name, what it means)."""
+
+class Door:
+    """An open NIC that is not attached to a port yet. Dropping it closes it."""
+
+    @property
+    def kind(self) -> str | None: ...
+
+class PipeHandle:
+    """The far end of a pipe.
+
+    Never blocks: raises BlockingIOError, and the port's `pipe` event tells when to try again;
+    BrokenPipeError once the port was removed.
+    """
+
+    def send(self, frame: bytes) -> None: ...
+    def receive(self) -> bytes: ...
+
+def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
+    """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
