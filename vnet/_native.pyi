@@ -23,3 +23,29 @@ class PipeHandle:
 
 def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
     """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
+
+class PortConfig:
+    """How a switch's port is set up.
+
+    Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        *,
+        vlan: int | None = None,
+        tagged: list[int] | None = None,
+        native: int | None = None,
+        native_tagged: bool = False,
+        mtu: int = 1500,
+        priority_tags: bool = False,
+        mac_limit: int = 1024,
+        mac_limit_drops: bool = False,
+        learning: bool = True,
+        sticky: bool = False,
+        transparent: bool = False,
+        flood_unknown: bool = True,
+        flood_multicast: bool = True,
+        flood_broadcast: bool = True,
+        up: bool = True,
+    ) -> None: ...

@@ -64,6 +64,11 @@ impl Events {
         }
     }
 
+    /// One clear line that belongs to no port.
+    pub fn log(&self, line: impl Into<String>) {
+        self.push(PortId::MAX, EventKind::Log(line.into()));
+    }
+
     /// All that waits, and how many were lost since the last call.
     pub fn take(&self) -> (VecDeque<Event>, u64) {
         let mut queue = self.queue.lock();

@@ -4,6 +4,7 @@
 //! (`vnet`) calls it; it calls nobody. See [`Nic`] for the contract and `frame.rs` for who owns
 //! which bytes for how long.
 
+pub mod clock;
 pub mod context;
 pub mod frame;
 pub mod nic;

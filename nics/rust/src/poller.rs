@@ -99,30 +99,8 @@ impl Poller {
         timeout: Option<Nanos>,
         mut each: impl FnMut(PortId, u16, Readiness),
     ) -> io::Result<usize> {
-        const EVENTS: usize = 256;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        let spec = timeout.map(|t| libc::timespec {
-            tv_sec: (t / 1_000_000_000) as libc::time_t,
-            tv_nsec: (t % 1_000_000_000) as libc::c_long,
-        });
-        let spec_ptr = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: both pointers live through the call; EVENTS is the room there is.
-        let n = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.fd.as_raw_fd(),
-                events.as_mut_ptr(),
-                EVENTS as libc::c_int,
-                spec_ptr,
-                std::ptr::null::<libc::sigset_t>(),
-                0,
-            )
-        };
-        let n = match check(n as libc::c_int) {
-            Ok(n) => n as usize,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
-            Err(e) => return Err(e),
-        };
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
+        let n = self.pwait(&mut events, timeout)?;
         for event in &events[..n] {
             let (bits, token) = (event.events, event.u64);
             if token == ENGINE {
@@ -136,6 +114,36 @@ impl Poller {
             each((token >> 16) as PortId, token as u16, readiness);
         }
         Ok(n)
+    }
+
+    /// Sleep until something is ready or `timeout` has passed; whatever it is, it stays ready.
+    pub fn sleep(&self, timeout: Option<Nanos>) -> io::Result<()> {
+        self.pwait(&mut [libc::epoll_event { events: 0, u64: 0 }], timeout).map(drop)
+    }
+
+    fn pwait(&self, events: &mut [libc::epoll_event], timeout: Option<Nanos>) -> io::Result<usize> {
+        let spec = timeout.map(|t| libc::timespec {
+            tv_sec: (t / 1_000_000_000) as libc::time_t,
+            tv_nsec: (t % 1_000_000_000) as libc::c_long,
+        });
+        let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: both pointers live through the call, and the length given is the slice's.
+        let n = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.fd.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as libc::c_int,
+                spec,
+                std::ptr::null::<libc::sigset_t>(),
+                0,
+            )
+        };
+        match check(n as libc::c_int) {
+            Ok(n) => Ok(n as usize),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod door;
 mod pipe;
+mod port;
 
 #[pyo3::pymodule]
 mod _native {
@@ -11,6 +12,8 @@ mod _native {
     use super::door::Door;
     #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
+    #[pymodule_export]
+    use super::port::PortConfig;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
