@@ -1,0 +1,162 @@
+"""How the tests run: async tests under trio, a deadline for each, nothing left behind, needs checked.
+
+* `async def test_*` is run by trio. With the fixture `mock_clock` or `autojump_clock` it runs in
+  virtual time, as with pytest-trio; Hypothesis' `@given` works on it too.
+* Every test has a deadline of 60 s of real time, or `@pytest.mark.deadline(seconds)`.
+* After a test that passed, descriptors, processes, interfaces and namespaces must be as before;
+  `@pytest.mark.leaves("what and why")` for the rare test that can't.
+* `tests/needs.py` has the marks for root, tools and QEMU.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import inspect
+import math
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests import leaks, needs
+
+DEADLINE = 60.0
+ALONE = "PYTEST_XDIST_WORKER" not in os.environ
+HARD_STOP = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(what, check): see tests/needs.py")
+    config.addinivalue_line("markers", "deadline(seconds): real time that the test may take; 60 without")
+    config.addinivalue_line("markers", "leaves(why): do not look for what the test left behind")
+
+
+@pytest.fixture
+def mock_clock() -> trio.testing.MockClock:
+    """Virtual time that stands still until the test moves it."""
+    return trio.testing.MockClock()
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """Virtual time that jumps to the next deadline whenever every task waits."""
+    return trio.testing.MockClock(autojump_threshold=0)
+
+
+# -- async tests ---------------------------------------------------------------------------------
+
+
+def _only_leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _under_trio(function: Callable[..., Any], seconds: float) -> Callable[..., None]:
+    """A plain function that runs the async `function` under trio."""
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        clock = next((value for value in arguments.values() if isinstance(value, trio.abc.Clock)), None)
+
+        async def main() -> None:
+            # In virtual time the deadline would come at once; the real-time one of every test stays.
+            with trio.fail_after(math.inf if clock is not None else seconds):
+                await function(**arguments)
+
+        try:
+            trio.run(main, clock=clock)
+        except BaseExceptionGroup as group:
+            # pytest knows its own outcomes (skip, fail) only bare.
+            leaf = _only_leaf(group)
+            if isinstance(leaf, pytest.skip.Exception | pytest.fail.Exception):
+                raise leaf from None
+            raise
+
+    return run
+
+
+def _deadline(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("deadline")
+    return DEADLINE if mark is None else float(mark.args[0])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    function = pyfuncitem.obj
+    if (given := getattr(function, "hypothesis", None)) is not None:
+        if inspect.iscoroutinefunction(given.inner_test):
+            given.inner_test = _under_trio(given.inner_test, _deadline(pyfuncitem))
+    elif inspect.iscoroutinefunction(function):
+        pyfuncitem.obj = _under_trio(function, _deadline(pyfuncitem))
+    return (yield)
+
+
+# -- deadlines and leaks -------------------------------------------------------------------------
+
+
+class _Late(BaseException):
+    """The test used up its real time."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    seconds = _deadline(item)
+    # Three ways to end it, each for when the one before can't: trio's own deadline; a signal, when
+    # a test blocks in Python (an async test gets a few seconds to end by itself first); the whole
+    # run, with all stacks shown, when native code blocks with the interpreter lock held.
+    grace = min(5.0, seconds) if inspect.iscoroutinefunction(getattr(item, "obj", None)) else 0.0
+
+    def ring(_signal: int, _frame: object) -> None:
+        raise _Late(f"the test took more than {seconds:g} s")
+
+    before = leaks.Snapshot.take(uuid.uuid4().hex)
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds + grace)
+    faulthandler.dump_traceback_later(seconds + HARD_STOP, exit=True, file=sys.__stderr__)
+    try:
+        result = yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        faulthandler.cancel_dump_traceback_later()
+    if item.get_closest_marker("leaves") is None and (found := before.leaks(alone=ALONE)):
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
+    return result
+
+
+# -- needs ---------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (reason := needs.unmet(item)) is not None:
+        pytest.skip(reason)
+
+
+def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if needs.NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"VNET_NO_SKIP is set, and this was skipped: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    _no_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    _no_skip(report)
+    return report
