@@ -15,5 +15,5 @@ pub mod poller;
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use frame::{Arena, BURST, Burst, Frame, HEAD, HeadScratch, Seg, TxFrame};
 pub use nic::{Caps, Nic, Rx, TxReport};
-pub use offload::Offload;
+pub use offload::{Completer, Offload};
 pub use poller::{Interest, Poller, Readiness};
