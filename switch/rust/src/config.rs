@@ -1,6 +1,6 @@
 //! How a switch and its ports are set up. Everything here is checked before anything is changed.
 
-use crate::{Nanos, VlanId};
+use crate::{Nanos, PortId, VlanId};
 use std::fmt;
 
 /// A set of VLAN ids, 512 bytes.
@@ -73,7 +73,7 @@ pub struct PortConfig {
     /// Largest payload in bytes (without Ethernet header and tags), 68..=65521.
     pub mtu: u16,
     /// Priority-tagged egress: keep the priority of a frame that would leave untagged by sending
-    /// a VID 0 tag (802.1Q 6.9.2) when its priority is not 0.
+    /// a VID 0 tag (802.1Q 6.9.2) when that, with the drop eligibility, is not 0.
     pub priority_tags: bool,
     /// Learned addresses this port may hold; further ones are not learned.
     pub mac_limit: u32,
@@ -81,7 +81,8 @@ pub struct PortConfig {
     pub mac_limit_drops: bool,
     /// Learn addresses at this port.
     pub learning: bool,
-    /// Learned addresses do not move away from this port until they age out.
+    /// Learned addresses do not move away from this port until they age out; frames from their
+    /// stations at other ports are dropped.
     pub sticky: bool,
     /// Forward link-local group addresses (01-80-C2-00-00-0x) as ordinary multicast.
     pub transparent: bool,
@@ -121,7 +122,8 @@ pub struct SwitchConfig {
     pub fdb_limit: u32,
     /// Learned addresses one VLAN may hold at most.
     pub vlan_limit: u32,
-    /// A learned address that was not heard for this long is forgotten (802.1Q 8.8.3: 300 s).
+    /// A learned address that was not heard for this long is forgotten, give or take a 256th or a
+    /// millisecond (802.1Q 8.8.3: 300 s); 0 for never.
     pub ageing: Nanos,
     /// Secret of the hash, so that no guest can aim for collisions; from the operating system in
     /// real time, from the topology's seed in virtual time.
@@ -142,9 +144,12 @@ impl Default for SwitchConfig {
 /// What a change to a switch was refused for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwitchError {
+    BadPort(PortId),
     PortExists,
     NoSuchPort,
     BadVlan(VlanId),
+    /// The port of an entry does not carry its VLAN.
+    NotMember(VlanId),
     BadMtu(u16),
     BadMac,
     FdbFull,
@@ -154,9 +159,11 @@ pub enum SwitchError {
 impl fmt::Display for SwitchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SwitchError::BadPort(port) => write!(f, "port number {port} is not in 0..4095"),
             SwitchError::PortExists => write!(f, "the port exists already"),
             SwitchError::NoSuchPort => write!(f, "there is no such port"),
             SwitchError::BadVlan(vlan) => write!(f, "VLAN {vlan} is not in 1..4094"),
+            SwitchError::NotMember(vlan) => write!(f, "the port is not in VLAN {vlan}"),
             SwitchError::BadMtu(mtu) => write!(f, "MTU {mtu} is not in 68..65521"),
             SwitchError::BadMac => write!(f, "a group or zero address can't be a station"),
             SwitchError::FdbFull => write!(f, "the forwarding database is full"),

@@ -13,13 +13,25 @@ pub struct View<'a> {
     pub gso: bool,
 }
 
+/// Why a frame is flooded, which decides about the ports that want it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Flood {
+    /// The destination is not in the FDB.
+    Unknown,
+    Multicast,
+    Broadcast,
+    /// A link-local group address, which only `transparent` ports exchange.
+    LinkLocal,
+}
+
 /// Where a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// To one port.
     Port(PortId),
-    /// To every member of the frame's VLAN but its ingress port.
-    Flood,
+    /// To every member of the frame's VLAN but its ingress port, as far as they want it.
+    Flood(Flood),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -34,6 +46,27 @@ pub struct Decision {
     pub strip: u8,
     /// Priority and drop eligibility (the upper four bits of the TCI) to carry into an egress tag.
     pub pcp: u8,
+    /// Tags the frame came with, consumed or not: 0..=2. The MTU does not count them.
+    pub tags: u8,
+    /// The VID in the consumed tag was `vlan`, not 0: a tagged egress leaves the tag as it came.
+    pub vid: bool,
+    /// Behind the consumed tag stands another C-tag, which must not come to the light.
+    pub double: bool,
+}
+
+impl Decision {
+    /// A frame that was dropped before it had a VLAN.
+    #[must_use]
+    pub const fn dropped(reason: DropReason) -> Self {
+        Decision { out: Out::Drop(reason), vlan: 0, strip: 0, pcp: 0, tags: 0, vid: false, double: false }
+    }
+}
+
+impl Default for Decision {
+    /// What stands in a place that no frame was decided for yet: a drop.
+    fn default() -> Self {
+        Decision::dropped(DropReason::Runt)
+    }
 }
 
 /// How a frame's tag changes on its way out of one port.

@@ -5,15 +5,23 @@
 //! engine (`vnet`). Nothing here allocates, locks or makes a system call for a frame.
 #![forbid(unsafe_code)]
 
+mod classify;
 pub mod config;
 pub mod counters;
 pub mod decision;
+mod egress;
+pub mod fdb;
+mod members;
+mod parse;
 pub mod reason;
+mod switch;
 
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanSet};
 pub use counters::{Counter, PortCounters};
-pub use decision::{Decision, Out, TagEdit, View};
+pub use decision::{Decision, Flood, Out, TagEdit, View};
+pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
 pub use reason::DropReason;
+pub use switch::Switch;
 
 /// A port's number, unique in one engine. Decisions name ports by it.
 pub type PortId = u16;

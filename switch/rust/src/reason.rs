@@ -53,6 +53,8 @@ reasons! {
     MalformedTag = "malformed-tag", Ingress;
     /// the source address is a group address, which no station may send from
     SourceMulticast = "source-multicast", Ingress;
+    /// the source address is 00-00-00-00-00-00, which no station has
+    SourceZero = "source-zero", Ingress;
     /// a tagged frame on a port that takes untagged frames only
     TagNotAllowed = "tag-not-allowed", Ingress;
     /// an untagged or priority-tagged frame on a trunk without a native VLAN
@@ -67,10 +69,16 @@ reasons! {
     MacLimit = "mac-limit", Ingress;
     /// the destination lives at the port that the frame came from
     SamePort = "same-port", Ingress;
-    /// no other port is in the frame's VLAN
+    /// no other port in the frame's VLAN takes it
     NoMember = "no-member", Ingress;
     /// the port is administratively down
     PortDown = "port-down", Ingress;
+    /// the port it would leave by is administratively down or gone
+    TxPortDown = "tx-port-down", Egress;
+    /// the port it would leave by is not in the frame's VLAN any more
+    TxNotMember = "tx-not-member", Egress;
+    /// it would leave untagged, with another VLAN tag on top that the far side would take for its VLAN
+    TxDoubleTag = "tx-double-tag", Egress;
     /// the guest did not take its frames in time: its queue was full
     TxFull = "tx-full", Egress;
     /// the NIC has no carrier: its peer is not connected or its link is down

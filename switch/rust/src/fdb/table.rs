@@ -1,0 +1,260 @@
+//! The hash table of the FDB: from (VLAN, address) to a slot.
+//!
+//! What it must do, and what follows:
+//!  * A lookup a frame and address: open addressing with the key inside a 16-byte slot, so that a
+//!    lookup is one cache line, most of the time.
+//!  * A guest chooses the keys: the hash is keyed with a secret, or it could aim at one place.
+//!  * A table that doubles stops the world for as long as it takes to move a million entries. This
+//!    one grows a segment at a time (extendible hashing): the upper bits of the hash choose a
+//!    segment by a small directory, the lower ones a slot in it, with linear probing that stays in
+//!    the segment. A full segment is split in two, 8 KiB of work; the directory, 4 bytes a segment,
+//!    is all that ever doubles.
+//!  * Entries leave as often as they come: removal shifts the rest of the probe sequence back, so no
+//!    tombstones pile up and a table that has churned for a year is as fast as a new one.
+//!
+//! A slot's number says where it lies; the few operations that move entries tell the list of ages.
+
+use super::ages::Ages;
+
+/// Slots of one segment.
+const SEGMENT: usize = 512;
+/// Slots of a segment in use at most: at three quarters, a miss probes 8.5 slots on average.
+const FULL: u16 = 384;
+
+/// One entry; `key` 0 is an empty slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
+    /// `address | VLAN << 48`; never 0, because VLAN 0 doesn't exist.
+    pub(super) key: u64,
+    /// Coarse time when it was last heard; learned entries only.
+    pub(super) stamp: u32,
+    pub(super) port: u16,
+    pub(super) kind: super::Kind,
+}
+
+const EMPTY: Slot = Slot { key: 0, stamp: 0, port: 0, kind: super::Kind::Learned };
+
+/// Aligned, so that four slots share a cache line.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Segment([Slot; SEGMENT]);
+
+/// What is known about a segment.
+#[derive(Clone, Copy, Debug)]
+struct Fill {
+    used: u16,
+    /// Bits of the hash that all its keys have in common.
+    depth: u8,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    segments: Vec<Segment>,
+    fills: Vec<Fill>,
+    /// By the upper `depth` bits of a hash: the segment.
+    directory: Vec<u32>,
+    depth: u8,
+    /// The directory grows no further.
+    max_depth: u8,
+    seed: [u64; 2],
+}
+
+impl Table {
+    /// An empty table that will be asked to hold up to `limit` entries.
+    pub(super) fn new(limit: u32, seed: [u64; 2], ages: &mut Ages) -> Self {
+        // Twice as many segments as `limit` entries fill, and twice again for uneven ones.
+        let segments = (u64::from(limit) / u64::from(FULL) + 1).next_power_of_two();
+        let mut table = Table {
+            segments: Vec::new(),
+            fills: Vec::new(),
+            directory: vec![0],
+            depth: 0,
+            max_depth: segments.trailing_zeros() as u8 + 2,
+            seed: [seed[0], seed[1] | 1],
+        };
+        table.push_segment(0, ages);
+        table
+    }
+
+    /// Keyed multiply and fold, as in wyhash: every bit of the key reaches every bit of the result.
+    #[inline]
+    fn hash(&self, key: u64) -> u64 {
+        let product = u128::from(key ^ self.seed[0]) * u128::from(self.seed[1]);
+        (product >> 64) as u64 ^ product as u64
+    }
+
+    #[inline]
+    fn segment_of(&self, hash: u64) -> usize {
+        // Two shifts, because one by 64 (depth 0) is not defined.
+        self.directory[(hash >> 1 >> (63 - self.depth)) as usize] as usize
+    }
+
+    /// The slot of `key`.
+    #[inline]
+    pub(super) fn find(&self, key: u64) -> Option<usize> {
+        let hash = self.hash(key);
+        let number = self.segment_of(hash);
+        let segment = &self.segments[number].0;
+        let mut at = hash as usize % SEGMENT;
+        // Ends, because a segment is never full.
+        loop {
+            let found = segment[at].key;
+            if found == key {
+                return Some(number * SEGMENT + at);
+            }
+            if found == 0 {
+                return None;
+            }
+            at = (at + 1) % SEGMENT;
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, slot: usize) -> &Slot {
+        &self.segments[slot / SEGMENT].0[slot % SEGMENT]
+    }
+
+    #[inline]
+    pub(super) fn slot_mut(&mut self, slot: usize) -> &mut Slot {
+        &mut self.segments[slot / SEGMENT].0[slot % SEGMENT]
+    }
+
+    /// Put a new entry in. `None` when there is no place for it, which takes so many keys with the
+    /// same upper hash bits that it has no chance to happen but by somebody who knows the seed.
+    pub(super) fn insert(&mut self, entry: Slot, ages: &mut Ages) -> Option<usize> {
+        let hash = self.hash(entry.key);
+        loop {
+            let number = self.segment_of(hash);
+            if self.fills[number].used < FULL {
+                return Some(self.place(number, hash, entry));
+            }
+            if !self.split(number, ages) {
+                return None;
+            }
+        }
+    }
+
+    /// Put an entry into the first free slot of a segment that has one.
+    fn place(&mut self, number: usize, hash: u64, entry: Slot) -> usize {
+        let segment = &mut self.segments[number].0;
+        let mut at = hash as usize % SEGMENT;
+        while segment[at].key != 0 {
+            at = (at + 1) % SEGMENT;
+        }
+        segment[at] = entry;
+        self.fills[number].used += 1;
+        number * SEGMENT + at
+    }
+
+    /// Take the entry in `slot` out, and close the gap. Another entry may be in `slot` afterwards.
+    pub(super) fn remove(&mut self, slot: usize, ages: &mut Ages) {
+        ages.unlink(slot);
+        let number = slot / SEGMENT;
+        let mut gap = slot % SEGMENT;
+        let mut at = gap;
+        loop {
+            at = (at + 1) % SEGMENT;
+            let entry = self.segments[number].0[at];
+            if entry.key == 0 {
+                break;
+            }
+            // It may fill the gap when the gap is not before the slot its probing starts at.
+            let home = self.hash(entry.key) as usize % SEGMENT;
+            if at.wrapping_sub(home) % SEGMENT >= at.wrapping_sub(gap) % SEGMENT {
+                self.segments[number].0[gap] = entry;
+                ages.moved(number * SEGMENT + at, number * SEGMENT + gap);
+                gap = at;
+            }
+        }
+        self.segments[number].0[gap] = EMPTY;
+        self.fills[number].used -= 1;
+    }
+
+    fn push_segment(&mut self, depth: u8, ages: &mut Ages) -> usize {
+        self.segments.push(Segment([EMPTY; SEGMENT]));
+        self.fills.push(Fill { used: 0, depth });
+        ages.grow(self.segments.len() * SEGMENT);
+        self.segments.len() - 1
+    }
+
+    /// Move half of a segment's entries to a new one. False when the directory is at its limit.
+    #[cold]
+    fn split(&mut self, number: usize, ages: &mut Ages) -> bool {
+        let depth = self.fills[number].depth;
+        if depth == self.depth {
+            if self.depth == self.max_depth {
+                return false;
+            }
+            self.directory = self.directory.iter().flat_map(|&n| [n, n]).collect();
+            self.depth += 1;
+        }
+        let other = self.push_segment(depth + 1, ages);
+        self.fills[number].depth = depth + 1;
+
+        // The directory's entries for this segment stand together; the upper half is the new one's.
+        for entry in self
+            .directory
+            .iter_mut()
+            .filter(|entry| **entry == number as u32)
+            .skip(1 << (self.depth - depth - 1))
+        {
+            *entry = other as u32;
+        }
+        let mut at = 0;
+        while at < SEGMENT {
+            let entry = self.segments[number].0[at];
+            let hash = self.hash(entry.key);
+            if entry.key != 0 && self.segment_of(hash) == other {
+                let to = self.place(other, hash, entry);
+                ages.moved(number * SEGMENT + at, to);
+                self.remove(number * SEGMENT + at, ages);
+            } else {
+                at += 1;
+            }
+        }
+        true
+    }
+
+    /// How many segments there are.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The numbers of the slots in use of one segment.
+    pub(super) fn used(&self, number: usize) -> impl Iterator<Item = usize> + '_ {
+        let slots = self.segments[number].0.iter().enumerate();
+        slots.filter(|(_, slot)| slot.key != 0).map(move |(at, _)| number * SEGMENT + at)
+    }
+
+    /// Take out every entry that `gone` says, at most `most` of them, and tell `each` of it before.
+    pub(super) fn retain_not(
+        &mut self,
+        mut most: usize,
+        ages: &mut Ages,
+        gone: impl Fn(&Slot) -> bool,
+        mut each: impl FnMut(&Slot),
+    ) {
+        for number in 0..self.segments.len() {
+            let mut at = 0;
+            while at < SEGMENT && most > 0 {
+                let entry = self.segments[number].0[at];
+                if entry.key != 0 && gone(&entry) {
+                    each(&entry);
+                    // What closes the gap is looked at next. An entry from the segment's front that
+                    // wraps around into it was looked at already and stays.
+                    self.remove(number * SEGMENT + at, ages);
+                    most -= 1;
+                } else {
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory(&self) -> usize {
+        self.segments.capacity() * size_of::<Segment>()
+            + self.fills.capacity() * size_of::<Fill>()
+            + self.directory.capacity() * size_of::<u32>()
+    }
+}

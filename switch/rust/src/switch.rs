@@ -1,0 +1,214 @@
+//! A switch: its ports, who is in which VLAN, and the forwarding database.
+//!
+//! This file is what an operator does to it; what frames do is in `classify.rs` and `egress.rs`.
+//! Two things hold after every call: an FDB entry's port exists and carries the entry's VLAN; and a
+//! port that is down has no learned entries.
+
+use crate::classify::Last;
+use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
+use crate::counters::PortCounters;
+use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
+use crate::members::Vlans;
+use crate::{Decision, Nanos, Out, PortId, VlanId};
+use std::sync::Arc;
+
+/// Port numbers are below this.
+pub(crate) const PORTS: u16 = 4096;
+
+/// One port.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) config: PortConfig,
+    pub(crate) counters: Arc<PortCounters>,
+    pub(crate) last: Last,
+}
+
+/// A learning VLAN switch. Frames and a time in, decisions out.
+#[derive(Debug)]
+pub struct Switch {
+    pub(crate) ports: Vec<Option<Box<Port>>>,
+    pub(crate) vlans: Vlans,
+    pub(crate) fdb: Fdb,
+}
+
+fn check_vlan(vlan: VlanId) -> Result<(), SwitchError> {
+    if (1..=4094).contains(&vlan) { Ok(()) } else { Err(SwitchError::BadVlan(vlan)) }
+}
+
+fn check(config: &PortConfig) -> Result<(), SwitchError> {
+    if !(68..=65521).contains(&config.mtu) {
+        return Err(SwitchError::BadMtu(config.mtu));
+    }
+    match &config.mode {
+        PortMode::Access(vlan) => check_vlan(*vlan),
+        PortMode::Trunk { native, .. } => native.map_or(Ok(()), |native| check_vlan(native.vlan)),
+    }
+}
+
+impl Switch {
+    /// A switch without ports.
+    #[must_use]
+    pub fn new(config: SwitchConfig) -> Switch {
+        Switch { ports: Vec::new(), vlans: Vlans::new(), fdb: Fdb::new(&config) }
+    }
+
+    /// Add a port under a number of the caller's choice, 0..=4095. Returns its counters.
+    pub fn add_port(&mut self, id: PortId, config: PortConfig) -> Result<Arc<PortCounters>, SwitchError> {
+        if id >= PORTS {
+            return Err(SwitchError::BadPort(id));
+        }
+        if self.port(id).is_some() {
+            return Err(SwitchError::PortExists);
+        }
+        check(&config)?;
+        let at = usize::from(id);
+        if at >= self.ports.len() {
+            self.ports.resize_with(at + 1, || None);
+        }
+        self.vlans.add(id, &config);
+        let counters = Arc::new(PortCounters::default());
+        self.ports[at] = Some(Box::new(Port { config, counters: counters.clone(), last: Last::default() }));
+        self.fdb.outdate();
+        Ok(counters)
+    }
+
+    /// Set a port up anew. Its counters go on. Entries in VLANs that it left are forgotten, and when
+    /// it goes down all that it learned.
+    pub fn set_port(&mut self, id: PortId, config: PortConfig) -> Result<(), SwitchError> {
+        check(&config)?;
+        let port =
+            self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
+        self.vlans.remove(id, &port.config);
+        self.vlans.add(id, &config);
+        port.config = config;
+        let config = &port.config;
+        self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
+        if !config.up {
+            self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
+        }
+        self.fdb.outdate();
+        Ok(())
+    }
+
+    /// How a port is set up.
+    #[inline]
+    #[must_use]
+    pub fn port(&self, id: PortId) -> Option<&PortConfig> {
+        self.ports.get(usize::from(id))?.as_deref().map(|port| &port.config)
+    }
+
+    /// The numbers of all ports, ascending.
+    pub fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
+        (0..PORTS).filter(|&id| self.port(id).is_some())
+    }
+
+    /// Remove a port and all its entries, static ones too.
+    pub fn remove_port(&mut self, id: PortId) -> Result<(), SwitchError> {
+        let port =
+            self.ports.get_mut(usize::from(id)).and_then(Option::take).ok_or(SwitchError::NoSuchPort)?;
+        self.vlans.remove(id, &port.config);
+        self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);
+        self.fdb.outdate();
+        Ok(())
+    }
+
+    /// A port's counters.
+    #[must_use]
+    pub fn counters(&self, id: PortId) -> Option<&Arc<PortCounters>> {
+        self.ports.get(usize::from(id))?.as_deref().map(|port| &port.counters)
+    }
+
+    /// The ports of a VLAN, ascending. A flooded frame goes to each of them but the one it came by,
+    /// if [`Switch::floods_to`] says so.
+    #[inline]
+    #[must_use]
+    pub fn flood_ports(&self, vlan: VlanId) -> &[PortId] {
+        self.vlans.ports(vlan)
+    }
+
+    /// Whether `egress` takes this flooded frame.
+    #[inline]
+    #[must_use]
+    pub fn floods_to(&self, egress: PortId, decision: &Decision) -> bool {
+        match decision.out {
+            Out::Flood(kind) => self.port(egress).is_some_and(|config| config.wants(kind)),
+            _ => false,
+        }
+    }
+
+    /// Time has come to `now`: forget some of what is due, so much that it takes microseconds.
+    pub fn tick(&mut self, now: Nanos) {
+        self.fdb.tick(now);
+    }
+
+    /// When `tick` has something to do; may be past, when there was too much for one call.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.fdb.deadline()
+    }
+
+    /// Set an entry that does not age, in place of what is there. `sticky`: frames from its station
+    /// at any other port are dropped. In a full table it displaces the oldest learned entry.
+    pub fn fdb_set(&mut self, vlan: VlanId, mac: Mac, port: PortId, sticky: bool) -> Result<(), SwitchError> {
+        check_vlan(vlan)?;
+        if mac[0] & 1 == 1 || mac == [0; 6] {
+            return Err(SwitchError::BadMac);
+        }
+        if !self.port(port).ok_or(SwitchError::NoSuchPort)?.carries(vlan) {
+            return Err(SwitchError::NotMember(vlan));
+        }
+        self.fdb.set(vlan, mac, port, if sticky { Kind::Sticky } else { Kind::Static })
+    }
+
+    /// Forget one entry, of any kind.
+    pub fn fdb_remove(&mut self, vlan: VlanId, mac: Mac) -> Result<(), SwitchError> {
+        self.fdb.forget(vlan, mac)
+    }
+
+    /// Forget many entries; returns how many.
+    pub fn fdb_flush(&mut self, which: Flush) -> usize {
+        self.fdb.flush(which, |_| true)
+    }
+
+    /// One entry.
+    #[must_use]
+    pub fn fdb_get(&self, vlan: VlanId, mac: Mac) -> Option<FdbEntry> {
+        self.fdb.get(vlan, mac)
+    }
+
+    /// Append a page of entries to `page`: from `cursor` (0 at first) on, `limit` of them and up to
+    /// 383 more. Returns the cursor of the next page, `None` after the last. The switch may forward
+    /// between two pages: an entry that is there all the time is in one of them at least.
+    pub fn fdb_page(&self, cursor: usize, limit: usize, page: &mut Vec<FdbEntry>) -> Option<usize> {
+        self.fdb.page(cursor, limit, page)
+    }
+
+    /// Entries in all.
+    #[must_use]
+    pub fn fdb_count(&self) -> FdbCount {
+        self.fdb.count()
+    }
+
+    /// Entries of one port.
+    #[must_use]
+    pub fn fdb_count_port(&self, port: PortId) -> FdbCount {
+        self.fdb.count_port(port)
+    }
+
+    /// Entries of one VLAN.
+    #[must_use]
+    pub fn fdb_count_vlan(&self, vlan: VlanId) -> FdbCount {
+        self.fdb.count_vlan(vlan)
+    }
+
+    /// Bytes of memory held: (by the FDB, by ports and VLANs).
+    #[must_use]
+    pub fn memory(&self) -> (usize, usize) {
+        let ports = self.ports.iter().flatten().map(|port| {
+            let set = if matches!(port.config.mode, PortMode::Trunk { .. }) { 512 } else { 0 };
+            size_of::<Port>() + size_of::<PortCounters>() + set
+        });
+        let table = self.ports.capacity() * size_of::<Option<Box<Port>>>();
+        (self.fdb.memory(), ports.sum::<usize>() + table + self.vlans.memory())
+    }
+}
