@@ -49,3 +49,11 @@ class PortConfig:
         flood_broadcast: bool = True,
         up: bool = True,
     ) -> None: ...
+
+def tap_door(fds: list[int], name: str | None, *, create: bool, mtu: int, offload: bool) -> tuple[Door, str]:
+    """Open the TAP `name` by descriptors of /dev/net/tun, one a queue.
+
+    They were opened in the network namespace that it belongs in, and are duplicated; with `name` None
+    they are queues of a TAP already. `create`: it must not exist yet. Returns the door and the
+    interface's name. Raises OSError: EBUSY taken, EPERM not allowed there, EINVAL no TAP.
+    """

@@ -3,6 +3,7 @@
 mod door;
 mod pipe;
 mod port;
+mod tap;
 
 #[pyo3::pymodule]
 mod _native {
@@ -14,6 +15,8 @@ mod _native {
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::PortConfig;
+    #[pymodule_export]
+    use super::tap::tap_door;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
