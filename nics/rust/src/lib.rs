@@ -11,7 +11,6 @@ pub mod nic;
 pub mod offload;
 pub mod pipe;
 pub mod poller;
-pub mod tap;
 
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use frame::{Arena, BURST, Burst, Frame, HEAD, HeadScratch, Seg, TxFrame};

@@ -55,7 +55,7 @@ impl Default for PortCounters {
 impl PortCounters {
     /// Count `n` frames dropped for `reason`.
     #[inline]
-    pub fn drop(&self, reason: DropReason, n: u64) {
+    pub fn dropped(&self, reason: DropReason, n: u64) {
         self.drops[reason as usize].add(n);
     }
 }

@@ -1,9 +1,9 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
 mod door;
+mod engine;
 mod pipe;
 mod port;
-mod tap;
 
 #[pyo3::pymodule]
 mod _native {
@@ -12,11 +12,11 @@ mod _native {
     #[pymodule_export]
     use super::door::Door;
     #[pymodule_export]
+    use super::engine::Engine;
+    #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::PortConfig;
-    #[pymodule_export]
-    use super::tap::tap_door;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]

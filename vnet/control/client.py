@@ -1,0 +1,77 @@
+"""A client of the control socket, for the command line: plain blocking code, no trio to start."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vnet.control import protocol
+from vnet.errors import VnetError
+
+
+class Client:
+    """A connection to a running fabric. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self._socket.close()
+            raise VnetError(f"the fabric does not answer at {path}: {error.strerror or error}") from None
+        self._next = 0
+        self._lines = protocol.Lines()
+        self._ready: list[bytes] = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def call(self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any) -> Any:
+        """Call and wait for the result. Raises what the fabric raised."""
+        iterator = self.stream(name, descriptors=descriptors, **arguments)
+        while True:
+            try:
+                next(iterator)
+            except StopIteration as end:
+                return end.value
+
+    def stream(self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any) -> Iterator[Any]:
+        """Call and yield the items as they come; the generator's value is the result."""
+        self._next += 1
+        call = self._next
+        text = protocol.line({"id": call, "call": name, "with": arguments})
+        ancillary = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        )
+        sent = self._socket.sendmsg([text], ancillary)
+        self._socket.sendall(text[sent:])
+        while True:
+            document = self._document()
+            if document.get("id") != call:
+                continue
+            if "error" in document:
+                raise protocol.raised(document["error"])
+            if "item" not in document:
+                return document.get("result")
+            yield document["item"]
+
+    def cancel(self) -> None:
+        """End the latest call; its result still comes."""
+        self._socket.sendall(protocol.line({"id": self._next, "cancel": True}))
+
+    def _document(self) -> dict[str, Any]:
+        while not self._ready:
+            data = self._socket.recv(65536)
+            if not data:
+                raise VnetError("the fabric went away")
+            self._ready = self._lines.feed(data)
+        document = json.loads(self._ready.pop(0))
+        return document if isinstance(document, dict) else {}

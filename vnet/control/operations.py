@@ -1,0 +1,173 @@
+"""What can be asked of a running fabric over its control socket: one function a call.
+
+Arguments and results are plain JSON; their keys are stable. The command line is made of these.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import trio
+
+from nics.errors import Unreachable
+from vnet.control.server import Operation, Request
+from vnet.errors import BadInput
+from vnet.fabric import Fabric
+from vnet.guests import Guest, NetnsGuest, one_of
+from vnet.topology.model import Topology
+
+
+class Operations:
+    """The calls of one fabric. `stop` is set by `down`."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.stop = trio.Event()
+
+    def table(self) -> dict[str, Operation]:
+        """Every call by its name."""
+        return {
+            name.removeprefix("call_"): getattr(self, name) for name in dir(self) if name.startswith("call_")
+        }
+
+    async def call_status(self, request: Request) -> dict[str, Any]:
+        """The document of `vnet status --json`."""
+        await trio.lowlevel.checkpoint()
+        return self.fabric.status() | {"pid": os.getpid()}
+
+    async def call_down(self, request: Request) -> None:
+        """Bring the fabric down. The answer comes first; the connection ends when all is gone."""
+        await trio.lowlevel.checkpoint()
+        self.stop.set()
+
+    async def call_apply(self, request: Request) -> dict[str, Any]:
+        """Change to the topology `document` (plain data, validated here as well)."""
+        wanted = Topology.from_dict(request.arguments["document"])
+        return {"done": await self.fabric.apply(wanted)}
+
+    async def call_attach(self, request: Request) -> dict[str, Any]:
+        """Add guest `name` with one NIC, whose keys are `nic` (as under `nics:` in a file)."""
+        name, keys = str(request.arguments["name"]), dict(request.arguments["nic"])
+        document = self.fabric.topology.to_dict()
+        if name in document.setdefault("guests", {}):
+            raise BadInput(f"there is a guest {name} already")
+        document["guests"][name] = {"kind": request.arguments.get("kind", "external"), "nics": [keys]}
+        await self.fabric.apply(Topology.from_dict(document))
+        return self.fabric.port(name).status()
+
+    async def call_detach(self, request: Request) -> None:
+        """Remove guest `name`."""
+        await self.fabric.detach(str(request.arguments["name"]))
+
+    async def call_link(self, request: Request) -> None:
+        """Set the link of `port` up (true) or down (false)."""
+        await self.fabric.set_link(str(request.arguments["port"]), bool(request.arguments["up"]))
+
+    async def call_ping(self, request: Request) -> dict[str, Any]:
+        """`count` echoes from guest `from` to `to` (a guest or an address), `interval` s apart."""
+        given = request.arguments
+        source = one_of(self.fabric.guests, str(given["from"]))
+        count, interval = int(given.get("count", 4)), float(given.get("interval", 1.0))
+        timeout, size = float(given.get("timeout", 2.0)), int(given.get("size", 56))
+        if not (1 <= count <= 1_000_000 and 0 <= size <= 65_000 and 0 < timeout < 3600 and interval >= 0):
+            raise BadInput("count is 1 to 1000000, size 0 to 65000, timeout more than 0 s")
+        target = self._target(str(given["to"]))
+        address = source.address_of(target, given.get("family"))
+        times: list[float] = []
+        for sequence in range(1, count + 1):
+            begun = trio.current_time()
+            item: dict[str, Any] = {"seq": sequence, "address": str(address)}
+            try:
+                item["rtt"] = await source.ping(str(address), timeout=timeout, size=size)
+                times.append(item["rtt"])
+            except Unreachable as error:
+                item["error"] = str(error)
+            await request.item(item)
+            if sequence < count:
+                await trio.sleep_until(begun + interval)
+        return {"from": source.name, "to": given["to"], "address": str(address), **_summary(count, times)}
+
+    def _target(self, name: str) -> Guest | str:
+        if name in self.fabric.guests:
+            return self.fabric.guests[name]
+        if any(mark in name for mark in ".:"):
+            return name
+        return one_of(self.fabric.guests, name)
+
+    async def call_enter(self, request: Request) -> dict[str, Any]:
+        """How a program enters the namespace of guest `name`; for `vnet exec`."""
+        guest = one_of(self.fabric.guests, str(request.arguments["name"]))
+        if not isinstance(guest, NetnsGuest) or guest.namespace is None:
+            raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns")
+        await trio.lowlevel.checkpoint()
+        return guest.namespace.entry()
+
+    async def call_connect(self, request: Request) -> dict[str, Any]:
+        """The facts that `vnet connect` makes words of: the ports of guest `name`."""
+        guest = one_of(self.fabric.guests, str(request.arguments["name"]))
+        await trio.lowlevel.checkpoint()
+        runtime = str(self.fabric.runtime)
+        return {
+            "guest": guest.name,
+            "runtime": runtime,
+            "ports": [_plug(port) for port in guest.ports.values()],
+        }
+
+    async def call_fdb(self, request: Request) -> list[dict[str, Any]]:
+        """The forwarding database, perhaps of one `network`, `port` or `vlan` only."""
+        await trio.lowlevel.checkpoint()
+        return self.fabric.fdb(
+            network=request.arguments.get("network"),
+            port=request.arguments.get("port"),
+        )
+
+    async def call_capture(self, request: Request) -> dict[str, Any]:
+        """Capture to the descriptor that came along until `count` frames, cancelled, or the reader
+        is gone.
+        """
+        given = request.arguments
+        descriptor = request.take_descriptor()
+        capture = self.fabric.capture_to(
+            descriptor,
+            *given.get("targets", ["all"]),
+            filter=given.get("filter"),
+            count=given.get("count"),
+            drops=bool(given.get("drops", False)),
+            snaplen=int(given.get("snaplen", 262_144)),
+        )
+        async with capture as running:
+            await request.item({"started": True})
+            await running.wait()
+        return running.stats()
+
+
+def _plug(port: Any) -> dict[str, Any]:
+    """One port's facts for `vnet connect`: its description's keys, its MAC and MTU."""
+    import attrs
+
+    keys = {
+        key: (str(value) if value is not None and not isinstance(value, int | float | bool) else value)
+        for key, value in attrs.asdict(port.wanted.nic, recurse=False).items()
+    }
+    return {
+        "port": port.name,
+        "kind": port.kind,
+        "mac": port.wanted.mac,
+        "mtu": port.wanted.mtu,
+        "carries": port.opened.carries,
+        "nic": keys,
+    }
+
+
+def _summary(sent: int, times: Iterable[float]) -> dict[str, Any]:
+    """What `ping` says at its end: counts, and the round-trip times' spread in seconds."""
+    values = list(times)
+    summary: dict[str, Any] = {"sent": sent, "received": len(values)}
+    if values:
+        mean = sum(values) / len(values)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+        summary |= {"min": min(values), "avg": mean, "max": max(values), "mdev": spread}
+    return summary

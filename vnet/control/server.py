@@ -1,0 +1,176 @@
+"""The fabric's end of the control socket."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from vnet.control import protocol
+from vnet.errors import BadInput, VnetError
+
+CONNECTIONS_MAX = 64
+CALLS_MAX = 64
+DESCRIPTORS_MAX = 4
+
+
+@attrs.define
+class Request:
+    """A call while it is being answered."""
+
+    arguments: dict[str, Any]
+    item: Callable[[Any], Awaitable[None]]
+    """Send the client one item."""
+    descriptors: list[int]
+    """Came with the call; closed at its end unless taken out of the list."""
+
+    def take_descriptor(self) -> int:
+        """One of them, the caller's to close from now on."""
+        if not self.descriptors:
+            raise BadInput("this call needs a descriptor to write to")
+        return self.descriptors.pop(0)
+
+
+Operation = Callable[[Request], Awaitable[Any]]
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket at `path` that only its owner can connect to."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+        listener.listen(CONNECTIONS_MAX)
+    except OSError as error:
+        listener.close()
+        raise VnetError(f"no control socket at {path}: {error.strerror or error}") from None
+    return listener
+
+
+def peer_uid(connection: trio.socket.SocketType) -> int:
+    """Who is at the other end (SO_PEERCRED)."""
+    size = struct.calcsize("3i")
+    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+async def serve(listener: socket.socket, operations: dict[str, Operation]) -> None:
+    """Answer calls by `operations` until cancelled."""
+    limit = trio.CapacityLimiter(CONNECTIONS_MAX)
+    with trio.socket.from_stdlib_socket(listener) as accepting:
+        async with trio.open_nursery() as nursery:
+            while True:
+                connection, _ = await accepting.accept()
+                nursery.start_soon(_connection, connection, operations, limit)
+
+
+async def _connection(
+    connection: trio.socket.SocketType, operations: dict[str, Operation], limit: trio.CapacityLimiter
+) -> None:
+    with connection:
+        if peer_uid(connection) not in (os.geteuid(), 0):
+            return
+        async with limit:
+            # A client that breaks the rules or goes away ends its own connection only.
+            with contextlib.suppress(protocol.ProtocolError, OSError, trio.ClosedResourceError):
+                await _Connection(connection, operations).run()
+
+
+class _Connection:
+    def __init__(self, connection: trio.socket.SocketType, operations: dict[str, Operation]) -> None:
+        self._socket = connection
+        self._operations = operations
+        self._sending = trio.Lock()
+        self._calls: dict[int, trio.CancelScope] = {}
+
+    async def run(self) -> None:
+        lines = protocol.Lines()
+        waiting: list[int] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                async for data, descriptors in _received(self._socket):
+                    waiting += descriptors
+                    for text in lines.feed(data):
+                        call = protocol.parse_call(text)
+                        if call.cancel:
+                            if scope := self._calls.get(call.id):
+                                scope.cancel()
+                            continue
+                        if len(self._calls) >= CALLS_MAX or call.id in self._calls:
+                            raise protocol.ProtocolError("too many calls at once, or one id twice")
+                        scope = self._calls[call.id] = trio.CancelScope()
+                        nursery.start_soon(self._answer, call, scope, waiting)
+                        waiting = []
+                nursery.cancel_scope.cancel()
+        finally:
+            for descriptor in waiting:
+                os.close(descriptor)
+
+    async def _send(self, document: dict[str, Any]) -> None:
+        data = memoryview(protocol.line(document))
+        async with self._sending:
+            while data:
+                data = data[await self._socket.send(data) :]
+
+    async def _answer(self, call: protocol.Call, scope: trio.CancelScope, descriptors: list[int]) -> None:
+        async def item(value: Any) -> None:
+            await self._send({"id": call.id, "item": value})
+
+        request = Request(call.arguments, item, descriptors)
+        try:
+            with scope:
+                answer = await self._result(call, request)
+            if scope.cancelled_caught:
+                answer = {"id": call.id, "result": None}
+            await self._send(answer)
+        except (OSError, trio.ClosedResourceError):
+            # The client went away; the reader sees that too and ends the connection.
+            pass
+        finally:
+            del self._calls[call.id]
+            for descriptor in request.descriptors:
+                os.close(descriptor)
+
+    async def _result(self, call: protocol.Call, request: Request) -> dict[str, Any]:
+        operation = self._operations.get(call.name)
+        if operation is None:
+            return protocol.error_document(call.id, BadInput(f"there is no call {call.name!r}"))
+        try:
+            return {"id": call.id, "result": await operation(request)}
+        except VnetError as error:
+            return protocol.error_document(call.id, error)
+        except (KeyError, TypeError, ValueError) as error:
+            return protocol.error_document(call.id, BadInput(f"{call.name}: {error}"))
+        except OSError as error:
+            if error.filename is None and isinstance(error, BrokenPipeError | ConnectionError):
+                raise
+            return protocol.error_document(call.id, VnetError(str(error)))
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found = array.array("i")
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+            yield from found
+
+
+async def _received(connection: trio.socket.SocketType):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    space = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
+    while True:
+        data, ancillary, _flags, _ = await connection.recvmsg(65536, space, socket.MSG_CMSG_CLOEXEC)
+        descriptors = list(_descriptors(ancillary))
+        if not data:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        yield data, descriptors

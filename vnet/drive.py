@@ -1,0 +1,52 @@
+"""Who turns the engine: a trio task, or the engine's own thread.
+
+Both call the same `turn`. Under trio the engine's one descriptor is waited for and `now` is trio's
+time, so that a fabric under `trio.testing.MockClock` lives in virtual time. The thread polls while
+there is traffic and sleeps when there is none; trio then only hears of events, through a second
+descriptor. Never is there a wake a frame: a turn takes everything that waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import trio
+
+from vnet._native import Engine
+
+Poll = Literal["adaptive", "busy", "sleep"]
+Event = tuple[int, str, int, int, str]
+"""(port, kind, a, b, text), as `Engine.events` gives them."""
+
+NANO = 1_000_000_000
+
+
+def now() -> int:
+    """trio's time in nanoseconds. Rounded, so that a deadline survives the way there and back."""
+    return round(trio.current_time() * NANO)
+
+
+async def drive(engine: Engine) -> None:
+    """Turn `engine` from trio until cancelled."""
+    descriptor = engine.fileno()
+    while True:
+        until = engine.turn(now())
+        if until == 0:
+            await trio.lowlevel.checkpoint()
+            continue
+        with trio.CancelScope(deadline=math.inf if until is None else until / NANO):
+            await trio.lowlevel.wait_readable(descriptor)
+
+
+async def dispatch(engine: Engine, handle: Callable[[Event], None], lost: Callable[[int], None]) -> None:
+    """Hand every event of `engine` to `handle` until cancelled; `lost` hears of those that were lost."""
+    descriptor = engine.events_fileno()
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        events, missing = engine.events()
+        for event in events:
+            handle(event)
+        if missing:
+            lost(missing)

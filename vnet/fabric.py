@@ -1,0 +1,248 @@
+"""A fabric, alive: the switch, its ports and the guests behind them, for as long as a block runs.
+
+    async with vnet.Fabric.from_file("tenants.yaml") as fabric:
+        rtt = await fabric.guests["web"].ping(fabric.guests["db"])
+
+What is running is always some topology. `apply` goes from the running one to another by the
+smallest number of steps (`topology/plan.py` says which, `apply.py` takes them and takes them back
+when one fails); `attach` and `detach` are nothing but that, with one guest more or less.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import trio
+
+from nics.door import Nic
+from nics.netlink import Netlink
+from vnet import apply, drive
+from vnet._native import Engine
+from vnet.errors import BadInput
+from vnet.guests import Guest, one_of
+from vnet.port import Port
+from vnet.runtime import Runtime, base
+from vnet.topology.model import Topology
+
+log = logging.getLogger("vnet")
+
+NO_PORT = 0xFFFF
+"""Port of events that belong to no port."""
+
+
+class Fabric:
+    """Use as an async context manager. Everything is down again, and gone, when it ends."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        runtime: Path | None = None,
+        driver: str | None = None,
+    ) -> None:
+        self.topology = Topology(name=topology.name, seed=topology.seed, engine=topology.engine)
+        """What is running; empty until the block is entered."""
+        self.guests: dict[str, Guest] = {}
+        self.ports: dict[str, Port] = {}
+        self.engine = Engine()
+        self.netlink = Netlink()
+        self._first = topology
+        self._numbers: dict[int, Port] = {}
+        self._switches: dict[str, int] = {}
+        self._folder = runtime
+        self._runtime: Runtime | None = None
+        self._driver = driver or topology.engine.driver
+        self._applying = trio.Lock()
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """A fabric of the topology in a file. Raises BadInput, with every error's place."""
+        return cls(Topology.from_file(path), **options)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], **options: Any) -> Self:
+        """A fabric of a topology given as plain data, as a file would have it."""
+        return cls(Topology.from_dict(document), **options)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def driver(self) -> str:
+        """`trio` or `thread`: who turns the engine."""
+        return self._driver
+
+    @property
+    def name(self) -> str:
+        """The topology's name."""
+        return self.topology.name
+
+    @property
+    def runtime(self) -> Path:
+        """The runtime folder, where relative socket paths lie. It exists once something needs it."""
+        return self._folder or base() / self.name
+
+    def hold_runtime(self) -> Runtime:
+        """Take the runtime folder, if it was not yet. Raises Busy when another process has it."""
+        if self._runtime is None:
+            self._runtime = self._stack.enter_context(Runtime(self.name, self._folder))
+        return self._runtime
+
+    async def __aenter__(self) -> Self:
+        virtual = _in_virtual_time()
+        if self._driver == "auto":
+            self._driver = "trio" if virtual else "thread"
+        if virtual and self._driver == "thread":
+            raise BadInput("engine: driver: thread has a clock of its own; in virtual time use trio")
+        async with AsyncExitStack() as stack:
+            self._stack = stack
+            await stack.enter_async_context(self.netlink)
+            nursery = await stack.enter_async_context(_cancelled_nursery())
+            nursery.start_soon(drive.dispatch, self.engine, self._event, self._lost)
+            if self._driver == "thread":
+                settings = self._first.engine
+                self.engine.start(settings.poll, settings.cpu)
+                stack.callback(self.engine.stop)
+            else:
+                nursery.start_soon(drive.drive, self.engine)
+            stack.push_async_callback(self._down)
+            await self.apply(self._first)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def _down(self) -> None:
+        with trio.CancelScope(shield=True):
+            await apply.take_down(self)
+
+    # -- change ----------------------------------------------------------------------------------
+
+    async def apply(self, wanted: Topology) -> list[str]:
+        """Change to `wanted`; what is the same in both goes on without losing a frame.
+
+        Returns what was done, a line each. When a step fails, the steps before it are undone and
+        its error is raised.
+        """
+        async with self._applying:
+            return await apply.change(self, wanted)
+
+    async def attach(
+        self, name: str, *, network: str | None = None, nic: Nic | None = None, **keys: Any
+    ) -> Any:
+        """Add a guest with one NIC. Returns the far side of a NIC that has one in this process (a
+        pipe, a stack), and otherwise the port. `keys` are those of a NIC in a topology file.
+        """
+        async with self._applying:
+            await apply.change(self, self.topology.with_guest(name, network=network, nic=nic, **keys))
+        port = next(iter(self.guests[name].ports.values()))
+        return port.opened.far or port
+
+    async def detach(self, name: str) -> None:
+        """Remove a guest and its ports."""
+        async with self._applying:
+            one_of(self.guests, name)
+            await apply.change(self, self.topology.without_guest(name))
+
+    async def set_link(self, port: str, up: bool) -> None:
+        """Set a port's link up or down, as its guest sees it where its kind can show it."""
+        record = self.port(port)
+        self.engine.set_link(record.number, up)
+        record.link = up
+        await trio.lowlevel.checkpoint()
+
+    # -- look ------------------------------------------------------------------------------------
+
+    def port(self, name: str) -> Port:
+        """The port called `name`; a guest's name stands for its first port."""
+        if name in self.ports:
+            return self.ports[name]
+        if name in self.guests and self.guests[name].ports:
+            return next(iter(self.guests[name].ports.values()))
+        from vnet.guests import suggestion
+
+        raise BadInput(f"there is no port {name!r}{suggestion(name, [*self.ports, *self.guests])}")
+
+    def status(self) -> dict[str, Any]:
+        """The document of `vnet status --json`."""
+        return {
+            "name": self.name,
+            "engine": {"driver": self._driver, "turns": self.engine.turns},
+            "ports": [port.status() for port in self.ports.values()],
+        }
+
+    # -- for apply.py ----------------------------------------------------------------------------
+
+    def switch_number(self, name: str) -> int:
+        """The engine's number of a switch, made when it is first asked for."""
+        if name not in self._switches:
+            settings = self.topology.switches.get(name)
+            options: dict[str, Any] = {}
+            if settings is not None:
+                options = {"ageing": round(settings.ageing * drive.NANO), "fdb_limit": settings.fdb_limit}
+            if self._driver == "trio":
+                options["hash_seed"] = (self.topology.seed, len(self._switches))
+            else:
+                options["hash_seed"] = (
+                    int.from_bytes(os.urandom(8), "little"),
+                    int.from_bytes(os.urandom(8), "little"),
+                )
+            self._switches[name] = self.engine.add_switch(**options)
+        return self._switches[name]
+
+    def plug(self, port: Port) -> None:
+        """Note a port that was attached."""
+        self.ports[port.name] = port
+        self._numbers[port.number] = port
+        self.guests[port.guest].ports[port.name] = port
+
+    async def unplug(self, name: str) -> None:
+        """Detach a port and close what belonged to it."""
+        port = self.ports.pop(name)
+        del self.guests[port.guest].ports[name]
+        self.engine.remove_port(port.number)
+        del self._numbers[port.number]
+        if port.opened.far is not None:
+            port.opened.far.event(0, 0)
+        if port.opened.close is not None:
+            await port.opened.close()
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _event(self, event: drive.Event) -> None:
+        number, kind, a, b, text = event
+        port = self._numbers.get(number)
+        if kind == "log":
+            log.warning("%s", f"{port.name}: {text}" if port else text)
+        elif port is None:
+            return
+        elif kind == "carrier":
+            port.carrier = bool(a)
+            log.info("%s: carrier %s", port.name, "up" if a else "down")
+        elif port.opened.far is not None:
+            port.opened.far.event(a, b)
+
+    def _lost(self, count: int) -> None:
+        log.error("%d events were lost: the loop was busy for too long", count)
+
+
+def _in_virtual_time() -> bool:
+    from trio.testing import MockClock
+
+    return isinstance(trio.lowlevel.current_clock(), MockClock)
+
+
+@asynccontextmanager
+async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks end with the block."""
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        finally:
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,166 @@
+"""The guests of a running fabric: who owns NICs, and what can be asked of each kind."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from vnet.errors import BadInput, VnetError
+from vnet.port import Port
+
+if TYPE_CHECKING:
+    from nics.netns import Namespace
+    from nics.stack import Host
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@attrs.define
+class Guest:
+    """Somebody who owns NICs. What it is made of stays its owner's business (`external`)."""
+
+    name: str
+    kind: str
+    ports: dict[str, Port] = attrs.field(factory=dict)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All addresses of all NICs, in the topology's order."""
+        return [interface.ip for port in self.ports.values() for interface in port.wanted.ip]
+
+    @property
+    def ip(self) -> str:
+        """The first address."""
+        for address in self.addresses:
+            return str(address)
+        raise BadInput(f"{self.name} has no address")
+
+    @property
+    def mac(self) -> str:
+        """The first NIC's MAC address."""
+        for port in self.ports.values():
+            return port.wanted.mac
+        raise BadInput(f"{self.name} has no NIC")
+
+    async def ping(
+        self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
+    ) -> float:
+        """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
+        raise BadInput(f"{self.name} is {self.kind}: pings are sent from stack and netns guests")
+
+    async def aclose(self) -> None:
+        """Give back what the guest itself holds; its ports are gone by then."""
+
+    def address_of(self, target: Guest | str, family: int | None = None) -> Address:
+        """An address of `target` that this guest would use: one in a subnet of its own first."""
+        if isinstance(target, str):
+            try:
+                return ipaddress.ip_address(target)
+            except ValueError:
+                raise BadInput(f"{target!r} is not an IP address") from None
+        candidates = [a for a in target.addresses if family in (None, a.version)]
+        if not candidates:
+            wanted = f"IPv{family} " if family else ""
+            raise BadInput(f"{target.name} has no {wanted}address")
+        own = [interface.network for port in self.ports.values() for interface in port.wanted.ip]
+        return next((a for a in candidates if any(a in network for network in own)), candidates[0])
+
+    def port_towards(self, address: Address) -> Port:
+        """The port whose subnet `address` lies in, or else the first one."""
+        if not self.ports:
+            raise BadInput(f"{self.name} has no NIC")
+        for port in self.ports.values():
+            if any(address in interface.network for interface in port.wanted.ip):
+                return port
+        return next(iter(self.ports.values()))
+
+
+@attrs.define
+class StackGuest(Guest):
+    """An in-process TCP/IP guest. With several NICs each has a stack of its own; a connection uses
+    the one whose subnet the other end is in, or else the first.
+    """
+
+    def host(self, towards: Address | None = None) -> Host:
+        """The TCP/IP stack behind the port towards an address."""
+        from nics.stack import Host
+
+        port = self.port_towards(towards) if towards is not None else next(iter(self.ports.values()), None)
+        if port is None:
+            raise BadInput(f"{self.name} has no NIC")
+        far = port.opened.far
+        if not isinstance(far, Host):
+            raise BadInput(f"{port.name} is a {port.kind}, not a stack")
+        return far
+
+    async def ping(
+        self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
+    ) -> float:
+        """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
+        address = self.address_of(target, family)
+        return await self.host(address).ping(str(address), timeout=timeout, size=size)
+
+    async def open_tcp_stream(self, host: Guest | str, port: int) -> trio.abc.HalfCloseableStream:
+        """Connect to `port` of a guest or address. Raises OSError as a real stack would."""
+        address = self.address_of(host)
+        return await self.host(address).open_tcp_stream(str(address), port)
+
+    async def listen_tcp(
+        self, port: int, *, host: str | None = None, backlog: int | None = None
+    ) -> trio.abc.Listener[trio.abc.HalfCloseableStream]:
+        """Listen on all addresses (of the first NIC), or on `host`."""
+        towards = ipaddress.ip_address(host) if host else None
+        return await self.host(towards).listen_tcp(port, host=host, backlog=backlog)
+
+
+@attrs.define
+class NetnsGuest(Guest):
+    """A network namespace."""
+
+    namespace: Namespace | None = None
+
+    def _namespace(self) -> Namespace:
+        if self.namespace is None:
+            raise VnetError(f"{self.name} has no namespace yet")
+        return self.namespace
+
+    async def run(self, *argv: str, check: bool = True) -> str:
+        """Run a command inside; its standard output. Raises VnetError when it fails and `check`."""
+        return await self._namespace().run(*argv, check=check)
+
+    async def ping(
+        self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
+    ) -> float:
+        """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
+        from vnet.echo import echo
+
+        address = self.address_of(target, family)
+        return await echo(self._namespace(), address, timeout=timeout, size=size)
+
+    async def aclose(self) -> None:
+        """Delete the namespace."""
+        namespace, self.namespace = self.namespace, None
+        if namespace is not None:
+            await namespace.aclose()
+
+
+KINDS: Mapping[str, type[Guest]] = {"stack": StackGuest, "netns": NetnsGuest, "external": Guest}
+
+
+def one_of(guests: Mapping[str, Guest], name: str) -> Guest:
+    """The guest called `name`, or an error that says which there are."""
+    if name in guests:
+        return guests[name]
+    raise BadInput(f"there is no guest {name!r}{suggestion(name, list(guests))}")
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """` (did you mean x?)`, or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

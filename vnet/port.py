@@ -1,0 +1,76 @@
+"""A port of a running fabric: what is plugged in there, and what passed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from nics.door import Opened
+from vnet._native import Engine, PortConfig
+from vnet.topology.model import NicPort
+
+
+@attrs.define
+class Port:
+    """A port while it exists. Its name is `GUEST.INDEX`."""
+
+    name: str
+    guest: str
+    wanted: NicPort
+    """As the topology has it, addresses filled in."""
+    number: int
+    opened: Opened
+    carrier: bool
+    engine: Engine = attrs.field(repr=False)
+    link: bool = True
+    """As the operator set it."""
+
+    @property
+    def kind(self) -> str:
+        """The NIC's kind."""
+        return self.wanted.nic.kind
+
+    def counters(self) -> dict[str, Any]:
+        """Counted so far; see `Engine.counters`."""
+        return self.engine.counters(self.number)
+
+    def status(self) -> dict[str, Any]:
+        """One entry of `vnet status --json`."""
+        counted, wanted = self.counters(), self.wanted
+        return {
+            "port": self.name,
+            "guest": self.guest,
+            "kind": self.kind,
+            "switch": wanted.switch,
+            "network": wanted.network,
+            "trunk": list(wanted.trunk),
+            "vlan": wanted.vlan,
+            "mac": wanted.mac,
+            "ip": [str(interface.ip) for interface in wanted.ip],
+            "carrier": self.carrier,
+            "link": "up" if self.link else "down",
+            "carries": self.opened.carries,
+            "rx": {"frames": counted["rx_frames"], "bytes": counted["rx_bytes"]},
+            "tx": {"frames": counted["tx_frames"], "bytes": counted["tx_bytes"]},
+            "drops": counted["drops"],
+        }
+
+
+def port_config(wanted: NicPort, *, up: bool = True) -> PortConfig:
+    """How the switch is told about a port. The native part's answer to the topology's words."""
+    common = {
+        "mtu": wanted.mtu,
+        "mac_limit": wanted.mac_limit,
+        "sticky": wanted.sticky,
+        "transparent": wanted.transparent,
+        "up": up,
+    }
+    if wanted.trunk:
+        return PortConfig(
+            tagged=list(wanted.trunk_vlans),
+            native=wanted.native_vlan,
+            native_tagged=wanted.native_tagged,
+            **common,
+        )
+    return PortConfig(vlan=wanted.vlan, **common)

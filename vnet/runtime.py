@@ -1,0 +1,152 @@
+"""The runtime folder of one fabric: who holds it, its sockets, and what to clean after a crash.
+
+`$XDG_RUNTIME_DIR/vnet/NAME/`, or `/run/vnet/NAME/` for root, both 0700. A lock file in it is held
+for as long as the fabric lives; the kernel lets go of it however the process ends, so a lock that
+can be taken means that nobody is there, and whatever else lies in the folder was left by a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vnet.errors import BadInput, VnetError
+
+LOCK = "lock"
+STATE = "state.json"
+CONTROL = "control.sock"
+
+
+def base() -> Path:
+    """The folder of all fabrics of this user."""
+    if os.geteuid() == 0:
+        return Path("/run/vnet")
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "vnet"
+    return Path(tempfile.gettempdir()) / f"vnet-{os.geteuid()}"
+
+
+def _private(folder: Path) -> None:
+    """Make `folder` ours alone, or refuse: somebody who could write there could pose as us."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        message = f"{folder} is not a folder of yours: remove it, or set XDG_RUNTIME_DIR to a folder that is"
+        raise VnetError(message)
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        folder.chmod(0o700)
+
+
+class Busy(VnetError):
+    """A fabric of this name is running."""
+
+
+class Runtime:
+    """A held runtime folder. Use as a context manager; it is removed at the end."""
+
+    def __init__(self, name: str, folder: Path | None = None) -> None:
+        self.name = name
+        self.path = folder or base() / name
+        self._lock: int | None = None
+
+    def __enter__(self) -> Runtime:
+        _private(self.path.parent)
+        _private(self.path)
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            message = f"a fabric named {self.name} is running: bring it down (vnet down {self.name}) or use another name"
+            raise Busy(message) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = None
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
+
+    def leftovers(self) -> dict[str, Any]:
+        """What an earlier fabric in this folder noted and could not clean; empty after a clean end."""
+        try:
+            noted = json.loads((self.path / STATE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def note(self, state: dict[str, Any]) -> None:
+        """Note what would have to be cleaned if this process died now. Whole or not at all."""
+        fresh = self.path / f"{STATE}.new"
+        fresh.write_text(json.dumps(state))
+        fresh.replace(self.path / STATE)
+
+    def sweep(self) -> None:
+        """Remove sockets and files that an earlier fabric left here."""
+        for entry in self.path.iterdir():
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether somebody holds `folder`."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _folders(wanted: Callable[[Path], bool]) -> list[str]:
+    try:
+        entries = sorted(base().iterdir())
+    except OSError:
+        return []
+    return [entry.name for entry in entries if (entry / LOCK).exists() and wanted(entry)]
+
+
+def running() -> list[str]:
+    """Names of this user's running fabrics, sorted."""
+    return _folders(is_running)
+
+
+def crashed() -> list[str]:
+    """Names of this user's fabrics that ended without cleaning up, sorted."""
+    return _folders(lambda folder: not is_running(folder))
+
+
+def the_one(name: str | None) -> str:
+    """`name`, or the only running fabric when it is None. Raises BadInput with what to do."""
+    names = running()
+    if name is not None:
+        if name in names:
+            return name
+        if not names:
+            raise BadInput(f"no fabric named {name} is running: start it with `vnet up FILE`")
+        raise BadInput(f"no fabric named {name} is running; running: {', '.join(names)}")
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise BadInput("no fabric is running: start one with `vnet up FILE`")
+    raise BadInput(f"several fabrics are running, so name one: {', '.join(names)}")

@@ -1,0 +1,220 @@
+//! From a burst and the switch's decisions to the egress NICs.
+//!
+//! Most bursts are one flow: every frame has the same decision, and one `tx_burst` takes them all.
+//! Otherwise frames are grouped by egress, so that each NIC is called once; a flooded frame ends a
+//! group, because nothing may overtake it. Within a group frames keep their order, so the order of
+//! each (source, destination, VLAN) is kept whatever the mix.
+
+use super::ports::{PortSet, Slot};
+use arrayvec::ArrayVec;
+use nics::offload::Completer;
+use nics::{BURST, Caps, Frame, Nic, TxFrame, TxReport};
+use switch::{Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch};
+
+/// Indexes of frames in a burst, in order.
+type Group = ArrayVec<u8, BURST>;
+
+pub struct Delivery {
+    decisions: [Decision; BURST],
+    completer: Completer,
+    report: TxReport,
+}
+
+/// What all egresses of one burst have in common.
+struct Work<'a, 'f> {
+    now: Nanos,
+    switch: &'a Switch,
+    slots: &'a mut [Slot],
+    touched: &'a mut PortSet,
+    burst: &'a [Frame<'f>],
+    decisions: &'a [Decision],
+    completer: &'a mut Completer,
+    report: &'a mut TxReport,
+}
+
+impl Delivery {
+    pub fn new() -> Self {
+        Delivery {
+            decisions: [Decision::dropped(DropReason::Runt); BURST],
+            completer: Completer::new(),
+            report: TxReport::default(),
+        }
+    }
+
+    pub fn deliver(
+        &mut self,
+        now: Nanos,
+        ingress: PortId,
+        switch: &mut Switch,
+        slots: &mut [Slot],
+        touched: &mut PortSet,
+        burst: &[Frame<'_>],
+    ) {
+        let Delivery { decisions, completer, report } = self;
+        let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
+        let decisions = &decisions[..count];
+        let mut work = Work { now, switch, slots, touched, burst, decisions, completer, report };
+        let Some(first) = work.decisions.first() else { return };
+        let all: Group = (0..work.decisions.len() as u8).collect();
+        if work.decisions.iter().all(|decision| decision.out == first.out) {
+            work.group(ingress, first.out, &all);
+        } else {
+            work.mixed(ingress);
+        }
+    }
+}
+
+impl Work<'_, '_> {
+    /// Frames that all go to the same place.
+    fn group(&mut self, ingress: PortId, out: Out, frames: &[u8]) {
+        match out {
+            Out::Port(egress) => self.send(egress, frames),
+            Out::Flood(_) => self.flood(ingress, frames),
+            Out::Drop(_) => {}
+        }
+    }
+
+    /// Frames with different decisions.
+    fn mixed(&mut self, ingress: PortId) {
+        let mut groups: ArrayVec<(PortId, Group), 8> = ArrayVec::new();
+        let mut floods = Group::new();
+        for (i, decision) in self.decisions.iter().enumerate() {
+            let i = i as u8;
+            match decision.out {
+                Out::Drop(_) => {}
+                Out::Flood(_) => {
+                    for (egress, frames) in groups.drain(..) {
+                        self.send(egress, &frames);
+                    }
+                    floods.push(i);
+                }
+                Out::Port(egress) => {
+                    if !floods.is_empty() {
+                        self.flood(ingress, &floods);
+                        floods.clear();
+                    }
+                    if let Some((_, frames)) = groups.iter_mut().find(|(port, _)| *port == egress) {
+                        frames.push(i);
+                        continue;
+                    }
+                    if groups.is_full() {
+                        // More egresses in one burst than there is room for groups: the oldest one
+                        // is complete enough. Its later frames make a new group.
+                        let (port, frames) = groups.remove(0);
+                        self.send(port, &frames);
+                    }
+                    groups.push((egress, Group::from_iter([i])));
+                }
+            }
+        }
+        for (egress, frames) in groups.drain(..) {
+            self.send(egress, &frames);
+        }
+        if !floods.is_empty() {
+            self.flood(ingress, &floods);
+        }
+    }
+
+    /// Each frame to every member of its VLAN that takes such floods, but the ingress.
+    fn flood(&mut self, ingress: PortId, frames: &[u8]) {
+        let mut rest = frames;
+        while let Some(&first) = rest.first() {
+            // Runs of one VLAN (on a trunk they may differ) go out together.
+            let vlan = self.decisions[usize::from(first)].vlan;
+            let run = rest.iter().take_while(|i| self.decisions[usize::from(**i)].vlan == vlan).count();
+            let (now, later) = rest.split_at(run);
+            rest = later;
+            let switch = self.switch;
+            for &egress in switch.flood_ports(vlan) {
+                if egress == ingress {
+                    continue;
+                }
+                let taken: Group = now
+                    .iter()
+                    .copied()
+                    .filter(|i| switch.floods_to(egress, &self.decisions[usize::from(*i)]))
+                    .collect();
+                if !taken.is_empty() {
+                    self.send(egress, &taken);
+                }
+            }
+        }
+    }
+
+    /// To one port.
+    fn send(&mut self, egress: PortId, frames: &[u8]) {
+        let Some(slot) = self.slots.get_mut(usize::from(egress)) else { return };
+        // A NIC that is away is the one that is being received from.
+        let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return };
+        let caps = nic.caps();
+        let carrier = nic.carrier();
+        let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
+        let mut plain = true;
+        for &i in frames {
+            let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
+            let view = frame.view();
+            let edit = match self.switch.egress(egress, decision, view.len, view.gso) {
+                Ok(edit) => edit,
+                Err(reason) => {
+                    counters.dropped(reason, 1);
+                    continue;
+                }
+            };
+            if !carrier {
+                counters.dropped(DropReason::TxNoCarrier, 1);
+                continue;
+            }
+            let tx = TxFrame { frame, edit };
+            plain &= caps.take(frame.offload) && (view.gso || tx.len() <= caps.max_frame as usize);
+            out.push(tx);
+        }
+        if out.is_empty() {
+            return;
+        }
+        self.touched.insert(egress);
+        if plain {
+            hand_over(self.now, nic.as_mut(), counters, &out, self.report);
+            return;
+        }
+        for tx in &out {
+            normalise(self.now, nic.as_mut(), counters, &caps, tx, self.completer, self.report);
+        }
+    }
+}
+
+/// One frame that the NIC may not take as it is.
+fn normalise(
+    now: Nanos,
+    nic: &mut dyn Nic,
+    counters: &PortCounters,
+    caps: &Caps,
+    tx: &TxFrame<'_>,
+    completer: &mut Completer,
+    report: &mut TxReport,
+) {
+    let done = completer.complete(tx, caps, &mut |frames| hand_over(now, nic, counters, frames, report));
+    if let Err(reason) = done {
+        counters.dropped(reason, 1);
+    }
+}
+
+/// Give frames to the NIC and count what became of them.
+fn hand_over(
+    now: Nanos,
+    nic: &mut dyn Nic,
+    counters: &PortCounters,
+    frames: &[TxFrame<'_>],
+    report: &mut TxReport,
+) {
+    report.clear();
+    nic.tx_burst(now, frames, report);
+    let mut sent = frames.len() as u64;
+    let mut bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+    for &(i, reason) in report.drops() {
+        sent -= 1;
+        bytes -= frames.get(usize::from(i)).map_or(0, |frame| frame.len() as u64);
+        counters.dropped(reason, 1);
+    }
+    counters.tx_frames.add(sent);
+    counters.tx_bytes.add(bytes);
+}

@@ -1,0 +1,430 @@
+//! The engine: one `turn` pulls bursts from the ports that have any, lets their switch decide,
+//! pushes the frames on, and says when it wants the next turn.
+//!
+//! Nothing here waits, and nothing here knows what time it is: `now` is an argument. Who calls
+//! `turn`, when, and on which thread is the driver's business: trio (`vnet/drive.py`) or a native
+//! thread (`thread.rs`). The same calls with the same frames give the same result, byte for byte.
+//!
+//! What one turn does, in this order:
+//!  1. kicks (in-process guests) and descriptors (epoll) mark ports ready;
+//!  2. timers that have come mark theirs;
+//!  3. each ready port gives one burst, in ascending order of ports, so that a busy port costs the
+//!     others at most one burst of waiting; the burst is decided and delivered (`deliver.rs`);
+//!  4. ports that were sent to are flushed: one notification or system call for the whole turn.
+//!
+//! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
+
+mod deliver;
+mod ports;
+pub mod thread;
+
+use deliver::Delivery;
+use nics::context::PORTS_MAX;
+use nics::{Arena, Burst, Context, Events, Nic, Poller, Rx, Waker};
+use ports::{PortSet, Slot, Timers};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use switch::{Counter, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError};
+
+/// While there is work at hand, descriptors are looked at every so many turns only.
+const TURNS_PER_POLL: u32 = 16;
+
+/// When the engine wants its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: there is more to do.
+    Again,
+    /// When the poller's descriptor is readable, or at this time if there is one.
+    Wait(Option<Nanos>),
+}
+
+/// Why a port could not be added or changed.
+#[derive(Debug)]
+pub enum EngineError {
+    /// All `PORTS_MAX` are taken.
+    PortsExhausted,
+    NoSuchPort,
+    NoSuchSwitch,
+    Switch(SwitchError),
+    Io(io::Error),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::PortsExhausted => write!(f, "all {PORTS_MAX} ports are taken"),
+            EngineError::NoSuchPort => write!(f, "there is no such port"),
+            EngineError::NoSuchSwitch => write!(f, "there is no such switch"),
+            EngineError::Switch(e) => e.fmt(f),
+            EngineError::Io(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl From<SwitchError> for EngineError {
+    fn from(e: SwitchError) -> Self {
+        EngineError::Switch(e)
+    }
+}
+
+impl From<io::Error> for EngineError {
+    fn from(e: io::Error) -> Self {
+        EngineError::Io(e)
+    }
+}
+
+/// See the top of this file.
+pub struct Engine {
+    slots: Vec<Slot>,
+    switches: Vec<Switch>,
+    ready: PortSet,
+    /// Ports with polled NICs that are being polled now.
+    hot: PortSet,
+    /// Sent to in this turn.
+    touched: PortSet,
+    timers: Timers,
+    poller: Arc<Poller>,
+    waker: Arc<Waker>,
+    events: Arc<Events>,
+    arena: Arena,
+    delivery: Delivery,
+    now: Nanos,
+    /// When a frame last moved.
+    worked: Nanos,
+    /// How long a polled NIC without work is polled on before it is armed.
+    spin: Nanos,
+    since_poll: u32,
+    turns: Arc<Counter>,
+    next_port: PortId,
+}
+
+impl Engine {
+    pub fn new() -> io::Result<Self> {
+        let poller = Arc::new(Poller::new()?);
+        let waker = Arc::new(Waker::new()?);
+        poller.add_engine(waker.fd())?;
+        Ok(Engine {
+            slots: Vec::new(),
+            switches: Vec::new(),
+            ready: PortSet::new(),
+            hot: PortSet::new(),
+            touched: PortSet::new(),
+            timers: Timers::default(),
+            poller,
+            waker,
+            events: Arc::new(Events::new()?),
+            arena: Arena::new(),
+            delivery: Delivery::new(),
+            now: 0,
+            worked: 0,
+            spin: 0,
+            since_poll: 0,
+            turns: Arc::new(Counter::default()),
+            next_port: 0,
+        })
+    }
+
+    #[must_use]
+    pub fn poller(&self) -> &Arc<Poller> {
+        &self.poller
+    }
+
+    #[must_use]
+    pub fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
+    #[must_use]
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// How many turns there were.
+    #[must_use]
+    pub fn turns(&self) -> &Arc<Counter> {
+        &self.turns
+    }
+
+    /// The time of the latest turn.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// When a frame last moved.
+    #[must_use]
+    pub fn worked(&self) -> Nanos {
+        self.worked
+    }
+
+    /// Poll NICs in shared memory for so long after their last frame. 0 where nobody spins (trio).
+    pub fn set_spin(&mut self, spin: Nanos) {
+        self.spin = spin;
+    }
+
+    /// A new switch; its number.
+    pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
+        self.switches.push(Switch::new(config));
+        (self.switches.len() - 1) as u16
+    }
+
+    pub fn switch(&self, switch: u16) -> Result<&Switch, EngineError> {
+        self.switches.get(usize::from(switch)).ok_or(EngineError::NoSuchSwitch)
+    }
+
+    pub fn switch_mut(&mut self, switch: u16) -> Result<&mut Switch, EngineError> {
+        self.switches.get_mut(usize::from(switch)).ok_or(EngineError::NoSuchSwitch)
+    }
+
+    /// A free number. Numbers are used in turn, so that one that was given up stays unused for long
+    /// and late news of the old port can't be taken for news of the new.
+    fn free_port(&mut self) -> Result<PortId, EngineError> {
+        for step in 0..PORTS_MAX {
+            let port = (usize::from(self.next_port) + step) % PORTS_MAX;
+            if self.slots.get(port).is_none_or(|slot| slot.counters.is_none()) {
+                self.next_port = ((port + 1) % PORTS_MAX) as PortId;
+                if port >= self.slots.len() {
+                    self.slots.resize_with(port + 1, Slot::default);
+                }
+                return Ok(port as PortId);
+            }
+        }
+        Err(EngineError::PortsExhausted)
+    }
+
+    /// Attach `nic` to a new port of `switch`. When it can't be, nothing has changed.
+    pub fn add_port(
+        &mut self,
+        mut nic: Box<dyn Nic>,
+        switch: u16,
+        config: PortConfig,
+    ) -> Result<(PortId, Arc<PortCounters>), EngineError> {
+        self.switch(switch)?;
+        let port = self.free_port()?;
+        let counters = self.switch_mut(switch)?.add_port(port, config)?;
+        let cx = Context {
+            port,
+            poller: self.poller.clone(),
+            waker: self.waker.clone(),
+            events: self.events.clone(),
+        };
+        if let Err(e) = nic.attach(cx, self.now) {
+            nic.detach();
+            self.switch_mut(switch)?.remove_port(port)?;
+            return Err(e.into());
+        }
+        let slot = &mut self.slots[usize::from(port)];
+        *slot = Slot { nic: Some(nic), switch, counters: Some(counters.clone()), ..Slot::default() };
+        self.timers.schedule(port, slot);
+        self.ready.insert(port);
+        self.waker.wake();
+        Ok((port, counters))
+    }
+
+    fn slot(&mut self, port: PortId) -> Result<&mut Slot, EngineError> {
+        match self.slots.get_mut(usize::from(port)) {
+            Some(slot) if slot.counters.is_some() => Ok(slot),
+            _ => Err(EngineError::NoSuchPort),
+        }
+    }
+
+    /// Change how a port is set up; its NIC, its counters and its traffic go on.
+    pub fn set_port(&mut self, port: PortId, config: PortConfig) -> Result<(), EngineError> {
+        let switch = self.slot(port)?.switch;
+        Ok(self.switch_mut(switch)?.set_port(port, config)?)
+    }
+
+    pub fn port_config(&mut self, port: PortId) -> Result<PortConfig, EngineError> {
+        let switch = self.slot(port)?.switch;
+        self.switch(switch)?.port(port).cloned().ok_or(EngineError::NoSuchPort)
+    }
+
+    /// Set a port's link up or down: on the switch's side, and for the guest if its NIC can show it.
+    pub fn set_link(&mut self, port: PortId, up: bool) -> Result<(), EngineError> {
+        let now = self.now;
+        let mut config = self.port_config(port)?;
+        config.up = up;
+        self.set_port(port, config)?;
+        if let Some(nic) = &mut self.slot(port)?.nic {
+            nic.set_link(up, now);
+        }
+        self.ready.insert(port);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Whether the port's NIC has carrier.
+    pub fn carrier(&mut self, port: PortId) -> Result<bool, EngineError> {
+        Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
+    }
+
+    /// Detach a port's NIC and forget the port.
+    pub fn remove_port(&mut self, port: PortId) -> Result<(), EngineError> {
+        let slot = std::mem::take(self.slot(port)?);
+        if let Some(mut nic) = slot.nic {
+            nic.detach();
+        }
+        self.ready.remove(port);
+        self.hot.remove(port);
+        Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
+    }
+
+    /// One turn. `now` must not go back; a `now` that does counts as the latest one.
+    pub fn turn(&mut self, now: Nanos) -> Next {
+        let now = now.max(self.now);
+        self.now = now;
+        self.turns.add(1);
+        self.gather(now);
+        self.bursts(now);
+        self.flush(now);
+        self.cool(now);
+        self.next()
+    }
+
+    /// Find out who has something: kicks, descriptors, timers, ageing.
+    fn gather(&mut self, now: Nanos) {
+        self.waker.take(self.ready.words());
+        self.since_poll += 1;
+        if self.since_poll >= TURNS_PER_POLL || self.ready.is_empty() && self.hot.is_empty() {
+            self.since_poll = 0;
+            let Engine { poller, slots, ready, timers, .. } = self;
+            // An error here could only be a bad descriptor or pointer, which are ours and valid.
+            let _ = poller.wait(Some(0), |port, sub, readiness| {
+                let Some(slot) = slots.get_mut(usize::from(port)) else { return };
+                let Some(nic) = slot.nic.as_mut() else { return };
+                if nic.ready(sub, readiness, now) {
+                    ready.insert(port);
+                }
+                timers.schedule(port, slot);
+            });
+        }
+        while let Some(port) = self.timers.due(now, &self.slots) {
+            let slot = &mut self.slots[usize::from(port)];
+            slot.deadline = None;
+            if let Some(nic) = slot.nic.as_mut() {
+                if nic.deadline().is_some_and(|at| at <= now) && nic.tick(now) {
+                    self.ready.insert(port);
+                }
+                self.timers.schedule(port, slot);
+            }
+        }
+        for switch in &mut self.switches {
+            if switch.deadline().is_some_and(|at| at <= now) {
+                switch.tick(now);
+            }
+        }
+    }
+
+    /// One burst from every port that is ready or polled.
+    fn bursts(&mut self, now: Nanos) {
+        let mut from = 0;
+        loop {
+            let port = match (self.ready.next(from), self.hot.next(from)) {
+                (Some(a), Some(b)) => a.min(b),
+                (Some(a), None) | (None, Some(a)) => a,
+                (None, None) => break,
+            };
+            from = port + 1;
+            self.burst(now, port);
+            if usize::from(from) >= PORTS_MAX {
+                break;
+            }
+        }
+    }
+
+    fn burst(&mut self, now: Nanos, port: PortId) {
+        self.ready.remove(port);
+        let Engine { slots, switches, arena, delivery, touched, ready, hot, timers, .. } = self;
+        let Some(slot) = slots.get_mut(usize::from(port)) else { return };
+        let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return };
+        let switch = &mut switches[usize::from(slot.switch)];
+        let mut burst = Burst::new();
+        let rx = nic.rx_burst(now, arena, &mut burst);
+        let moved = !burst.is_empty();
+        if moved {
+            self.worked = now;
+            delivery.deliver(now, port, switch, slots, touched, &burst);
+        }
+        drop(burst);
+        if moved {
+            nic.rx_done();
+        }
+        while let Some((reason, n)) = nic.take_drops() {
+            counters.dropped(reason, n);
+        }
+        let slot = &mut slots[usize::from(port)];
+        if nic.polled() {
+            if moved || slot.polled_since.is_none() {
+                slot.polled_since = Some(now);
+                hot.insert(port);
+            }
+        } else {
+            slot.polled_since = None;
+            hot.remove(port);
+        }
+        slot.nic = Some(nic);
+        if rx == Rx::More {
+            ready.insert(port);
+        }
+        timers.schedule(port, slot);
+    }
+
+    fn flush(&mut self, now: Nanos) {
+        let mut from = 0;
+        while let Some(port) = self.touched.next(from) {
+            from = port + 1;
+            self.touched.remove(port);
+            let slot = &mut self.slots[usize::from(port)];
+            if let Some(nic) = slot.nic.as_mut() {
+                if nic.flush(now) {
+                    self.ready.insert(port);
+                }
+                self.timers.schedule(port, slot);
+            }
+        }
+    }
+
+    /// Stop polling NICs that had nothing for a while: from now on their guests notify us.
+    fn cool(&mut self, now: Nanos) {
+        let mut from = 0;
+        while let Some(port) = self.hot.next(from) {
+            from = port + 1;
+            let slot = &mut self.slots[usize::from(port)];
+            let Some(since) = slot.polled_since else { continue };
+            if now.saturating_sub(since) < self.spin {
+                continue;
+            }
+            let Some(nic) = slot.nic.as_mut() else { continue };
+            if nic.arm() {
+                slot.polled_since = None;
+                self.hot.remove(port);
+            } else {
+                slot.polled_since = Some(now);
+            }
+        }
+    }
+
+    fn next(&self) -> Next {
+        if !self.ready.is_empty() || !self.hot.is_empty() || self.waker.pending() {
+            return Next::Again;
+        }
+        let ageing = self.switches.iter().filter_map(Switch::deadline).min();
+        Next::Wait(match (self.timers.next(), ageing) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(nic) = &mut slot.nic {
+                nic.detach();
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The engine's side of its ports: which NIC stands where, and what it is waiting for.
+
+use nics::Nic;
+use nics::context::PORTS_MAX;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use switch::{Nanos, PortCounters, PortId};
+
+/// A set of ports, walked in ascending order so that the same input gives the same output.
+#[derive(Debug)]
+pub struct PortSet {
+    words: Box<[u64]>,
+}
+
+impl PortSet {
+    #[must_use]
+    pub fn new() -> Self {
+        PortSet { words: vec![0; PORTS_MAX / 64].into_boxed_slice() }
+    }
+
+    #[inline]
+    pub fn insert(&mut self, port: PortId) {
+        self.words[usize::from(port) / 64] |= 1 << (port % 64);
+    }
+
+    #[inline]
+    pub fn remove(&mut self, port: PortId) {
+        self.words[usize::from(port) / 64] &= !(1 << (port % 64));
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// For others to merge ports into.
+    pub fn words(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// The lowest member at or above `from`.
+    #[inline]
+    #[must_use]
+    pub fn next(&self, from: PortId) -> Option<PortId> {
+        let mut index = usize::from(from) / 64;
+        let mut word = self.words.get(index)? & (!0 << (from % 64));
+        while word == 0 {
+            index += 1;
+            word = *self.words.get(index)?;
+        }
+        Some((index * 64) as PortId + word.trailing_zeros() as PortId)
+    }
+}
+
+/// One port's place.
+#[derive(Default)]
+pub struct Slot {
+    /// The NIC; absent while it is being received from, so that it can't be sent to: no frame ever
+    /// goes back to where it came from.
+    pub nic: Option<Box<dyn Nic>>,
+    pub switch: u16,
+    pub counters: Option<Arc<PortCounters>>,
+    /// When the NIC's timer is set for, as the heap knows it.
+    pub deadline: Option<Nanos>,
+    /// Since when a polled NIC had nothing; `None` while it is not being polled.
+    pub polled_since: Option<Nanos>,
+}
+
+/// The NICs' deadlines. Entries that were overtaken by an earlier one are skipped when they come up.
+#[derive(Debug, Default)]
+pub struct Timers(BinaryHeap<Reverse<(Nanos, PortId)>>);
+
+impl Timers {
+    /// Note what `slot`'s NIC wants, if that is earlier than what is noted.
+    #[inline]
+    pub fn schedule(&mut self, port: PortId, slot: &mut Slot) {
+        let Some(wanted) = slot.nic.as_ref().and_then(|nic| nic.deadline()) else { return };
+        if slot.deadline.is_none_or(|noted| wanted < noted) {
+            slot.deadline = Some(wanted);
+            self.0.push(Reverse((wanted, port)));
+        }
+    }
+
+    /// The next port whose noted deadline has come. The caller clears it.
+    pub fn due(&mut self, now: Nanos, slots: &[Slot]) -> Option<PortId> {
+        while let Some(Reverse((at, port))) = self.0.peek().copied() {
+            let current = slots.get(usize::from(port)).is_some_and(|slot| slot.deadline == Some(at));
+            if current && at > now {
+                return None;
+            }
+            self.0.pop();
+            if current {
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    /// When the next one is due.
+    #[must_use]
+    pub fn next(&self) -> Option<Nanos> {
+        self.0.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_walked_in_order() {
+        let mut set = PortSet::new();
+        for port in [4095, 0, 64, 63, 130] {
+            set.insert(port);
+        }
+        let mut seen = vec![];
+        let mut from = 0;
+        while let Some(port) = set.next(from) {
+            seen.push(port);
+            from = port + 1;
+        }
+        assert_eq!(seen, [0, 63, 64, 130, 4095]);
+        for port in seen {
+            set.remove(port);
+        }
+        assert!(set.is_empty());
+    }
+}

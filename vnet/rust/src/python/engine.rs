@@ -1,0 +1,252 @@
+//! The engine for Python: commands go down through a fair lock with the interpreter released,
+//! counters are read without one, events come up through one descriptor.
+
+use super::door::Door;
+use super::port::PortConfig;
+use crate::engine::thread::{Driver, Poll};
+use crate::engine::{Engine as Inner, EngineError, Next};
+use nics::{EventKind, Events, Waker};
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use switch::{Counter, DropReason, Nanos, PortCounters, PortId, SwitchConfig, VlanId};
+
+/// Switches, ports and NICs, and the `turn` that moves frames between them.
+#[pyclass(frozen)]
+pub struct Engine {
+    pub inner: Arc<Mutex<Inner>>,
+    driver: Mutex<Option<Driver>>,
+    counters: Mutex<BTreeMap<PortId, Arc<PortCounters>>>,
+    events: Arc<Events>,
+    waker: Arc<Waker>,
+    turns: Arc<Counter>,
+    fd: RawFd,
+}
+
+/// One event: (port, kind, a, b, text).
+type EventTuple = (PortId, &'static str, u32, u32, String);
+
+/// One entry of the forwarding database: (vlan, mac, port, kind, age in nanoseconds).
+type FdbTuple = (VlanId, String, PortId, &'static str, Nanos);
+
+fn error(e: EngineError) -> PyErr {
+    match e {
+        EngineError::NoSuchPort | EngineError::NoSuchSwitch => PyKeyError::new_err(e.to_string()),
+        EngineError::PortsExhausted => PyRuntimeError::new_err(e.to_string()),
+        EngineError::Switch(e) => PyValueError::new_err(e.to_string()),
+        EngineError::Io(e) => match e.raw_os_error() {
+            Some(code) => PyOSError::new_err((code, e.to_string())),
+            None => PyOSError::new_err(e.to_string()),
+        },
+    }
+}
+
+impl Engine {
+    /// Run `command` on the engine, between two turns, with the interpreter released meanwhile.
+    pub fn command<T: Send>(
+        &self,
+        py: Python<'_>,
+        command: impl FnOnce(&mut Inner) -> Result<T, EngineError> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| command(&mut self.inner.lock())).map_err(error)
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let inner = Inner::new()?;
+        Ok(Engine {
+            events: inner.events().clone(),
+            waker: inner.waker().clone(),
+            turns: inner.turns().clone(),
+            fd: inner.poller().fd(),
+            inner: Arc::new(Mutex::new(inner)),
+            driver: Mutex::new(None),
+            counters: Mutex::default(),
+        })
+    }
+
+    /// Readable when a turn has something to do. For the trio driver.
+    fn fileno(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Readable while events wait.
+    fn events_fileno(&self) -> RawFd {
+        self.events.fd()
+    }
+
+    /// How many turns there were.
+    #[getter]
+    fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
+    /// The time of the latest turn, in nanoseconds of the driver's clock.
+    fn now(&self, py: Python<'_>) -> Nanos {
+        py.detach(|| self.inner.lock().now())
+    }
+
+    /// A new switch; its number. `ageing` in nanoseconds.
+    #[pyo3(signature = (*, fdb_limit=1 << 20, vlan_limit=1 << 18, ageing=300_000_000_000, hash_seed=None))]
+    fn add_switch(
+        &self,
+        py: Python<'_>,
+        fdb_limit: u32,
+        vlan_limit: u32,
+        ageing: Nanos,
+        hash_seed: Option<(u64, u64)>,
+    ) -> PyResult<u16> {
+        let mut config = SwitchConfig { fdb_limit, vlan_limit, ageing, ..SwitchConfig::default() };
+        if let Some((a, b)) = hash_seed {
+            config.hash_seed = [a, b];
+        }
+        self.command(py, |engine| Ok(engine.add_switch(config)))
+    }
+
+    /// Attach `door` to a new port of `switch`; the port's number. When it can't be done, nothing
+    /// has changed but that the door is closed. Raises OSError, ValueError, KeyError, RuntimeError.
+    fn add_port(&self, py: Python<'_>, door: &Door, switch: u16, config: &PortConfig) -> PyResult<PortId> {
+        let (nic, config) = (door.take()?, config.0.clone());
+        let (port, counters) = self.command(py, |engine| engine.add_port(nic, switch, config))?;
+        self.counters.lock().insert(port, counters);
+        Ok(port)
+    }
+
+    /// Change how a port is set up; its counters and its traffic go on.
+    fn set_port(&self, py: Python<'_>, port: PortId, config: &PortConfig) -> PyResult<()> {
+        let config = config.0.clone();
+        self.command(py, |engine| engine.set_port(port, config))
+    }
+
+    /// Detach the port's NIC and forget the port.
+    fn remove_port(&self, py: Python<'_>, port: PortId) -> PyResult<()> {
+        self.command(py, |engine| engine.remove_port(port))?;
+        self.counters.lock().remove(&port);
+        Ok(())
+    }
+
+    /// Set a port's link up or down, as its guest sees it.
+    fn set_link(&self, py: Python<'_>, port: PortId, up: bool) -> PyResult<()> {
+        self.command(py, |engine| engine.set_link(port, up))
+    }
+
+    /// Whether the port's NIC has carrier.
+    fn carrier(&self, py: Python<'_>, port: PortId) -> PyResult<bool> {
+        self.command(py, |engine| engine.carrier(port))
+    }
+
+    /// Counters of one port, read while traffic goes on: rx/tx frames and bytes, forwarded, and the
+    /// drops that are not zero by reason.
+    fn counters<'py>(&self, py: Python<'py>, port: PortId) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.counters.lock().get(&port).cloned();
+        let counters = counters.ok_or_else(|| error(EngineError::NoSuchPort))?;
+        let drops = PyDict::new(py);
+        for reason in DropReason::ALL {
+            let n = counters.drops[*reason as usize].get();
+            if n > 0 {
+                drops.set_item(reason.name(), n)?;
+            }
+        }
+        let dict = PyDict::new(py);
+        dict.set_item("rx_frames", counters.rx_frames.get())?;
+        dict.set_item("rx_bytes", counters.rx_bytes.get())?;
+        dict.set_item("tx_frames", counters.tx_frames.get())?;
+        dict.set_item("tx_bytes", counters.tx_bytes.get())?;
+        dict.set_item("forwarded", counters.forwarded.get())?;
+        dict.set_item("drops", drops)?;
+        Ok(dict)
+    }
+
+    /// A page of the forwarding database from `cursor` (0 to begin): entries (vlan, mac, port, kind,
+    /// age in nanoseconds) and the next cursor, None at the end.
+    fn fdb(
+        &self,
+        py: Python<'_>,
+        switch: u16,
+        cursor: usize,
+        limit: usize,
+    ) -> PyResult<(Vec<FdbTuple>, Option<usize>)> {
+        self.command(py, |engine| {
+            let mut page = Vec::new();
+            let next = engine.switch(switch)?.fdb_page(cursor, limit, &mut page);
+            let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+            let entries = page.into_iter().map(|e| (e.vlan, text(e.mac), e.port, e.kind.name(), e.age));
+            Ok((entries.collect(), next))
+        })
+    }
+
+    /// Forget addresses, perhaps of one port or VLAN only, and static ones too if `fixed`; how many.
+    #[pyo3(signature = (switch, port=None, vlan=None, fixed=false))]
+    fn fdb_flush(
+        &self,
+        py: Python<'_>,
+        switch: u16,
+        port: Option<PortId>,
+        vlan: Option<VlanId>,
+        fixed: bool,
+    ) -> PyResult<usize> {
+        self.command(py, |engine| {
+            Ok(engine.switch_mut(switch)?.fdb_flush(switch::fdb::Flush { port, vlan, fixed }))
+        })
+    }
+
+    /// One turn at time `now` (nanoseconds). Returns 0 when the next one should follow at once, the
+    /// time of the next one, or None to wait for `fileno()` alone.
+    fn turn(&self, py: Python<'_>, now: Nanos) -> PyResult<Option<Nanos>> {
+        if self.driver.lock().is_some() {
+            return Err(PyRuntimeError::new_err("the engine's own thread is turning it"));
+        }
+        Ok(py.detach(|| match self.inner.lock().turn(now) {
+            Next::Again => Some(0),
+            Next::Wait(deadline) => deadline.map(|at| at.max(1)),
+        }))
+    }
+
+    /// Have the engine's own thread turn it. `poll`: adaptive, busy or sleep.
+    #[pyo3(signature = (poll="adaptive", cpu=None))]
+    fn start(&self, py: Python<'_>, poll: &str, cpu: Option<usize>) -> PyResult<()> {
+        let poll = match poll {
+            "adaptive" => Poll::Adaptive,
+            "busy" => Poll::Busy,
+            "sleep" => Poll::Sleep,
+            _ => return Err(PyValueError::new_err("poll is adaptive, busy or sleep")),
+        };
+        let mut driver = self.driver.lock();
+        if driver.is_some() {
+            return Err(PyRuntimeError::new_err("the engine's own thread is turning it already"));
+        }
+        *driver = Some(py.detach(|| Driver::start(self.inner.clone(), poll, cpu))?);
+        Ok(())
+    }
+
+    /// Stop the engine's own thread and wait until it has ended.
+    fn stop(&self, py: Python<'_>) {
+        let driver = self.driver.lock().take();
+        py.detach(|| drop(driver));
+    }
+
+    /// Wake the engine, so that a turn follows.
+    fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// What happened since the last call: (port, kind, a, b, text) in order. Kinds: `carrier` (a: 1
+    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `pipe`.
+    fn events(&self) -> (Vec<EventTuple>, u64) {
+        let (events, lost) = self.events.take();
+        let tuples = events.into_iter().map(|event| match event.kind {
+            EventKind::Carrier(up) => (event.port, "carrier", u32::from(up), 0, String::new()),
+            EventKind::Log(line) => (event.port, "log", 0, 0, line),
+            EventKind::Socket(a, b) => (event.port, "socket", a, b, String::new()),
+            EventKind::Pipe => (event.port, "pipe", 0, 0, String::new()),
+        });
+        (tuples.collect(), lost)
+    }
+}

@@ -1,0 +1,209 @@
+//! The engine with pipes: what goes in at one port comes out at the right others, in order, counted.
+#![allow(clippy::unwrap_used)]
+
+use _native::engine::{Engine, Next};
+use nics::pipe::{PipeEnd, pipe};
+use proptest::prelude::*;
+use std::sync::Arc;
+use switch::{DropReason, PortConfig, PortCounters, PortId, SwitchConfig};
+
+const LIMIT: usize = 512;
+
+struct Port {
+    id: PortId,
+    end: PipeEnd,
+    counters: Arc<PortCounters>,
+}
+
+struct Bed {
+    engine: Engine,
+    ports: Vec<Port>,
+    now: u64,
+}
+
+impl Bed {
+    fn new(vlans: &[u16]) -> Bed {
+        let mut engine = Engine::new().unwrap();
+        let switch = engine.add_switch(SwitchConfig::default());
+        let ports = vlans
+            .iter()
+            .map(|&vlan| {
+                let (nic, end) = pipe(LIMIT, 9018);
+                let (id, counters) =
+                    engine.add_port(Box::new(nic), switch, PortConfig::access(vlan)).unwrap();
+                Port { id, end, counters }
+            })
+            .collect();
+        Bed { engine, ports, now: 0 }
+    }
+
+    /// Turn until there is nothing left to do.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.now += 1;
+            if matches!(self.engine.turn(self.now), Next::Wait(_)) {
+                return;
+            }
+        }
+        panic!("the engine does not come to rest");
+    }
+
+    fn received(&self, port: usize) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.ports[port].end.receive().ok()).map(Vec::from).collect()
+    }
+
+    fn assert_counters_add_up(&self) {
+        for port in &self.ports {
+            let c = &port.counters;
+            let dropped: u64 = DropReason::ALL
+                .iter()
+                .filter(|reason| reason.side() == switch::reason::Side::Ingress)
+                .map(|reason| c.drops[*reason as usize].get())
+                .sum();
+            assert_eq!(c.rx_frames.get(), c.forwarded.get() + dropped, "port {}", port.id);
+        }
+    }
+}
+
+fn mac(n: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, n]
+}
+
+fn frame(dst: [u8; 6], src: [u8; 6], mark: u16) -> Vec<u8> {
+    let mut frame = [&dst[..], &src, &[0x88, 0xb5], &mark.to_be_bytes()].concat();
+    frame.resize(60, 0);
+    frame
+}
+
+#[test]
+fn unknown_is_flooded_in_its_vlan_and_known_is_not() {
+    let mut bed = Bed::new(&[10, 10, 10, 20]);
+    let hello = frame([0xff; 6], mac(1), 0);
+    bed.ports[0].end.send(&hello).unwrap();
+    bed.settle();
+    assert!(bed.received(0).is_empty());
+    assert_eq!(bed.received(1), std::slice::from_ref(&hello));
+    assert_eq!(bed.received(2), [hello]);
+    assert!(bed.received(3).is_empty());
+    let answer = frame(mac(1), mac(2), 1);
+    bed.ports[1].end.send(&answer).unwrap();
+    bed.settle();
+    assert_eq!(bed.received(0), [answer]);
+    assert!(bed.received(2).is_empty());
+    bed.assert_counters_add_up();
+}
+
+#[test]
+fn a_guest_that_does_not_read_loses_its_own_frames_only() {
+    let mut bed = Bed::new(&[10, 10, 10]);
+    for n in 0..3 {
+        bed.ports[n].end.send(&frame([0xff; 6], mac(n as u8), 0)).unwrap();
+    }
+    bed.settle();
+    let (mut lost, mut got) = (0, 0);
+    bed.received(1);
+    bed.received(2);
+    for round in 0..20 {
+        for i in 0..LIMIT / 4 {
+            bed.ports[0].end.send(&frame(mac(1), mac(0), (round * 1000 + i) as u16)).unwrap();
+            bed.ports[0].end.send(&frame(mac(2), mac(0), (round * 1000 + i) as u16)).unwrap();
+        }
+        bed.settle();
+        lost += LIMIT / 4;
+        got += bed.received(2).len();
+    }
+    assert_eq!(got, 20 * LIMIT / 4);
+    let dropped = bed.ports[1].counters.drops[DropReason::TxFull as usize].get();
+    assert_eq!(dropped as usize, lost - LIMIT);
+    bed.assert_counters_add_up();
+}
+
+#[test]
+fn a_removed_port_is_gone_and_its_number_is_not_used_at_once() {
+    let mut bed = Bed::new(&[10, 10]);
+    let old = bed.ports[1].id;
+    bed.engine.remove_port(old).unwrap();
+    assert!(bed.engine.carrier(old).is_err());
+    let (nic, _end) = pipe(LIMIT, 9018);
+    let (new, _) = bed.engine.add_port(Box::new(nic), 0, PortConfig::access(10)).unwrap();
+    assert_ne!(new, old);
+    bed.ports[0].end.send(&frame([0xff; 6], mac(1), 0)).unwrap();
+    bed.settle();
+    bed.assert_counters_add_up();
+}
+
+#[test]
+fn a_link_that_is_down_carries_nothing() {
+    let mut bed = Bed::new(&[10, 10]);
+    let down = bed.ports[1].id;
+    bed.engine.set_link(down, false).unwrap();
+    bed.ports[0].end.send(&frame([0xff; 6], mac(1), 0)).unwrap();
+    bed.ports[1].end.send(&frame([0xff; 6], mac(2), 0)).unwrap();
+    bed.settle();
+    assert!(bed.received(0).is_empty() && bed.received(1).is_empty());
+    bed.engine.set_link(down, true).unwrap();
+    bed.ports[0].end.send(&frame([0xff; 6], mac(1), 1)).unwrap();
+    bed.settle();
+    assert_eq!(bed.received(1).len(), 1);
+    bed.assert_counters_add_up();
+}
+
+#[test]
+fn four_thousand_idle_ports_cost_no_turn() {
+    let mut bed = Bed::new(&[7; 4096]);
+    bed.settle();
+    let before = bed.engine.turns().get();
+    bed.ports[0].end.send(&frame([0xff; 6], mac(1), 0)).unwrap();
+    bed.settle();
+    assert!(bed.engine.turns().get() - before <= 3);
+    assert!((1..4096).all(|port| bed.received(port).len() == 1));
+    let (nic, _end) = pipe(1, 1518);
+    assert!(bed.engine.add_port(Box::new(nic), 0, PortConfig::access(7)).is_err());
+}
+
+proptest! {
+    /// Whatever is sent to whom, in whatever bursts: order holds for each pair of stations, nobody
+    /// hears his own frame, and no frame crosses VLANs.
+    #[test]
+    fn order_and_isolation_hold(
+        sends in prop::collection::vec((0usize..6, 0usize..7), 1..400),
+        burst in 1usize..70,
+    ) {
+        let vlans = [10, 10, 10, 20, 20, 20];
+        let mut bed = Bed::new(&vlans);
+        let mut seen: Vec<Vec<Vec<u8>>> = vec![vec![]; 6];
+        for (mark, (from, to)) in sends.iter().enumerate() {
+            let dst = if *to == 6 { [0xff; 6] } else { mac(*to as u8) };
+            bed.ports[*from].end.send(&frame(dst, mac(*from as u8), mark as u16)).unwrap();
+            if mark % burst == 0 {
+                bed.settle();
+            }
+            if mark % 200 == 0 {
+                bed.settle();
+                for (port, frames) in seen.iter_mut().enumerate() {
+                    frames.extend(bed.received(port));
+                }
+            }
+        }
+        bed.settle();
+        for (port, frames) in seen.iter_mut().enumerate() {
+            frames.extend(bed.received(port));
+        }
+        bed.assert_counters_add_up();
+        for (port, frames) in seen.iter().enumerate() {
+            for from in 0..6 {
+                let pair: Vec<_> = frames.iter().filter(|f| f[6..12] == mac(from as u8)).collect();
+                prop_assert!(pair.is_empty() || from != port && vlans[from] == vlans[port]);
+                for dst in 0..7 {
+                    let dst = if dst == 6 { [0xff; 6] } else { mac(dst) };
+                    let marks: Vec<_> = pair
+                        .iter()
+                        .filter(|f| f[..6] == dst)
+                        .map(|f| u16::from_be_bytes([f[14], f[15]]))
+                        .collect();
+                    prop_assert!(marks.is_sorted());
+                }
+            }
+        }
+    }
+}
