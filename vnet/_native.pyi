@@ -1,5 +1,6 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
+from collections.abc import Sequence
 from typing import Any
 
 VERSION: str
@@ -90,3 +91,88 @@ class Engine:
     def stop(self) -> None: ...
     def wake(self) -> None: ...
     def events(self) -> tuple[list[tuple[int, str, int, int, str]], int]: ...
+
+class Verdict:
+    """What became of one frame."""
+
+    @property
+    def action(self) -> str:
+        """`unicast`, `flood-unknown`, `-multicast`, `-broadcast`, `-link-local`, or `drop`."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was dropped; a name of `drop_reasons`."""
+
+    @property
+    def vlan(self) -> int:
+        """The VLAN it was classified to; 0 when it was dropped before that."""
+
+    @property
+    def priority(self) -> int:
+        """Upper four bits of its tag's TCI: priority, drop eligibility. 0 without a tag."""
+
+    @property
+    def copies(self) -> list[tuple[int, bytes]]:
+        """(egress port, the frame as it leaves)."""
+
+    @property
+    def lost(self) -> list[tuple[int, str]]:
+        """(egress port, why the copy did not leave); a name of `drop_reasons`."""
+
+class Switch:
+    """A learning VLAN switch by itself: frames and a time in nanoseconds in, verdicts out.
+
+    Raises KeyError for a port or entry that does not exist, ValueError for anything else wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        fdb_limit: int = 1 << 20,
+        vlan_limit: int = 1 << 18,
+        ageing: int = 300_000_000_000,
+        seed: tuple[int, int] = (1, 2),
+    ) -> None: ...
+    def add_port(self, port: int, config: PortConfig) -> None:
+        """Add a port under a number 0..4095."""
+
+    def set_port(self, port: int, config: PortConfig) -> None:
+        """Set a port up anew."""
+
+    def remove_port(self, port: int) -> None:
+        """Remove a port and its entries."""
+
+    def forward(self, now: int, ingress: int, frames: Sequence[bytes], *, gso: bool = False) -> list[Verdict]:
+        """Forward frames that came in together; `gso`: they are super-frames, which the MTU does not bound."""
+
+    def fdb_set(self, vlan: int, mac: str, port: int, *, sticky: bool = False) -> None:
+        """Set an entry that does not age."""
+
+    def fdb_remove(self, vlan: int, mac: str) -> None:
+        """Forget one entry, of any kind."""
+
+    def fdb_flush(self, *, port: int | None = None, vlan: int | None = None, fixed: bool = False) -> int:
+        """Forget learned entries, and with `fixed` all. Returns how many."""
+
+    def fdb_get(self, vlan: int, mac: str) -> tuple[int, str, int, str, int] | None:
+        """(VLAN, MAC address, port, `learned` | `static` | `sticky`, age in nanoseconds)."""
+
+    def fdb_page(
+        self, cursor: int = 0, limit: int = 1000
+    ) -> tuple[list[tuple[int, str, int, str, int]], int | None]:
+        """About `limit` entries from `cursor` on, and the next page's cursor."""
+
+    def fdb_count(self, *, port: int | None = None, vlan: int | None = None) -> tuple[int, int]:
+        """(learned, static and sticky) entries of one port, of one VLAN, or of all."""
+
+    def tick(self, now: int) -> None:
+        """Forget what is due, a bounded amount of it."""
+
+    def deadline(self) -> int | None:
+        """When `tick` has something to do."""
+
+    def counters(self, port: int) -> dict[str, Any]:
+        """`rx_frames`, `rx_bytes`, `tx_frames`, `tx_bytes`, `forwarded`, `drops` by reason."""
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes held: (by the forwarding database, by ports and VLANs)."""

@@ -4,6 +4,7 @@ mod door;
 mod engine;
 mod pipe;
 mod port;
+mod switch;
 
 #[pyo3::pymodule]
 mod _native {
@@ -17,6 +18,8 @@ mod _native {
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::PortConfig;
+    #[pymodule_export]
+    use super::switch::{Switch, Verdict};
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
