@@ -8,8 +8,7 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use switch::{
-    Decision, DropReason, FdbCount, FdbEntry, Flood, Flush, Mac, Nanos, Out, PortCounters, PortId,
-    SwitchError, VlanId,
+    Decision, DropReason, FdbCount, FdbEntry, Flood, Flush, Mac, Nanos, Out, PortId, SwitchError, VlanId,
 };
 
 /// (VLAN, MAC address, port, kind, age in nanoseconds)
@@ -240,7 +239,7 @@ fn deliver(
                 verdict.copies.push((egress, PyBytes::new(py, &bytes).unbind()));
             }
             Err(reason) => {
-                PortCounters::drop(counters, reason, 1);
+                counters.dropped(reason, 1);
                 verdict.lost.push((egress, reason.name()));
             }
         }
