@@ -4,11 +4,15 @@
 //! (`vnet`) calls it; it calls nobody. See [`Nic`] for the contract and `frame.rs` for who owns
 //! which bytes for how long.
 
+pub mod bpf;
+pub mod bytering;
 pub mod clock;
 pub mod context;
 pub mod frame;
 pub mod nic;
 pub mod offload;
+pub mod output;
+pub mod pcapng;
 pub mod pipe;
 pub mod poller;
 
