@@ -27,6 +27,13 @@ class PipeHandle:
 def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
     """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
 
+def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
+    """Open a stream door at `endpoint`: a path, `@name` or `ip:port`.
+
+    `role` is `server` (we listen) or `client`. Returns the door and where it listens or connects to,
+    with the port that the kernel chose if 0 was asked for. Raises NicError.
+    """
+
 class PortConfig:
     """How a switch's port is set up.
 

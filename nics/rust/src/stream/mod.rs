@@ -247,6 +247,9 @@ impl Nic for StreamNic {
     fn rx_burst<'a>(&'a mut self, now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let mut spans = Spans::new();
         let rx = self.receive(&mut spans, now);
+        if spans.is_empty() && self.connection.peer().is_none() {
+            self.incoming.clear();
+        }
         let bytes = self.incoming.bytes();
         burst.extend(spans.into_iter().map(|span| Frame::flat(&bytes[span], Offload::NONE)));
         rx

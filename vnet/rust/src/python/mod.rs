@@ -2,9 +2,11 @@
 
 mod door;
 mod engine;
+mod error;
 mod pipe;
 mod port;
 mod switch;
+mod stream;
 
 #[pyo3::pymodule]
 mod _native {
@@ -20,6 +22,7 @@ mod _native {
     use super::port::PortConfig;
     #[pymodule_export]
     use super::switch::{Switch, Verdict};
+    use super::stream::stream_door;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
