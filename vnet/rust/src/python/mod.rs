@@ -5,8 +5,8 @@ mod engine;
 mod error;
 mod pipe;
 mod port;
-mod switch;
 mod stream;
+mod switch;
 
 #[pyo3::pymodule]
 mod _native {
@@ -21,8 +21,9 @@ mod _native {
     #[pymodule_export]
     use super::port::PortConfig;
     #[pymodule_export]
-    use super::switch::{Switch, Verdict};
     use super::stream::stream_door;
+    #[pymodule_export]
+    use super::switch::{Switch, Verdict};
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
