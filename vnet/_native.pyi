@@ -13,6 +13,8 @@ class Door:
 
     @property
     def kind(self) -> str | None: ...
+    def close(self) -> None:
+        """Close it now, unless it is attached: then the engine does."""
 
 class PipeHandle:
     """The far end of a pipe.
@@ -26,13 +28,6 @@ class PipeHandle:
 
 def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
     """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
-
-def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
-    """Open a stream door at `endpoint`: a path, `@name` or `ip:port`.
-
-    `role` is `server` (we listen) or `client`. Returns the door and where it listens or connects to,
-    with the port that the kernel chose if 0 was asked for. Raises NicError.
-    """
 
 class PortConfig:
     """How a switch's port is set up.
@@ -183,3 +178,11 @@ class Switch:
 
     def memory(self) -> tuple[int, int]:
         """Bytes held: (by the forwarding database, by ports and VLANs)."""
+
+def tap_door(fds: list[int], name: str | None, *, create: bool, mtu: int, offload: bool) -> tuple[Door, str]:
+    """Open the TAP `name` by descriptors of /dev/net/tun, one a queue.
+
+    They were opened in the network namespace that it belongs in, and are duplicated; with `name` None
+    they are queues of a TAP already. `create`: it must not exist yet. Returns the door and the
+    interface's name. Raises OSError: EBUSY taken, EPERM not allowed there, EINVAL no TAP.
+    """

@@ -27,4 +27,9 @@ impl Door {
     fn kind(&self) -> Option<&'static str> {
         self.0.lock().as_ref().map(|nic| nic.kind())
     }
+
+    /// Close it now, unless it is attached: then the engine does.
+    fn close(&self) {
+        drop(self.0.lock().take());
+    }
 }

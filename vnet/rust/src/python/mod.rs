@@ -2,11 +2,10 @@
 
 mod door;
 mod engine;
-mod error;
 mod pipe;
 mod port;
-mod stream;
 mod switch;
+mod tap;
 
 #[pyo3::pymodule]
 mod _native {
@@ -21,9 +20,9 @@ mod _native {
     #[pymodule_export]
     use super::port::PortConfig;
     #[pymodule_export]
-    use super::stream::stream_door;
-    #[pymodule_export]
     use super::switch::{Switch, Verdict};
+    #[pymodule_export]
+    use super::tap::tap_door;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]
