@@ -1,0 +1,367 @@
+"""The program that stands inside namespaces: `hold` for a fabric, `enter` for a command.
+
+Only a process with one thread may join a user namespace, and a thread that joined a network namespace
+should do nothing else any more. So neither happens in the fabric's own process: it starts this file
+as a program of its own, with the standard library alone and none of the user's Python settings.
+
+`hold` makes network namespaces and opens descriptors inside them for the fabric, which sends its wishes
+by the socket that is our standard input. Descriptors keep their namespace for life, and the kernel
+lets the owner of a user namespace do in it what root may; so the fabric can go on by itself with a
+TUN or netlink descriptor that was opened here. Without the privilege to make namespaces, `hold` first
+makes one user namespace, in which all others then lie.
+
+When the fabric is gone, however it ended, the socket says so, and all namespaces are removed together
+with the processes in them. As a second net, for when this process is killed as well, a fabric notes the
+names of its namespaces in its runtime folder, and `remove_leftover` removes them the next time.
+
+`enter` joins the namespaces it is given and becomes the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+PINS = Path("/run/netns")
+"""Where `ip netns` looks for namespaces, too."""
+MESSAGE = 65536
+"""Longest message, in bytes; and no more than DESCRIPTORS with one."""
+DESCRIPTORS = 128
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
+_MS_BIND, _MS_REC, _MS_SLAVE, _MS_SHARED = 0x1000, 0x4000, 0x80000, 0x100000
+_MNT_DETACH = 2
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_PATIENCE = 0.3
+"""Seconds that processes in a removed namespace have to end by themselves."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """A function of the C library that returns 0, or -1 and errno."""
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _mount(source: str, target: Path, kind: str | None, flags: int) -> None:
+    _call(
+        "mount",
+        source.encode(),
+        os.fsencode(target),
+        kind.encode() if kind is not None else None,
+        ctypes.c_ulong(flags),
+        None,
+    )
+
+
+def identity(namespace: int | str | Path) -> tuple[int, int]:
+    """What tells one namespace from another: device and inode of its file."""
+    status = os.stat(namespace)  # noqa: PTH116 - it takes descriptors, too
+    return status.st_dev, status.st_ino
+
+
+# -- pins ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _pins_locked() -> Iterator[None]:
+    """As `ip netns` does: the folder is shared between mount namespaces, and one works in it at a time."""
+    PINS.mkdir(mode=0o755, exist_ok=True)
+    folder = os.open(PINS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _pin(name: str, source: str) -> bool:
+    """Give a namespace a path. False where we may not mount; FileExistsError when the name is taken."""
+    try:
+        with _pins_locked():
+            try:
+                _mount("", PINS, None, _MS_SHARED | _MS_REC)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                _mount(str(PINS), PINS, None, _MS_BIND | _MS_REC)
+                _mount("", PINS, None, _MS_SHARED | _MS_REC)
+            path = PINS / name
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+            try:
+                _mount(source, path, None, _MS_BIND)
+            except OSError:
+                path.unlink()
+                raise
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
+            return False  # as in many containers: it lives without a path
+        raise
+    return True
+
+
+def _unpin(name: str, wanted: tuple[int, int] | None = None) -> None:
+    """Take the path away, unless it is another namespace's than `wanted` by now."""
+    path = PINS / name
+    if not path.exists():
+        return
+    with _pins_locked(), contextlib.suppress(FileNotFoundError):
+        found = identity(path)
+        if found[0] == PINS.stat().st_dev:
+            mounted = False  # whoever made it was killed before the mount
+        elif wanted in (None, found):
+            mounted = True
+        else:
+            return
+        if mounted:
+            _call("umount2", os.fsencode(path), _MNT_DETACH)
+        path.unlink()
+
+
+def _end_processes(namespaces: set[tuple[int, int]]) -> None:
+    """End the processes that live in these network namespaces; the stubborn ones by force."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            # First the handle, then the question: the number can't be another process' meanwhile.
+            process = os.pidfd_open(int(entry.name))
+            stack.callback(os.close, process)
+            if identity(f"/proc/{entry.name}/ns/net") in namespaces:
+                stack.pop_all()
+                found.append(process)
+    for signals in ((signal.SIGHUP, signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
+        for process in found:
+            for number in signals:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(process, number)
+        found = _still_there(found)
+    for process in found:
+        os.close(process)
+
+
+def _still_there(processes: list[int]) -> list[int]:
+    """Wait for processes to end; returns those that did not, and closes the rest."""
+    deadline = time.monotonic() + _PATIENCE
+    poll = select.poll()
+    left = set(processes)
+    for process in processes:
+        poll.register(process, select.POLLIN)
+    while left and (rest := deadline - time.monotonic()) > 0:
+        for process, _ in poll.poll(rest * 1000):
+            poll.unregister(process)
+            left.discard(process)
+            os.close(process)
+    return list(left)
+
+
+def remove_leftover(name: str) -> bool:
+    """Remove the pinned namespace of a fabric that is no more, with the processes in it.
+
+    Returns whether there was one. Raises OSError, e.g. EPERM when it is root's.
+    """
+    try:
+        _end_processes({identity(PINS / name)})
+    except FileNotFoundError:
+        return False
+    _unpin(name)
+    return True
+
+
+# -- hold ----------------------------------------------------------------------------------------
+
+
+class _Holder:
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.made: dict[str, tuple[int, int]] = {}
+        self.user: int | None = None
+
+    def settle(self) -> None:
+        """Find a place to stand: here, with the privilege to make namespaces, or in a user namespace."""
+        try:
+            _call("unshare", CLONE_NEWNET | CLONE_NEWUTS)
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+            uid, gid = os.geteuid(), os.getegid()
+            _call("unshare", CLONE_NEWUSER)
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+            _call("unshare", CLONE_NEWNET | CLONE_NEWUTS)
+            self.user = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        # An empty namespace to stand in between two visits, so that none is kept alive by us.
+        self.home = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "uts")]
+
+    def go_home(self) -> None:
+        for namespace, kind in zip(self.home, (CLONE_NEWNET, CLONE_NEWUTS), strict=True):
+            _call("setns", namespace, kind)
+
+    def make(self, name: str, host: str) -> tuple[dict[str, Any], list[int]]:
+        """A network namespace with its loopback interface up, and a host name of its own."""
+        if name in self.made:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        opened = []
+        try:
+            _call("unshare", CLONE_NEWNET | CLONE_NEWUTS)
+            socket.sethostname(host[:64])
+            for kind in ("net", "uts"):
+                opened.append(os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
+            _loopback_up()
+            namespace = identity(opened[0])
+            pinned = self.user is None and _pin(name, "/proc/self/ns/net")
+        except BaseException:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        finally:
+            self.go_home()
+        self.made[name] = namespace
+        return {"pinned": pinned}, opened
+
+    def remove(self, names: Iterable[str]) -> None:
+        gone = {name: self.made.pop(name) for name in names if name in self.made}
+        if gone:
+            _end_processes(set(gone.values()))
+        for name, namespace in gone.items():
+            _unpin(name, namespace)
+
+    def open(self, inside: list[int], count: int, path: str | None, kind: list[int]) -> list[int]:
+        """Open a device, or a socket of a kind (family, type, protocol), `count` times in a namespace."""
+        for namespace in inside:
+            _call("setns", namespace, CLONE_NEWNET)
+        opened: list[int] = []
+        try:
+            for _ in range(count):
+                if path is not None:
+                    opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+                else:
+                    opened.append(socket.socket(*kind).detach())
+        except BaseException:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        finally:
+            self.go_home()
+        return opened
+
+    def answer(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
+        match wish.pop("do"):
+            case "make":
+                return self.make(**wish)
+            case "open":
+                return {}, self.open(given, **wish)
+            case "remove":
+                self.remove([wish["name"]])
+                return {}, []
+            case other:
+                raise ValueError(f"no such wish: {other}")
+
+    def serve(self) -> None:
+        while True:
+            message, given, _, _ = socket.recv_fds(self.control, MESSAGE, DESCRIPTORS)
+            if not message:
+                return
+            try:
+                reply, opened = self.answer(json.loads(message), given)
+            except Exception as error:  # whatever it is, it is the fabric's to tell
+                number = error.errno if isinstance(error, OSError) else None
+                what = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                reply, opened = {"errno": number, "error": what}, []
+            try:
+                socket.send_fds(self.control, [json.dumps(reply).encode()], opened)
+            except OSError:
+                return
+            finally:
+                for descriptor in (*given, *opened):
+                    os.close(descriptor)
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        request = bytearray(struct.pack("16sh22x", b"lo", 0))
+        fcntl.ioctl(handle, _SIOCGIFFLAGS, request)
+        (flags,) = struct.unpack_from("h", request, 16)
+        fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+
+
+def hold() -> int:
+    """Serve the fabric at the other end of standard input until it is gone."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the fabric decides when it ends
+    os.chdir("/")
+    control = socket.socket(fileno=os.dup(0))
+    holder = _Holder(control)
+    try:
+        holder.settle()
+    except OSError as error:
+        socket.send_fds(control, [json.dumps({"errno": error.errno, "error": error.strerror}).encode()], [])
+        return 1
+    user = [] if holder.user is None else [holder.user]
+    try:
+        socket.send_fds(control, [json.dumps({"user": bool(user)}).encode()], user)
+        holder.serve()
+    finally:
+        holder.remove(list(holder.made))
+    return 0
+
+
+# -- enter ---------------------------------------------------------------------------------------
+
+
+def enter(arguments: list[str]) -> NoReturn:
+    """`[--user PATH] [--uts PATH] --net PATH -- COMMAND...`: join those namespaces, become the command."""
+    at = arguments.index("--")
+    options, command = arguments[:at], arguments[at + 1 :]
+    kinds = {"--user": CLONE_NEWUSER, "--uts": CLONE_NEWUTS, "--net": CLONE_NEWNET}
+    paths = zip(options[::2], options[1::2], strict=True)
+    try:
+        opened = [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kinds[option]) for option, path in paths]
+        for namespace, kind in opened:  # the user namespace first: it gives the right to the others
+            _call("setns", namespace, kind)
+    except OSError as error:
+        print(f"vnet: the guest's namespace can't be entered: {error}", file=sys.stderr)
+        sys.exit(125)
+    with contextlib.suppress(OSError):
+        # /sys/class/net shows the namespace of whoever mounted it. Where this is not allowed, it
+        # keeps showing the host's interfaces.
+        _call("unshare", CLONE_NEWNS)
+        _mount("", Path("/"), None, _MS_SLAVE | _MS_REC)
+        _mount("vnet", Path("/sys"), "sysfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        print(f"vnet: {command[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def program(*arguments: str) -> list[str]:
+    """The command line that runs this file."""
+    return [sys.executable or "python3", "-I", "-S", os.fspath(Path(__file__).resolve()), *arguments]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "hold":
+        sys.exit(hold())
+    enter(sys.argv[2:])

@@ -1,0 +1,230 @@
+"""`tap`: a Linux TAP interface, whose guest is a kernel: this host's, or a namespace's."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import attrs
+
+from nics import inside
+from nics.door import Opened, Place
+from nics.errors import BadInput, NicError
+from vnet._native import Door, tap_door
+
+_QUEUES_MAX = 64
+_NAME = re.compile(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}")
+"""What the kernel takes (dev_valid_name), but for `%`, which it would replace."""
+_NUMBERED = "vtap%d"
+_IFA_F_NODAD = 0x02
+_IN6_ADDR_GEN_MODE_NONE = 1
+_METRIC = 100
+
+
+def _check_name(_tap: Tap, _field: Any, name: str | None) -> None:
+    if name is not None and not _NAME.fullmatch(name):
+        raise BadInput(f"{name!r} is no interface name: 1 to 15 characters without space, /, : or %")
+
+
+def _check_queues(_tap: Tap, _field: Any, queues: int) -> None:
+    if not 1 <= queues <= _QUEUES_MAX:
+        raise BadInput(f"a TAP has 1 to {_QUEUES_MAX} queues, not {queues}")
+
+
+@attrs.frozen
+class Tap:
+    """A TAP interface.
+
+    One that does not exist is created, given the guest's MAC, addresses and MTU, set up, and gone
+    when the port is. One that exists must be made to persist (`ip tuntap add`), is used as it is,
+    and stays.
+    """
+
+    kind: ClassVar[str] = "tap"
+
+    name: str | None = attrs.field(default=None, validator=_check_name)
+    """The interface's name. None: `ethINDEX` in a guest's namespace, elsewhere the port's name, or
+    `vtapNUMBER` where that is taken or too long."""
+    netns: str | None = None
+    """Name (as in `ip netns`) or path of the namespace it is in. None: the guest's, or else ours."""
+    queues: int = attrs.field(default=1, validator=_check_queues)
+    """More than one lets several of the guest's CPUs send at once."""
+    offload: bool = True
+    """Exchange super-frames and frames without checksum with the kernel."""
+    device: str = "/dev/net/tun"
+
+    async def open(self, place: Place) -> Opened:
+        """Open the TAP at `place`. Raises NicError, having undone what it did."""
+        with self._namespace(place) as netns:
+            return await self._open(place, netns)
+
+    async def _open(self, place: Place, netns: int | None) -> Opened:
+        try:
+            descriptors = await place.netlink.open_device(self.device, self.queues, netns)
+        except OSError as error:
+            raise NicError(f"{place.port}: {self.device}: {error.strerror}", _no_device(error)) from error
+        try:
+            door, name, created = self._claim(place, netns, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if created:
+            try:
+                await place.netlink.run(_Configure(place, name, netns is not None), netns)
+            except BaseException:
+                door.close()  # and with it the interface
+                raise
+        return Opened(door=door, carries=name)
+
+    @contextmanager
+    def _namespace(self, place: Place) -> Iterator[int | None]:
+        if self.netns is None:
+            yield place.netns
+            return
+        path = inside.PINS / self.netns
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            remedy = f"`ip netns add {self.netns}` makes one" if "/" not in self.netns else ""
+            raise NicError(f"{place.port}: network namespace {path}: {error.strerror}", remedy) from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _claim(self, place: Place, netns: int | None, descriptors: list[int]) -> tuple[Door, str, bool]:
+        """The door, the interface's name, and whether it was created."""
+
+        def claim(name: str, create: bool) -> tuple[Door, str, bool]:
+            door, real = tap_door(descriptors, name, create=create, mtu=place.mtu, offload=self.offload)
+            return door, real, create
+
+        name = self.name or _default_name(place, netns is not None)
+        try:
+            try:
+                return claim(name, create=True)
+            except OSError as error:
+                # What may already exist: a TAP for us by that name; without a name given, anything.
+                if self.name is not None and error.errno in (errno.EBUSY, errno.EPERM):
+                    return claim(name, create=False)
+                if self.name is None and error.errno == errno.EBUSY:
+                    return claim(_NUMBERED, create=True)
+                raise
+        except OSError as error:
+            raise _refused(place, name, error) from error
+
+
+def _default_name(place: Place, in_namespace: bool) -> str:
+    if in_namespace and place.netns is not None:
+        return f"eth{_index(place)}"
+    return place.port if _NAME.fullmatch(place.port) else _NUMBERED
+
+
+def _index(place: Place) -> int:
+    number = place.port.rpartition(".")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+class _Configure:
+    """Gives a new interface what the guest is to have; called in the netlink thread."""
+
+    def __init__(self, place: Place, name: str, in_namespace: bool) -> None:
+        self.place = place
+        self.name = name
+        self.in_namespace = in_namespace
+        self.addresses = [ipaddress.ip_interface(text) for text in place.addresses]
+        self.gateways = [ipaddress.ip_address(text) for text in place.gateways]
+
+    def __call__(self, iproute: Any) -> None:
+        place, name = self.place, self.name
+        (index,) = iproute.link_lookup(ifname=name)
+        link = {"index": index, "ifalias": f"vnet {place.port}"}
+        self._step(f"MAC address {place.mac}", iproute.link, "set", address=place.mac, **link)
+        self._step(f"MTU {place.mtu}", iproute.link, "set", index=index, mtu=place.mtu)
+        if not self.in_namespace and not any(address.version == 6 for address in self.addresses):
+            # This host was given no IPv6 address in that network: it shall not take one by itself.
+            mode = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE]]}
+            family = {"attrs": [["AF_INET6", mode]]}
+            self._step("IPv6 address generation", iproute.link, "set", index=index, IFLA_AF_SPEC=family)
+        self._step("the link", iproute.link, "set", index=index, state="up")
+        for address in self.addresses:
+            extra = {"broadcast": str(address.network.broadcast_address)} if address.version == 4 else {}
+            # The fabric gives each address once: it need not be tentative for a second.
+            flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+            self._step(
+                f"address {address}",
+                iproute.addr,
+                "add",
+                index=index,
+                address=str(address.ip),
+                prefixlen=address.network.prefixlen,
+                **extra,
+                **flags,
+            )
+        if not self.in_namespace:
+            return  # the host's default route is not a guest's
+        for gateway in self.gateways:
+            self._step(
+                f"default route by {gateway}",
+                iproute.route,
+                "add",
+                dst="default" if gateway.version == 4 else "::/0",
+                gateway=str(gateway),
+                oif=index,
+                priority=_METRIC + _index(place),
+            )
+
+    def _step(self, what: str, function: Callable[..., Any], *arguments: Any, **keys: Any) -> None:
+        from pyroute2 import NetlinkError
+
+        try:
+            function(*arguments, **keys)
+        except NetlinkError as error:
+            raise NicError(
+                f"{self.place.port}: {self.name}: {what} can't be set: {os.strerror(error.code)}",
+                self._remedy(error.code),
+            ) from error
+
+    def _remedy(self, number: int) -> str:
+        if number in (errno.EPERM, errno.EACCES) and self.place.mtu < 1280 and self._six():
+            return "IPv6 needs an MTU of at least 1280"
+        if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return "a gateway lies in a subnet of the guest's addresses"
+        return ""
+
+    def _six(self) -> bool:
+        return any(address.version == 6 for address in self.addresses)
+
+
+def _no_device(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO:
+            return "`modprobe tun` as root; for a container, `--device /dev/net/tun`"
+        case errno.EACCES:
+            return "`chmod a+rw /dev/net/tun` as root; opening it gives nobody a right to anything"
+        case errno.EPERM:
+            return "in a container, `--device /dev/net/tun`; in another user's namespace, run as root"
+    return ""
+
+
+def _refused(place: Place, name: str, error: OSError) -> NicError:
+    what = f"{place.port}: TAP {name}: {error.strerror}"
+    match error.errno:
+        case errno.EBUSY:
+            return NicError(f"{place.port}: the TAP {name} is in use by another process", "give another name")
+        case errno.EINVAL:
+            return NicError(
+                f"{place.port}: there is an interface {name}, but it is no TAP that can be used here",
+                "give another name, or the number of queues that it was made for",
+            )
+        case errno.EPERM:
+            user = os.environ.get("USER", "$USER")
+            return NicError(
+                what, f"run as root, or once as root: `ip tuntap add {name} mode tap user {user}`"
+            )
+    return NicError(what)
