@@ -1,6 +1,7 @@
 //! The engine of vnet, and with the feature `python` its face as `vnet._native`.
 #![deny(unsafe_code)]
 
+pub mod capture;
 pub mod engine;
 #[cfg(feature = "python")]
 mod python;

@@ -1,0 +1,229 @@
+//! Captures of running traffic: pcapng, written off the per-frame path.
+//!
+//! In the turn a frame that somebody asked for is filtered, and its first bytes are encoded as a
+//! block and copied into a bounded ring ([`tap`]). A thread per capture writes the ring out
+//! ([`writer`]), as slowly as its disk or reader likes; what does not fit meanwhile is lost to the
+//! capture, counted, and told in the file. Ports that nobody captures pay one test of a bit a burst.
+//!
+//! The bytes of a file follow from the frames and their times alone. In virtual time, with a regular
+//! file and [`Spec::inline`], they are written in the turn itself: nothing is lost, and the same run
+//! gives the same file.
+
+pub mod tap;
+pub mod writer;
+
+use nics::bpf::Program;
+use nics::context::PORTS_MAX;
+use nics::pcapng::Direction;
+use nics::{Frame, TxFrame};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use switch::{DropReason, Nanos, PortId, TagEdit, VlanId, VlanSet};
+use tap::Tap;
+use writer::Handle;
+
+/// What to capture, and how.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Every port, those to come included.
+    pub all: bool,
+    /// These ports ...
+    pub ports: Vec<PortId>,
+    /// ... and at any port, frames that the switch put in these VLANs.
+    pub vlans: VlanSet,
+    /// Only frames that were dropped.
+    pub drops_only: bool,
+    /// Only frames that pass this filter, of which `filter` is the text.
+    pub program: Option<Program>,
+    pub filter: String,
+    /// The most bytes of a frame that are kept.
+    pub snaplen: u32,
+    /// End after so many frames.
+    pub limit: Option<u64>,
+    /// Bytes that may wait for the writer.
+    pub room: usize,
+    /// Write in the turn, without a thread. Only a regular file is written so; with anything else
+    /// a slow reader would hold up the engine.
+    pub inline: bool,
+    /// Nanoseconds from the Unix epoch to the engine's time 0.
+    pub epoch: Nanos,
+    /// For the file's section header; empty strings are left out.
+    pub hardware: String,
+    pub os: String,
+    pub application: String,
+}
+
+impl Spec {
+    /// tcpdump's default, and more than any frame has.
+    pub const SNAPLEN: u32 = 262_144;
+    pub const ROOM: usize = 16 << 20;
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Spec {
+            all: false,
+            ports: Vec::new(),
+            vlans: VlanSet::default(),
+            drops_only: false,
+            program: None,
+            filter: String::new(),
+            snaplen: Self::SNAPLEN,
+            limit: None,
+            room: Self::ROOM,
+            inline: false,
+            epoch: 0,
+            hardware: String::new(),
+            os: String::new(),
+            application: String::new(),
+        }
+    }
+}
+
+/// How a port is named in captures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortInfo {
+    pub name: String,
+    pub description: String,
+    pub mac: Option<[u8; 6]>,
+    /// Bits per second.
+    pub speed: Option<u64>,
+}
+
+/// One frame seen at one port.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    pub now: Nanos,
+    pub port: PortId,
+    /// The VLAN it was classified to, 0 when it was dropped before that.
+    pub vlan: VlanId,
+    /// The same for the frame at its ingress and for all its copies at egresses.
+    pub packet: u64,
+    /// Why it was dropped there, if it was.
+    pub dropped: Option<DropReason>,
+}
+
+/// A capture's number; never used twice.
+pub type CaptureId = u32;
+
+/// All captures of one engine.
+#[derive(Debug, Default)]
+pub struct CaptureSet {
+    taps: Vec<(CaptureId, Tap)>,
+    /// Ports that some capture wants to hear from, a bit each; empty while there is no capture.
+    wanted: Vec<u64>,
+    ports: BTreeMap<PortId, PortInfo>,
+    last: CaptureId,
+    now: Nanos,
+}
+
+impl CaptureSet {
+    /// Tell a port's name, before its first frame. Captures that are running take it up.
+    pub fn describe(&mut self, port: PortId, info: PortInfo) {
+        self.ports.insert(port, info);
+        for (_, tap) in &mut self.taps {
+            tap.forget(port);
+            tap.introduce(port, &self.ports);
+        }
+    }
+
+    /// The port is gone; its number may be another's soon.
+    pub fn forget(&mut self, port: PortId) {
+        self.ports.remove(&port);
+        for (_, tap) in &mut self.taps {
+            tap.forget(port);
+        }
+    }
+
+    /// Start a capture into `fd`, which is closed when it has ended.
+    pub fn start(&mut self, now: Nanos, spec: Spec, fd: OwnedFd) -> io::Result<(CaptureId, Arc<Handle>)> {
+        self.now = now;
+        let (mut tap, handle) = Tap::start(now, spec, fd)?;
+        for &port in self.ports.keys() {
+            tap.introduce(port, &self.ports);
+        }
+        tap.flush();
+        self.last += 1;
+        self.taps.push((self.last, tap));
+        self.refresh();
+        Ok((self.last, handle))
+    }
+
+    /// End a capture; one that has ended already is fine. Its handle tells when all is written.
+    pub fn stop(&mut self, now: Nanos, id: CaptureId) {
+        for (_, mut tap) in self.taps.extract_if(.., |(number, _)| *number == id) {
+            tap.close(now);
+        }
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        self.wanted.clear();
+        if !self.taps.is_empty() {
+            self.wanted.resize(PORTS_MAX / 64, 0);
+        }
+        for (_, tap) in &self.taps {
+            tap.mark_wanted(&mut self.wanted);
+        }
+    }
+
+    /// Whether there is any capture.
+    #[inline]
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.taps.is_empty()
+    }
+
+    /// Whether some capture wants to see what comes in and goes out at `port`.
+    #[inline]
+    #[must_use]
+    pub fn wants(&self, port: PortId) -> bool {
+        self.wanted.get(usize::from(port / 64)).is_some_and(|word| word >> (port % 64) & 1 == 1)
+    }
+
+    /// A frame came in.
+    pub fn rx(&mut self, sighting: &Sighting, frame: &Frame<'_>) {
+        self.offer(sighting, Direction::In, &TxFrame { frame, edit: TagEdit::NONE });
+    }
+
+    /// A frame went out, or would have.
+    pub fn tx(&mut self, sighting: &Sighting, frame: &TxFrame<'_>) {
+        self.offer(sighting, Direction::Out, frame);
+    }
+
+    fn offer(&mut self, sighting: &Sighting, direction: Direction, frame: &TxFrame<'_>) {
+        self.now = sighting.now;
+        for (_, tap) in &mut self.taps {
+            tap.offer(sighting, direction, frame, &self.ports);
+        }
+    }
+
+    /// The turn is over: let writers know, and end captures that are full or that failed.
+    pub fn flush(&mut self) {
+        let mut ended = false;
+        for (_, tap) in &mut self.taps {
+            tap.flush();
+            ended |= tap.is_done();
+        }
+        if ended {
+            let now = self.now;
+            for (_, mut tap) in self.taps.extract_if(.., |(_, tap)| tap.is_done()) {
+                tap.close(now);
+            }
+            self.refresh();
+        }
+    }
+}
+
+impl Drop for CaptureSet {
+    fn drop(&mut self) {
+        for (_, tap) in &mut self.taps {
+            tap.close(self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

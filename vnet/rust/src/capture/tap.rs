@@ -1,0 +1,263 @@
+//! The engine's end of one capture: select, filter, encode, count.
+
+use super::writer::{Handle, Sink};
+use super::{PortInfo, Sighting, Spec};
+use nics::bpf::Verdict;
+use nics::context::PORTS_MAX;
+use nics::frame::FRAME_MAX;
+use nics::pcapng::{self, Direction};
+use nics::{HEAD, TxFrame};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use switch::{Nanos, PortId};
+
+/// See the top of this file.
+#[derive(Debug)]
+pub struct Tap {
+    spec: Spec,
+    /// `spec.ports`, a bit each.
+    selected: Box<[u64]>,
+    sink: Sink,
+    handle: Arc<Handle>,
+    /// By port number; grows as ports are seen.
+    ports: Vec<Option<Account>>,
+    /// Of ports that are gone.
+    gone: Vec<Account>,
+    interfaces: u32,
+    start: Nanos,
+    kept: u64,
+    /// The block that is being made, and the frame that a filter wants to see whole.
+    block: Vec<u8>,
+    whole: Vec<u8>,
+}
+
+/// What became of one port's frames.
+#[derive(Debug, Default)]
+struct Account {
+    /// Index of its interface block; None until that is in the file.
+    interface: Option<u32>,
+    received: u64,
+    accepted: u64,
+    lost: u64,
+    written: u64,
+    /// Lost since the last frame that was written.
+    gap: u64,
+}
+
+impl Tap {
+    /// Open the capture: from now on `fd` belongs to it.
+    pub fn start(now: Nanos, spec: Spec, fd: OwnedFd) -> io::Result<(Tap, Arc<Handle>)> {
+        let (mut sink, handle) = Sink::open(fd, spec.room, spec.inline)?;
+        let mut block = Vec::with_capacity(FRAME_MAX + 512);
+        let section =
+            pcapng::Section { hardware: &spec.hardware, os: &spec.os, application: &spec.application };
+        pcapng::section(&mut block, &section);
+        sink.push(&block, &handle);
+        let mut selected = vec![0; PORTS_MAX / 64].into_boxed_slice();
+        for &port in &spec.ports {
+            if let Some(word) = selected.get_mut(usize::from(port / 64)) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        let tap = Tap {
+            spec,
+            selected,
+            sink,
+            handle: handle.clone(),
+            ports: Vec::new(),
+            gone: Vec::new(),
+            interfaces: 0,
+            start: now,
+            kept: 0,
+            block,
+            whole: Vec::new(),
+        };
+        Ok((tap, handle))
+    }
+
+    /// Add the ports that this capture wants to hear from to a set of bits.
+    pub fn mark_wanted(&self, wanted: &mut [u64]) {
+        if self.spec.all || self.spec.vlans.iter().next().is_some() {
+            wanted.fill(!0);
+        }
+        for (word, selected) in wanted.iter_mut().zip(&self.selected) {
+            *word |= selected;
+        }
+    }
+
+    fn selects_port(&self, port: PortId) -> bool {
+        let word = self.selected.get(usize::from(port / 64)).copied().unwrap_or(0);
+        self.spec.all || word >> (port % 64) & 1 == 1
+    }
+
+    fn selects(&self, sighting: &Sighting) -> bool {
+        (self.selects_port(sighting.port) || self.spec.vlans.contains(sighting.vlan))
+            && (sighting.dropped.is_some() || !self.spec.drops_only)
+    }
+
+    /// Give a port its interface block before its first frame, if it is sure to be captured. When
+    /// there is no room now, its first frame brings it along.
+    pub fn introduce(&mut self, port: PortId, ports: &BTreeMap<PortId, PortInfo>) {
+        if self.selects_port(port) {
+            self.interface(port, ports);
+        }
+    }
+
+    /// The port's number is free for another.
+    pub fn forget(&mut self, port: PortId) {
+        if let Some(account) = self.ports.get_mut(usize::from(port)).and_then(Option::take) {
+            self.gone.push(account);
+        }
+    }
+
+    /// See to it that the port has an account and, if there is room, an interface block in the file.
+    fn interface(&mut self, port: PortId, ports: &BTreeMap<PortId, PortInfo>) {
+        let index = usize::from(port);
+        if self.ports.len() <= index {
+            self.ports.resize_with(index + 1, || None);
+        }
+        let account = self.ports[index].get_or_insert_default();
+        if account.interface.is_none() {
+            let unknown = PortInfo { name: format!("port{port}"), ..PortInfo::default() };
+            let info = ports.get(&port).unwrap_or(&unknown);
+            let interface = pcapng::Interface {
+                name: &info.name,
+                description: &info.description,
+                mac: info.mac,
+                speed: info.speed,
+                snaplen: self.spec.snaplen,
+                filter: &self.spec.filter,
+            };
+            self.block.clear();
+            pcapng::interface(&mut self.block, &interface);
+            if self.sink.push(&self.block, &self.handle) {
+                account.interface = Some(self.interfaces);
+                self.interfaces += 1;
+            }
+        }
+    }
+
+    /// A frame passed a port: write it if it is wanted.
+    pub fn offer(
+        &mut self,
+        sighting: &Sighting,
+        direction: Direction,
+        frame: &TxFrame<'_>,
+        ports: &BTreeMap<PortId, PortInfo>,
+    ) {
+        if !self.selects(sighting) || self.is_done() {
+            return;
+        }
+        let keep = self.filter(frame);
+        self.interface(sighting.port, ports);
+        let Some(account) = self.ports.get_mut(usize::from(sighting.port)).and_then(Option::as_mut) else {
+            return;
+        };
+        account.received += 1;
+        self.handle.received.add(1);
+        let Some(keep) = keep else { return };
+        account.accepted += 1;
+        self.handle.accepted.add(1);
+        let written = account.interface.is_some_and(|interface| {
+            let packet = pcapng::Packet {
+                interface,
+                time: self.spec.epoch.wrapping_add(sighting.now),
+                len: frame.len() as u32,
+                direction,
+                id: sighting.packet,
+                lost: account.gap,
+                dropped: sighting.dropped,
+            };
+            self.block.clear();
+            pcapng::packet(&mut self.block, &packet, keep, |dst| {
+                if self.whole.is_empty() {
+                    copy_beginning(frame, dst);
+                } else {
+                    dst.copy_from_slice(&self.whole[..dst.len()]);
+                }
+            });
+            self.sink.push(&self.block, &self.handle)
+        });
+        if written {
+            account.gap = 0;
+            account.written += 1;
+            self.kept += 1;
+            self.handle.written.add(1);
+        } else {
+            account.gap += 1;
+            account.lost += 1;
+            self.handle.lost.add(1);
+        }
+    }
+
+    /// How many bytes of the frame to keep, if it passes the filter. The filter sees the private
+    /// head first; when that is not enough, a copy of the whole frame, which is left in `whole`.
+    fn filter(&mut self, frame: &TxFrame<'_>) -> Option<usize> {
+        self.whole.clear();
+        let len = frame.len();
+        let mut keep = len.min(self.spec.snaplen as usize);
+        if let Some(program) = &self.spec.program {
+            let mut scratch = [0; HEAD + 4];
+            let mut verdict = program.run(frame.head(&mut scratch), len as u32);
+            if verdict == Verdict::More {
+                self.whole.resize(len, 0);
+                copy_beginning(frame, &mut self.whole);
+                verdict = program.run(&self.whole, len as u32);
+            }
+            match verdict {
+                Verdict::Keep(most) => keep = keep.min(most as usize),
+                Verdict::Reject | Verdict::More => return None,
+            }
+        }
+        Some(keep)
+    }
+
+    /// Whether nothing more will be written: the limit is reached, or writing failed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.spec.limit.is_some_and(|limit| self.kept >= limit) || self.handle.has_ended()
+    }
+
+    /// The turn is over.
+    pub fn flush(&mut self) {
+        self.sink.flush(&self.handle);
+    }
+
+    /// End the capture with what became of each interface's frames.
+    pub fn close(&mut self, now: Nanos) {
+        let mut trailer = Vec::new();
+        let mut accounts: Vec<&Account> = self.ports.iter().flatten().chain(&self.gone).collect();
+        accounts.sort_by_key(|account| account.interface);
+        for account in accounts {
+            if let Some(interface) = account.interface {
+                let statistics = pcapng::Statistics {
+                    interface,
+                    start: self.spec.epoch.wrapping_add(self.start),
+                    end: self.spec.epoch.wrapping_add(now),
+                    received: account.received,
+                    accepted: account.accepted,
+                    lost: account.lost,
+                    written: account.written,
+                };
+                pcapng::statistics(&mut trailer, &statistics);
+            }
+        }
+        self.sink.close(trailer, &self.handle);
+    }
+}
+
+/// The first `dst.len()` bytes of a frame, which must have as many.
+fn copy_beginning(frame: &TxFrame<'_>, dst: &mut [u8]) {
+    let mut scratch = [0; HEAD + 4];
+    let head = frame.head(&mut scratch);
+    let n = head.len().min(dst.len());
+    let (near, mut rest) = dst.split_at_mut(n);
+    near.copy_from_slice(&head[..n]);
+    for run in frame.frame.body() {
+        let (now, later) = rest.split_at_mut(run.len().min(rest.len()));
+        run.read(now);
+        rest = later;
+    }
+}
