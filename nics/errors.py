@@ -5,8 +5,14 @@ class VnetError(Exception):
     """Anything vnet refuses or fails at. `str()` is one line for a person."""
 
 
-class BadInput(VnetError):
-    """What was given is wrong; nothing was touched. The command line exits with 2."""
+class BadInput(VnetError):  # noqa: N818 - the name that users know
+    """What was given is wrong; nothing was touched. The command line exits with 2.
+
+    `args` are the problems found, each a line; `str()` is the lines.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class NicError(VnetError):

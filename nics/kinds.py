@@ -1,0 +1,260 @@
+"""Every kind of NIC by its name in a topology file: its keys, and the class that describes it.
+
+The table is all that the reader, the JSON Schema and the reference page know about NICs. To add a
+kind, write its description class (a frozen attrs class whose attributes have the keys' names) and
+add a row. Classes are imported when first asked for.
+"""
+
+# ruff: noqa: D102 - what `expected`, `read`, `write` and `schema` do is said once, at Type
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import attrs
+
+from nics.door import Nic
+from nics.errors import VnetError
+from nics.keys import Choice, Count, Key, Number, Text, Type, Wrong
+
+SOCKET_PATH = 107
+"""Bytes in a Unix socket's path, without the closing zero (unix(7))."""
+_PATH = r"[^\x00]+"
+
+
+@attrs.frozen
+class SocketPath(Type):
+    """A Unix socket's path; a relative one lies in the runtime folder."""
+
+    @property
+    def expected(self) -> str:
+        return f"a path of at most {SOCKET_PATH} bytes"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > SOCKET_PATH:
+            raise Wrong(self.expected)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": SOCKET_PATH}
+
+
+@attrs.frozen
+class Endpoint(SocketPath):
+    """A Unix socket's path, or host:port."""
+
+    @property
+    def expected(self) -> str:
+        return f"a path of at most {SOCKET_PATH} bytes, or host:port"
+
+    def read(self, value: object) -> str:
+        text = super().read(value)
+        port = re.fullmatch(r"[^/]*:([0-9]+)", text)
+        if port is not None and not 0 < int(port[1][:6]) < 65536:
+            raise Wrong("a port from 1 to 65535")
+        return text
+
+
+@attrs.frozen
+class InterfaceName(Type):
+    """The name of a network interface, as the kernel takes it (dev_valid_name)."""
+
+    @property
+    def expected(self) -> str:
+        return "an interface name of 1 to 15 characters without space, / or :"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}", value):
+            raise Wrong(self.expected)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}$"}
+
+
+ROLE = Key(
+    "role",
+    Choice(("server", "client")),
+    "Who listens on the socket: `server` is us. A client connects again, with backoff, whenever the"
+    " connection ends.",
+    example="server",
+    default="server",
+)
+QUEUES = Key("queues", Count(1, 256, "a number of queues"), "Queue pairs.", example=2, default=1)
+
+
+@attrs.frozen
+class Kind:
+    """One row of the table."""
+
+    name: str
+    where: str
+    """`module:Class` of the description."""
+    doc: str
+    keys: tuple[Key, ...] = ()
+    any_of: tuple[str, ...] = ()
+    """At least one of these keys must be given."""
+    claims: Mapping[str, str] = attrs.field(factory=dict)
+    """Keys whose value only one NIC may have -> what the value names."""
+
+    def load(self) -> type[Nic] | None:
+        """The description class; None while no module implements this kind."""
+        module, _, name = self.where.partition(":")
+        if importlib.util.find_spec(module) is None:
+            return None
+        return cast("type[Nic]", getattr(importlib.import_module(module), name))
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "stack",
+            "nics.stack:Stack",
+            "An in-process TCP/IP guest's NIC; what a guest of kind `stack` has.",
+        ),
+        Kind(
+            "pipe",
+            "nics.pipe:Pipe",
+            "Frames to and from Python or scapy.",
+        ),
+        Kind(
+            "tap",
+            "nics.tap:Tap",
+            "A Linux TAP interface, with GSO and checksum offload; what a guest of kind `netns` has.",
+            keys=(
+                Key("name", InterfaceName(), "The interface's name. Left out: made from the port's name.",
+                    example="tap0"),
+                Key("netns", Text("a namespace's name or path", r"[A-Za-z0-9_.-]{1,255}|/[^\x00]+", 4096),
+                    "The network namespace that the interface is created in. Left out: ours.",
+                    example="lab"),
+                QUEUES,
+            ),
+            claims={"name": "interface"},
+        ),
+        Kind(
+            "stream",
+            "nics.stream:Stream",
+            "A stream socket with 4-byte length framing: QEMU `-netdev stream` and `-netdev socket`,"
+            " passt, gvproxy, libkrun.",
+            keys=(
+                Key("socket", Endpoint(),
+                    "Where: a path (a relative one lies in the runtime folder), or host:port.",
+                    example="vm1.sock", required=True),
+                ROLE,
+            ),
+            claims={"socket": "socket"},
+        ),
+        Kind(
+            "dgram",
+            "nics.dgram:Dgram",
+            "One frame a datagram: QEMU `-netdev dgram`, vfkit, GNS3 and Dynamips NIO UDP, VirtualBox"
+            " UDPTunnel.",
+            keys=(
+                Key("local", Endpoint(), "Our end: a path, or host:port.", example="127.0.0.1:10001",
+                    required=True),
+                Key("remote", Endpoint(), "The guest's end: a path, or host:port.",
+                    example="127.0.0.1:10002"),
+            ),
+            claims={"local": "socket"},
+        ),
+        Kind(
+            "vhost-user",
+            "nics.vhost_user:VhostUser",
+            "Virtio rings in the guest's own memory: QEMU, cloud-hypervisor, crosvm, libkrun, DPDK"
+            " virtio-user.",
+            keys=(
+                Key("socket", SocketPath(), "The Unix socket; a relative path lies in the runtime folder.",
+                    example="vm1.sock", required=True),
+                ROLE,
+                QUEUES,
+            ),
+            claims={"socket": "socket"},
+        ),
+        Kind(
+            "vde",
+            "nics.vde:Vde",
+            "A VDE plug: the folder takes `vde_plug`, QEMU `-netdev vde`, Bochs, SIMH, 86Box.",
+            keys=(
+                Key("directory", SocketPath(), "The switch's folder; a relative path lies in the runtime"
+                    " folder.", example="vm1.vde", required=True),
+            ),
+            claims={"directory": "folder"},
+        ),
+        Kind(
+            "packet",
+            "nics.packet:Packet",
+            "AF_PACKET on an interface: the usual uplink.",
+            keys=(
+                Key("interface", InterfaceName(), "The interface.", example="eth0", required=True),
+            ),
+            claims={"interface": "interface"},
+        ),
+        Kind(
+            "xdp",
+            "nics.xdp:Xdp",
+            "AF_XDP on an interface: the fast uplink.",
+            keys=(
+                Key("interface", InterfaceName(), "The interface.", example="eth0", required=True),
+                QUEUES,
+            ),
+            claims={"interface": "interface"},
+        ),
+        Kind(
+            "pcap",
+            "nics.pcap:Pcap",
+            "Plays a capture in, records what comes out.",
+            keys=(
+                Key("read", Text("a path", _PATH), "The capture that is played into the switch.",
+                    example="in.pcapng"),
+                Key("write", Text("a path", _PATH), "The capture that frames from the switch are written to.",
+                    example="out.pcapng"),
+                Key("speed", Number(0, 1_000_000, "a factor"),
+                    "How fast: 1 as it was recorded, 10 ten times as fast, 0 as fast as possible.",
+                    example=10, default=1.0),
+            ),
+            any_of=("read", "write"),
+            claims={"write": "file"},
+        ),
+    )
+}  # fmt: skip
+
+
+class NotYet(VnetError):  # noqa: N818 - not a mistake of anybody's
+    """A kind of NIC that no module implements."""
+
+
+def make(kind: str, keys: Mapping[str, Any]) -> Nic:
+    """The description of a NIC from values that were read by the kind's own keys.
+
+    Raises NotYet, or what the class raises for keys that do not go together.
+    """
+    described = KINDS[kind].load()
+    if described is None:
+        raise NotYet(f"NIC kind {kind} is not supported yet by this version")
+    return described(**keys)
+
+
+def words(nic: Nic) -> dict[str, object]:
+    """What a topology file would say for `nic`, without what is default anyway."""
+    said: dict[str, object] = {"kind": nic.kind}
+    for key in KINDS[nic.kind].keys:
+        value = getattr(nic, key.name)
+        if value is not None and value != key.default:
+            said[key.name] = key.type.write(value)
+    return said
+
+
+def claims(nic: Nic) -> Iterator[tuple[str, str, str]]:
+    """What `nic` takes for itself alone: (key, what it names, its name)."""
+    kind = KINDS.get(nic.kind)
+    if kind is None or (kind.name == "stream" and getattr(nic, "role", None) == "client"):
+        return  # Any number of clients may connect to one listening socket.
+    for key, what in kind.claims.items():
+        name = getattr(nic, key)
+        if name is not None:
+            yield key, what, str(name)

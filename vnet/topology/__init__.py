@@ -1,0 +1,42 @@
+"""What a network is to be: the topology file, its model, and what it comes to."""
+
+from __future__ import annotations
+
+from vnet.topology.model import (
+    Engine,
+    Expect,
+    Guard,
+    Guest,
+    Impair,
+    Limit,
+    Limits,
+    Link,
+    Network,
+    NicPort,
+    PortSettings,
+    Switch,
+    Uplink,
+)
+from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
+from vnet.topology.topology import Topology
+
+__all__ = [
+    "Engine",
+    "Expect",
+    "Guard",
+    "Guest",
+    "Impair",
+    "Limit",
+    "Limits",
+    "Link",
+    "Network",
+    "NicPort",
+    "Port",
+    "PortSettings",
+    "Resolved",
+    "ResolvedGuest",
+    "ResolvedNetwork",
+    "Switch",
+    "Topology",
+    "Uplink",
+]

@@ -1,0 +1,112 @@
+"""Values that were read by the table -> the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from nics.door import Nic, Opened, Place
+from nics.errors import NicError
+from vnet.topology import model
+from vnet.topology.problems import Path, Problem
+from vnet.topology.shape import MISSING, make_nic
+
+Values = Mapping[str, Any]
+FLOODS = ("unknown", "multicast", "broadcast")
+SETTINGS = tuple(name for name in attrs.fields_dict(model.PortSettings) if not name.startswith("flood_"))
+
+
+@attrs.frozen
+class Unread:
+    """Stands for a NIC that could not be read, so that the rest can be checked too."""
+
+    kind: ClassVar[str] = ""
+
+    async def open(self, place: Place) -> Opened:
+        """It never is: a topology with problems is not given to anybody."""
+        raise NicError(f"the NIC of {place.port} was never read")
+
+
+def _tuples(values: Values) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def engine(values: Values) -> model.Engine:
+    """An engine."""
+    return model.Engine(**values)
+
+
+def network(name: str, values: Values) -> model.Network:
+    """A network."""
+    given = _tuples(values)
+    if "gateway" in given:
+        given["gateway"] = tuple(interface.ip for interface in given["gateway"])
+    return model.Network(name, **given)
+
+
+def switch(name: str, values: Values) -> model.Switch:
+    """A switch."""
+    return model.Switch(name, **values)
+
+
+def default_nic(guest: str, kind: str, index: int) -> tuple[str, dict[str, Any]]:
+    """The NIC that a guest of `kind` has when none is described: (kind, keys)."""
+    if kind == "stack":
+        return "stack", {}
+    if kind == "netns":
+        return "tap", {}
+    return "stream", {"socket": f"{guest}.{index}.sock"}
+
+
+def guest(name: str, values: Values, path: Path, problems: list[Problem]) -> model.Guest:
+    """A guest."""
+    kind = values.get("kind", "stack")
+    nics = tuple(
+        _port(name, kind, index, port, (*path, "nics", index), problems)
+        for index, port in enumerate(values.get("nics", []))
+    )
+    return model.Guest(name, kind, nics)
+
+
+def _port(
+    name: str, kind: str, index: int, values: Values, path: Path, problems: list[Problem]
+) -> model.NicPort:
+    given = _tuples(values)
+    settings = {key: given.pop(key) for key in SETTINGS if key in given}
+    settings |= {f"flood_{key}": value for key, value in given.pop("flood", {}).items()}
+    nic: Any = given.pop("nic", MISSING)
+    if nic is MISSING and not any(problem.path[: len(path) + 1] == (*path, "nic") for problem in problems):
+        nic = make_nic(*default_nic(name, kind, index), path, path, problems)
+    if "guard" in given:
+        guard = _tuples(given["guard"])
+        guard["allow"] = tuple(model.Allow(**allowance) for allowance in guard.get("allow", ()))
+        given["guard"] = model.Guard(**guard)
+    if "limits" in given:
+        limits = {way: model.Limit(**limit) for way, limit in given["limits"].items()}
+        given["limits"] = model.Limits(**limits)
+    found: Nic = Unread() if nic is MISSING else nic
+    return model.NicPort(found, settings=model.PortSettings(**settings), **given)
+
+
+def uplink(name: str, values: Values) -> model.Uplink:
+    """An uplink."""
+    return model.Uplink(name, **{"nic": Unread(), **_tuples(values)})
+
+
+def link(values: Values) -> model.Link:
+    """A link."""
+    impair = dict(values.get("impair", {}))
+    ways = {way: impair.pop(way, {}) for way in ("a_to_b", "b_to_a")}
+    ends = tuple(values.get("ends", ("", "")))
+    return model.Link(
+        (ends[0], ends[1]),
+        **{way: model.Impair(**{**impair, **differs}) for way, differs in ways.items()},
+        transparent=values.get("transparent", False),
+    )
+
+
+def expect(values: Values) -> model.Expect:
+    """An expectation."""
+    return model.Expect(values.get("from", ""), values.get("to", ""), values.get("reach", True))

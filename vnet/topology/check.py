@@ -1,0 +1,326 @@
+"""What the parts of a topology have to do with one another: references, clashes, addresses.
+
+One function for each part; each yields the problems it finds and looks at nothing else. Whether a
+single value is right on its own, the table said before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from nics import kinds
+from nics.keys import did_you_mean, one_of, shown
+from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
+from vnet.topology.problems import Path, Problem, dotted
+from vnet.topology.table import MOST_PORTS
+from vnet.topology.values import Address, Interface, Subnet
+
+if TYPE_CHECKING:
+    from vnet.topology.topology import Topology
+
+Problems = Iterator[Problem]
+SMALLEST_IPV6_MTU = 1280
+"""RFC 8200, 5."""
+RESERVED = ("all",)
+"""`vnet capture all` means every port."""
+GUEST_NICS: Mapping[str, tuple[str, ...]] = {"stack": ("stack",), "netns": ("tap",)}
+"""The NIC kinds of a guest whose far end is ours."""
+NOT_EXTERNAL = ("stack",)
+NOT_UPLINK = ("stack", "pipe")
+
+
+def check(topology: Topology) -> list[Problem]:
+    """Everything that is wrong between the parts of `topology`."""
+    return [
+        *_engine(topology),
+        *_networks(topology),
+        *_guests(topology),
+        *_stations(topology),
+        *_addresses(topology),
+        *_claims(topology),
+        *_uplinks(topology),
+        *_links(topology),
+        *_expect(topology),
+    ]
+
+
+def _refers(name: str | None, path: Path, what: str, known: Iterable[str], among: str = "") -> Problems:
+    """`name` must be among `known`."""
+    names = list(known)
+    if name is not None and name not in names:
+        expected = one_of(names) if names else f"the name of a {what}; there is none"
+        because = ((f"{what}s" if what != "switch" else "switches", name),)
+        found = f"no {what} {shown(name)}{among}"
+        yield Problem(path, found, expected, did_you_mean(name, names), because=because)
+
+
+def _engine(topology: Topology) -> Problems:
+    engine = topology.engine
+    if engine.driver == "trio":
+        for key, given in (("cpu", engine.cpu is not None), ("poll", engine.poll != "adaptive")):
+            if given:
+                yield Problem(("engine", key), f"{key} with driver trio", "driver: thread")
+
+
+# -- networks ------------------------------------------------------------------------------------
+
+
+def _networks(topology: Topology) -> Problems:
+    vlans: dict[int, str] = {}
+    for name, network in topology.networks.items():
+        path: Path = ("networks", name)
+        if name in RESERVED:
+            yield Problem(path, f"{name} means every network", "another name")
+        if network.vlan is not None and (other := vlans.setdefault(network.vlan, name)) != name:
+            found = f"{network.vlan} is network {other}'s already"
+            yield Problem((*path, "vlan"), found, "a VLAN of its own")
+        yield from _subnets(network, path)
+        yield from _gateways(network, path)
+        if network.mtu < SMALLEST_IPV6_MTU and any(subnet.version == 6 for subnet in network.subnets):
+            expected = f"at least {SMALLEST_IPV6_MTU} in a network with an IPv6 subnet (RFC 8200)"
+            yield Problem((*path, "mtu"), str(network.mtu), expected)
+
+
+def _subnets(network: Network, path: Path) -> Problems:
+    earlier: list[Subnet] = []
+    for index, subnet in enumerate(network.subnets):
+        for other in earlier:
+            if subnet.version == other.version and subnet.overlaps(other):
+                found = f"{subnet} overlaps with {other}"
+                yield Problem((*path, "subnets", index), found, "subnets of one network apart")
+                break
+        earlier.append(subnet)
+
+
+def _gateways(network: Network, path: Path) -> Problems:
+    served: dict[Subnet, Address] = {}
+    for index, gateway in enumerate(network.gateway or ()):
+        place = (*path, "gateway", index)
+        because = ((*path, "subnets"),)
+        subnet = next((subnet for subnet in network.subnets if gateway in subnet), None)
+        if subnet is None:
+            expected = f"an address in {one_of(map(str, network.subnets))}" if network.subnets else (
+                "a network with a subnet that it is in"
+            )  # fmt: skip
+            yield Problem(place, f"{gateway} is in no subnet of {network.name}", expected, because=because)
+        elif (what := _not_a_host(gateway, subnet)) is not None:
+            yield Problem(place, f"{gateway} is {what} of {subnet}", "a host's address", because=because)
+        elif subnet in served:
+            found = f"{gateway} is a second gateway in {subnet}, after {served[subnet]}"
+            yield Problem(place, found, "one for each subnet", because=because)
+        else:
+            served[subnet] = gateway
+
+
+def _not_a_host(address: Address, subnet: Subnet) -> str | None:
+    """What `address` is in `subnet` when no host can have it (RFC 3021: a /31 has hosts only)."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return None
+    if address == subnet.network_address:
+        return "the network address" if subnet.version == 4 else "the routers' anycast address"
+    if subnet.version == 4 and address == subnet.broadcast_address:
+        return "the broadcast address"
+    return None
+
+
+def gateways(network: Network) -> dict[Subnet, Address]:
+    """The gateway of each subnet that has one."""
+    if network.gateway is not None:
+        return {
+            subnet: gateway for subnet in network.subnets for gateway in network.gateway if gateway in subnet
+        }
+    first = {}
+    for subnet in network.subnets:
+        wide = subnet.prefixlen < subnet.max_prefixlen - 1
+        if subnet.prefixlen < subnet.max_prefixlen:  # a /32 has no room for one
+            first[subnet] = subnet.network_address + (1 if wide else 0)
+    return first
+
+
+# -- guests --------------------------------------------------------------------------------------
+
+
+def _ports(topology: Topology) -> Iterator[tuple[Path, Guest, int, NicPort]]:
+    for name, guest in topology.guests.items():
+        for index, port in enumerate(guest.nics):
+            yield ("guests", name, "nics", index), guest, index, port
+
+
+def _guests(topology: Topology) -> Problems:
+    switches = list(topology.switches) or [DEFAULT_SWITCH]
+    for count, (path, guest, _, port) in enumerate(_ports(topology)):
+        if count == MOST_PORTS:
+            yield Problem(path, f"more than {MOST_PORTS} NICs", "fewer")
+        yield from _mode(topology, port, path)
+        yield from _refers(port.switch, (*path, "switch"), "switch", switches)
+        if port.switch is None and len(switches) > 1:
+            yield Problem(
+                path, "a NIC without switch", f"switch: {one_of(switches)}", because=(("switches",),)
+            )
+        yield from _kind(guest, port, path)
+        yield from _mtu(topology, port, path)
+
+
+def _mode(topology: Topology, port: NicPort, path: Path) -> Problems:
+    """Access port or trunk."""
+    networks = topology.networks
+    if port.network is None and not port.trunk:
+        yield Problem(path, "a NIC without network", "network or trunk")
+    if port.network is not None and port.trunk:
+        yield Problem((*path, "trunk"), "network and trunk", "one of them")
+    yield from _refers(port.network, (*path, "network"), "network", networks)
+    for index, name in enumerate(port.trunk):
+        yield from _refers(name, (*path, "trunk", index), "network", networks)
+        if name in port.trunk[:index]:
+            yield Problem((*path, "trunk", index), f"{name} twice", "each network once")
+    if port.native is not None:
+        if not port.trunk:
+            yield Problem((*path, "native"), "native without trunk", "it in a trunk only")
+        else:
+            yield from _refers(port.native, (*path, "native"), "network", port.trunk, " in the trunk")
+    elif port.native_tagged:
+        yield Problem((*path, "native_tagged"), "native_tagged without native", "native: a network")
+
+
+def _kind(guest: Guest, port: NicPort, path: Path) -> Problems:
+    kind = port.nic.kind
+    if not kind:
+        return
+    fitting = GUEST_NICS.get(guest.kind)
+    if fitting is not None and kind not in fitting:
+        found = f"{kind} for a guest of kind {guest.kind}"
+        yield Problem((*path, "nic", "kind"), found, one_of(fitting))
+    elif guest.kind == "external" and kind in NOT_EXTERNAL:
+        expected = one_of(known for known in kinds.KINDS if known not in NOT_EXTERNAL)
+        yield Problem((*path, "nic", "kind"), f"{kind} for a guest of kind external", expected)
+    elif guest.kind == "netns" and getattr(port.nic, "netns", None) is not None:
+        found = "netns for a guest that is a namespace itself"
+        yield Problem((*path, "nic", "netns"), found, "kind: external, or no netns")
+
+
+def _mtu(topology: Topology, port: NicPort, path: Path) -> Problems:
+    if port.mtu is None:
+        return
+    networks = [topology.networks[name] for name in port.networks if name in topology.networks]
+    because = tuple(("networks", network.name, "mtu") for network in networks)
+    widest = max((network.mtu for network in networks), default=port.mtu)
+    if port.mtu > widest:
+        expected = f"at most {widest}, the network's"
+        yield Problem((*path, "mtu"), str(port.mtu), expected, because=because)
+    home = topology.networks.get(port.home or "")
+    if home and port.mtu < SMALLEST_IPV6_MTU and any(subnet.version == 6 for subnet in home.subnets):
+        expected = f"at least {SMALLEST_IPV6_MTU} in a network with an IPv6 subnet (RFC 8200)"
+        yield Problem((*path, "mtu"), str(port.mtu), expected, because=because)
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+
+def _stations(topology: Topology) -> Problems:
+    macs: dict[str, Path] = {}
+    for path, _, _, port in _ports(topology):
+        if port.mac is not None and (first := macs.setdefault(port.mac, path)) != path:
+            found = f"{port.mac} is {dotted(first)}'s already"
+            yield Problem((*path, "mac"), found, "an address of its own")
+
+
+def subnet_of(address: Interface, network: Network) -> Subnet | None:
+    """The subnet of `network` that `address` is in."""
+    return next((subnet for subnet in network.subnets if address.ip in subnet), None)
+
+
+def _addresses(topology: Topology) -> Problems:
+    taken: dict[tuple[str, Address], Path] = {}
+    for path, _, _, port in _ports(topology):
+        if not port.ip:
+            continue
+        if port.home is None:
+            if port.trunk:
+                yield Problem((*path, "ip"), "addresses on a trunk without native", "native: their network")
+            continue
+        network = topology.networks.get(port.home)
+        if network is None:
+            continue
+        reserved = {gateway: subnet for subnet, gateway in gateways(network).items()}
+        for index, address in enumerate(port.ip):
+            place: Path = (*path, "ip", index)
+            because: tuple[Path, ...] = (("networks", network.name),)
+            subnet = subnet_of(address, network)
+            if subnet is None:
+                found = f"{address.ip} is in no subnet of {network.name}"
+                expected = (
+                    f"an address in {one_of(map(str, network.subnets))}"
+                    if network.subnets
+                    else f"networks.{network.name}.subnets with one that it is in"
+                )
+                yield Problem(place, found, expected, because=because)
+                continue
+            prefix = address.network.prefixlen
+            if prefix not in (address.max_prefixlen, subnet.prefixlen):
+                found = f"{address} with another prefix length than {subnet}"
+                yield Problem(place, found, f"{address.ip}/{subnet.prefixlen}", because=because)
+            if (what := _not_a_host(address.ip, subnet)) is not None:
+                yield Problem(place, f"{address.ip} is {what} of {subnet}", "a host's", because=because)
+            elif address.ip in reserved:
+                yield Problem(
+                    place,
+                    f"{address.ip} is the gateway of {subnet}",
+                    "another address",
+                    f"networks.{network.name}.gateway chooses another gateway",
+                    because=because,
+                )
+            elif (first := taken.setdefault((network.name, address.ip), place)) != place:
+                found = f"{address.ip} is {dotted(first[:-2])}'s already"
+                yield Problem(place, found, "an address of its own", because=because)
+
+
+def _claims(topology: Topology) -> Problems:
+    """Sockets, interfaces and files that two NICs would have at once."""
+    taken: dict[tuple[str, str, str], Path] = {}
+    for path, guest, _, port in _ports(topology):
+        for key, what, name in kinds.claims(port.nic):
+            # Each namespace has interfaces of its own.
+            where = f"guest {guest.name}" if guest.kind == "netns" else str(getattr(port.nic, "netns", ""))
+            first = taken.setdefault((what, name, where), path)
+            if first != path:
+                found = f"{what} {name} is {dotted(first)}'s already"
+                yield Problem((*path, "nic", key), found, "one of its own")
+
+
+# -- what lies between switches ------------------------------------------------------------------
+
+
+def _uplinks(topology: Topology) -> Problems:
+    switches = list(topology.switches) or [DEFAULT_SWITCH]
+    for name, uplink in topology.uplinks.items():
+        path: Path = ("uplinks", name)
+        if name in RESERVED or name in topology.networks:
+            found = "means every port" if name in RESERVED else "is a network's name too"
+            yield Problem(path, f"{name} {found}", "another name")
+        if uplink.nic.kind in NOT_UPLINK:
+            yield Problem((*path, "nic", "kind"), f"{uplink.nic.kind} for an uplink", "packet, xdp or tap")
+        if uplink.native is None and not uplink.tagged:
+            yield Problem(path, "an uplink without networks", "native or tagged")
+        yield from _refers(uplink.native, (*path, "native"), "network", topology.networks)
+        for index, network in enumerate(uplink.tagged):
+            yield from _refers(network, (*path, "tagged", index), "network", topology.networks)
+            if network in (uplink.native, *uplink.tagged[:index]):
+                yield Problem((*path, "tagged", index), f"{network} twice", "each network once")
+        yield from _refers(uplink.switch, (*path, "switch"), "switch", switches)
+
+
+def _links(topology: Topology) -> Problems:
+    switches = list(topology.switches) or [DEFAULT_SWITCH]
+    for index, link in enumerate(topology.links):
+        path: Path = ("links", index, "ends")
+        for side, end in enumerate(link.ends):
+            yield from _refers(end, (*path, side), "switch", switches)
+        if link.ends[0] == link.ends[1]:
+            yield Problem(path, f"{link.ends[0]} twice", "two switches")
+
+
+def _expect(topology: Topology) -> Problems:
+    for index, expect in enumerate(topology.expect):
+        for key, name in (("from", expect.source), ("to", expect.target)):
+            yield from _refers(name, ("expect", index, key), "guest", topology.guests)

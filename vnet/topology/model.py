@@ -1,0 +1,197 @@
+"""The nouns of a topology, as a person writes them: what is wanted, not yet what it comes to.
+
+Everything here is frozen and compares by value. What is left out is None (or the default), so that
+a topology can be written back as it was read. `resolve.py` works out MACs, addresses and VLANs.
+Times are nanoseconds, rates bit/s, sizes bytes, shares millionths: see `quantity.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from nics.door import Nic
+from vnet.topology.values import Address, Interface, Subnet
+
+Driver = Literal["auto", "trio", "thread"]
+Poll = Literal["adaptive", "busy", "sleep"]
+GuestKind = Literal["stack", "netns", "external"]
+
+
+@attrs.frozen
+class Engine:
+    """What turns the fabric."""
+
+    driver: Driver = "auto"
+    cpu: int | None = None
+    """The CPU that the engine's thread is bound to; None: any."""
+    poll: Poll = "adaptive"
+
+
+@attrs.frozen
+class Network:
+    """A tenant's broadcast domain."""
+
+    name: str
+    vlan: int | None = None
+    """1..4094; None: the lowest free one."""
+    subnets: tuple[Subnet, ...] = ()
+    gateway: tuple[Address, ...] | None = None
+    """The gateways, at most one in a subnet. None: the first address of each subnet; (): none."""
+    private: bool = False
+    mtu: int = 1500
+    """Largest payload of a frame, in bytes."""
+
+
+@attrs.frozen
+class PortSettings:
+    """How the switch treats a port; each has the meaning of the same key in a topology file."""
+
+    mac_limit: int = 1024
+    mac_limit_action: Literal["flood", "drop"] = "flood"
+    learning: bool = True
+    sticky: bool = False
+    static: bool = False
+    transparent: bool = False
+    priority_tags: bool = False
+    flood_unknown: bool = True
+    flood_multicast: bool = True
+    flood_broadcast: bool = True
+    up: bool = True
+
+
+@attrs.frozen
+class Allow:
+    """What a guard lets through besides the port's own addresses."""
+
+    ip: Interface | None = None
+    mac: str | None = None
+
+
+@attrs.frozen
+class Guard:
+    """What a guest may send beyond its own addresses."""
+
+    allow: tuple[Allow, ...] = ()
+    dhcp_server: Literal["allow", "deny"] = "deny"
+
+
+@attrs.frozen
+class Limit:
+    """How much a port may carry one way."""
+
+    rate: int | None = None
+    """bit/s."""
+    burst: int | None = None
+    """Bytes."""
+    packets: int | None = None
+    """Packets/s."""
+
+
+@attrs.frozen
+class Limits:
+    """How much a port may carry: `ingress` from the guest, `egress` to it."""
+
+    ingress: Limit | None = None
+    egress: Limit | None = None
+
+
+@attrs.frozen
+class NicPort:
+    """A guest's NIC and the switch's port that it is plugged into."""
+
+    nic: Nic
+    network: str | None = None
+    """Of an access port."""
+    trunk: tuple[str, ...] = ()
+    """The networks of a trunk."""
+    native: str | None = None
+    """The network of a trunk's untagged frames."""
+    native_tagged: bool = False
+    """Frames of the native network leave with their tag."""
+    switch: str | None = None
+    mac: str | None = None
+    ip: tuple[Interface, ...] | None = None
+    """None: an address from each subnet; (): none. What has no prefix length has that of a host."""
+    mtu: int | None = None
+    settings: PortSettings = PortSettings()
+    guard: Guard | None = None
+    limits: Limits | None = None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Every network that it carries."""
+        return (self.network,) if self.network is not None else self.trunk
+
+    @property
+    def home(self) -> str | None:
+        """The network of its untagged frames, which its addresses are of."""
+        return self.network if self.network is not None else self.native
+
+
+@attrs.frozen
+class Guest:
+    """Who owns NICs."""
+
+    name: str
+    kind: GuestKind = "stack"
+    nics: tuple[NicPort, ...] = ()
+
+
+@attrs.frozen
+class Uplink:
+    """The NIC on a physical interface that guests share."""
+
+    name: str
+    nic: Nic
+    native: str | None = None
+    tagged: tuple[str, ...] = ()
+    switch: str | None = None
+
+
+@attrs.frozen
+class Switch:
+    """A switch."""
+
+    name: str
+    ageing: int = 300_000_000_000
+    """Nanoseconds."""
+    fdb_limit: int = 1 << 20
+    vlan_limit: int = 1 << 18
+    stp: Literal["none", "stp", "rstp"] = "none"
+
+
+@attrs.frozen
+class Impair:
+    """What a link does to frames one way."""
+
+    delay: int = 0
+    jitter: int = 0
+    loss: int = 0
+    duplicate: int = 0
+    reorder: int = 0
+    corrupt: int = 0
+    rate: int | None = None
+
+
+@attrs.frozen
+class Link:
+    """A cable between two switches."""
+
+    ends: tuple[str, str]
+    a_to_b: Impair = Impair()
+    b_to_a: Impair = Impair()
+    transparent: bool = False
+
+
+@attrs.frozen
+class Expect:
+    """What must hold between two guests."""
+
+    source: str
+    target: str
+    reach: bool
+
+
+DEFAULT_SWITCH = "s1"

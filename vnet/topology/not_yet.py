@@ -1,0 +1,52 @@
+"""What the topology file already has words for and this version can't do yet.
+
+Such a key is read and checked like any other, and then refused in one line where it stands. To
+lift one, delete its row. (A NIC kind is refused for as long as `nics` has no module for it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from vnet.topology.problems import Path, Problem
+
+
+def _said(value: Any) -> bool:
+    return bool(value) or value == 0
+
+
+NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("uplinks", "uplinks are", _said),
+    ("links", "links are", _said),
+    ("switches", "more than one switch is", lambda switches: len(switches) > 1),
+    ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
+    ("networks.*.private", "a private network is", bool),
+    ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
+    ("guests.*.nics.*.guard", "a guard is", lambda _: True),
+    ("guests.*.nics.*.limits", "a limit is", lambda _: True),
+    ("expect", "an expectation is", _said),
+    ("scenario", "a scenario is", lambda _: True),
+)
+
+
+def _matches(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Any]]:
+    if not steps:
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name in value if steps[0] == "*" else [steps[0]]:
+            if name in value:
+                yield from _matches(value[name], steps[1:], (*path, name))
+    elif isinstance(value, list) and steps[0] == "*":
+        for index, item in enumerate(value):
+            yield from _matches(item, steps[1:], (*path, index))
+
+
+def not_yet(topology: Mapping[str, Any]) -> list[Problem]:
+    """What `topology`, as keys and values, asks for that this version can't do."""
+    return [
+        Problem(path, f"{what} not supported yet by this version", unsupported=True)
+        for pattern, what, asked in NOT_YET
+        for path, value in _matches(topology, tuple(pattern.split(".")), ())
+        if asked(value)
+    ]

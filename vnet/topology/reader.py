@@ -1,0 +1,120 @@
+"""Topologies from YAML, JSON or dicts: read by the table, checked as a whole, refused with all that is wrong.
+
+    text -> nodes (nodes.py) -> values by the table (shape.py) -> model (build.py) -> checks
+
+All steps are gone through as far as they make sense, and everything found is told at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+from nics.errors import BadInput
+from vnet.topology import build, model, table
+from vnet.topology.check import check
+from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
+from vnet.topology.nodes import from_text as nodes_of
+from vnet.topology.not_yet import not_yet
+from vnet.topology.problems import Path, Problem, bad_input, told
+from vnet.topology.resolve import Unresolvable, resolve
+from vnet.topology.shape import MapOf, Table
+
+if TYPE_CHECKING:
+    from vnet.topology.topology import Topology
+
+
+def from_file(path: str | os.PathLike[str]) -> Topology:
+    """Read a file, `-` for standard input. Raises BadInput."""
+    name = os.fspath(path)
+    if name == "-":
+        return from_text(sys.stdin.buffer.read(MOST_BYTES + 1), "<stdin>")
+    try:
+        with File(name).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    return from_text(data, name)
+
+
+def from_text(text: str | bytes, file: str) -> Topology:
+    """Read YAML or JSON that errors call `file`. Raises BadInput."""
+    data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+    try:
+        root = nodes_of(data)
+    except Unreadable as error:
+        raise bad_input([error.problem], file) from None
+    return _read(root, file)
+
+
+def from_dict(topology: Mapping[str, Any]) -> Topology:
+    """Read keys and values. Raises BadInput."""
+    return _read(_nodes(topology), "")
+
+
+def _nodes(value: object) -> Node:
+    try:
+        return from_object(value)
+    except Unreadable as error:
+        raise bad_input([error.problem]) from None
+
+
+def _read(root: Node, file: str) -> Topology:
+    problems: list[Problem] = []
+    values = table.TOPOLOGY.read(root, (), problems)
+    topology = _topology(values, problems)
+    problems = told(problems, not_yet(values), check(topology))
+    if not problems:
+        # The address plan is part of what a file can get wrong: a subnet may be too small.
+        try:
+            resolve(topology)
+        except Unresolvable as error:
+            problems = error.problems
+    if problems:
+        raise bad_input(problems, file, lambda path: locate(root, path))
+    return topology
+
+
+def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
+    """The model of what could be read."""
+    from vnet.topology.topology import Topology
+
+    return Topology(
+        name=values.get("name", ""),
+        seed=values.get("seed", 0),
+        engine=build.engine(values.get("engine", {})),
+        networks={name: build.network(name, part) for name, part in values.get("networks", {}).items()},
+        guests={
+            name: build.guest(name, part, ("guests", name), problems)
+            for name, part in values.get("guests", {}).items()
+        },
+        uplinks={name: build.uplink(name, part) for name, part in values.get("uplinks", {}).items()},
+        switches={name: build.switch(name, part) for name, part in values.get("switches", {}).items()},
+        links=[build.link(part) for part in values.get("links", [])],
+        expect=[build.expect(part) for part in values.get("expect", [])],
+    )
+
+
+def read_part(whole: Table, section: str, name: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """One named part of a section, made in Python. Raises BadInput."""
+    problems: list[Problem] = []
+    shape = next(key.type for key in whole.keys if key.name == section)
+    assert isinstance(shape, MapOf)
+    values: dict[str, Any] = shape.read(_nodes({name: keys}), (section,), problems)
+    if problems:
+        raise bad_input(problems)
+    part: dict[str, Any] = values[name]
+    return part
+
+
+def read_guest(name: str, keys: Mapping[str, Any]) -> model.Guest:
+    """A guest made in Python. Raises BadInput."""
+    problems: list[Problem] = []
+    path: Path = ("guests", name)
+    guest = build.guest(name, read_part(table.TOPOLOGY, "guests", name, keys), path, problems)
+    if problems:
+        raise bad_input(problems)
+    return guest

@@ -1,0 +1,294 @@
+"""A topology worked out: every port with its MAC, addresses, VLANs, gateways and MTU.
+
+What is wanted (`Topology`) leaves out what follows; the fabric, the plan and the command line work
+with what it comes to. Resolving is pure. With `keep`, what an earlier result gave to ports and
+networks that are still there stays as long as it is legal: so `apply` and `attach` never renumber
+a guest that runs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nics.door import Nic
+from vnet.topology import address as addresses
+from vnet.topology.check import gateways
+from vnet.topology.model import (
+    DEFAULT_SWITCH,
+    Engine,
+    Guard,
+    Guest,
+    GuestKind,
+    Limits,
+    NicPort,
+    PortSettings,
+    Switch,
+)
+from vnet.topology.problems import Problem
+from vnet.topology.values import Address, Interface, Subnet
+
+if TYPE_CHECKING:
+    from vnet.topology.topology import Topology
+
+
+@attrs.frozen
+class ResolvedNetwork:
+    """A network with its VLAN and gateways."""
+
+    name: str
+    vlan: int
+    subnets: tuple[Subnet, ...]
+    gateways: tuple[Address, ...]
+    mtu: int
+    private: bool = False
+
+
+@attrs.frozen
+class ResolvedGuest:
+    """A guest; its ports are in `Resolved.ports`."""
+
+    name: str
+    kind: GuestKind
+
+
+@attrs.frozen
+class Port:
+    """A guest's NIC and its switch port, everything known."""
+
+    name: str
+    """`GUEST.INDEX`."""
+    guest: str
+    index: int
+    guest_kind: GuestKind
+    switch: str
+    nic: Nic
+    mac: str
+    """`02:00:00:00:00:0a`: lower case, colons."""
+    addresses: tuple[Interface, ...]
+    """With their subnet's prefix length, in the order written, then in that of the subnets."""
+    gateways: tuple[Address, ...]
+    """Of the subnets that it has addresses in."""
+    network: str | None
+    """The network of untagged frames: an access port's, or a trunk's native one."""
+    vlan: int | None
+    """Its VLAN."""
+    trunk: tuple[tuple[str, int], ...]
+    """A trunk's networks with their VLANs; () for an access port."""
+    native_tagged: bool
+    mtu: int
+    settings: PortSettings
+    guard: Guard | None = None
+    limits: Limits | None = None
+
+    @property
+    def is_trunk(self) -> bool:
+        """Whether frames are tagged."""
+        return bool(self.trunk)
+
+    @property
+    def tagged(self) -> tuple[int, ...]:
+        """The VLANs of a trunk, ascending, the native one too only if it leaves tagged."""
+        return tuple(sorted(vlan for _, vlan in self.trunk if vlan != self.vlan or self.native_tagged))
+
+    @property
+    def vlans(self) -> tuple[int, ...]:
+        """Every VLAN that it is in, ascending."""
+        if self.trunk:
+            return tuple(sorted(vlan for _, vlan in self.trunk))
+        return () if self.vlan is None else (self.vlan,)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Every network that it is in."""
+        if self.trunk:
+            return tuple(name for name, _ in self.trunk)
+        return () if self.network is None else (self.network,)
+
+    @property
+    def ip(self) -> tuple[Address, ...]:
+        """Its addresses without prefix length."""
+        return tuple(interface.ip for interface in self.addresses)
+
+
+@attrs.frozen
+class Resolved:
+    """A whole topology, worked out. Mappings are by name, in the order of the file."""
+
+    name: str
+    seed: int
+    engine: Engine
+    switches: Mapping[str, Switch]
+    networks: Mapping[str, ResolvedNetwork]
+    guests: Mapping[str, ResolvedGuest]
+    ports: Mapping[str, Port]
+
+    def ports_of(self, guest: str) -> list[Port]:
+        """A guest's ports, in order."""
+        return [port for port in self.ports.values() if port.guest == guest]
+
+
+class Unresolvable(Exception):  # noqa: N818 - topology.py makes it BadInput
+    """There are not enough addresses; `problems` says where."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
+    """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
+    networks = _networks(topology, keep)
+    ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
+             for index, port in enumerate(guest.nics)}  # fmt: skip
+    macs = _macs(topology, ports, keep)
+    given = _addresses(topology, ports, networks, macs, keep)
+    default = next(iter(topology.switches), DEFAULT_SWITCH)
+    return Resolved(
+        name=topology.name,
+        seed=topology.seed,
+        engine=topology.engine,
+        switches=dict(topology.switches) or {DEFAULT_SWITCH: Switch(DEFAULT_SWITCH)},
+        networks=networks,
+        guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
+        ports={
+            f"{guest.name}.{index}": _port(guest, index, networks, default, macs, given)
+            for guest in topology.guests.values()
+            for index in range(len(guest.nics))
+        },
+    )
+
+
+def _networks(topology: Topology, keep: Resolved | None) -> dict[str, ResolvedNetwork]:
+    wanted = topology.networks
+    vlans = {name: network.vlan for name, network in wanted.items() if network.vlan is not None}
+    taken = set(vlans.values())
+    if keep is not None:
+        for name, running in keep.networks.items():
+            if name in wanted and name not in vlans and running.vlan not in taken:
+                vlans[name] = running.vlan
+                taken.add(running.vlan)
+    free = (vlan for vlan in range(1, 4095) if vlan not in taken)
+    resolved = {}
+    for name, network in wanted.items():
+        vlan = vlans[name] if name in vlans else next(free)
+        found = tuple(gateways(network).values())
+        resolved[name] = ResolvedNetwork(name, vlan, network.subnets, found, network.mtu, network.private)
+    return resolved
+
+
+def _macs(topology: Topology, ports: Mapping[str, NicPort], keep: Resolved | None) -> dict[str, str]:
+    macs = {name: port.mac for name, port in ports.items() if port.mac is not None}
+    taken = set(macs.values())
+    if keep is not None and keep.seed == topology.seed:
+        for name, running in keep.ports.items():
+            if name in ports and name not in macs and running.mac not in taken:
+                macs[name] = running.mac
+                taken.add(running.mac)
+    wishers = [name for name in ports if name not in macs]
+    return macs | addresses.macs(wishers, taken, topology.name, topology.seed)
+
+
+def _addresses(
+    topology: Topology,
+    ports: Mapping[str, NicPort],
+    networks: Mapping[str, ResolvedNetwork],
+    macs: Mapping[str, str],
+    keep: Resolved | None,
+) -> dict[tuple[str, Subnet], list[Interface]]:
+    """The addresses of each port in each subnet of its network."""
+    problems = []
+    given: dict[tuple[str, Subnet], list[Interface]] = {}
+    for network in networks.values():
+        homes = {name: port for name, port in ports.items() if port.home == network.name}
+        for index, subnet in enumerate(network.subnets):
+            taken: set[Address] = set(network.gateways)
+            for name, port in homes.items():
+                for wanted in port.ip or ():
+                    if wanted.ip in subnet:
+                        given.setdefault((name, subnet), []).append(_in(subnet, wanted.ip))
+                        taken.add(wanted.ip)
+            if keep is not None and keep.seed == topology.seed:
+                _kept(homes, subnet, keep, given, taken)
+            wishers = {
+                name: macs[name]
+                for name, port in homes.items()
+                if port.ip != () and (name, subnet) not in given
+            }
+            try:
+                found = addresses.ips(wishers, subnet, taken, topology.name, topology.seed)
+            except addresses.Full as full:
+                have = f"has {full.args[0]} address{'' if full.args[0] == 1 else 'es'} left"
+                text = f"{subnet} {have} for {len(wishers)} NIC{'' if len(wishers) == 1 else 's'} without one"
+                place = ("networks", network.name, "subnets", index)
+                problems.append(Problem(place, text, "a larger subnet"))
+                continue
+            given |= {(name, subnet): [_in(subnet, ip)] for name, ip in found.items()}
+    if problems:
+        raise Unresolvable(problems)
+    return given
+
+
+def _kept(
+    homes: Mapping[str, NicPort],
+    subnet: Subnet,
+    keep: Resolved,
+    given: dict[tuple[str, Subnet], list[Interface]],
+    taken: set[Address],
+) -> None:
+    """Give ports that run in `subnet` the address that they have."""
+    for name, port in homes.items():
+        running = keep.ports.get(name)
+        if running is None or port.ip == () or (name, subnet) in given:
+            continue
+        had = [address.ip for address in running.addresses if address.network == subnet]
+        if len(had) == 1 and had[0] not in taken:
+            given[name, subnet] = [_in(subnet, had[0])]
+            taken.add(had[0])
+
+
+def _in(subnet: Subnet, ip: Address) -> Interface:
+    return ipaddress.ip_interface(f"{ip}/{subnet.prefixlen}")
+
+
+def _port(
+    guest: Guest,
+    index: int,
+    networks: Mapping[str, ResolvedNetwork],
+    default_switch: str,
+    macs: Mapping[str, str],
+    given: Mapping[tuple[str, Subnet], list[Interface]],
+) -> Port:
+    port = guest.nics[index]
+    name = f"{guest.name}.{index}"
+    home = networks[port.home] if port.home is not None else None
+    found = [
+        address for subnet in (home.subnets if home else ()) for address in given.get((name, subnet), [])
+    ]
+    order = {address.ip: position for position, address in enumerate(port.ip or ())}
+    found.sort(key=lambda address: order.get(address.ip, len(order)))
+    subnets = [address.network for address in found]
+    return Port(
+        name=name,
+        guest=guest.name,
+        index=index,
+        guest_kind=guest.kind,
+        switch=port.switch or default_switch,
+        nic=port.nic,
+        mac=macs[name],
+        addresses=tuple(found),
+        gateways=tuple(
+            gateway for gateway in (home.gateways if home else ()) if any(gateway in s for s in subnets)
+        ),
+        network=home.name if home else None,
+        vlan=home.vlan if home else None,
+        trunk=tuple((member, networks[member].vlan) for member in port.trunk),
+        native_tagged=port.native_tagged,
+        mtu=port.mtu or max(networks[member].mtu for member in port.networks),
+        settings=port.settings,
+        guard=port.guard,
+        limits=port.limits,
+    )

@@ -1,0 +1,451 @@
+"""The topology file, key by key: the one place that says what may stand in it.
+
+Validation, error texts, the JSON Schema and the reference page are all made from this table; the
+keys of the NIC kinds are in `nics/kinds.py`. To add a key: a row here, an attribute in `model.py`,
+a line where `build.py` makes that part of the model, and what it has to do with others in `check.py`.
+"""
+
+from __future__ import annotations
+
+from nics.keys import Choice, Count, Flag, Key
+from vnet.topology.quantity import PACKETS, RATE, SHARE, SIZE, TIME
+from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table
+from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
+
+MOST_PORTS = 4096
+MTU = Count(68, 65521, "a number of bytes")
+NETWORK = Reference("network")
+SWITCH = Reference("switch")
+
+ENGINE = Table(
+    "an engine",
+    (
+        Key(
+            "driver",
+            Choice(("auto", "trio", "thread")),
+            "What turns the engine: a task of the trio loop (deterministic, the one for virtual time),"
+            " or a native thread of its own. `auto` chooses.",
+            example="thread",
+            default="auto",
+        ),
+        Key(
+            "cpu",
+            Count(0, 4095, "a CPU's number"),
+            "The CPU that the thread is bound to. Left out: any.",
+            example=1,
+        ),
+        Key(
+            "poll",
+            Choice(("adaptive", "busy", "sleep")),
+            "What the thread does without work: `sleep` until there is some, `busy` never sleeps,"
+            " `adaptive` sleeps after a short while.",
+            example="busy",
+            default="adaptive",
+        ),
+    ),
+)
+
+NETWORK_TABLE = Table(
+    "a network",
+    (
+        Key(
+            "vlan",
+            Count(1, 4094, "a VLAN id"),
+            "The VLAN that carries it inside of the fabric. Left out: the lowest free one.",
+            example=10,
+        ),
+        Key(
+            "subnets",
+            ListOf(IpSubnet(), "a list of subnets", most=64, or_one=True),
+            "The subnets that guests get addresses from. They may overlap with another network's, never"
+            " with one another.",
+            example=["10.0.10.0/24", "fd00:10::/64"],
+        ),
+        Key(
+            "gateway",
+            ListOf(IpAddress(), "a list of addresses", most=64, or_one=True),
+            "The gateways, at most one for each subnet; guests get them as default routes. Left out: the"
+            " first address of each subnet. `[]`: none.",
+            example=["10.0.10.254"],
+        ),
+        Key(
+            "private",
+            Flag(),
+            "true: a guest reaches the gateway and uplinks, never another guest.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "mtu",
+            MTU,
+            "The largest payload of a frame, in bytes, Ethernet header and tags not counted.",
+            example=9000,
+            default=1500,
+        ),
+    ),
+    may_be_empty=True,
+)
+
+GUARD = Table(
+    "a guard",
+    (
+        Key(
+            "allow",
+            ListOf(
+                Table(
+                    "an allowance",
+                    (
+                        Key("ip", IpAddress(prefix=True), "An address or a prefix.", example="10.0.10.200"),
+                        Key("mac", Mac(), "A MAC address.", example="02:00:00:00:00:0b"),
+                    ),
+                ),
+                "a list of allowances",
+                most=1024,
+            ),
+            "What the guest may use as a source besides its own addresses.",
+            example=[{"ip": "10.0.10.200"}],
+        ),
+        Key(
+            "dhcp_server",
+            Choice(("allow", "deny")),
+            "Whether the guest may answer DHCP.",
+            example="allow",
+            default="deny",
+        ),
+    ),
+)
+
+LIMIT = Table(
+    "a limit",
+    (
+        Key("rate", RATE, "Bits per second.", example="1 Gbit/s"),
+        Key("burst", SIZE, "What may pass at once after a pause.", example="256 KiB"),
+        Key("packets", PACKETS, "Frames per second.", example="200 k/s"),
+    ),
+)
+
+LIMITS = Table(
+    "limits",
+    (
+        Key("ingress", LIMIT, "From the guest into the fabric.", example={"rate": "1 Gbit/s"}),
+        Key("egress", LIMIT, "To the guest.", example={"rate": "1 Gbit/s"}),
+    ),
+)
+
+FLOOD = Table(
+    "a choice of floods",
+    (
+        Key("unknown", Flag(), "Unicast to an address that is not known.", example=False, default=True),
+        Key("multicast", Flag(), "Multicast.", example=False, default=True),
+        Key("broadcast", Flag(), "Broadcast.", example=False, default=True),
+    ),
+)
+
+PORT = Table(
+    "a guest's NIC",
+    (
+        Key("network", NETWORK, "The network that it is in. Frames have no VLAN tag.", example="red"),
+        Key(
+            "trunk",
+            ListOf(NETWORK, "a list of networks", fewest=1),
+            "Instead of `network`: several networks, their frames tagged with the VLAN (802.1Q).",
+            example=["red", "blue"],
+        ),
+        Key("native", NETWORK, "The network of a trunk's untagged frames. Left out: none.", example="red"),
+        Key(
+            "native_tagged",
+            Flag(),
+            "true: frames of the native network leave tagged all the same; untagged ones are still taken.",
+            example=True,
+            default=False,
+        ),
+        Key("switch", SWITCH, "The switch that it is plugged into. With one switch: that one.", example="s1"),
+        Key(
+            "mac",
+            Mac(),
+            "Its MAC address. Left out: made from the names and the seed, and stable.",
+            example="02:00:00:00:00:0a",
+        ),
+        Key(
+            "ip",
+            ListOf(IpAddress(prefix=True), "a list of addresses", most=64, or_one=True),
+            "Its addresses, in the subnets of its network (of the native one on a trunk). A subnet that"
+            " none is given for gives one, made from the names and the seed, and stable. `[]`: none at"
+            " all.",
+            example=["10.0.10.11"],
+        ),
+        Key(
+            "nic",
+            NicShape(),
+            "What it is, by `kind`. Left out: `stack` or `tap` as the guest's kind is; for an external"
+            " guest a `stream` server at `GUEST.INDEX.sock`.",
+            example={"kind": "vhost-user", "socket": "vm1.sock"},
+        ),
+        Key(
+            "mtu",
+            MTU,
+            "Its own MTU, at most the network's. Left out: the network's.",
+            example=1400,
+        ),
+        Key(
+            "mac_limit",
+            Count(1, 1 << 20, "a number of addresses"),
+            "How many addresses may be learned at its port.",
+            example=1,
+            default=1024,
+        ),
+        Key(
+            "mac_limit_action",
+            Choice(("flood", "drop")),
+            "What happens to frames from addresses beyond `mac_limit`: forwarded without being learned,"
+            " or dropped.",
+            example="drop",
+            default="flood",
+        ),
+        Key(
+            "learning",
+            Flag(),
+            "false: no addresses are learned at its port.",
+            example=False,
+            default=True,
+        ),
+        Key(
+            "sticky",
+            Flag(),
+            "true: an address learned here can't be taken over from another port until it ages out.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "static",
+            Flag(),
+            "true: its MAC address is entered at its port for good and never learned elsewhere.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "flood",
+            FLOOD,
+            "What of the frames that go to every port of a network goes to this one.",
+            example={"unknown": False},
+        ),
+        Key(
+            "transparent",
+            Flag(),
+            "true: link-local frames (01-80-C2-00-00-0x: STP, LACP, LLDP, ...) are carried like other"
+            " multicast instead of dropped, as on a cable.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "priority_tags",
+            Flag(),
+            "true: a frame with a priority leaves with a tag of VLAN 0 that keeps it (802.1Q 6.9.2).",
+            example=True,
+            default=False,
+        ),
+        Key("up", Flag(), "false: its port is administratively down.", example=False, default=True),
+        Key(
+            "guard",
+            GUARD,
+            "What the guest may send beyond its own addresses.",
+            example={"dhcp_server": "allow"},
+        ),
+        Key(
+            "limits",
+            LIMITS,
+            "How much it may carry.",
+            example={"egress": {"rate": "1 Gbit/s"}},
+        ),
+    ),
+)
+
+GUEST = Table(
+    "a guest",
+    (
+        Key(
+            "kind",
+            Choice(("stack", "netns", "external", "qemu")),
+            "`stack`: an in-process TCP/IP guest: no root, no VM. `netns`: a network namespace, where"
+            " `vnet exec` runs commands. `external`: somebody else starts it and plugs it in;"
+            " `vnet connect` prints the words. `qemu`: a VM that vnet starts.",
+            example="netns",
+            default="stack",
+        ),
+        Key(
+            "nics",
+            ListOf(PORT, "a list of NICs", fewest=1, most=64),
+            "Its NICs. Their ports are named `GUEST.INDEX`, from 0.",
+            example=[{"network": "red"}],
+            required=True,
+        ),
+    ),
+)
+
+UPLINK = Table(
+    "an uplink",
+    (
+        Key(
+            "nic",
+            NicShape(),
+            "The NIC on the physical interface.",
+            example={"kind": "packet", "interface": "eth0"},
+            required=True,
+        ),
+        Key("native", NETWORK, "The network of its untagged frames.", example="red"),
+        Key(
+            "tagged",
+            ListOf(NETWORK, "a list of networks", fewest=1),
+            "Networks that it carries with their VLAN's tag.",
+            example=["blue"],
+        ),
+        Key("switch", SWITCH, "The switch that it is plugged into.", example="s1"),
+    ),
+)
+
+SWITCH_TABLE = Table(
+    "a switch",
+    (
+        Key(
+            "ageing",
+            TIME,
+            "How long a learned address is kept that is not heard from (802.1Q 8.8.3).",
+            example="300 s",
+            default=300_000_000_000,
+        ),
+        Key(
+            "fdb_limit",
+            Count(1, 1 << 24, "a number of addresses"),
+            "How many addresses its forwarding database holds at most.",
+            example=65536,
+            default=1 << 20,
+        ),
+        Key(
+            "vlan_limit",
+            Count(1, 1 << 24, "a number of addresses"),
+            "How many addresses are learned in one VLAN at most.",
+            example=4096,
+            default=1 << 18,
+        ),
+        Key(
+            "stp",
+            Choice(("none", "stp", "rstp")),
+            "The spanning tree protocol it runs.",
+            example="rstp",
+            default="none",
+        ),
+    ),
+    may_be_empty=True,
+)
+
+_FATES = (
+    Key("delay", TIME, "How much later frames arrive.", example="2 ms", default=0),
+    Key("jitter", TIME, "How much the delay varies.", example="200 us", default=0),
+    Key("loss", SHARE, "Frames that get lost.", example="0.1 %", default=0),
+    Key("duplicate", SHARE, "Frames that arrive twice.", example="0.1 %", default=0),
+    Key("reorder", SHARE, "Frames that overtake others.", example="1 %", default=0),
+    Key("corrupt", SHARE, "Frames with a wrong bit.", example="0.01 %", default=0),
+    Key("rate", RATE, "The link's speed. Left out: as fast as it goes.", example="1 Gbit/s"),
+)
+ONE_WAY = Table("an impairment of one direction", _FATES)
+
+LINK = Table(
+    "a link",
+    (
+        Key(
+            "ends",
+            ListOf(SWITCH, "a list of two switches", fewest=2, most=2),
+            "The two switches, a and b.",
+            example=["leaf1", "spine"],
+            required=True,
+        ),
+        Key(
+            "impair",
+            Table(
+                "an impairment",
+                (
+                    *_FATES,
+                    Key("a_to_b", ONE_WAY, "What differs from a to b.", example={"delay": "5 ms"}),
+                    Key("b_to_a", ONE_WAY, "What differs from b to a.", example={"loss": "1 %"}),
+                ),
+            ),
+            "What it does to frames.",
+            example={"delay": "2 ms"},
+        ),
+        Key(
+            "transparent",
+            Flag(),
+            "true: link-local frames (01-80-C2-00-00-0x) are carried like other multicast.",
+            example=True,
+            default=False,
+        ),
+    ),
+)
+
+EXPECT = Table(
+    "an expectation",
+    (
+        Key("from", Reference("guest"), "Who sends.", example="web", required=True),
+        Key("to", Reference("guest"), "Whom to.", example="db", required=True),
+        Key("reach", Flag(), "Whether it arrives.", example=True, required=True),
+    ),
+)
+
+TOPOLOGY = Table(
+    "a topology",
+    (
+        Key(
+            "name",
+            Name(32),
+            "The fabric's name, also its runtime folder's.",
+            example="tenants",
+            required=True,
+        ),
+        Key(
+            "seed",
+            Count(0, 2**64 - 1),
+            "Every random choice follows from it: generated MACs and addresses, impairments.",
+            example=1,
+            default=0,
+        ),
+        Key("engine", ENGINE, "What turns the fabric.", example={"driver": "auto"}),
+        Key(
+            "networks",
+            MapOf(Name(), NETWORK_TABLE, "a mapping of networks", most=4094),
+            "Tenants' broadcast domains, by name.",
+            example={"red": {"vlan": 10, "subnets": ["10.0.10.0/24"]}},
+        ),
+        Key(
+            "guests",
+            MapOf(Name(), GUEST, "a mapping of guests", most=MOST_PORTS),
+            "Who owns NICs, by name.",
+            example={"web": {"nics": [{"network": "red"}]}},
+        ),
+        Key(
+            "uplinks",
+            MapOf(Name(), UPLINK, "a mapping of uplinks", most=64),
+            "NICs on physical interfaces that guests share, by name.",
+            example={"wan": {"nic": {"kind": "packet", "interface": "eth0"}, "native": "red"}},
+        ),
+        Key(
+            "switches",
+            MapOf(Name(), SWITCH_TABLE, "a mapping of switches", fewest=1, most=1024),
+            "The switches, by name. Left out: one, `s1`.",
+            example={"s1": {"ageing": "300 s"}},
+        ),
+        Key(
+            "links",
+            ListOf(LINK, "a list of links"),
+            "Cables between switches.",
+            example=[{"ends": ["leaf1", "spine"]}],
+        ),
+        Key(
+            "expect",
+            ListOf(EXPECT, "a list of expectations", most=100_000),
+            "What `vnet check` proves and `vnet test` probes.",
+            example=[{"from": "web", "to": "db", "reach": True}],
+        ),
+        Key("scenario", Free("a list of steps"), "What `vnet test` plays.", example=[{"at": "1 s"}]),
+    ),
+    extensions=True,
+)

@@ -1,0 +1,115 @@
+"""The model -> what a topology file would say, without what is default anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from nics import kinds
+from nics.errors import BadInput
+from nics.keys import Key, Type
+from vnet.topology import model, table
+from vnet.topology.build import FLOODS, SETTINGS, default_nic
+from vnet.topology.shape import ListOf, Table, Value
+
+
+def _said(shape: Any, value: Any) -> Any:
+    """`value` as the file says it."""
+    if isinstance(shape, Type):
+        return shape.write(value)
+    if isinstance(shape, Value):
+        return shape.type.write(value)
+    if isinstance(shape, ListOf):
+        return [_said(shape.item, item) for item in value]
+    if isinstance(shape, Table):
+        return _keys(shape.keys, value)
+    return value
+
+
+def _keys(keys: Iterable[Key], thing: Any) -> dict[str, Any]:
+    """The keys of `thing`, whose attributes have the keys' names, that are not default."""
+    said = {}
+    for key in keys:
+        value = getattr(thing, key.name, None)
+        if value is None or value == key.default:
+            continue
+        if value == () and key.name not in ("ip", "gateway"):  # there, nothing is a wish too
+            continue
+        said[key.name] = _said(key.type, value)
+    return said
+
+
+def nic_words(nic: Any) -> dict[str, object]:
+    """A NIC by its kind and keys."""
+    if nic.kind not in kinds.KINDS:
+        raise BadInput(f"a NIC of kind {nic.kind} has no words in a topology file")
+    return kinds.words(nic)
+
+
+def port_words(guest: model.Guest, index: int) -> dict[str, Any]:
+    """A guest's NIC."""
+    port = guest.nics[index]
+    said = _keys((key for key in table.PORT.keys if key.name != "nic"), port)
+    kind, keys = default_nic(guest.name, guest.kind, index)
+    words = nic_words(port.nic)
+    if words != {"kind": kind, **keys}:
+        said["nic"] = words
+    settings = table.PORT.keys
+    said |= _keys((key for key in settings if key.name in SETTINGS), port.settings)
+    floods = {name: False for name in FLOODS if not getattr(port.settings, f"flood_{name}")}
+    if floods:
+        said["flood"] = floods
+    return said
+
+
+def guest_words(guest: model.Guest) -> dict[str, Any]:
+    """A guest."""
+    said: dict[str, Any] = {} if guest.kind == "stack" else {"kind": guest.kind}
+    return said | {"nics": [port_words(guest, index) for index in range(len(guest.nics))]}
+
+
+def network_words(network: model.Network) -> dict[str, Any]:
+    """A network."""
+    return _keys(table.NETWORK_TABLE.keys, network)
+
+
+def switch_words(switch: model.Switch) -> dict[str, Any]:
+    """A switch."""
+    return _keys(table.SWITCH_TABLE.keys, switch)
+
+
+def engine_words(engine: model.Engine) -> dict[str, Any]:
+    """An engine."""
+    return _keys(table.ENGINE.keys, engine)
+
+
+def uplink_words(uplink: model.Uplink) -> dict[str, Any]:
+    """An uplink."""
+    return {"nic": nic_words(uplink.nic)} | _keys(
+        (key for key in table.UPLINK.keys if key.name != "nic"), uplink
+    )
+
+
+def link_words(link: model.Link) -> dict[str, Any]:
+    """A link; what both directions have in common is said once."""
+    said: dict[str, Any] = {"ends": list(link.ends)}
+    ways = {way: _keys(table.ONE_WAY.keys, getattr(link, way)) for way in ("a_to_b", "b_to_a")}
+    if ways["a_to_b"] == ways["b_to_a"]:
+        impair: dict[str, Any] = ways["a_to_b"]
+    else:
+        impair = {way: words for way, words in ways.items() if words}
+    if impair:
+        said["impair"] = impair
+    if link.transparent:
+        said["transparent"] = True
+    return said
+
+
+def expect_words(expect: model.Expect) -> dict[str, Any]:
+    """An expectation."""
+    return {"from": expect.source, "to": expect.target, "reach": expect.reach}
+
+
+assert set(SETTINGS) | {f"flood_{name}" for name in FLOODS} == set(attrs.fields_dict(model.PortSettings))
