@@ -18,11 +18,10 @@ from typing import Any, cast
 import attrs
 
 from nics.door import Nic
+from nics.endpoint import PATH_MAX, Endpoint
 from nics.errors import VnetError
 from nics.keys import Choice, Count, Key, Number, Text, Type, Wrong
 
-SOCKET_PATH = 107
-"""Bytes in a Unix socket's path, without the closing zero (unix(7))."""
 _PATH = r"[^\x00]+"
 
 
@@ -32,31 +31,36 @@ class SocketPath(Type):
 
     @property
     def expected(self) -> str:
-        return f"a path of at most {SOCKET_PATH} bytes"
+        return f"a path of at most {PATH_MAX} bytes"
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > SOCKET_PATH:
+        if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > PATH_MAX:
             raise Wrong(self.expected)
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1, "maxLength": SOCKET_PATH}
+        return {"type": "string", "minLength": 1, "maxLength": PATH_MAX}
 
 
 @attrs.frozen
-class Endpoint(SocketPath):
-    """A Unix socket's path, or host:port."""
+class SocketAddress(Type):
+    """Where a socket is; see `nics/endpoint.py`."""
 
     @property
     def expected(self) -> str:
-        return f"a path of at most {SOCKET_PATH} bytes, or host:port"
+        return "a path, @name, 127.0.0.1:5000 or [::1]:5000"
 
     def read(self, value: object) -> str:
-        text = super().read(value)
-        port = re.fullmatch(r"[^/]*:([0-9]+)", text)
-        if port is not None and not 0 < int(port[1][:6]) < 65536:
-            raise Wrong("a port from 1 to 65535")
-        return text
+        if not isinstance(value, str):
+            raise Wrong(self.expected)
+        try:
+            return Endpoint.parse(value).text
+        except ValueError:
+            too_long = len(value.encode(errors="replace")) > PATH_MAX
+            raise Wrong(f"a path of at most {PATH_MAX} bytes" if too_long else self.expected) from None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": PATH_MAX + 1}
 
 
 @attrs.frozen
@@ -84,7 +88,7 @@ ROLE = Key(
     example="server",
     default="server",
 )
-QUEUES = Key("queues", Count(1, 256, "a number of queues"), "Queue pairs.", example=2, default=1)
+QUEUES = Key("queues", Count(1, 64, "a number of queues"), "Queue pairs.", example=2, default=1)
 
 
 @attrs.frozen
@@ -142,7 +146,7 @@ KINDS: Mapping[str, Kind] = {
             "A stream socket with 4-byte length framing: QEMU `-netdev stream` and `-netdev socket`,"
             " passt, gvproxy, libkrun.",
             keys=(
-                Key("socket", Endpoint(),
+                Key("socket", SocketAddress(),
                     "Where: a path (a relative one lies in the runtime folder), or host:port.",
                     example="vm1.sock", required=True),
                 ROLE,
@@ -155,9 +159,9 @@ KINDS: Mapping[str, Kind] = {
             "One frame a datagram: QEMU `-netdev dgram`, vfkit, GNS3 and Dynamips NIO UDP, VirtualBox"
             " UDPTunnel.",
             keys=(
-                Key("local", Endpoint(), "Our end: a path, or host:port.", example="127.0.0.1:10001",
+                Key("local", SocketAddress(), "Our end: a path, or host:port.", example="127.0.0.1:10001",
                     required=True),
-                Key("remote", Endpoint(), "The guest's end: a path, or host:port.",
+                Key("remote", SocketAddress(), "The guest's end: a path, or host:port.",
                     example="127.0.0.1:10002"),
             ),
             claims={"local": "socket"},

@@ -1,0 +1,388 @@
+"""From what runs to what is wanted, in small steps. Pure: nothing is touched here.
+
+    actions = plan(running, wanted)         # both resolved; running None: nothing runs yet
+
+What is the same in both yields no action. Each action can be done and undone by itself, and each
+is also a function on the model, so that tests can say what a plan comes to without a fabric.
+
+The order is what keeps tenants apart on the way, for actions are carried out one by one while
+frames flow. Ports that go are removed first, so that sockets, interfaces and VLANs are free for
+what comes. Then ports change. When a VLAN passes from one network to another, the ports that are
+in it are first parked (administratively down), and only then anybody moves: there is no moment at
+which two networks meet in one VLAN. New ports come last.
+"""
+
+# ruff: noqa: D102 - what `inverse` and `on` do is said once, at Action
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from nics.errors import BadInput
+from vnet.topology.model import Switch
+from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
+
+
+@attrs.frozen
+class Action:
+    """One step. `str()` is a line for a person."""
+
+    def inverse(self) -> Action:
+        """The step that takes this one back."""
+        raise NotImplementedError
+
+    def on(self, model: Resolved) -> Resolved:
+        """What `model` is after this step. The order of mappings is not kept."""
+        raise NotImplementedError
+
+
+def _with(things: Mapping[str, Any], name: str, thing: Any) -> dict[str, Any]:
+    return {**things, name: thing}
+
+
+def _without(things: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in things.items() if key != name}
+
+
+@attrs.frozen
+class ChangeSeed(Action):
+    """The seed of choices to come; what was chosen stays chosen."""
+
+    before: int
+    after: int
+
+    def inverse(self) -> ChangeSeed:
+        return ChangeSeed(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, seed=self.after)
+
+    def __str__(self) -> str:
+        return f"seed {self.before} becomes {self.after}"
+
+
+@attrs.frozen
+class AddSwitch(Action):
+    """A switch is new."""
+
+    switch: Switch
+
+    def inverse(self) -> RemoveSwitch:
+        return RemoveSwitch(self.switch)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, switches=_with(model.switches, self.switch.name, self.switch))
+
+    def __str__(self) -> str:
+        return f"add switch {self.switch.name}"
+
+
+@attrs.frozen
+class RemoveSwitch(Action):
+    """A switch goes; no port is on it any more."""
+
+    switch: Switch
+
+    def inverse(self) -> AddSwitch:
+        return AddSwitch(self.switch)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, switches=_without(model.switches, self.switch.name))
+
+    def __str__(self) -> str:
+        return f"remove switch {self.switch.name}"
+
+
+@attrs.frozen
+class ChangeSwitch(Action):
+    """A switch's settings change; its ports and what it learned stay."""
+
+    before: Switch
+    after: Switch
+
+    def inverse(self) -> ChangeSwitch:
+        return ChangeSwitch(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, switches=_with(model.switches, self.after.name, self.after))
+
+    def __str__(self) -> str:
+        return f"change switch {self.after.name}: {_differences(self.before, self.after)}"
+
+
+@attrs.frozen
+class AddNetwork(Action):
+    """A network is new."""
+
+    network: ResolvedNetwork
+
+    def inverse(self) -> RemoveNetwork:
+        return RemoveNetwork(self.network)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, networks=_with(model.networks, self.network.name, self.network))
+
+    def __str__(self) -> str:
+        return f"add network {self.network.name}, VLAN {self.network.vlan}"
+
+
+@attrs.frozen
+class RemoveNetwork(Action):
+    """A network goes; no port is in it any more."""
+
+    network: ResolvedNetwork
+
+    def inverse(self) -> AddNetwork:
+        return AddNetwork(self.network)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, networks=_without(model.networks, self.network.name))
+
+    def __str__(self) -> str:
+        return f"remove network {self.network.name}"
+
+
+@attrs.frozen
+class ChangeNetwork(Action):
+    """What is known of a network changes; what it means for ports is in actions of their own."""
+
+    before: ResolvedNetwork
+    after: ResolvedNetwork
+
+    def inverse(self) -> ChangeNetwork:
+        return ChangeNetwork(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, networks=_with(model.networks, self.after.name, self.after))
+
+    def __str__(self) -> str:
+        return f"change network {self.after.name}: {_differences(self.before, self.after)}"
+
+
+@attrs.frozen
+class AddGuest(Action):
+    """A guest is new; its ports are added by actions of their own."""
+
+    guest: ResolvedGuest
+
+    def inverse(self) -> RemoveGuest:
+        return RemoveGuest(self.guest)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, guests=_with(model.guests, self.guest.name, self.guest))
+
+    def __str__(self) -> str:
+        return f"add guest {self.guest.name} ({self.guest.kind})"
+
+
+@attrs.frozen
+class RemoveGuest(Action):
+    """A guest goes; its ports went before."""
+
+    guest: ResolvedGuest
+
+    def inverse(self) -> AddGuest:
+        return AddGuest(self.guest)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, guests=_without(model.guests, self.guest.name))
+
+    def __str__(self) -> str:
+        return f"remove guest {self.guest.name}"
+
+
+@attrs.frozen
+class AddPort(Action):
+    """A NIC is opened and plugged in."""
+
+    port: Port
+
+    @property
+    def guest(self) -> str:
+        """Whose it is."""
+        return self.port.guest
+
+    def inverse(self) -> RemovePort:
+        return RemovePort(self.port)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, ports=_with(model.ports, self.port.name, self.port))
+
+    def __str__(self) -> str:
+        return f"add port {self.port.name} ({self.port.nic.kind}) in {', '.join(self.port.networks)}"
+
+
+@attrs.frozen
+class RemovePort(Action):
+    """A NIC is unplugged and closed."""
+
+    port: Port
+
+    @property
+    def guest(self) -> str:
+        """Whose it is."""
+        return self.port.guest
+
+    def inverse(self) -> AddPort:
+        return AddPort(self.port)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, ports=_without(model.ports, self.port.name))
+
+    def __str__(self) -> str:
+        return f"remove port {self.port.name}"
+
+
+@attrs.frozen
+class ChangePort(Action):
+    """The switch's side of a port changes; its NIC stays open and its guest notices nothing else."""
+
+    before: Port
+    after: Port
+
+    def inverse(self) -> ChangePort:
+        return ChangePort(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, ports=_with(model.ports, self.after.name, self.after))
+
+    def __str__(self) -> str:
+        return f"change port {self.after.name}: {_differences(self.before, self.after)}"
+
+
+def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
+    """The steps from `running` to `wanted`. Raises BadInput for what can't change while it runs."""
+    if running is None:
+        running = Resolved(wanted.name, wanted.seed, wanted.engine, {}, {}, {}, {})
+    if running.name != wanted.name:
+        raise BadInput(
+            f"name: {wanted.name}, expected {running.name}, which runs (a fabric can't be renamed)"
+        )
+    for key in ("driver", "cpu", "poll"):
+        was, becomes = getattr(running.engine, key), getattr(wanted.engine, key)
+        if was != becomes:
+            raise BadInput(
+                f"engine.{key}: {_word(becomes)}, expected {_word(was)}, which runs"
+                " (the engine changes only when the fabric is brought down and up)"
+            )
+    actions: list[Action] = []
+    if running.seed != wanted.seed:
+        actions.append(ChangeSeed(running.seed, wanted.seed))
+    removed, changed, added = _ports(running, wanted)
+    again = {
+        name
+        for name, guest in running.guests.items()
+        if name in wanted.guests and wanted.guests[name] != guest
+    }
+    # What goes.
+    actions += [RemovePort(port) for port in reversed(removed)]
+    actions += [
+        RemoveGuest(guest)
+        for name, guest in reversed(list(running.guests.items()))
+        if name not in wanted.guests or name in again
+    ]
+    # What changes.
+    actions += [AddSwitch(s) for name, s in wanted.switches.items() if name not in running.switches]
+    actions += [
+        ChangeSwitch(running.switches[name], switch)
+        for name, switch in wanted.switches.items()
+        if name in running.switches and running.switches[name] != switch
+    ]
+    actions += [AddNetwork(n) for name, n in wanted.networks.items() if name not in running.networks]
+    actions += [
+        ChangeNetwork(running.networks[name], network)
+        for name, network in wanted.networks.items()
+        if name in running.networks and running.networks[name] != network
+    ]
+    actions += _moves(running, wanted, changed)
+    actions += [RemoveNetwork(n) for name, n in running.networks.items() if name not in wanted.networks]
+    actions += [RemoveSwitch(s) for name, s in running.switches.items() if name not in wanted.switches]
+    # What comes.
+    actions += [
+        AddGuest(guest)
+        for name, guest in wanted.guests.items()
+        if name not in running.guests or name in again
+    ]
+    actions += [AddPort(port) for port in added]
+    return actions
+
+
+def _ports(running: Resolved, wanted: Resolved) -> tuple[list[Port], list[tuple[Port, Port]], list[Port]]:
+    """Ports to remove, to change (before, after) and to add."""
+    removed, changed, added = [], [], []
+    for name, port in running.ports.items():
+        if name not in wanted.ports or _replugged(port, wanted.ports[name]):
+            removed.append(port)
+        elif port != wanted.ports[name]:
+            changed.append((port, wanted.ports[name]))
+    for name, port in wanted.ports.items():
+        if name not in running.ports or _replugged(running.ports[name], port):
+            added.append(port)
+    return removed, changed, added
+
+
+def _replugged(before: Port, after: Port) -> bool:
+    """Whether a port can't change in place, because its NIC was opened with something else."""
+    if (before.guest_kind, before.nic, before.switch, before.mac, before.mtu) != (
+        after.guest_kind,
+        after.nic,
+        after.switch,
+        after.mac,
+        after.mtu,
+    ):
+        return True
+    # An external guest sets its addresses itself; the others got them when their NIC was opened.
+    told = before.guest_kind != "external"
+    return told and (before.addresses, before.gateways) != (after.addresses, after.gateways)
+
+
+def _owners(resolved: Resolved) -> dict[int, str]:
+    return {network.vlan: network.name for network in resolved.networks.values()}
+
+
+def _moves(running: Resolved, wanted: Resolved, changed: Iterable[tuple[Port, Port]]) -> list[Action]:
+    """Changes of ports, those in VLANs that pass to another network parked before any moves."""
+    owners = _owners(wanted)
+    passing = {vlan for vlan, name in _owners(running).items() if owners.get(vlan, name) != name}
+    parked: list[Action] = []
+    moves: list[Action] = []
+    for before, after in changed:
+        start = before
+        if before.settings.up and not passing.isdisjoint(before.vlans):
+            start = attrs.evolve(before, settings=attrs.evolve(before.settings, up=False))
+            parked.append(ChangePort(before, start))
+        moves.append(ChangePort(start, after))
+    return parked + moves
+
+
+def _word(value: object) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def _differences(before: Any, after: Any) -> str:
+    """The attributes that differ, as `vlan 10 -> 20, mtu 1500 -> 9000`."""
+    told = []
+    for field in attrs.fields(type(after)):
+        was, becomes = getattr(before, field.name), getattr(after, field.name)
+        if was == becomes:
+            continue
+        if attrs.has(type(was)) and type(was) is type(becomes):
+            told.append(_differences(was, becomes))
+        else:
+            told.append(f"{field.name} {_said(was)} -> {_said(becomes)}")
+    return ", ".join(told)
+
+
+def _said(value: object) -> str:
+    match value:
+        case None | () | "":
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return " ".join(map(_said, value))
+        case _:
+            return str(value)
