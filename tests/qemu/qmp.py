@@ -1,0 +1,99 @@
+"""A client of QEMU's machine protocol: one JSON document a line, replies matched by id, and events.
+
+QEMU's docs/interop/qmp-spec.rst: a greeting, `qmp_capabilities`, then commands. Only what the tests
+need: `await qmp("set_link", name="nic0", up=False)`, `await qmp.event("DEVICE_DELETED")`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import trio
+
+
+class QmpError(Exception):
+    """QEMU refused a command, or went away."""
+
+
+class Qmp:
+    """A connection; `run` reads it and must be running while it is used."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._count = 0
+        self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+        self._events: list[dict[str, Any]] = []
+        self._news = trio.Condition()
+        self._sending = trio.Lock()
+        self._gone = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read replies and events until QEMU is gone. Started once it takes commands."""
+        rest = b""
+        try:
+            async with trio.open_nursery() as nursery:
+                async for data in self._stream:
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        await self._take(json.loads(line), nursery, task_status)
+        except (trio.BrokenResourceError, ConnectionError):
+            pass
+        finally:
+            self._gone = True
+            for reply in self._waiting.values():
+                reply.close()
+            with trio.CancelScope(shield=True):
+                async with self._news:
+                    self._news.notify_all()
+
+    async def _take(
+        self, told: dict[str, Any], nursery: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> None:
+        if "QMP" in told:
+
+            async def negotiate() -> None:
+                await self("qmp_capabilities")
+                task_status.started()
+
+            nursery.start_soon(negotiate)
+        elif "event" in told:
+            async with self._news:
+                self._events.append(told)
+                self._news.notify_all()
+        elif (reply := self._waiting.get(told.get("id", 0))) is not None:
+            reply.send_nowait(told)
+
+    async def __call__(self, command: str, **arguments: Any) -> Any:
+        """Run a command and return what it returns; `_` in argument names stands for `-`."""
+        self._count += 1
+        number = self._count
+        send, receive = trio.open_memory_channel[dict[str, Any]](1)
+        self._waiting[number] = send
+        words = {name.replace("_", "-"): value for name, value in arguments.items()}
+        request = {"execute": command, "arguments": words, "id": number}
+        try:
+            async with self._sending:
+                await self._stream.send_all(json.dumps(request).encode() + b"\n")
+            if self._gone:
+                raise QmpError(f"{command}: QEMU is gone")
+            reply = await receive.receive()
+        except (trio.EndOfChannel, trio.BrokenResourceError) as error:
+            raise QmpError(f"{command}: QEMU is gone") from error
+        finally:
+            del self._waiting[number]
+        if "error" in reply:
+            raise QmpError(f"{command}: {reply['error'].get('desc')}")
+        return reply["return"]
+
+    async def event(self, name: str, **data: Any) -> dict[str, Any]:
+        """Wait for the next event of a name, whose data has these values, since the last one taken."""
+        async with self._news:
+            while True:
+                for told in self._events:
+                    if told["event"] == name and data.items() <= told.get("data", {}).items():
+                        self._events.remove(told)
+                        return told
+                if self._gone:
+                    raise QmpError(f"QEMU is gone and did not tell {name}")
+                await self._news.wait()

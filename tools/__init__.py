@@ -1,0 +1,1 @@
+"""What builds and measures vnet, and is no part of it."""
