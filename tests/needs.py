@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests import prerequisites
+from tools.guest import kernel
 
 NO_SKIP = os.environ.get("VNET_NO_SKIP", "") not in ("", "0")
 CAP_NET_ADMIN = 12
@@ -85,11 +86,11 @@ def _module(name: str) -> str | None:
 
 @functools.cache
 def _qemu() -> str | None:
-    for command in ("qemu-system-x86_64", "busybox"):
+    for command in ("qemu-system-x86_64", "busybox", "socat", "iperf3"):
         if (lack := _tool(command)) is not None:
             return lack
-    if prerequisites.guest_kernel() is None:
-        return f"no guest kernel; Debian has it in {prerequisites.KERNEL.package}"
+    if kernel.find() is None:
+        return f"no guest kernel; Debian has it in {kernel.PACKAGE}"
     return None
 
 

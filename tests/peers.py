@@ -44,7 +44,7 @@ class Peer(Protocol):
         """Accept one connection, read it to its end; the SHA-256. Started once it listens, on IPv4 and 6."""
 
     async def give(self, address: str, port: int, blocks: int) -> None:
-        """Connect, send so many blocks, close, and wait for the other's close."""
+        """Connect, send so many blocks, and close."""
 
 
 async def transfer(

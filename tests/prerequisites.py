@@ -1,9 +1,10 @@
 """What the tests need beside Python and Rust packages, where Debian has it, and what for.
 
-    python3 tests/prerequisites.py             say what is missing; exit 1 when something is
-    python3 tests/prerequisites.py --install   install it when this is Debian and we are root
+    python3 -m tests.prerequisites             say what is missing; exit 1 when something is
+    python3 -m tests.prerequisites --install   get it, where this is Debian and we are root
 
-Standard library only: `make` runs it before there is a `.venv`.
+The guests' kernel is downloaded and unpacked, not installed (`tools/guest/kernel.py`), and needs no
+root. Standard library only: `make` runs this before there is a `.venv`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
-KERNELS = "vmlinuz-*-cloud-amd64"
+from tools.guest import kernel
 
 
 class Tool(NamedTuple):
@@ -33,24 +33,17 @@ TOOLS = (
     Tool("iperf3", "iperf3", "TCP and UDP throughput between real guests"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "real Linux guests"),
+    Tool("socat", "socat", "TCP transfers of real guests"),
     Tool("tcpdump", "tcpdump", "what really arrives at an interface"),
     Tool("tshark", "tshark", "an outside judge of the captures that vnet writes"),
     Tool("unshare", "util-linux", "unprivileged user namespaces"),
     Tool("vde_plug", "vde2", "a foreign VDE plug"),
 )
-KERNEL = Tool(KERNELS, "linux-image-cloud-amd64", "the kernel of the QEMU guests")
 
 
 def which(command: str) -> str | None:
     """The path of a command, also when an ordinary user's PATH leaves out the system folders."""
     return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
-
-
-def guest_kernel() -> Path | None:
-    """The newest installed Debian cloud kernel whose modules are there too."""
-    found = sorted(Path("/boot").glob(KERNELS), key=lambda path: path.stat().st_mtime)
-    found = [k for k in found if Path("/lib/modules", k.name.removeprefix("vmlinuz-")).is_dir()]
-    return found[-1] if found else None
 
 
 def remedy(command: str) -> str:
@@ -60,34 +53,58 @@ def remedy(command: str) -> str:
 
 
 def missing() -> list[Tool]:
-    wanted = [tool for tool in TOOLS if which(tool.command) is None]
-    if guest_kernel() is None:
-        wanted.append(KERNEL)
-    return wanted
+    return [tool for tool in TOOLS if which(tool.command) is None]
+
+
+def _apt(*words: str) -> None:
+    command = ["apt-get", *words]
+    print("+ " + shlex.join(command), flush=True)
+    subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
+def packages(*, install: bool) -> bool:
+    """Whether every tool is here; install what is missing, if we can, else say how."""
+    wanted = missing()
+    if not wanted:
+        return True
+    print("The tests need these Debian packages, which are not here yet:")
+    for tool in wanted:
+        print(f"  {tool.package:<18} {tool.why}")
+    words = ["install", "--yes", "--no-install-recommends", *(tool.package for tool in wanted)]
+    if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print("Install them with:\n  sudo apt-get update && sudo apt-get " + shlex.join(words))
+        return False
+    _apt("update", "-q")
+    _apt(*words)
+    for tool in missing():
+        print(f"{tool.package} is installed, yet there is no {tool.command}", file=sys.stderr)
+    return not missing()
+
+
+def guest_kernel(*, install: bool) -> bool:
+    """Whether the guests have a kernel; fetch it, if we can, else say how."""
+    if kernel.find() is not None:
+        return True
+    if not install or shutil.which("apt-get") is None or which("busybox") is None:
+        print(f"The QEMU guests need a kernel. Install it with:\n  sudo apt-get install {kernel.PACKAGE}")
+        return False
+    if os.geteuid() == 0:
+        _apt("update", "-q")
+    print(f"Fetching the kernel of the QEMU guests, {kernel.PACKAGE}; it is not installed, only unpacked:")
+    print(f"  {kernel.fetch().image}")
+    return True
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Say, or install, what the tests need.")
-    parser.add_argument("--install", action="store_true", help="install it (Debian, as root)")
+    parser = argparse.ArgumentParser(description="Say, or get, what the tests need.")
+    parser.add_argument("--install", action="store_true", help="get it (Debian, as root)")
     install = parser.parse_args().install
-    wanted = missing()
-    if not wanted:
-        return 0
-    print("The tests need these Debian packages, which are not here yet:")
-    for tool in wanted:
-        print(f"  {tool.package:<24} {tool.why}")
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", *(t.package for t in wanted)]
-    if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print("Install them with:\n  sudo apt-get update && sudo " + shlex.join(command))
+    try:
+        good = packages(install=install)
+        return 0 if guest_kernel(install=install) and good else 1
+    except subprocess.CalledProcessError as error:
+        print(f"{shlex.join(map(str, error.cmd))} failed with exit code {error.returncode}", file=sys.stderr)
         return 1
-    print("+ " + shlex.join(command), flush=True)
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-q"], check=True, env=quiet)
-    subprocess.run(command, check=True, env=quiet)
-    still = missing()
-    for tool in still:
-        print(f"{tool.package} is installed, yet there is no {tool.command}", file=sys.stderr)
-    return 1 if still else 0
 
 
 if __name__ == "__main__":

@@ -142,16 +142,13 @@ class Machine:
 
     async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
         """Accept one connection, read it to its end; the SHA-256. Started once it listens."""
-        # A taker whose own input ended would close its half at once, and the giver's nc ends with that.
-        silent = "[ -p /tmp/silent ] || mkfifo /tmp/silent"
-        listens = f"until netstat -tln | grep -q ':{port} '; do usleep 20000; done"
+        listens = f"until ss -Htln sport = {port} | grep -q .; do usleep 20000; done"
         result = ""
 
         async def take() -> None:
             nonlocal result
-            told = await self.run(
-                f"{silent}; (nc -l -p {port} <> /tmp/silent || echo failed) | sha256sum", deadline=600
-            )
+            listen = f"socat -u -b 65536 TCP6-LISTEN:{port},ipv6only=0,reuseaddr STDOUT || echo failed"
+            told = await self.run(f"({listen}) | sha256sum", deadline=600)
             result = told.split()[0]
 
         async with trio.open_nursery() as nursery:
@@ -161,11 +158,12 @@ class Machine:
         return result
 
     async def give(self, address: str, port: int, blocks: int) -> None:
-        """Connect, send so many blocks, close, and wait for the other's close."""
+        """Connect, send so many blocks, and close."""
         if not self._has_block:
             await self.upload(peers.block(), "/tmp/block")
             self._has_block = True
-        send = f"for i in $(seq {blocks}); do cat /tmp/block; done | nc {address} {port}"
+        target = f"TCP6:[{address}]:{port}" if ":" in address else f"TCP4:{address}:{port}"
+        send = f"for i in $(seq {blocks}); do cat /tmp/block; done | socat -u -b 65536 STDIN {target}"
         await self.run(send, deadline=600)
 
     # -- life ------------------------------------------------------------------------------------
