@@ -6,15 +6,20 @@
 //! each (source, destination, VLAN) is kept whatever the mix.
 
 use super::ports::{PortSet, Slot};
+use crate::capture::{CaptureSet, Sighting};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
-use nics::{BURST, Caps, Frame, Nic, TxFrame, TxReport};
-use switch::{Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch};
+use nics::{BURST, Frame, Nic, TxFrame, TxReport};
+use switch::{Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit};
 
 /// Indexes of frames in a burst, in order.
 type Group = ArrayVec<u8, BURST>;
 
 pub struct Delivery {
+    /// Who wants to see the frames.
+    pub captures: CaptureSet,
+    /// Number of the next frame that a capture may see.
+    packet: u64,
     decisions: [Decision; BURST],
     completer: Completer,
     report: TxReport,
@@ -30,11 +35,16 @@ struct Work<'a, 'f> {
     decisions: &'a [Decision],
     completer: &'a mut Completer,
     report: &'a mut TxReport,
+    captures: &'a mut CaptureSet,
+    /// The packet number of the burst's first frame.
+    packet: u64,
 }
 
 impl Delivery {
     pub fn new() -> Self {
         Delivery {
+            captures: CaptureSet::default(),
+            packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
             report: TxReport::default(),
@@ -50,10 +60,18 @@ impl Delivery {
         touched: &mut PortSet,
         burst: &[Frame<'_>],
     ) {
-        let Delivery { decisions, completer, report } = self;
+        let Delivery { captures, packet, decisions, completer, report } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         let decisions = &decisions[..count];
-        let mut work = Work { now, switch, slots, touched, burst, decisions, completer, report };
+        if captures.any() {
+            if captures.wants(ingress) {
+                capture_rx(captures, now, ingress, *packet, burst, decisions);
+            }
+            *packet += count as u64;
+        }
+        let packet = packet.wrapping_sub(count as u64);
+        let mut work =
+            Work { now, switch, slots, touched, burst, decisions, completer, report, captures, packet };
         let Some(first) = work.decisions.first() else { return };
         let all: Group = (0..work.decisions.len() as u8).collect();
         if work.decisions.iter().all(|decision| decision.out == first.out) {
@@ -149,24 +167,25 @@ impl Work<'_, '_> {
         let caps = nic.caps();
         let carrier = nic.carrier();
         let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
+        let mut numbers = Group::new();
         let mut plain = true;
+        let mut watch = Watch::new(self.captures, egress, self.now, self.packet, self.decisions);
         for &i in frames {
             let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
             let view = frame.view();
-            let edit = match self.switch.egress(egress, decision, view.len, view.gso) {
-                Ok(edit) => edit,
-                Err(reason) => {
-                    counters.dropped(reason, 1);
+            let refused = match self.switch.egress(egress, decision, view.len, view.gso) {
+                Ok(edit) if carrier => {
+                    let tx = TxFrame { frame, edit };
+                    plain &= caps.take(frame.offload) && (view.gso || tx.len() <= caps.max_frame as usize);
+                    out.push(tx);
+                    numbers.push(i);
                     continue;
                 }
+                Ok(_) => DropReason::TxNoCarrier,
+                Err(reason) => reason,
             };
-            if !carrier {
-                counters.dropped(DropReason::TxNoCarrier, 1);
-                continue;
-            }
-            let tx = TxFrame { frame, edit };
-            plain &= caps.take(frame.offload) && (view.gso || tx.len() <= caps.max_frame as usize);
-            out.push(tx);
+            counters.dropped(refused, 1);
+            watch.see(i, &TxFrame { frame, edit: TagEdit::NONE }, Some(refused));
         }
         if out.is_empty() {
             return;
@@ -174,27 +193,80 @@ impl Work<'_, '_> {
         self.touched.insert(egress);
         if plain {
             hand_over(self.now, nic.as_mut(), counters, &out, self.report);
+            watch.burst(&out, &numbers, self.report);
             return;
         }
-        for tx in &out {
-            normalise(self.now, nic.as_mut(), counters, &caps, tx, self.completer, self.report);
+        for (tx, i) in out.iter().zip(&numbers) {
+            let done = self.completer.complete(tx, &caps, &mut |frames| {
+                hand_over(self.now, nic.as_mut(), counters, frames, self.report);
+            });
+            if let Err(reason) = done {
+                counters.dropped(reason, 1);
+            }
+            watch.see(*i, tx, done.err());
         }
     }
 }
 
-/// One frame that the NIC may not take as it is.
-fn normalise(
+/// What captures see of one egress. Costs one test where nobody looks.
+struct Watch<'a> {
+    captures: Option<&'a mut CaptureSet>,
+    decisions: &'a [Decision],
+    sighting: Sighting,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        captures: &'a mut CaptureSet,
+        port: PortId,
+        now: Nanos,
+        packet: u64,
+        decisions: &'a [Decision],
+    ) -> Self {
+        let captures = Some(captures).filter(|captures| captures.wants(port));
+        Watch { captures, decisions, sighting: Sighting { now, port, vlan: 0, packet, dropped: None } }
+    }
+
+    /// Frame `i` of the burst left here, or was dropped.
+    #[inline]
+    fn see(&mut self, i: u8, tx: &TxFrame<'_>, dropped: Option<DropReason>) {
+        if let Some(captures) = &mut self.captures {
+            let vlan = self.decisions[usize::from(i)].vlan;
+            let packet = self.sighting.packet.wrapping_add(u64::from(i));
+            captures.tx(&Sighting { vlan, packet, dropped, ..self.sighting }, tx);
+        }
+    }
+
+    /// A whole group was handed over; `report` says what was not taken.
+    #[inline]
+    fn burst(&mut self, out: &[TxFrame<'_>], numbers: &[u8], report: &TxReport) {
+        if self.captures.is_none() {
+            return;
+        }
+        for (at, (tx, i)) in out.iter().zip(numbers).enumerate() {
+            let dropped = report.drops().iter().find(|(index, _)| usize::from(*index) == at);
+            self.see(*i, tx, dropped.map(|(_, reason)| *reason));
+        }
+    }
+}
+
+/// Show captures what came in, with the verdict on it.
+#[cold]
+fn capture_rx(
+    captures: &mut CaptureSet,
     now: Nanos,
-    nic: &mut dyn Nic,
-    counters: &PortCounters,
-    caps: &Caps,
-    tx: &TxFrame<'_>,
-    completer: &mut Completer,
-    report: &mut TxReport,
+    port: PortId,
+    packet: u64,
+    burst: &[Frame<'_>],
+    decisions: &[Decision],
 ) {
-    let done = completer.complete(tx, caps, &mut |frames| hand_over(now, nic, counters, frames, report));
-    if let Err(reason) = done {
-        counters.dropped(reason, 1);
+    for (i, (frame, decision)) in burst.iter().zip(decisions).enumerate() {
+        let dropped = match decision.out {
+            Out::Drop(reason) => Some(reason),
+            _ => None,
+        };
+        let packet = packet + i as u64;
+        captures.rx(&Sighting { now, port, vlan: decision.vlan, packet, dropped }, frame);
     }
 }
 

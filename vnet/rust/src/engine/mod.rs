@@ -18,6 +18,7 @@ mod deliver;
 mod ports;
 pub mod thread;
 
+use crate::capture::CaptureSet;
 use deliver::Delivery;
 use nics::context::PORTS_MAX;
 use nics::{Arena, Burst, Context, Events, Nic, Poller, Rx, Waker};
@@ -256,6 +257,11 @@ impl Engine {
         Ok(())
     }
 
+    /// The captures of this engine's traffic.
+    pub fn captures(&mut self) -> &mut CaptureSet {
+        &mut self.delivery.captures
+    }
+
     /// Whether the port's NIC has carrier.
     pub fn carrier(&mut self, port: PortId) -> Result<bool, EngineError> {
         Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
@@ -269,6 +275,7 @@ impl Engine {
         }
         self.ready.remove(port);
         self.hot.remove(port);
+        self.delivery.captures.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
 
@@ -280,6 +287,9 @@ impl Engine {
         self.gather(now);
         self.bursts(now);
         self.flush(now);
+        if self.delivery.captures.any() {
+            self.delivery.captures.flush();
+        }
         self.cool(now);
         self.next()
     }
