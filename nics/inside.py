@@ -51,6 +51,9 @@ _MNT_DETACH = 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _PATIENCE = 0.3
 """Seconds that processes in a removed namespace have to end by themselves."""
+_ASK = (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
+_FORCE = (signal.SIGKILL,)
+_ROUNDS = 5
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -138,41 +141,47 @@ def _unpin(name: str, wanted: tuple[int, int] | None = None) -> None:
 
 
 def _end_processes(namespaces: set[tuple[int, int]]) -> None:
-    """End the processes that live in these network namespaces; the stubborn ones by force."""
-    found = []
+    """End the processes that live in these network namespaces: asked once, then by force.
+
+    Looks again after each round, because what was about to end may have started others.
+    """
+    for signals in (_ASK, *[_FORCE] * _ROUNDS):
+        with contextlib.ExitStack() as stack:
+            found = list(_processes_in(namespaces, stack))
+            if not found:
+                return
+            for process in found:
+                for number in signals:
+                    with contextlib.suppress(OSError):
+                        signal.pidfd_send_signal(process, number)
+            _wait_for(found)
+
+
+def _processes_in(namespaces: set[tuple[int, int]], stack: contextlib.ExitStack) -> Iterator[int]:
+    """Handles of the processes in network namespaces, which `stack` closes."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as unless:
             # First the handle, then the question: the number can't be another process' meanwhile.
             process = os.pidfd_open(int(entry.name))
-            stack.callback(os.close, process)
+            unless.callback(os.close, process)
             if identity(f"/proc/{entry.name}/ns/net") in namespaces:
-                stack.pop_all()
-                found.append(process)
-    for signals in ((signal.SIGHUP, signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
-        for process in found:
-            for number in signals:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(process, number)
-        found = _still_there(found)
-    for process in found:
-        os.close(process)
+                stack.push(unless.pop_all())
+                yield process
 
 
-def _still_there(processes: list[int]) -> list[int]:
-    """Wait for processes to end; returns those that did not, and closes the rest."""
+def _wait_for(processes: list[int]) -> None:
+    """Wait a moment for processes to end."""
     deadline = time.monotonic() + _PATIENCE
     poll = select.poll()
-    left = set(processes)
     for process in processes:
         poll.register(process, select.POLLIN)
+    left = len(processes)
     while left and (rest := deadline - time.monotonic()) > 0:
         for process, _ in poll.poll(rest * 1000):
             poll.unregister(process)
-            left.discard(process)
-            os.close(process)
-    return list(left)
+            left -= 1
 
 
 def remove_leftover(name: str) -> bool:

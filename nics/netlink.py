@@ -43,6 +43,7 @@ class Netlink:
         self._thread: threading.Thread | None = None
         self._iproute: Any = None
         self._holder: _Holder | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Netlink:
         return self
@@ -54,9 +55,10 @@ class Netlink:
 
     async def aclose(self) -> None:
         """Remove all namespaces that were made, with the processes in them, and end the thread."""
+        self._closed = True
         if self._thread is not None:
             with trio.CancelScope(shield=True):
-                await self._do(self._close)
+                await self._in_thread(self._close)
                 self._jobs.put(None)
                 self._thread = None
 
@@ -123,7 +125,15 @@ class Netlink:
 
     async def remove_namespace(self, name: str) -> None:
         """End the processes in a namespace and take its path away; it goes with its last descriptor."""
-        await self._do(lambda: self._ask({"do": "remove", "name": name}))
+
+        def job() -> None:
+            try:
+                self._ask({"do": "remove", "name": name})
+            except NicError:  # the holder was killed; what has a path can be removed from here, too
+                inside.remove_leftover(name)
+
+        if not self._closed:  # our end has removed it
+            await self._do(job)
 
     # -- in the thread ---------------------------------------------------------------------------
 
@@ -151,6 +161,11 @@ class Netlink:
     async def _do(self, function: Callable[[], T]) -> T:
         """Have the thread call a function; wait for its result."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise trio.ClosedResourceError("netlink is closed")
+        return await self._in_thread(function)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
         if self._thread is None:
             # A daemon: should the program end without closing us, its exit isn't held up.
             self._thread = threading.Thread(target=self._work, name="vnet-netlink", daemon=True)
