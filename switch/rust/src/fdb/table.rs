@@ -47,6 +47,19 @@ struct Fill {
     depth: u8,
 }
 
+/// The two numbers that key the hash. Whatever the seed is, the multiplier must not be one of the few
+/// that hash badly (0, 1, -1, ...): multiplying and folding by -1 gives the same hash for every key.
+fn secret(seed: [u64; 2]) -> [u64; 2] {
+    // The finaliser of SplitMix64.
+    let mix = |n: u64| {
+        let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        n ^ n >> 31
+    };
+    let first = mix(seed[0].wrapping_add(0x9e37_79b9_7f4a_7c15));
+    [first, mix(seed[1].wrapping_add(first)) | 1]
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     segments: Vec<Segment>,
@@ -70,7 +83,7 @@ impl Table {
             directory: vec![0],
             depth: 0,
             max_depth: segments.trailing_zeros() as u8 + 2,
-            seed: [seed[0], seed[1] | 1],
+            seed: secret(seed),
         };
         table.push_segment(0, ages);
         table

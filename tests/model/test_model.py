@@ -1,0 +1,357 @@
+"""The native switch and the reference must say the same about everything.
+
+A Hypothesis state machine configures both alike, sends both the same bursts, lets the same time pass,
+and compares every verdict, every byte that leaves, every counter, and the whole forwarding database.
+Beside that, what must hold for any switch (`check_invariants`) is asserted on the native one's
+answers alone, so that a mistake made twice is found too.
+"""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from switch import Access, Port, Trunk
+from tests.model import frames
+from tests.model.reference import C_TAG, Counters, ReferenceSwitch
+from tests.switch.native import Native, text
+from vnet._native import drop_reasons
+
+pytestmark = pytest.mark.deadline(240)
+
+STEP = 1 << 20
+"""Nanoseconds: the native switch's time has this grain when ageing takes 256 of it."""
+AGEING = 256 * STEP
+
+KNOWN = {name for name, _ in drop_reasons()}
+
+modes = st.one_of(
+    st.builds(Access, st.sampled_from(frames.VLANS)),
+    st.builds(
+        lambda tagged, native, native_tagged: Trunk(tagged, native, native_tagged and native is not None),
+        st.frozensets(st.sampled_from(frames.VLANS)),
+        st.none() | st.sampled_from(frames.VLANS),
+        st.booleans(),
+    ),
+)
+
+mostly = st.sampled_from([True, True, True, True, False])
+seldom = st.sampled_from([False, False, False, False, True])
+
+configs = st.builds(
+    Port,
+    mode=modes,
+    mtu=st.sampled_from([1500, *frames.MTUS]),
+    priority_tags=seldom,
+    mac_limit=st.sampled_from([1024, 0, 1, 2, 3]),
+    mac_limit_drops=seldom,
+    learning=mostly,
+    sticky=seldom,
+    transparent=seldom,
+    flood_unknown=mostly,
+    flood_multicast=mostly,
+    flood_broadcast=mostly,
+    up=mostly,
+)
+
+
+def outer_tag(data: bytes) -> tuple[int | None, bytes, bytes]:
+    """(VID of the C-tag in front or None, addresses, what follows it)."""
+    if data[12:14] == C_TAG:
+        return int.from_bytes(data[14:16], "big") & 0xFFF, data[:12], data[16:]
+    return None, data[:12], data[12:]
+
+
+class Both:
+    """The two switches, always treated alike, and compared."""
+
+    def __init__(self, *, ageing: int, fdb_limit: int, vlan_limit: int, seed: int) -> None:
+        self.now = 0
+        self.sent = 0
+        self.fdb_limit, self.vlan_limit = fdb_limit, vlan_limit
+        limits = {"ageing": ageing, "fdb_limit": fdb_limit, "vlan_limit": vlan_limit}
+        self.native = Native(seed=(seed, ~seed & (1 << 64) - 1), **limits)
+        self.reference = ReferenceSwitch(**limits)
+        self.ports = self.reference.ports
+
+    def send(self, ingress: int, burst: list[bytes], gso: bool = False) -> None:
+        """Forward a burst by both."""
+        fixed = self.native.entries(fixed=True)
+        verdicts = self.native.forward(self.now, ingress, burst, gso=gso)
+        assert len(verdicts) == len(burst)
+        for data, verdict in zip(burst, verdicts, strict=True):
+            outcome = self.reference.receive(self.now, ingress, data, gso)
+            got = (verdict.action, verdict.reason, verdict.vlan, verdict.copies, verdict.lost)
+            wanted = (outcome.action, outcome.reason, outcome.vlan, outcome.copies, outcome.lost)
+            assert got == wanted, f"by port {ingress} ({self.ports[ingress].mode}): {data.hex(' ')}"
+            self.check_verdict(ingress, data, verdict)
+        assert self.native.entries(fixed=True) == fixed, "a static entry has moved"
+
+    def check_verdict(self, ingress: int, data: bytes, verdict) -> None:
+        """What holds for any frame on any switch."""
+        assert (verdict.reason is None) == (verdict.action != "drop")
+        assert verdict.reason is None or verdict.reason in KNOWN
+        egresses = [port for port, _ in verdict.copies] + [port for port, _ in verdict.lost]
+        assert ingress not in egresses, "a frame came back"
+        assert len(set(egresses)) == len(egresses), "a frame left twice"
+        assert bool(egresses) == (verdict.action != "drop")
+        if verdict.action == "drop":
+            return
+        _, addresses, payload = outer_tag(data)
+        for egress, copy in verdict.copies:
+            port = self.ports[egress]
+            assert port.up
+            assert port.mode.carries(verdict.vlan), "a frame crossed VLANs"
+            vid, *leaving = outer_tag(copy)
+            if vid:
+                # Whoever reads the tag on the other side puts the frame into that VLAN.
+                assert vid == verdict.vlan
+                assert isinstance(port.mode, Trunk)
+            else:
+                assert verdict.vlan == port.mode.pvid
+            assert leaving == [addresses, payload], "more than the tag has changed"
+
+    def compare(self) -> None:
+        """Databases and counters."""
+        reference, native = self.reference, self.native
+        entries, got = set(), native.entries()
+        for (vlan, mac), entry in reference.fdb.items():
+            age = self.now - entry.heard if entry.kind == "learned" else 0
+            entries.add((vlan, text(mac), entry.port, entry.kind, age))
+        if not reference.ageing:
+            # Nothing ages, and so the grain of ages is coarse.
+            entries, got = {entry[:4] for entry in entries}, {entry[:4] for entry in got}
+        assert got == entries
+        fixed = sum(entry[3] != "learned" for entry in entries)
+        assert native.fdb_count() == (reference.learned(), fixed)
+        for number, counted in reference.counters.items():
+            got = native.counters(number)
+            drops = got.pop("drops")
+            assert Counters(**got, drops=+counted.drops) == attrs.evolve(counted, drops=drops), (
+                f"port {number}"
+            )
+
+    def check_invariants(self) -> None:
+        """What holds for any switch between two frames."""
+        native = self.native
+        learned, fixed = native.fdb_count()
+        assert learned + fixed <= self.fdb_limit
+        entries = native.entries()
+        assert len({entry[:2] for entry in entries}) == len(entries)
+        for vlan in {entry[0] for entry in entries}:
+            assert native.fdb_count(vlan=vlan)[0] <= self.vlan_limit
+        for vlan, mac, port, kind, age in entries:
+            assert self.ports[port].mode.carries(vlan)
+            assert kind != "learned" or self.ports[port].up
+            assert not int(mac[:2], 16) & 1
+            assert age < (self.reference.ageing or age + 1)
+        for number in self.ports:
+            counted = native.counters(number)
+            ingress = sum(n for name, n in counted["drops"].items() if not name.startswith("tx-"))
+            assert counted["rx_frames"] == counted["forwarded"] + ingress
+            assert native.fdb_count(port=number) == (
+                sum(port == number and kind == "learned" for _, _, port, kind, _ in entries),
+                sum(port == number and kind != "learned" for _, _, port, kind, _ in entries),
+            )
+
+
+class Model(RuleBasedStateMachine):
+    """Everything that can happen to a switch, in any order."""
+
+    ports = Bundle("ports")
+
+    @initialize(
+        fdb_limit=st.sampled_from([100, 5, 2, 1, 0]),
+        vlan_limit=st.sampled_from([100, 3, 1]),
+        ageing=st.sampled_from([AGEING, AGEING, 0]),
+        seed=st.integers(0, (1 << 64) - 1),
+        first=st.lists(configs, min_size=2, max_size=4),
+        target=ports,
+    )
+    def start(self, fdb_limit: int, vlan_limit: int, ageing: int, seed: int, first: list[Port]):
+        """Two ports at least, or nothing happens."""
+        self.both = Both(ageing=ageing, fdb_limit=fdb_limit, vlan_limit=vlan_limit, seed=seed)
+        for number, config in enumerate(first):
+            self.both.native.add_port(number, config)
+            self.both.reference.add_port(number, config)
+        return multiple(*range(len(first)))
+
+    @rule(number=st.sampled_from([4, 5, 77, 4095]), config=configs, target=ports)
+    def add_port(self, number: int, config: Port):
+        """A number that is taken is refused."""
+        if number in self.both.ports:
+            with pytest.raises(ValueError, match="exists"):
+                self.both.native.add_port(number, config)
+            return multiple()
+        self.both.native.add_port(number, config)
+        self.both.reference.add_port(number, config)
+        return number
+
+    @precondition(lambda self: len(self.both.ports) > 2)
+    @rule(number=consumes(ports))
+    def remove_port(self, number: int) -> None:
+        """Afterwards it is gone."""
+        self.both.native.remove_port(number)
+        self.both.reference.remove_port(number)
+        with pytest.raises(KeyError):
+            self.both.native.counters(number)
+        assert self.both.native.forward(self.both.now, number, [bytes(60)])[0].reason == "port-down"
+
+    @rule(number=ports, config=configs)
+    def set_port(self, number: int, config: Port) -> None:
+        """All of it changes."""
+        self.both.native.set_port(number, config)
+        self.both.reference.set_port(number, config)
+
+    @rule(
+        number=ports,
+        change=st.one_of(
+            st.builds(lambda mode: {"mode": mode}, modes),
+            st.builds(
+                lambda key, value: {key: value},
+                st.sampled_from(
+                    ["up", "learning", "sticky", "transparent", "mac_limit_drops", "flood_unknown"]
+                ),
+                st.booleans(),
+            ),
+            st.builds(lambda limit: {"mac_limit": limit}, st.integers(0, 3)),
+        ),
+    )
+    def change_port(self, number: int, change: dict[str, object]) -> None:
+        """One thing changes."""
+        self.set_port(number, self.both.ports[number].changed(**change))
+
+    @rule(ingress=ports, burst=frames.bursts, gso=seldom)
+    def send(self, ingress: int, burst: list[tuple[frames.Shape, int]], gso: bool) -> None:
+        """A burst."""
+        self.both.sent += 1
+        self.both.send(
+            ingress,
+            [shape.build(self.both.sent << 32 | i) for i, (shape, n) in enumerate(burst) for _ in range(n)],
+            gso,
+        )
+
+    @rule(
+        frames_=st.lists(
+            st.tuples(ports, st.sampled_from(frames.STATIONS), st.sampled_from(frames.STATIONS)),
+            min_size=4,
+            max_size=40,
+        )
+    )
+    def talk(self, frames_: list[tuple[int, bytes, bytes]]) -> None:
+        """Sound frames that alternate between ports: stations move, answers follow."""
+        for ingress, source, destination in frames_:
+            mode = self.both.ports[ingress].mode
+            tags = b"" if mode.pvid is not None else frames.c_tag(min(mode.tagged, default=1))
+            self.both.send(ingress, [frames.Shape(destination, source, tags, 46).build(7)])
+
+    @rule(steps=st.sampled_from([1, 2, 100, 128, 255, 256, 1000]), tick=st.booleans())
+    def wait(self, steps: int, tick: bool) -> None:
+        """Time passes; entries are due with or without a tick."""
+        both = self.both
+        deadline = both.native.deadline()
+        heard = [entry.heard for entry in both.reference.fdb.values() if entry.kind == "learned"]
+        assert deadline == (min(heard) + AGEING if heard and both.reference.ageing else None)
+        both.now += steps * STEP
+        both.reference.tick(both.now)
+        if tick:
+            both.native.tick(both.now)
+        else:
+            # Any burst moves time on, even one from nowhere.
+            both.native.forward(both.now, 4000, [bytes(60)])
+
+    @rule(
+        vlan=st.sampled_from(frames.VLANS),
+        mac=st.sampled_from([*frames.STATIONS, bytes(6), frames.GROUPS[1]]),
+        port=ports,
+        sticky=st.booleans(),
+    )
+    def fdb_set(self, vlan: int, mac: bytes, port: int, sticky: bool) -> None:
+        """Refused by both or by neither."""
+        done = self.both.reference.fdb_set(vlan, mac, port, "sticky" if sticky else "static")
+        try:
+            self.both.native.fdb_set(vlan, text(mac), port, sticky=sticky)
+        except ValueError:
+            assert not done
+        else:
+            assert done
+
+    @rule(vlan=st.sampled_from(frames.VLANS), mac=st.sampled_from(frames.STATIONS))
+    def fdb_remove(self, vlan: int, mac: bytes) -> None:
+        """One entry, of any kind."""
+        if self.both.reference.fdb.pop((vlan, mac), None) is None:
+            with pytest.raises(KeyError):
+                self.both.native.fdb_remove(vlan, text(mac))
+        else:
+            self.both.native.fdb_remove(vlan, text(mac))
+
+    @rule(port=st.none() | ports, vlan=st.none() | st.sampled_from(frames.VLANS), fixed=st.booleans())
+    def flush(self, port: int | None, vlan: int | None, fixed: bool) -> None:
+        """Many entries."""
+        flushed = self.both.native.fdb_flush(port=port, vlan=vlan, fixed=fixed)
+        assert flushed == self.both.reference.flush(port, vlan, fixed)
+
+    @invariant()
+    def same(self) -> None:
+        """After every step."""
+        if hasattr(self, "both"):
+            self.both.compare()
+            self.both.check_invariants()
+
+
+Model.TestCase.settings = settings(
+    max_examples=200,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+TestModel = Model.TestCase
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_run(seed: int) -> None:
+    """Thousands of stations: the table grows, fills, ages and is flushed, and still agrees."""
+    dice = random.Random(seed)
+    both = Both(ageing=AGEING, fdb_limit=1000, vlan_limit=700, seed=seed)
+    modes = [Access(1), Access(1), Access(2), Trunk({1, 2, 3}), Trunk({3}, native=1), Trunk({2}, 3, True)]
+    for number, mode in enumerate(modes):
+        config = Port(mode=mode, mac_limit=dice.choice([200, 500, 1024]), sticky=number == 4)
+        both.native.add_port(number, config)
+        both.reference.add_port(number, config)
+    stations = [dice.randbytes(6) for _ in range(1600)]
+    stations = [bytes([mac[0] & 0xFE | 2]) + mac[1:] for mac in stations]
+    for turn in range(100):
+        ingress = dice.randrange(len(modes))
+        burst = []
+        for _ in range(64):
+            vid = dice.choice([0, 1, 2, 3])
+            tags = b"" if dice.random() < 0.6 else frames.c_tag(vid, dice.choice([0, 6]))
+            source, destination = dice.choice(stations), dice.choice(stations)
+            burst.append(frames.Shape(destination, source, tags, 46).build(turn))
+        both.send(ingress, burst)
+        if turn % 10 == 0:
+            both.now += dice.randrange(60) * STEP
+            both.native.tick(both.now)
+            both.reference.tick(both.now)
+        if turn % 50 == 49:
+            which = {"port": dice.randrange(len(modes)), "vlan": dice.choice([None, 1])}
+            assert both.native.fdb_flush(**which) == both.reference.flush(**which)
+        if turn % 25 == 0:
+            both.compare()
+            both.check_invariants()
+    both.compare()
+    both.check_invariants()
