@@ -8,6 +8,66 @@ VERSION: str
 def drop_reasons() -> list[tuple[str, str]]:
     """Every drop reason: (name, what it means)."""
 
+class BpfProgram:
+    """A verified BPF program of (code, jt, jf, k). Raises ValueError for one that could do anything but end."""
+
+    def __init__(self, instructions: Sequence[tuple[int, int, int, int]]) -> None: ...
+    def run(self, data: bytes, length: int | None = None) -> int:
+        """How many bytes of the packet to keep, 0 to reject it. `length` is that on the wire."""
+
+class CaptureHandle:
+    """A running capture."""
+
+    def stop(self) -> None:
+        """End it. What was captured is written on; `fileno()` tells when all is."""
+
+    def fileno(self) -> int:
+        """Readable once the capture has ended and all that will be written is."""
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def error(self) -> tuple[int | None, str] | None:
+        """What writing failed with: (error number or None, text)."""
+
+    def stats(self) -> dict[str, int]:
+        """Frames `received` at its ports, `accepted` by the filter, `lost`, `written`; `bytes` in the file."""
+
+def start_capture(
+    engine: Engine,
+    fd: int,
+    *,
+    ports: Sequence[int] | None,
+    vlans: Sequence[int] = ...,
+    drops: bool = False,
+    program: BpfProgram | None = None,
+    filter: str = "",
+    snaplen: int = 262144,
+    count: int | None = None,
+    room: int = 16777216,
+    inline: bool = False,
+    epoch: int = 0,
+    hardware: str = "",
+    os: str = "",
+    application: str = "",
+) -> CaptureHandle:
+    """Start a capture into a duplicate of `fd`. Raises OSError.
+
+    `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
+    `filter`: the text of `program`. `epoch`: nanoseconds from the Unix epoch to the engine's time 0.
+    `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+    """
+
+def describe_port(
+    engine: Engine,
+    port: int,
+    name: str,
+    description: str = "",
+    mac: Sequence[int] | None = None,
+    speed: int | None = None,
+) -> None:
+    """Name a port for captures. `mac` as six bytes, `speed` in bits per second."""
+
 class Door:
     """An open NIC that is not attached to a port yet. Dropping it closes it."""
 

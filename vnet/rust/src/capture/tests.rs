@@ -38,15 +38,21 @@ fn word(b: &[u8]) -> u32 {
     u32::from_le_bytes(b[..4].try_into().unwrap())
 }
 
+/// By code.
+type Options = BTreeMap<u16, Vec<u8>>;
+
 #[derive(Debug, Default)]
 struct Parsed {
     interfaces: Vec<String>,
-    /// (interface, time, kept, original length, options)
-    packets: Vec<(u32, u64, Vec<u8>, u32, BTreeMap<u16, Vec<u8>>)>,
-    statistics: Vec<(u32, BTreeMap<u16, Vec<u8>>)>,
+    packets: Vec<Packet>,
+    /// (interface, options)
+    statistics: Vec<(u32, Options)>,
 }
 
-fn options(mut bytes: &[u8]) -> BTreeMap<u16, Vec<u8>> {
+/// (interface, time, kept, original length, options)
+type Packet = (u32, u64, Vec<u8>, u32, Options);
+
+fn options(mut bytes: &[u8]) -> Options {
     let half = |b: &[u8]| u16::from_le_bytes(b[..2].try_into().unwrap());
     let mut found = BTreeMap::new();
     while half(bytes) != 0 {
@@ -90,7 +96,7 @@ fn parse(mut bytes: &[u8]) -> Parsed {
     parsed
 }
 
-fn count(options: &BTreeMap<u16, Vec<u8>>, code: u16) -> u64 {
+fn count(options: &Options, code: u16) -> u64 {
     u64::from_le_bytes(options[&code].as_slice().try_into().unwrap())
 }
 
@@ -140,7 +146,7 @@ fn a_frame_is_seen_at_both_its_ports() {
         assert_eq!(tx.2, [&data[..12], &[0x81, 0, 0, 5], &data[12..]].concat());
         assert_eq!(rx.4[&5], tx.4[&5]);
         assert_eq!((rx.4[&2][0] & 3, tx.4[&2][0] & 3), (1, 2));
-        assert!(rx.4.get(&1).is_none() && lost.4[&1].starts_with(b"dropped: tx-full: "));
+        assert!(!rx.4.contains_key(&1) && lost.4[&1].starts_with(b"dropped: tx-full: "));
         assert_eq!(lost.4[&7], b"\0tx-full");
         for (i, (interface, told)) in parsed.statistics.iter().enumerate() {
             assert_eq!(*interface as usize, i);

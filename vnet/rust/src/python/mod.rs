@@ -1,5 +1,6 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
+mod capture;
 mod door;
 mod engine;
 mod pipe;
@@ -11,6 +12,8 @@ mod tap;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::capture::{BpfProgram, CaptureHandle, describe_port, start_capture};
     #[pymodule_export]
     use super::door::Door;
     #[pymodule_export]

@@ -1,0 +1,165 @@
+//! Captures for Python.
+
+use super::engine::Engine;
+use crate::capture::writer::Handle;
+use crate::capture::{CaptureId, PortInfo, Spec};
+use nics::bpf::{Insn, Program};
+use nics::output::duplicate;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use switch::{Nanos, PortId, VlanId};
+
+/// (code, jt, jf, k), as in libpcap's `struct bpf_insn`.
+type InsnTuple = (u16, u8, u8, u32);
+
+/// A verified BPF program. Raises ValueError for one that could do anything but end.
+#[pyclass(frozen)]
+pub struct BpfProgram(Program);
+
+#[pymethods]
+impl BpfProgram {
+    #[new]
+    #[allow(clippy::needless_pass_by_value)]
+    fn new(instructions: Vec<InsnTuple>) -> PyResult<Self> {
+        let insns: Vec<Insn> =
+            instructions.iter().map(|&(code, jt, jf, k)| Insn { code, jt, jf, k }).collect();
+        Program::new(&insns).map(BpfProgram).map_err(|e| PyValueError::new_err(e.to_string()))
+    }
+
+    /// How many bytes of the packet to keep, 0 to reject it. `length` is that on the wire.
+    #[pyo3(signature = (data, length=None))]
+    fn run(&self, data: &[u8], length: Option<u32>) -> u32 {
+        match self.0.run(data, length.unwrap_or(data.len() as u32)) {
+            nics::bpf::Verdict::Keep(n) => n,
+            nics::bpf::Verdict::Reject | nics::bpf::Verdict::More => 0,
+        }
+    }
+}
+
+/// A running capture.
+#[pyclass(frozen)]
+pub struct CaptureHandle {
+    engine: Arc<Mutex<crate::engine::Engine>>,
+    id: CaptureId,
+    handle: Arc<Handle>,
+}
+
+#[pymethods]
+impl CaptureHandle {
+    /// End it. What was captured is written on; `fileno()` tells when all is.
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| {
+            let mut engine = self.engine.lock();
+            let now = engine.now();
+            engine.captures().stop(now, self.id);
+        });
+    }
+
+    /// Readable once the capture has ended and all that will be written is.
+    fn fileno(&self) -> RawFd {
+        self.handle.fd()
+    }
+
+    /// Whether that is so.
+    #[getter]
+    fn ended(&self) -> bool {
+        self.handle.has_ended()
+    }
+
+    /// What writing failed with: (error number or None, text).
+    #[getter]
+    fn error(&self) -> Option<(Option<i32>, String)> {
+        self.handle.error()
+    }
+
+    /// Frames received at its ports, accepted by the filter, lost for want of room, and written;
+    /// bytes in the file.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        let handle = &self.handle;
+        for (name, counter) in [
+            ("received", &handle.received),
+            ("accepted", &handle.accepted),
+            ("lost", &handle.lost),
+            ("written", &handle.written),
+            ("bytes", &handle.bytes),
+        ] {
+            stats.set_item(name, counter.get())?;
+        }
+        Ok(stats)
+    }
+}
+
+/// Start a capture into a duplicate of `fd`. Raises OSError.
+///
+/// `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
+/// `filter`: a program and its text. `epoch`: nanoseconds from the Unix epoch to the engine's time
+/// 0. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+#[pyfunction]
+#[pyo3(signature = (
+    engine, fd, *, ports, vlans=Vec::new(), drops=false, program=None, filter="", snaplen=Spec::SNAPLEN,
+    count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn start_capture(
+    py: Python<'_>,
+    engine: &Engine,
+    fd: RawFd,
+    ports: Option<Vec<PortId>>,
+    vlans: Vec<VlanId>,
+    drops: bool,
+    program: Option<&BpfProgram>,
+    filter: &str,
+    snaplen: u32,
+    count: Option<u64>,
+    room: usize,
+    inline: bool,
+    epoch: Nanos,
+    hardware: &str,
+    os: &str,
+    application: &str,
+) -> PyResult<CaptureHandle> {
+    let fd = duplicate(fd)?;
+    let spec = Spec {
+        all: ports.is_none(),
+        ports: ports.unwrap_or_default(),
+        vlans: vlans.into_iter().collect(),
+        drops_only: drops,
+        program: program.map(|program| program.0.clone()),
+        filter: filter.into(),
+        snaplen,
+        limit: count,
+        room,
+        inline,
+        epoch,
+        hardware: hardware.into(),
+        os: os.into(),
+        application: application.into(),
+    };
+    let (id, handle) = py.detach(|| {
+        let mut inner = engine.inner.lock();
+        let now = inner.now();
+        inner.captures().start(now, spec, fd)
+    })?;
+    Ok(CaptureHandle { engine: engine.inner.clone(), id, handle })
+}
+
+/// Name a port for captures. `mac` as six bytes, `speed` in bits per second.
+#[pyfunction]
+#[pyo3(signature = (engine, port, name, description="", mac=None, speed=None))]
+pub fn describe_port(
+    py: Python<'_>,
+    engine: &Engine,
+    port: PortId,
+    name: &str,
+    description: &str,
+    mac: Option<[u8; 6]>,
+    speed: Option<u64>,
+) {
+    let info = PortInfo { name: name.into(), description: description.into(), mac, speed };
+    py.detach(|| engine.inner.lock().captures().describe(port, info));
+}
