@@ -1,1 +1,78 @@
-"""Placeholder."""
+"""vnet: a virtual network fabric for isolating virtual private servers.
+
+Guests (in-process TCP/IP stacks, network namespaces, virtual machines) own emulated NICs; a
+user-space switch with VLANs carries frames between them. Every public name is here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nics.dgram import Dgram
+    from nics.pcap import Pcap
+    from nics.pipe import Pipe, PipeEnd
+    from nics.stack import Host, Stack
+
+    from nics.errors import BadInput, NicError, Unreachable, VnetError
+    from nics.stream import Stream
+    from nics.tap import Tap
+    from vnet.fabric import Fabric
+    from vnet.guests import Guest, NetnsGuest, StackGuest
+    from vnet.port import Port
+    from vnet.topology import Topology
+
+_HOMES = {
+    "BadInput": "nics.errors",
+    "Dgram": "nics.dgram",
+    "Fabric": "vnet.fabric",
+    "Guest": "vnet.guests",
+    "Host": "nics.stack",
+    "NetnsGuest": "vnet.guests",
+    "NicError": "nics.errors",
+    "Pcap": "nics.pcap",
+    "Pipe": "nics.pipe",
+    "PipeEnd": "nics.pipe",
+    "Port": "vnet.port",
+    "Stack": "nics.stack",
+    "StackGuest": "vnet.guests",
+    "Stream": "nics.stream",
+    "Tap": "nics.tap",
+    "Topology": "vnet.topology",
+    "Unreachable": "nics.errors",
+    "VnetError": "nics.errors",
+}
+
+__all__ = [
+    "BadInput",
+    "Dgram",
+    "Fabric",
+    "Guest",
+    "Host",
+    "NetnsGuest",
+    "NicError",
+    "Pcap",
+    "Pipe",
+    "PipeEnd",
+    "Port",
+    "Stack",
+    "StackGuest",
+    "Stream",
+    "Tap",
+    "Topology",
+    "Unreachable",
+    "VnetError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is asked for: the command line starts in a tenth of a second."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'vnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from nics.door import Place
@@ -20,35 +19,37 @@ from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
 from vnet.port import Port, port_config
 from vnet.topology import plan
-from vnet.topology.model import Guest as WantedGuest
-from vnet.topology.model import NicPort, Topology
+from vnet.topology.resolve import Port as WantedPort
+from vnet.topology.resolve import Resolved, ResolvedGuest
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
+    from vnet.topology import Topology
 
 log = logging.getLogger("vnet")
 
-Undo = Callable[[], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
 
 
 async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     """Take `fabric` to `wanted`; what was done, a line each. For `Fabric.apply`."""
-    actions = plan.plan(fabric.topology, wanted)
-    if _needs_runtime(wanted):
-        runtime = fabric.hold_runtime()
-        runtime.note(_traces(fabric, wanted))
-    undone: list[Undo] = []
-    before = fabric.topology
-    fabric.topology = wanted
+    resolved = wanted.resolve(keep=fabric.resolved)
+    actions = plan.plan(fabric.resolved, resolved)
+    if _needs_runtime(resolved):
+        await fabric.hold_runtime()
+    before, fabric.topology = fabric.topology, wanted
+    done: list[plan.Action] = []
     try:
         for action in actions:
-            undone.append(await _take(fabric, action))
+            await _take(fabric, action)
+            done.append(action)
     except BaseException:
         fabric.topology = before
         with trio.CancelScope(shield=True):
-            for undo in reversed(undone):
-                await _despite_errors(undo)
+            for action in reversed(done):
+                await _despite_errors(lambda action=action: _take(fabric, action.inverse()))  # type: ignore[misc]
         raise
+    fabric.resolved = resolved
     return [str(action) for action in actions]
 
 
@@ -60,38 +61,44 @@ async def take_down(fabric: Fabric) -> None:
         await _despite_errors(lambda name=name: _remove_guest(fabric, name))  # type: ignore[misc]
 
 
-async def _despite_errors(step: Undo) -> None:
+def _needs_runtime(resolved: Resolved) -> bool:
+    """Whether anything of it may leave a trace on disk: sockets, namespaces."""
+    return any(port.nic.kind not in ("stack", "pipe") for port in resolved.ports.values())
+
+
+async def _despite_errors(step: Step) -> None:
     try:
         await step()
     except (OSError, VnetError, KeyError, RuntimeError) as error:
         log.error("while undoing: %s", error)
 
 
-async def _take(fabric: Fabric, action: plan.Action) -> Undo:
-    """Take one step; how to take it back."""
+async def _take(fabric: Fabric, action: plan.Action) -> None:
+    """Take one step."""
     match action:
         case plan.AddGuest(guest=guest):
             await _add_guest(fabric, guest)
-            return lambda: _remove_guest(fabric, guest.name)
         case plan.RemoveGuest(guest=guest):
             await _remove_guest(fabric, guest.name)
-            return lambda: _add_guest(fabric, guest)
-        case plan.AddPort(guest=guest, port=port):
-            await _add_port(fabric, guest, port)
-            return lambda: fabric.unplug(port.name)
-        case plan.RemovePort(guest=guest, port=port):
+        case plan.AddPort(port=port):
+            await _add_port(fabric, port)
+        case plan.RemovePort(port=port):
             await fabric.unplug(port.name)
-            return lambda: _add_port(fabric, guest, port)
-        case plan.ChangePort(before=before, after=after):
-            await _change_port(fabric, after)
-            return lambda: _change_port(fabric, before)
-    raise VnetError(f"no way to {action}")
+        case plan.ChangePort(after=port):
+            await _change_port(fabric, port)
+        case _:
+            # Switches, networks and the seed are words for what their ports are; a switch is made
+            # when its first port is.
+            await trio.lowlevel.checkpoint()
 
 
-async def _add_guest(fabric: Fabric, wanted: WantedGuest) -> None:
+async def _add_guest(fabric: Fabric, wanted: ResolvedGuest) -> None:
     guest = KINDS[wanted.kind](wanted.name, wanted.kind)
     if isinstance(guest, NetnsGuest):
-        guest.namespace = await Namespace.create(f"vnet-{fabric.name}-{wanted.name}", fabric.netlink)
+        guest.netlink = fabric.netlink
+        guest.namespace = await Namespace.create(
+            fabric.netlink, topology=fabric.name, guest=wanted.name, runtime=fabric.runtime
+        )
     fabric.guests[wanted.name] = guest
 
 
@@ -99,17 +106,17 @@ async def _remove_guest(fabric: Fabric, name: str) -> None:
     await fabric.guests.pop(name).aclose()
 
 
-async def _add_port(fabric: Fabric, guest_name: str, wanted: NicPort) -> None:
-    guest = fabric.guests[guest_name]
+async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
+    guest = fabric.guests[wanted.guest]
     place = Place(
         port=wanted.name,
         runtime=fabric.runtime,
         netlink=fabric.netlink,
         mac=wanted.mac,
-        addresses=tuple(str(interface) for interface in wanted.ip),
+        addresses=tuple(str(interface) for interface in wanted.addresses),
         gateways=tuple(str(gateway) for gateway in wanted.gateways),
         mtu=wanted.mtu,
-        netns=guest.namespace.fd if isinstance(guest, NetnsGuest) and guest.namespace else None,
+        netns=guest.namespace.netns if isinstance(guest, NetnsGuest) and guest.namespace else None,
         seed=fabric.topology.seed,
     )
     opened = await wanted.nic.open(place)
@@ -122,7 +129,7 @@ async def _add_port(fabric: Fabric, guest_name: str, wanted: NicPort) -> None:
     fabric.plug(
         Port(
             name=wanted.name,
-            guest=guest_name,
+            guest=wanted.guest,
             wanted=wanted,
             number=number,
             opened=opened,
@@ -132,7 +139,7 @@ async def _add_port(fabric: Fabric, guest_name: str, wanted: NicPort) -> None:
     )
 
 
-async def _change_port(fabric: Fabric, wanted: NicPort) -> None:
+async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     port = fabric.ports[wanted.name]
     fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
     port.wanted = wanted

@@ -24,7 +24,7 @@ NANO = 1_000_000_000
 
 
 def now() -> int:
-    """trio's time in nanoseconds. Rounded, so that a deadline survives the way there and back."""
+    """Trio's time in nanoseconds. Rounded, so that a deadline survives the way there and back."""
     return round(trio.current_time() * NANO)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,20 +20,23 @@ from typing import Any, Self
 
 import trio
 
-from nics.door import Nic
 from nics.netlink import Netlink
+from nics.netns import clean_up
 from vnet import apply, drive
 from vnet._native import Engine
 from vnet.errors import BadInput
-from vnet.guests import Guest, one_of
+from vnet.guests import Guest, one_of, suggestion
 from vnet.port import Port
 from vnet.runtime import Runtime, base
-from vnet.topology.model import Topology
+from vnet.topology import Resolved, Switch, Topology
 
 log = logging.getLogger("vnet")
 
 NO_PORT = 0xFFFF
 """Port of events that belong to no port."""
+
+FDB_PAGE = 4096
+"""Entries asked for at once, so that a full database does not hold the engine up."""
 
 
 class Fabric:
@@ -45,13 +49,14 @@ class Fabric:
         runtime: Path | None = None,
         driver: str | None = None,
     ) -> None:
-        self.topology = Topology(name=topology.name, seed=topology.seed, engine=topology.engine)
-        """What is running; empty until the block is entered."""
+        self.topology = topology
+        """What is running, or about to when the block is entered."""
+        self.resolved: Resolved | None = None
+        """The same with every MAC, address and VLAN; None while nothing runs."""
         self.guests: dict[str, Guest] = {}
         self.ports: dict[str, Port] = {}
         self.engine = Engine()
         self.netlink = Netlink()
-        self._first = topology
         self._numbers: dict[int, Port] = {}
         self._switches: dict[str, int] = {}
         self._folder = runtime
@@ -87,10 +92,15 @@ class Fabric:
         """The runtime folder, where relative socket paths lie. It exists once something needs it."""
         return self._folder or base() / self.name
 
-    def hold_runtime(self) -> Runtime:
-        """Take the runtime folder, if it was not yet. Raises Busy when another process has it."""
+    async def hold_runtime(self) -> Runtime:
+        """Take the runtime folder, if it was not yet, and clean up what a crash left in it. Raises
+        Busy when another process has it.
+        """
         if self._runtime is None:
-            self._runtime = self._stack.enter_context(Runtime(self.name, self._folder))
+            self._runtime = Runtime(self.name, self._folder).__enter__()
+            for removed in await clean_up(self._runtime.path):
+                log.info("removed the namespace %s, left by a crash", removed)
+            self._runtime.sweep()
         return self._runtime
 
     async def __aenter__(self) -> Self:
@@ -100,23 +110,28 @@ class Fabric:
         if virtual and self._driver == "thread":
             raise BadInput("engine: driver: thread has a clock of its own; in virtual time use trio")
         async with AsyncExitStack() as stack:
-            self._stack = stack
+            stack.callback(self._release_runtime)
             await stack.enter_async_context(self.netlink)
             nursery = await stack.enter_async_context(_cancelled_nursery())
             nursery.start_soon(drive.dispatch, self.engine, self._event, self._lost)
             if self._driver == "thread":
-                settings = self._first.engine
+                settings = self.topology.engine
                 self.engine.start(settings.poll, settings.cpu)
                 stack.callback(self.engine.stop)
             else:
                 nursery.start_soon(drive.drive, self.engine)
             stack.push_async_callback(self._down)
-            await self.apply(self._first)
+            await self.apply(self.topology)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    def _release_runtime(self) -> None:
+        if self._runtime is not None:
+            self._runtime.__exit__()
+            self._runtime = None
 
     async def _down(self) -> None:
         with trio.CancelScope(shield=True):
@@ -133,22 +148,23 @@ class Fabric:
         async with self._applying:
             return await apply.change(self, wanted)
 
-    async def attach(
-        self, name: str, *, network: str | None = None, nic: Nic | None = None, **keys: Any
-    ) -> Any:
-        """Add a guest with one NIC. Returns the far side of a NIC that has one in this process (a
-        pipe, a stack), and otherwise the port. `keys` are those of a NIC in a topology file.
+    async def attach(self, name: str, *, kind: str | None = None, **keys: Any) -> Any:
+        """Add a guest with one NIC, whose keys are those of a topology file: `network="red"`,
+        `nic=vnet.Pipe()`. Returns the far side of a NIC that has one in this process (a pipe, a
+        stack), and otherwise the port.
         """
-        async with self._applying:
-            await apply.change(self, self.topology.with_guest(name, network=network, nic=nic, **keys))
+        if name in self.guests:
+            raise BadInput(f"there is a guest {name} already")
+        wanted = self.topology.copy()
+        wanted.guest(name, kind=kind or ("external" if "nic" in keys else "stack"), **keys)
+        await self.apply(wanted)
         port = next(iter(self.guests[name].ports.values()))
         return port.opened.far or port
 
     async def detach(self, name: str) -> None:
         """Remove a guest and its ports."""
-        async with self._applying:
-            one_of(self.guests, name)
-            await apply.change(self, self.topology.without_guest(name))
+        one_of(self.guests, name)
+        await self.apply(self.topology.copy().remove_guest(name))
 
     async def set_link(self, port: str, up: bool) -> None:
         """Set a port's link up or down, as its guest sees it where its kind can show it."""
@@ -165,8 +181,6 @@ class Fabric:
             return self.ports[name]
         if name in self.guests and self.guests[name].ports:
             return next(iter(self.guests[name].ports.values()))
-        from vnet.guests import suggestion
-
         raise BadInput(f"there is no port {name!r}{suggestion(name, [*self.ports, *self.guests])}")
 
     def status(self) -> dict[str, Any]:
@@ -177,23 +191,52 @@ class Fabric:
             "ports": [port.status() for port in self.ports.values()],
         }
 
+    def fdb(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
+        """The forwarding database, sorted: switch, vlan, network, mac, port, kind, age in seconds."""
+        only = self.port(port).number if port is not None else None
+        networks = self.resolved.networks if self.resolved else {}
+        if network is not None and network not in networks:
+            raise BadInput(f"there is no network {network!r}{suggestion(network, list(networks))}")
+        vlan = networks[network].vlan if network is not None else None
+        names = {network.vlan: name for name, network in networks.items()}
+        found = []
+        for switch, number in self._switches.items():
+            cursor: int | None = 0
+            while cursor is not None:
+                entries, cursor = self.engine.fdb(number, cursor, FDB_PAGE)
+                for entry_vlan, mac, entry_port, kind, age in entries:
+                    if only not in (None, entry_port) or vlan not in (None, entry_vlan):
+                        continue
+                    at = self._numbers.get(entry_port)
+                    found.append(
+                        {
+                            "switch": switch,
+                            "vlan": entry_vlan,
+                            "network": names.get(entry_vlan),
+                            "mac": mac,
+                            "port": at.name if at else str(entry_port),
+                            "kind": kind,
+                            "age": age / drive.NANO,
+                        }
+                    )
+        return sorted(found, key=lambda entry: (entry["switch"], entry["vlan"], entry["mac"]))
+
     # -- for apply.py ----------------------------------------------------------------------------
 
     def switch_number(self, name: str) -> int:
         """The engine's number of a switch, made when it is first asked for."""
         if name not in self._switches:
-            settings = self.topology.switches.get(name)
-            options: dict[str, Any] = {}
-            if settings is not None:
-                options = {"ageing": round(settings.ageing * drive.NANO), "fdb_limit": settings.fdb_limit}
-            if self._driver == "trio":
-                options["hash_seed"] = (self.topology.seed, len(self._switches))
-            else:
-                options["hash_seed"] = (
-                    int.from_bytes(os.urandom(8), "little"),
-                    int.from_bytes(os.urandom(8), "little"),
-                )
-            self._switches[name] = self.engine.add_switch(**options)
+            settings = self.topology.switches.get(name) or Switch(name)
+            seed = (self.topology.seed % 2**64, len(self._switches))
+            if self._driver == "thread":
+                # Nobody shall be able to aim for collisions; only virtual time needs the same again.
+                seed = (secrets.randbits(64), secrets.randbits(64))
+            self._switches[name] = self.engine.add_switch(
+                ageing=settings.ageing,
+                fdb_limit=settings.fdb_limit,
+                vlan_limit=settings.vlan_limit,
+                hash_seed=seed,
+            )
         return self._switches[name]
 
     def plug(self, port: Port) -> None:

@@ -13,8 +13,10 @@ from vnet.errors import BadInput, VnetError
 from vnet.port import Port
 
 if TYPE_CHECKING:
-    from nics.netns import Namespace
     from nics.stack import Host
+
+    from nics.netlink import Netlink
+    from nics.netns import Namespace
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -30,7 +32,7 @@ class Guest:
     @property
     def addresses(self) -> list[Address]:
         """All addresses of all NICs, in the topology's order."""
-        return [interface.ip for port in self.ports.values() for interface in port.wanted.ip]
+        return [address for port in self.ports.values() for address in port.wanted.ip]
 
     @property
     def ip(self) -> str:
@@ -66,7 +68,7 @@ class Guest:
         if not candidates:
             wanted = f"IPv{family} " if family else ""
             raise BadInput(f"{target.name} has no {wanted}address")
-        own = [interface.network for port in self.ports.values() for interface in port.wanted.ip]
+        own = [interface.network for port in self.ports.values() for interface in port.wanted.addresses]
         return next((a for a in candidates if any(a in network for network in own)), candidates[0])
 
     def port_towards(self, address: Address) -> Port:
@@ -74,7 +76,7 @@ class Guest:
         if not self.ports:
             raise BadInput(f"{self.name} has no NIC")
         for port in self.ports.values():
-            if any(address in interface.network for interface in port.wanted.ip):
+            if any(address in interface.network for interface in port.wanted.addresses):
                 return port
         return next(iter(self.ports.values()))
 
@@ -122,6 +124,7 @@ class NetnsGuest(Guest):
     """A network namespace."""
 
     namespace: Namespace | None = None
+    netlink: Netlink | None = None
 
     def _namespace(self) -> Namespace:
         if self.namespace is None:
@@ -130,7 +133,11 @@ class NetnsGuest(Guest):
 
     async def run(self, *argv: str, check: bool = True) -> str:
         """Run a command inside; its standard output. Raises VnetError when it fails and `check`."""
-        return await self._namespace().run(*argv, check=check)
+        done = await self._namespace().run(*argv, check=False, capture_stdout=True, capture_stderr=True)
+        if check and done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise VnetError(f"{self.name}: {' '.join(argv)}: exit code {done.returncode}: {said}")
+        return done.stdout.decode(errors="replace")
 
     async def ping(
         self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
@@ -138,8 +145,10 @@ class NetnsGuest(Guest):
         """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
         from vnet.echo import echo
 
-        address = self.address_of(target, family)
-        return await echo(self._namespace(), address, timeout=timeout, size=size)
+        address, netns = self.address_of(target, family), self._namespace().netns
+        if self.netlink is None:
+            raise VnetError(f"{self.name} is not running")
+        return await echo(self.netlink, netns, address, timeout=timeout, size=size)
 
     async def aclose(self) -> None:
         """Delete the namespace."""

@@ -8,7 +8,7 @@ import attrs
 
 from nics.door import Opened
 from vnet._native import Engine, PortConfig
-from vnet.topology.model import NicPort
+from vnet.topology.resolve import Port as Wanted
 
 
 @attrs.define
@@ -17,7 +17,7 @@ class Port:
 
     name: str
     guest: str
-    wanted: NicPort
+    wanted: Wanted
     """As the topology has it, addresses filled in."""
     number: int
     opened: Opened
@@ -44,10 +44,10 @@ class Port:
             "kind": self.kind,
             "switch": wanted.switch,
             "network": wanted.network,
-            "trunk": list(wanted.trunk),
+            "trunk": [name for name, _ in wanted.trunk],
             "vlan": wanted.vlan,
             "mac": wanted.mac,
-            "ip": [str(interface.ip) for interface in wanted.ip],
+            "ip": [str(address) for address in wanted.ip],
             "carrier": self.carrier,
             "link": "up" if self.link else "down",
             "carries": self.opened.carries,
@@ -57,20 +57,24 @@ class Port:
         }
 
 
-def port_config(wanted: NicPort, *, up: bool = True) -> PortConfig:
-    """How the switch is told about a port. The native part's answer to the topology's words."""
-    common = {
+def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
+    """How the switch is told about a port."""
+    settings = wanted.settings
+    common: dict[str, Any] = {
         "mtu": wanted.mtu,
-        "mac_limit": wanted.mac_limit,
-        "sticky": wanted.sticky,
-        "transparent": wanted.transparent,
-        "up": up,
+        "priority_tags": settings.priority_tags,
+        "mac_limit": settings.mac_limit,
+        "mac_limit_drops": settings.mac_limit_action == "drop",
+        "learning": settings.learning,
+        "sticky": settings.sticky,
+        "transparent": settings.transparent,
+        "flood_unknown": settings.flood_unknown,
+        "flood_multicast": settings.flood_multicast,
+        "flood_broadcast": settings.flood_broadcast,
+        "up": up and settings.up,
     }
-    if wanted.trunk:
+    if wanted.is_trunk:
         return PortConfig(
-            tagged=list(wanted.trunk_vlans),
-            native=wanted.native_vlan,
-            native_tagged=wanted.native_tagged,
-            **common,
+            tagged=list(wanted.tagged), native=wanted.vlan, native_tagged=wanted.native_tagged, **common
         )
     return PortConfig(vlan=wanted.vlan, **common)

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vnet.errors import BadInput, VnetError
 
 LOCK = "lock"
-STATE = "state.json"
 CONTROL = "control.sock"
 
 
@@ -34,7 +31,7 @@ def base() -> Path:
     return Path(tempfile.gettempdir()) / f"vnet-{os.geteuid()}"
 
 
-def _private(folder: Path) -> None:
+def private(folder: Path) -> None:
     """Make `folder` ours alone, or refuse: somebody who could write there could pose as us."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
@@ -58,8 +55,8 @@ class Runtime:
         self._lock: int | None = None
 
     def __enter__(self) -> Runtime:
-        _private(self.path.parent)
-        _private(self.path)
+        private(self.path.parent)
+        private(self.path)
         self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,20 +74,6 @@ class Runtime:
             self._lock = None
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
-
-    def leftovers(self) -> dict[str, Any]:
-        """What an earlier fabric in this folder noted and could not clean; empty after a clean end."""
-        try:
-            noted = json.loads((self.path / STATE).read_text())
-        except (OSError, ValueError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
-
-    def note(self, state: dict[str, Any]) -> None:
-        """Note what would have to be cleaned if this process died now. Whole or not at all."""
-        fresh = self.path / f"{STATE}.new"
-        fresh.write_text(json.dumps(state))
-        fresh.replace(self.path / STATE)
 
     def sweep(self) -> None:
         """Remove sockets and files that an earlier fabric left here."""

@@ -17,7 +17,7 @@ from vnet.control.server import Operation, Request
 from vnet.errors import BadInput
 from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest, one_of
-from vnet.topology.model import Topology
+from vnet.topology import Topology
 
 
 class Operations:
@@ -103,7 +103,7 @@ class Operations:
         if not isinstance(guest, NetnsGuest) or guest.namespace is None:
             raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns")
         await trio.lowlevel.checkpoint()
-        return guest.namespace.entry()
+        return {"command": guest.namespace.entry.command()}
 
     async def call_connect(self, request: Request) -> dict[str, Any]:
         """The facts that `vnet connect` makes words of: the ports of guest `name`."""

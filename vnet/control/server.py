@@ -31,6 +31,16 @@ class Request:
     """Send the client one item."""
     descriptors: list[int]
     """Came with the call; closed at its end unless taken out of the list."""
+    scope: trio.CancelScope
+    stop: trio.Event | None = None
+    """Set by an operation that wants to come to an end of its own when the client cancels."""
+
+    def cancel(self) -> None:
+        """The client wants the call to end."""
+        if self.stop is not None:
+            self.stop.set()
+        else:
+            self.scope.cancel()
 
     def take_descriptor(self) -> int:
         """One of them, the caller's to close from now on."""
@@ -90,7 +100,7 @@ class _Connection:
         self._socket = connection
         self._operations = operations
         self._sending = trio.Lock()
-        self._calls: dict[int, trio.CancelScope] = {}
+        self._calls: dict[int, Request] = {}
 
     async def run(self) -> None:
         lines = protocol.Lines()
@@ -102,13 +112,13 @@ class _Connection:
                     for text in lines.feed(data):
                         call = protocol.parse_call(text)
                         if call.cancel:
-                            if scope := self._calls.get(call.id):
-                                scope.cancel()
+                            if request := self._calls.get(call.id):
+                                request.cancel()
                             continue
                         if len(self._calls) >= CALLS_MAX or call.id in self._calls:
                             raise protocol.ProtocolError("too many calls at once, or one id twice")
-                        scope = self._calls[call.id] = trio.CancelScope()
-                        nursery.start_soon(self._answer, call, scope, waiting)
+                        request = self._calls[call.id] = self._request(call, waiting)
+                        nursery.start_soon(self._answer, call, request)
                         waiting = []
                 nursery.cancel_scope.cancel()
         finally:
@@ -121,15 +131,17 @@ class _Connection:
             while data:
                 data = data[await self._socket.send(data) :]
 
-    async def _answer(self, call: protocol.Call, scope: trio.CancelScope, descriptors: list[int]) -> None:
+    def _request(self, call: protocol.Call, descriptors: list[int]) -> Request:
         async def item(value: Any) -> None:
             await self._send({"id": call.id, "item": value})
 
-        request = Request(call.arguments, item, descriptors)
+        return Request(call.arguments, item, descriptors, trio.CancelScope())
+
+    async def _answer(self, call: protocol.Call, request: Request) -> None:
         try:
-            with scope:
+            with request.scope:
                 answer = await self._result(call, request)
-            if scope.cancelled_caught:
+            if request.scope.cancelled_caught:
                 answer = {"id": call.id, "result": None}
             await self._send(answer)
         except (OSError, trio.ClosedResourceError):

@@ -1,0 +1,7 @@
+"""`python -m vnet`."""
+
+import sys
+
+from vnet.cli import main
+
+sys.exit(main())

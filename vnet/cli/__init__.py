@@ -1,0 +1,94 @@
+"""The command line: one file a command, and what they share in `words.py`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from vnet.errors import BadInput, VnetError
+
+COMMANDS = {
+    "demo": "see it work: two tenants, real TCP, isolation probed; no root, no file",
+    "up": "bring the fabric of a topology file up",
+    "down": "bring a fabric down, leaving nothing behind",
+    "apply": "change a running fabric to a file",
+    "status": "guests, ports, carrier, traffic, drops by reason",
+    "ping": "ping from a guest",
+    "exec": "run a command in a netns guest",
+    "attach": "plug a NIC in while the fabric runs",
+    "detach": "unplug a guest",
+    "link": "set a port's carrier up or down",
+    "connect": "the exact words that plug a VM in",
+    "capture": "write frames to a pcapng file, live",
+    "fdb": "the forwarding database",
+    "drops": "what was dropped, where and why",
+    "doctor": "what is missing on this host, and how to get it",
+    "schema": "the JSON Schema of topology files",
+    "bench": "benchmarks",
+}
+
+EPILOG = """examples:
+  vnet demo                                        see it work
+  vnet up tenants.yaml -d                          bring a fabric up, in the background
+  vnet status                                      what is there, what passed, what was dropped
+  vnet ping web db                                 from one guest to another
+  vnet capture red -w red.pcapng                   record a network
+  vnet COMMAND --help                              more, with examples
+
+exit codes: 0 done, 1 it failed or does not hold, 2 what was given is wrong"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; also used to document it."""
+    top = argparse.ArgumentParser(
+        prog="vnet",
+        description="A virtual network fabric for isolating virtual private servers.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="say the version and end")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"vnet.cli.{name.replace('exec', 'exec_')}")
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=(module.__doc__ or summary).strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(sub)
+        sub.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = parser().parse_args(argv)
+    if arguments.version:
+        from vnet._native import VERSION
+
+        print(f"vnet {VERSION}")
+        return 0
+    if arguments.command is None:
+        parser().print_help()
+        return 2
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    except VnetError as error:
+        print(f"vnet {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code

@@ -1,0 +1,82 @@
+"""Write frames to a pcapng file while they pass: ports, networks, or all.
+
+Each port is an interface of its own in the file; `-w -` is for Wireshark. Ctrl-C ends it.
+
+Examples:
+  vnet capture -w all.pcapng
+  vnet capture red db.0 -w red.pcapng -f 'tcp port 80' -c 1000
+  vnet capture web -w - | tshark -r -
+  vnet capture --drops -w drops.pcapng
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import Any
+
+from vnet.cli import words
+from vnet.errors import BadInput
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """[PORT|NETWORK|all]... -w FILE|- [-f BPF] [-c N] [--drops]."""
+    parser.add_argument("targets", metavar="PORT|NETWORK|all", nargs="*", help="what to capture (all)")
+    parser.add_argument("-w", "--write", metavar="FILE", required=True, help="a file, or - for stdout")
+    parser.add_argument("-f", "--filter", metavar="BPF", help="a capture filter, as in tcpdump")
+    parser.add_argument("-c", "--count", type=int, metavar="N", help="end after so many frames")
+    parser.add_argument(
+        "-s", "--snaplen", type=int, default=262_144, metavar="BYTES", help="keep of each frame"
+    )
+    parser.add_argument("--drops", action="store_true", help="dropped frames only, with the reason")
+    words.fabric_argument(parser, option=True)
+    words.json_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    if given.write == "-" and sys.stdout.isatty():
+        raise BadInput("standard output is a terminal: vnet capture -w - | wireshark -k -i -")
+    with words.client(given.name) as client:
+        if given.write == "-":
+            descriptor = os.dup(sys.stdout.fileno())
+        else:
+            try:
+                descriptor = os.open(given.write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise BadInput(f"{given.write}: {error.strerror}") from None
+        call = client.stream(
+            "capture",
+            descriptors=[descriptor],
+            targets=given.targets or ["all"],
+            filter=given.filter,
+            count=given.count,
+            snaplen=given.snaplen,
+            drops=given.drops,
+        )
+        # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: client.cancel())
+        told = sys.stderr
+        result: dict[str, Any] | None
+        while True:
+            try:
+                next(call)
+            except StopIteration as end:
+                result = end.value
+                break
+            os.close(descriptor)
+            if told.isatty():
+                print("capturing; Ctrl-C ends it", file=told)
+    stats = result or {}
+    if given.json:
+        print_to = sys.stderr if given.write == "-" else sys.stdout
+        import json
+
+        print(json.dumps(stats), file=print_to)
+    else:
+        print(f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost", file=told)
+    return 0

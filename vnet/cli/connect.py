@@ -1,0 +1,41 @@
+"""The exact words that plug a VM into a guest's ports.
+
+Examples:
+  vnet connect vm1
+  vnet connect vm1 --format libvirt
+
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from vnet.cli import words
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """GUEST [--format F]."""
+    from vnet.connect import FORMS
+
+    parser.add_argument("guest", metavar="GUEST", help="a guest of kind external")
+    parser.add_argument("--format", choices=sorted(FORMS), default="qemu", help="whose words (qemu)")
+    words.fabric_argument(parser, option=True)
+    words.json_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    from vnet import connect
+
+    with words.client(given.name) as client:
+        answer = client.call("connect", name=given.guest)
+    ports = [facts | {"runtime": answer["runtime"]} for facts in answer["ports"]]
+    said = {facts["port"]: connect.words(facts, given.format) for facts in ports}
+    if given.json:
+        words.print_json({"guest": given.guest, "format": given.format, "ports": said})
+        return 0
+    for port, lines in said.items():
+        if len(said) > 1:
+            print(f"# {port}")
+        print("\n".join(lines))
+    return 0

@@ -1,0 +1,57 @@
+"""Bring a fabric down, leaving nothing behind: no TAP, namespace, socket or process.
+
+Also cleans up after a fabric that was killed.
+
+Examples:
+  vnet down
+  vnet down tenants
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from vnet.cli import words
+from vnet.errors import BadInput, VnetError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """[NAME]."""
+    words.fabric_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    import trio
+
+    from vnet import daemon, runtime
+
+    crashed = runtime.crashed()
+    name = given.name
+    if name is None and not runtime.running() and len(crashed) == 1:
+        name = crashed[0]
+    if name in crashed:
+        with runtime.Runtime(name) as folder:
+            for removed in trio.run(daemon.clean, folder):
+                print(f"removed {removed}")
+        print(f"{name} had crashed; what it left is cleaned up.")
+        return 0
+    if name is None and not runtime.running():
+        raise BadInput("no fabric is running")
+    name = runtime.the_one(name)
+    folder_path = runtime.base() / name
+    with words.client(name) as client:
+        pid = client.call("status")["pid"]
+        client.call("down")
+    deadline = time.monotonic() + daemon.STOP_DEADLINE
+    while runtime.is_running(folder_path):
+        if time.monotonic() > deadline:
+            raise VnetError(
+                f"{name} (process {pid}) is still busy after {daemon.STOP_DEADLINE:g} s: "
+                f"kill {pid}, then vnet down {name}"
+            )
+        time.sleep(0.02)
+    print(f"{name} is down.")
+    return 0

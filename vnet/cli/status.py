@@ -1,0 +1,58 @@
+"""Guests, ports, carrier, traffic and drops by reason.
+
+`rx` is what the switch took in at a port, `tx` what it sent out there.
+
+Examples:
+  vnet status
+  vnet status tenants --json
+
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vnet.cli import words
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """[NAME] [--json]."""
+    words.fabric_argument(parser)
+    words.json_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    with words.client(given.name) as client:
+        status = client.call("status")
+    if given.json:
+        words.print_json(status)
+        return 0
+    down = sum(1 for port in status["ports"] if not port["carrier"])
+    state = "every port has carrier" if not down else f"{down} without carrier"
+    driver = status["engine"]["driver"]
+    print(f"{status['name']}: {len(status['ports'])} ports, {state} (driver {driver}, pid {status['pid']})\n")
+    words.table(
+        ["port", "kind", "network", "vlan", "mac", "ip", "link", "rx", "tx", "drops"],
+        [row(port) for port in status["ports"]],
+        right=["vlan", "rx", "tx"],
+    )
+    return 0
+
+
+def row(port: dict[str, Any]) -> list[str]:
+    """One port of the table."""
+    drops = ", ".join(f"{reason} {words.count(n)}" for reason, n in port["drops"].items())
+    return [
+        port["port"],
+        port["kind"],
+        port["network"] or ",".join(port["trunk"]),
+        str(port["vlan"] or ""),
+        port["mac"],
+        " ".join(port["ip"]),
+        "up" if port["carrier"] and port["link"] == "up" else "down",
+        words.count(port["rx"]["frames"]),
+        words.count(port["tx"]["frames"]),
+        drops or "-",
+    ]

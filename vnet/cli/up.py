@@ -1,0 +1,64 @@
+"""Bring the fabric of a topology file up.
+
+In the foreground it stays until Ctrl-C (or SIGTERM, or `vnet down`), and everything is gone again
+then. With -d it runs in the background, and this command returns once every port is up.
+
+Examples:
+  vnet up tenants.yaml
+  vnet up tenants.yaml -d && vnet status
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from vnet.errors import VnetError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE [-d]."""
+    parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON")
+    parser.add_argument("-d", "--detach", action="store_true", help="return once it is up")
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    import trio
+
+    from vnet import daemon, runtime
+    from vnet.topology import Topology
+
+    topology = Topology.from_file(given.file)
+    if runtime.is_running(runtime.base() / topology.name):
+        raise runtime.Busy(
+            f"a fabric named {topology.name} is running: bring it down (vnet down {topology.name}), "
+            f"change it (vnet apply {given.file}) or use another name"
+        )
+    if given.detach:
+        daemon.spawn(Path(given.file), topology.name)
+        print(f"{topology.name} is up: {_size(topology)}. See it: vnet status {topology.name}")
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def ready(_fabric: object) -> None:
+        print(f"{topology.name} is up: {_size(topology)}. Ctrl-C brings it down.", flush=True)
+
+    try:
+        trio.run(daemon.serve, topology, ready)
+    except BaseExceptionGroup as group:
+        error = daemon.flat(group)
+        if isinstance(error, VnetError | KeyboardInterrupt):
+            raise error from None
+        raise
+    print(f"{topology.name} is down.", file=sys.stderr)
+    return 0
+
+
+def _size(topology: object) -> str:
+    guests = topology.guests  # type: ignore[attr-defined]
+    ports = sum(len(guest.nics) for guest in guests.values())
+    return f"{len(guests)} guests, {ports} ports"

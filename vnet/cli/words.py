@@ -1,0 +1,70 @@
+"""What several commands say in the same way: which fabric, tables, numbers with units."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from vnet import runtime
+from vnet.control.client import Client
+
+
+def fabric_argument(parser: argparse.ArgumentParser, *, option: bool = False) -> None:
+    """NAME, which may be left out while one fabric runs."""
+    words = {"metavar": "NAME", "help": "the fabric; may be left out while one runs"}
+    if option:
+        parser.add_argument("-n", "--name", **words)  # type: ignore[arg-type]
+    else:
+        parser.add_argument("name", nargs="?", **words)  # type: ignore[arg-type]
+
+
+def json_argument(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="one JSON document with stable keys")
+
+
+def client(name: str | None) -> Client:
+    """A connection to the fabric called `name`, or to the only one."""
+    return Client(runtime.base() / runtime.the_one(name) / runtime.CONTROL)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(document, sys.stdout, indent=2)
+    print()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table as wide as it needs to be and no wider than the terminal; colour on a terminal only."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False, markup=False).print(grid)
+
+
+def count(number: float) -> str:
+    """`1234567` as `1.23 M`."""
+    for unit in ("", " k", " M", " G", " T"):
+        if number < 1000 or unit == " T":
+            return f"{number:.0f}{unit}" if unit == "" else f"{number:.3g}{unit}"
+        number /= 1000
+    return ""
+
+
+def size(number: float) -> str:
+    """Bytes, in powers of ten as networks count."""
+    return f"{count(number)}B" if number >= 1000 else f"{number:.0f} B"
+
+
+def seconds(value: float) -> str:
+    """A round-trip time: `0.213 ms`."""
+    return f"{value * 1000:.3f} ms"

@@ -1,0 +1,203 @@
+"""The exact words that plug a VM into a port, for each program that can be plugged there.
+
+`words(facts, form)` is pure: from what `vnet connect` was told about a port to lines that can be
+pasted. MAC addresses stand in them because the fabric knows its guests by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from vnet.errors import BadInput
+
+Facts = Mapping[str, Any]
+"""`port`, `kind`, `mac`, `mtu`, `carries` (interface or socket), `nic` (the description's keys), `runtime`."""
+
+
+def _path(facts: Facts, key: str = "socket") -> str:
+    """An address as the other side has to say it: a path is made absolute."""
+    value = str(facts["nic"].get(key) or "")
+    if not value:
+        raise BadInput(f"{facts['port']} has no {key}: give it one in the topology file")
+    return value if _is_inet(value) or value.startswith("@") else str(PurePath(facts["runtime"]) / value)
+
+
+def _is_inet(value: str) -> bool:
+    host, colon, port = value.rpartition(":")
+    return bool(colon) and port.isdecimal() and "/" not in host
+
+
+def _qemu_address(value: str, prefix: str = "addr") -> str:
+    if _is_inet(value):
+        host, _, port = value.rpartition(":")
+        return f"{prefix}.type=inet,{prefix}.host={host.strip('[]')},{prefix}.port={port}"
+    return f"{prefix}.type=unix,{prefix}.path={value}"
+
+
+def _device(facts: Facts, extra: str = "") -> str:
+    mtu = f",host_mtu={facts['mtu']}" if facts["mtu"] != 1500 else ""
+    return f"-device virtio-net-pci,netdev=net0,mac={facts['mac']}{mtu}{extra}"
+
+
+def _qemu_stream(facts: Facts) -> list[str]:
+    theirs = "off" if facts["nic"].get("role") == "server" else "on"
+    reconnect = ",reconnect=1" if theirs == "off" else ""
+    address = _qemu_address(_path(facts))
+    return [
+        f"-netdev stream,id=net0,server={theirs},{address}{reconnect} \\",
+        _device(facts),
+        "# reconnect= needs QEMU 8.0 (reconnect-ms= from 9.2); leave it out before that",
+    ]
+
+
+def _qemu_dgram(facts: Facts) -> list[str]:
+    ours, theirs = _path(facts, "local"), _path(facts, "remote")
+    local, remote = _qemu_address(theirs, "local"), _qemu_address(ours, "remote")
+    return [f"-netdev dgram,id=net0,{local},{remote} \\", _device(facts)]
+
+
+def _qemu_vhost_user(facts: Facts) -> list[str]:
+    server = "" if facts["nic"].get("role") == "server" else ",server=on,wait=off"
+    reconnect = ",reconnect=1" if not server else ""
+    queues = int(facts["nic"].get("queues") or 1)
+    many = f",queues={queues}" if queues > 1 else ""
+    vectors = f",mq=on,vectors={2 * queues + 2}" if queues > 1 else ""
+    return [
+        "-object memory-backend-memfd,id=mem,size=1G,share=on -numa node,memdev=mem \\",
+        f"-chardev socket,id=chr0,path={_path(facts)}{server}{reconnect} \\",
+        f"-netdev vhost-user,id=net0,chardev=chr0{many} \\",
+        _device(facts, vectors),
+        "# the memory object's size is that of -m; without KVM add vectors=0 to the device",
+    ]
+
+
+def _qemu_tap(facts: Facts) -> list[str]:
+    name = facts["carries"]
+    return [
+        f"# vnet has the TAP {name} itself: give the VM a stream, dgram or vhost-user NIC instead,",
+        f"# or bridge {name} on the host",
+    ]
+
+
+def _libvirt_vhost_user(facts: Facts) -> list[str]:
+    mode = "client" if facts["nic"].get("role") == "server" else "server"
+    return [
+        "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>",
+        "<interface type='vhostuser'>",
+        f"  <mac address={quoteattr(facts['mac'])}/>",
+        f"  <source type='unix' path={quoteattr(_path(facts))} mode='{mode}'>",
+        *(["    <reconnect enabled='yes' timeout='1'/>"] if mode == "client" else []),
+        "  </source>",
+        "  <model type='virtio'/>",
+        f"  <mtu size='{facts['mtu']}'/>",
+        "</interface>",
+    ]
+
+
+def _libvirt_tap(facts: Facts) -> list[str]:
+    return [
+        "<interface type='ethernet'>",
+        f"  <mac address={quoteattr(facts['mac'])}/>",
+        f"  <target dev={quoteattr(str(facts['carries']))} managed='no'/>",
+        "  <model type='virtio'/>",
+        "</interface>",
+    ]
+
+
+def _libvirt_arguments(facts: Facts) -> list[str]:
+    """Libvirt has no element for it: QEMU's own words, passed through."""
+    lines = QEMU[facts["kind"]](facts)
+    words = " ".join(line.removesuffix("\\") for line in lines if not line.startswith("#")).split()
+    arguments = [f"  <qemu:arg value={quoteattr(word)}/>" for word in words]
+    return [
+        "<!-- in <domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'> -->",
+        "<qemu:commandline>",
+        *arguments,
+        "</qemu:commandline>",
+    ]
+
+
+def _vde(facts: Facts) -> list[str]:
+    folder = _path(facts, "directory")
+    return [f"vde_plug {folder}", f"-netdev vde,id=net0,sock={folder} {_device(facts)}   # QEMU"]
+
+
+def _cloud_hypervisor(facts: Facts) -> list[str]:
+    mode = "client" if facts["nic"].get("role") == "server" else "server"
+    queues = 2 * int(facts["nic"].get("queues") or 1)
+    return [
+        "--memory size=1G,shared=on \\",
+        f"--net vhost_user=true,socket={_path(facts)},vhost_mode={mode},num_queues={queues},mac={facts['mac']}",
+    ]
+
+
+def _passt(facts: Facts) -> list[str]:
+    return [f"passt --foreground --socket {_path(facts)}"]
+
+
+def _vfkit(facts: Facts) -> list[str]:
+    return [f"--device virtio-net,unixSocketPath={_path(facts, 'local')},mac={facts['mac']}"]
+
+
+def _udp(facts: Facts) -> tuple[str, str]:
+    ours, theirs = _path(facts, "local"), _path(facts, "remote")
+    if not (_is_inet(ours) and _is_inet(theirs)):
+        raise BadInput(f"{facts['port']}: these words are for UDP: give it local and remote as host:port")
+    return ours, theirs
+
+
+def _gns3(facts: Facts) -> list[str]:
+    ours, theirs = _udp(facts)
+    host, _, port = ours.rpartition(":")
+    return [f"nio_udp: local port {theirs.rpartition(':')[2]}, remote host {host}, remote port {port}"]
+
+
+def _virtualbox(facts: Facts) -> list[str]:
+    ours, theirs = _udp(facts)
+    host, _, port = ours.rpartition(":")
+    return [
+        "VBoxManage modifyvm VM --nic1 generic --nicgenericdrv1 UDPTunnel \\",
+        f"  --nicproperty1 dest={host} --nicproperty1 dport={port} \\",
+        f"  --nicproperty1 sport={theirs.rpartition(':')[2]} --macaddress1 {facts['mac'].replace(':', '')}",
+    ]
+
+
+Words = Callable[[Facts], list[str]]
+
+QEMU: dict[str, Words] = {
+    "stream": _qemu_stream,
+    "dgram": _qemu_dgram,
+    "vhost-user": _qemu_vhost_user,
+    "tap": _qemu_tap,
+    "vde": _vde,
+}
+FORMS: dict[str, dict[str, Words]] = {
+    "qemu": QEMU,
+    "libvirt": {
+        "vhost-user": _libvirt_vhost_user,
+        "tap": _libvirt_tap,
+        "stream": _libvirt_arguments,
+        "dgram": _libvirt_arguments,
+    },
+    "cloud-hypervisor": {"vhost-user": _cloud_hypervisor},
+    "passt": {"stream": _passt},
+    "vfkit": {"dgram": _vfkit},
+    "gns3": {"dgram": _gns3},
+    "virtualbox": {"dgram": _virtualbox},
+    "vde": {"vde": _vde},
+}
+
+
+def words(facts: Facts, form: str) -> list[str]:
+    """The lines for `form`. Raises BadInput when that program can't be plugged into such a NIC."""
+    kinds = FORMS[form]
+    if facts["kind"] not in kinds:
+        fitting = ", ".join(form for form, kinds in FORMS.items() if facts["kind"] in kinds)
+        other = f"; its formats are {fitting}" if fitting else ""
+        raise BadInput(
+            f"{facts['port']} is of kind {facts['kind']}, which {form} can't be plugged into{other}"
+        )
+    return kinds[facts["kind"]](facts)

@@ -1,0 +1,145 @@
+"""A fabric with its control socket, from start to signal; in this process or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from vnet import runtime
+from vnet.control import server
+from vnet.control.operations import Operations
+from vnet.errors import VnetError
+from vnet.fabric import Fabric
+from vnet.topology import Topology
+
+READY = b"ready\n"
+LOG = "log"
+START_DEADLINE = 120.0
+STOP_DEADLINE = 30.0
+
+
+async def serve(topology: Topology, ready: Callable[[Fabric], None]) -> None:
+    """Bring `topology` up, call `ready`, and keep it up until `vnet down`, SIGINT or SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with Fabric(topology) as fabric:
+            folder = await fabric.hold_runtime()
+            operations = Operations(fabric)
+            listener = server.listen(folder.path / runtime.CONTROL)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.serve, listener, operations.table())
+                nursery.start_soon(_stop_on_signal, signals, operations.stop)
+                ready(fabric)
+                await operations.stop.wait()
+                nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(signals: object, stop: trio.Event) -> None:
+    async for _ in signals:  # type: ignore[attr-defined]
+        stop.set()
+
+
+async def clean(folder: runtime.Runtime) -> list[str]:
+    """Remove what a fabric that crashed left behind; what was removed, a line each."""
+    from nics.netns import clean_up
+
+    removed = [f"namespace {name}" for name in await clean_up(folder.path)]
+    folder.sweep()
+    return removed
+
+
+def spawn(topology_file: Path, name: str) -> None:
+    """Start a process of its own for the fabric and return once every port is up.
+
+    Raises what kept it from coming up.
+    """
+    log = runtime.base() / f"{name}.log"
+    runtime.private(log.parent)
+    reading, writing = os.pipe()
+    try:
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "vnet.daemon",
+                    os.fspath(topology_file.absolute()),
+                    str(writing),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[writing],
+                start_new_session=True,
+                cwd="/",
+            )
+        os.close(writing)
+        writing = -1
+        answer = _read_all(reading, START_DEADLINE)
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+    if answer == READY:
+        return
+    if not answer:
+        child.kill()
+        raise VnetError(f"the fabric did not come up; what it said is in {log}")
+    raise VnetError(answer.decode(errors="replace").strip())
+
+
+def _read_all(descriptor: int, seconds: float) -> bytes:
+    """Everything until the end, or nothing when that doesn't come in time."""
+    import select
+    import time
+
+    data, deadline = b"", time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return b""
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            return data
+        data += chunk
+
+
+def main() -> int:
+    """`python -m vnet.daemon FILE DESCRIPTOR`: tells DESCRIPTOR that the fabric is up, or why not."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    path, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+
+    def tell(answer: bytes) -> None:
+        os.write(descriptor, answer)
+        os.close(descriptor)
+
+    try:
+        trio.run(serve, Topology.from_file(path), lambda _fabric: tell(READY))
+    except BaseException as error:
+        reason = flat(error)
+        logging.exception("the fabric ended")
+        try:
+            tell(str(reason).encode() or b"it failed")
+        except OSError:
+            return 1
+        return 1
+    return 0
+
+
+def flat(error: BaseException) -> BaseException:
+    """The one error inside of a group of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""What this host has for vnet, what is missing, and how to get it. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+
+@attrs.frozen
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    state: str
+    """ok, missing (something does not work), or optional (something is less convenient)."""
+    detail: str
+    """What was found, and for what is missing, what can't be done without it."""
+    remedy: str = ""
+
+
+def _root() -> bool:
+    return os.geteuid() == 0
+
+
+def kernel() -> Finding:
+    """The engine needs epoll_pwait2 (5.11)."""
+    release = platform.release()
+    version = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdecimal())
+    if version >= (5, 11):
+        return Finding("kernel", "ok", f"Linux {release}")
+    return Finding("kernel", "missing", f"Linux {release}; 5.11 is needed", "use a newer kernel")
+
+
+def tun() -> Finding:
+    """TAPs."""
+    path = Path("/dev/net/tun")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        remedy = f"modprobe tun; mkdir -p /dev/net; mknod {path} c 10 200; chmod 666 {path}"
+        return Finding("TAP", "missing", f"no {path}: no tap NICs, no netns guests", remedy)
+    except OSError as error:
+        remedy = f"chmod 666 {path} (as distributions have it)"
+        return Finding("TAP", "missing", f"{path}: {error.strerror}: no tap NICs, no netns guests", remedy)
+    return Finding("TAP", "ok", f"{path} can be opened")
+
+
+def namespaces() -> Finding:
+    """Namespaces: as root, or in a user namespace of ours. Tried in a child, which ends at once."""
+    flags = CLONE_NEWNET if _root() else CLONE_NEWUSER | CLONE_NEWNET
+    libc = ctypes.CDLL(None, use_errno=True)
+    child = os.fork()
+    if child == 0:
+        os._exit(ctypes.get_errno() if libc.unshare(flags) else 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    how = "network namespaces" if _root() else "user namespaces without root"
+    if code == 0:
+        return Finding("namespaces", "ok", how)
+    detail = f"{how}: {os.strerror(code)}: no netns guests"
+    remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000"
+    if Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").exists():
+        remedy = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    return Finding("namespaces", "missing", detail, "run as root" if _root() else remedy)
+
+
+def packet() -> Finding:
+    """Uplinks."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            remedy = "run as root, or setcap cap_net_raw,cap_net_admin+ep on the Python interpreter"
+            return Finding("AF_PACKET", "optional", "not permitted: no uplink on a host interface", remedy)
+        return Finding("AF_PACKET", "optional", f"{error.strerror}: no uplink on a host interface")
+    return Finding("AF_PACKET", "ok", "uplinks on host interfaces")
+
+
+def runtime_folder() -> Finding:
+    """Where sockets lie."""
+    from vnet.runtime import base
+
+    folder = base()
+    parent = folder if folder.exists() else folder.parent
+    if os.access(parent, os.W_OK | os.X_OK):
+        return Finding("runtime folder", "ok", str(folder))
+    remedy = "set XDG_RUNTIME_DIR to a folder of yours"
+    return Finding("runtime folder", "missing", f"{parent} can't be written to: no vnet up", remedy)
+
+
+def descriptors() -> Finding:
+    """Each port needs one to three."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard >= 16_384:
+        return Finding("descriptors", "ok", f"{soft}, at most {hard}")
+    remedy = "raise nofile in /etc/security/limits.conf"
+    return Finding("descriptors", "optional", f"at most {hard}: some {hard // 3} ports with sockets", remedy)
+
+
+def _tool(command: str, package: str, purpose: str) -> Callable[[], Finding]:
+    def look() -> Finding:
+        found = shutil.which(command)
+        if found:
+            return Finding(command, "ok", found)
+        return Finding(command, "optional", f"not found: {purpose}", f"apt-get install {package}")
+
+    return look
+
+
+def libpcap() -> Finding:
+    """Capture filters are compiled by libpcap."""
+    from ctypes.util import find_library
+
+    found = find_library("pcap")
+    if found:
+        return Finding("libpcap", "ok", found)
+    return Finding("libpcap", "optional", "not found: no capture filters", "apt-get install libpcap0.8")
+
+
+def scapy() -> Finding:
+    """Frames in words."""
+    from importlib.util import find_spec
+
+    if find_spec("scapy"):
+        return Finding("scapy", "ok", "frames can be scapy packets")
+    return Finding(
+        "scapy", "optional", "not found: frames are bytes only", "pip install 'vnet-fabric[scapy]'"
+    )
+
+
+LOOKS: tuple[Callable[[], Finding], ...] = (
+    kernel,
+    tun,
+    namespaces,
+    packet,
+    runtime_folder,
+    descriptors,
+    libpcap,
+    scapy,
+    _tool("qemu-system-x86_64", "qemu-system-x86", "no VMs of your own to plug in"),
+    _tool("tshark", "tshark", "captures can be read elsewhere only"),
+)
+
+
+def look() -> list[Finding]:
+    """Everything, in the order of its weight."""
+    return [one() for one in LOOKS]
