@@ -41,6 +41,8 @@ class Place:
     """The guest's addresses with prefix length, for kinds that set them."""
     gateways: tuple[str, ...] = ()
     """Default gateways, for kinds that set them."""
+    seed: int = 0
+    """The topology's: every choice that a kind makes by chance follows from it and the port's name."""
     mtu: int = 1500
     """Largest payload in bytes."""
     netns: int | None = None

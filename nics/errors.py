@@ -5,7 +5,7 @@ class VnetError(Exception):
     """Anything vnet refuses or fails at. `str()` is one line for a person."""
 
 
-class BadInput(VnetError):  # noqa: N818 - the name that users know
+class BadInput(VnetError):
     """What was given is wrong; nothing was touched. The command line exits with 2.
 
     `args` are the problems found, each a line; `str()` is the lines.
@@ -13,6 +13,10 @@ class BadInput(VnetError):  # noqa: N818 - the name that users know
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class Unreachable(VnetError):
+    """There was no answer from there."""
 
 
 class NicError(VnetError):

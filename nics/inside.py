@@ -359,7 +359,7 @@ def enter(arguments: list[str]) -> NoReturn:
         _mount("", Path("/"), None, _MS_SLAVE | _MS_REC)
         _mount("vnet", Path("/sys"), "sysfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     try:
-        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+        os.execvp(command[0], command)
     except OSError as error:
         print(f"vnet: {command[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)

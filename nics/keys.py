@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 
-class Wrong(Exception):  # noqa: N818 - it never leaves the reader, which makes it one line of BadInput
+class Wrong(Exception):
     """A value that its key does not take; `expected` completes "expected ..."."""
 
     def __init__(self, expected: str, hint: str = "", found: str = "") -> None:

@@ -228,7 +228,7 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-class NotYet(VnetError):  # noqa: N818 - not a mistake of anybody's
+class NotYet(VnetError):
     """A kind of NIC that no module implements."""
 
 

@@ -205,7 +205,7 @@ class Switch:
         """Remove a port and its entries."""
 
     def forward(self, now: int, ingress: int, frames: Sequence[bytes], *, gso: bool = False) -> list[Verdict]:
-        """Forward frames that came in together; `gso`: they are super-frames, which the MTU does not bound."""
+        """Forward frames that came in together; `gso`: super-frames, which the MTU does not bound."""
 
     def fdb_set(self, vlan: int, mac: str, port: int, *, sticky: bool = False) -> None:
         """Set an entry that does not age."""

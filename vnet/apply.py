@@ -31,12 +31,19 @@ log = logging.getLogger("vnet")
 Step = Callable[[], Awaitable[None]]
 
 
+def namespace_name(fabric: str, guest: str) -> str:
+    """What the namespace of a guest is called, in `ip netns list` for one."""
+    return f"vnet-{fabric}-{guest}"
+
+
 async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     """Take `fabric` to `wanted`; what was done, a line each. For `Fabric.apply`."""
     resolved = wanted.resolve(keep=fabric.resolved)
     actions = plan.plan(fabric.resolved, resolved)
     if _needs_runtime(resolved):
-        await fabric.hold_runtime()
+        runtime = await fabric.hold_runtime()
+        kinds = [*(fabric.resolved.guests.values() if fabric.resolved else ()), *resolved.guests.values()]
+        runtime.note({namespace_name(fabric.name, g.name) for g in kinds if g.kind == "netns"})
     before, fabric.topology = fabric.topology, wanted
     done: list[plan.Action] = []
     try:
@@ -95,9 +102,8 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
 async def _add_guest(fabric: Fabric, wanted: ResolvedGuest) -> None:
     guest = KINDS[wanted.kind](wanted.name, wanted.kind)
     if isinstance(guest, NetnsGuest):
-        guest.netlink = fabric.netlink
         guest.namespace = await Namespace.create(
-            fabric.netlink, topology=fabric.name, guest=wanted.name, runtime=fabric.runtime
+            namespace_name(fabric.name, wanted.name), fabric.netlink, host=wanted.name
         )
     fabric.guests[wanted.name] = guest
 
@@ -116,7 +122,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         addresses=tuple(str(interface) for interface in wanted.addresses),
         gateways=tuple(str(gateway) for gateway in wanted.gateways),
         mtu=wanted.mtu,
-        netns=guest.namespace.netns if isinstance(guest, NetnsGuest) and guest.namespace else None,
+        netns=guest.namespace.fd if isinstance(guest, NetnsGuest) and guest.namespace else None,
         seed=fabric.topology.seed,
     )
     opened = await wanted.nic.open(place)

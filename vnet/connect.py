@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 from vnet.errors import BadInput
 
 Facts = Mapping[str, Any]
-"""`port`, `kind`, `mac`, `mtu`, `carries` (interface or socket), `nic` (the description's keys), `runtime`."""
+"""`port`, `kind`, `mac`, `mtu`, `carries` (interface or socket), `nic` (its keys), `runtime`."""
 
 
 def _path(facts: Facts, key: str = "socket") -> str:
@@ -130,7 +130,8 @@ def _cloud_hypervisor(facts: Facts) -> list[str]:
     queues = 2 * int(facts["nic"].get("queues") or 1)
     return [
         "--memory size=1G,shared=on \\",
-        f"--net vhost_user=true,socket={_path(facts)},vhost_mode={mode},num_queues={queues},mac={facts['mac']}",
+        f"--net vhost_user=true,socket={_path(facts)},vhost_mode={mode},num_queues={queues},"
+        f"mac={facts['mac']}",
     ]
 
 

@@ -44,15 +44,6 @@ async def _stop_on_signal(signals: object, stop: trio.Event) -> None:
         stop.set()
 
 
-async def clean(folder: runtime.Runtime) -> list[str]:
-    """Remove what a fabric that crashed left behind; what was removed, a line each."""
-    from nics.netns import clean_up
-
-    removed = [f"namespace {name}" for name in await clean_up(folder.path)]
-    folder.sweep()
-    return removed
-
-
 def spawn(topology_file: Path, name: str) -> None:
     """Start a process of its own for the fabric and return once every port is up.
 

@@ -241,7 +241,7 @@ async def _forge(demo: Demo) -> None:
         # The switch does not know those addresses there, so each frame is flooded within the tenant;
         # once they are counted at one of its own ports they have been everywhere they will ever be.
         with trio.move_on_after(2):
-            while own.counters()["tx_frames"] < arrived + len(others):
+            while own.counters()["tx_frames"] < arrived + len(others):  # noqa: ASYNC110 - no event
                 await trio.sleep(0.001)
         demo.leaked += sum(_sent_to(fabric, guest.name) - before[guest.name] for guest in others)
         await fabric.detach("probe")

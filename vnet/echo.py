@@ -10,7 +10,7 @@ import struct
 import trio
 
 from nics.errors import Unreachable
-from nics.netlink import Netlink
+from nics.netns import Namespace
 
 ECHO = {4: (8, 0), 6: (128, 129)}
 """(request, reply) types: RFC 792, RFC 4443 section 4."""
@@ -27,16 +27,13 @@ def _checksum(data: bytes) -> int:
 
 
 async def echo(
-    netlink: Netlink,
-    netns: int,
+    namespace: Namespace,
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
     *,
     timeout: float,
     size: int,
 ) -> float:
-    """Round-trip time of one echo from the namespace behind the descriptor `netns` to `address`, in
-    seconds. Raises Unreachable.
-    """
+    """Round-trip time of one echo to `address`, in seconds. Raises Unreachable."""
     six = address.version == 6
     family = socket.AF_INET6 if six else socket.AF_INET
     protocol = socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
@@ -47,7 +44,7 @@ async def echo(
     if not six:
         # For ICMPv6 the kernel fills the checksum in (RFC 3542 section 3.1).
         header = struct.pack("!BBHHH", request, 0, _checksum(header + payload), ident, 1)
-    raw = await netlink.open_socket(netns, family, socket.SOCK_RAW, protocol)
+    raw = await namespace.socket(family, socket.SOCK_RAW, protocol)
     with trio.socket.from_stdlib_socket(raw) as probe:
         begun = trio.current_time()
         try:

@@ -21,7 +21,6 @@ from typing import Any, Self
 import trio
 
 from nics.netlink import Netlink
-from nics.netns import clean_up
 from vnet import apply, drive
 from vnet._native import Engine
 from vnet.errors import BadInput
@@ -98,9 +97,8 @@ class Fabric:
         """
         if self._runtime is None:
             self._runtime = Runtime(self.name, self._folder).__enter__()
-            for removed in await clean_up(self._runtime.path):
+            for removed in await trio.to_thread.run_sync(self._runtime.clean):
                 log.info("removed the namespace %s, left by a crash", removed)
-            self._runtime.sweep()
         return self._runtime
 
     async def __aenter__(self) -> Self:

@@ -15,7 +15,6 @@ from vnet.port import Port
 if TYPE_CHECKING:
     from nics.stack import Host
 
-    from nics.netlink import Netlink
     from nics.netns import Namespace
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -124,7 +123,6 @@ class NetnsGuest(Guest):
     """A network namespace."""
 
     namespace: Namespace | None = None
-    netlink: Netlink | None = None
 
     def _namespace(self) -> Namespace:
         if self.namespace is None:
@@ -133,11 +131,7 @@ class NetnsGuest(Guest):
 
     async def run(self, *argv: str, check: bool = True) -> str:
         """Run a command inside; its standard output. Raises VnetError when it fails and `check`."""
-        done = await self._namespace().run(*argv, check=False, capture_stdout=True, capture_stderr=True)
-        if check and done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip()
-            raise VnetError(f"{self.name}: {' '.join(argv)}: exit code {done.returncode}: {said}")
-        return done.stdout.decode(errors="replace")
+        return await self._namespace().run(*argv, check=check)
 
     async def ping(
         self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
@@ -145,10 +139,8 @@ class NetnsGuest(Guest):
         """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
         from vnet.echo import echo
 
-        address, netns = self.address_of(target, family), self._namespace().netns
-        if self.netlink is None:
-            raise VnetError(f"{self.name} is not running")
-        return await echo(self.netlink, netns, address, timeout=timeout, size=size)
+        address = self.address_of(target, family)
+        return await echo(self._namespace(), address, timeout=timeout, size=size)
 
     async def aclose(self) -> None:
         """Delete the namespace."""

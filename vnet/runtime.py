@@ -13,12 +13,13 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vnet.errors import BadInput, VnetError
 
 LOCK = "lock"
+NAMESPACES = "namespaces"
 CONTROL = "control.sock"
 
 
@@ -63,8 +64,8 @@ class Runtime:
         except BlockingIOError:
             os.close(self._lock)
             self._lock = None
-            message = f"a fabric named {self.name} is running: bring it down (vnet down {self.name}) or use another name"
-            raise Busy(message) from None
+            remedy = f"bring it down (vnet down {self.name}) or use another name"
+            raise Busy(f"a fabric named {self.name} is running: {remedy}") from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,6 +75,29 @@ class Runtime:
             self._lock = None
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
+
+    def note(self, namespaces: Iterable[str]) -> None:
+        """Note what would have to be removed if this process died now. Whole or not at all."""
+        fresh = self.path / f"{NAMESPACES}.new"
+        fresh.write_text("".join(f"{name}\n" for name in namespaces))
+        fresh.replace(self.path / NAMESPACES)
+
+    def clean(self) -> list[str]:
+        """Remove what an earlier fabric in this folder left when it was killed; the namespaces' names.
+
+        Raises NicError.
+        """
+        try:
+            noted = (self.path / NAMESPACES).read_text().split()
+        except OSError:
+            noted = []
+        removed = []
+        if noted:
+            from nics.netns import remove_leftover
+
+            removed = [name for name in noted if remove_leftover(name)]
+        self.sweep()
+        return removed
 
     def sweep(self) -> None:
         """Remove sockets and files that an earlier fabric left here."""

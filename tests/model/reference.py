@@ -35,7 +35,7 @@ def is_reserved(mac: bytes) -> bool:
     return mac[:5] == RESERVED and mac[5] < 16
 
 
-class Drop(Exception):  # noqa: N818
+class Drop(Exception):
     """The frame is not forwarded. `str()` is the reason's name."""
 
 

@@ -28,7 +28,6 @@ COMMANDS = {
     "drops": "what was dropped, where and why",
     "doctor": "what is missing on this host, and how to get it",
     "schema": "the JSON Schema of topology files",
-    "bench": "benchmarks",
 }
 
 EPILOG = """examples:

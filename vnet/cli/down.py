@@ -24,8 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
-    import trio
-
     from vnet import daemon, runtime
 
     crashed = runtime.crashed()
@@ -34,8 +32,8 @@ def run(given: argparse.Namespace) -> int:
         name = crashed[0]
     if name in crashed:
         with runtime.Runtime(name) as folder:
-            for removed in trio.run(daemon.clean, folder):
-                print(f"removed {removed}")
+            for removed in folder.clean():
+                print(f"removed the namespace {removed}")
         print(f"{name} had crashed; what it left is cleaned up.")
         return 0
     if name is None and not runtime.running():

@@ -11,7 +11,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from vnet.cli import words
@@ -27,10 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
+    from nics.netns import enter_and_exec
+
     argv = given.argv[1:] if given.argv[:1] == ["--"] else given.argv
     if not argv:
         raise BadInput("vnet exec GUEST -- CMD...: there is no command")
     with words.client(given.name) as client:
-        command: list[str] = client.call("enter", name=given.guest)["command"]
+        entry = client.call("enter", name=given.guest)
     sys.stdout.flush()
-    os.execvp(command[0], [*command, *argv])
+    enter_and_exec(entry, argv)

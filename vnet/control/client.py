@@ -6,7 +6,7 @@ import array
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ class Client:
             except StopIteration as end:
                 return end.value
 
-    def stream(self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any) -> Iterator[Any]:
+    def stream(
+        self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any
+    ) -> Generator[Any, None, Any]:
         """Call and yield the items as they come; the generator's value is the result."""
         self._next += 1
         call = self._next

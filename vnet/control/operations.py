@@ -103,7 +103,7 @@ class Operations:
         if not isinstance(guest, NetnsGuest) or guest.namespace is None:
             raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns")
         await trio.lowlevel.checkpoint()
-        return {"command": guest.namespace.entry.command()}
+        return guest.namespace.entry()
 
     async def call_connect(self, request: Request) -> dict[str, Any]:
         """The facts that `vnet connect` makes words of: the ports of guest `name`."""

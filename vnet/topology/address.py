@@ -23,7 +23,7 @@ from vnet.topology.values import Address, Subnet
 T = TypeVar("T", str, int)
 
 
-class Full(Exception):  # noqa: N818 - resolve.py makes it a problem with a place
+class Full(Exception):
     """More NICs want an address than there are; `args[0]` is how many there are for them."""
 
 

@@ -67,7 +67,7 @@ class Fields:
 Node = Scalar | Items | Fields
 
 
-class Unreadable(Exception):  # noqa: N818 - it never leaves the reader
+class Unreadable(Exception):
     """The text is not YAML, or more than is read; `problem` says what."""
 
     def __init__(self, problem: Problem) -> None:

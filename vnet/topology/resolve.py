@@ -131,7 +131,7 @@ class Resolved:
         return [port for port in self.ports.values() if port.guest == guest]
 
 
-class Unresolvable(Exception):  # noqa: N818 - topology.py makes it BadInput
+class Unresolvable(Exception):
     """There are not enough addresses; `problems` says where."""
 
     def __init__(self, problems: list[Problem]) -> None:
