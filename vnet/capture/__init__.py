@@ -1,0 +1,10 @@
+"""Captures: what passed the ports, as pcapng, live and off the per-frame path.
+
+`Fabric.capture` is how people start one; what stands here knows the engine, not the fabric.
+"""
+
+from vnet.capture.bpf import FilterError, compile_filter
+from vnet.capture.running import Capture, CaptureError
+from vnet.capture.selection import Selection, select
+
+__all__ = ["Capture", "CaptureError", "FilterError", "Selection", "compile_filter", "select"]

@@ -1,0 +1,180 @@
+"""A capture while it runs.
+
+The engine writes; here the file is opened, the filter compiled, and the end waited for. All that may
+block (a FIFO without a reader, a filter that asks the resolver) is done in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import platform
+import threading
+import time
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import trio
+
+from vnet import drive
+from vnet._native import VERSION, BpfProgram, CaptureHandle, Engine, start_capture
+from vnet.capture.bpf import SNAPLEN, compile_filter
+from vnet.capture.selection import Selection
+from vnet.errors import VnetError
+
+log = logging.getLogger("vnet")
+
+Clock = Literal["thread", "trio", "virtual"]
+"""Whose time the engine lives in: the monotonic clock, trio's, or trio's under a mock clock."""
+
+ROOM = 16 << 20
+"""Bytes that may wait for the writer."""
+
+
+class CaptureError(VnetError):
+    """The file could not be opened, or could not be written to the end."""
+
+
+class Capture:
+    """Use as an async context manager; the file is whole when the block has been left.
+
+    `target` is a path, or a descriptor that stays the caller's (a FIFO, standard output, a socket).
+    A reader that is slow loses frames, counted in the file; one that goes away ends the capture,
+    which is no error. In virtual time a regular file is written without a thread, nothing is lost,
+    times begin at trio's, and the same run gives the same bytes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: str | os.PathLike[str] | int,
+        selection: Selection,
+        *,
+        clock: Clock,
+        filter: str | None = None,  # noqa: A002 - the word that users know
+        count: int | None = None,
+        drops: bool = False,
+        snaplen: int = SNAPLEN,
+        room: int = ROOM,
+    ) -> None:
+        self._engine = engine
+        self._target = target
+        self._selection = selection
+        self._clock = clock
+        self._filter = filter or ""
+        self._count = count
+        self._drops = drops
+        self._snaplen = snaplen
+        self._room = room
+        self._handle: CaptureHandle | None = None
+
+    @property
+    def _started(self) -> CaptureHandle:
+        if self._handle is None:
+            raise RuntimeError("the capture has not been started")
+        return self._handle
+
+    async def __aenter__(self) -> Self:
+        program = None
+        if self._filter:
+            program = BpfProgram(await trio.to_thread.run_sync(compile_filter, self._filter))
+        if isinstance(self._target, int):
+            self._start(self._target, program)
+        else:
+            descriptor = await _open(self._target)
+            try:
+                self._start(descriptor, program)
+            finally:
+                os.close(descriptor)
+        return self
+
+    def _start(self, descriptor: int, program: BpfProgram | None) -> None:
+        virtual = self._clock == "virtual"
+        epoch = 0
+        if not virtual:
+            engine_now = time.monotonic_ns() if self._clock == "thread" else drive.now()
+            epoch = time.time_ns() - engine_now
+        self._handle = start_capture(
+            self._engine,
+            descriptor,
+            ports=self._selection.ports,
+            vlans=self._selection.vlans,
+            drops=self._drops,
+            program=program,
+            filter=self._filter,
+            snaplen=self._snaplen,
+            count=self._count,
+            room=self._room,
+            inline=virtual,
+            epoch=epoch % 2**64,
+            # A run in virtual time gives the same file on every machine.
+            hardware="" if virtual else platform.machine(),
+            os="" if virtual else f"{platform.system()} {platform.release()}",
+            application=f"vnet {VERSION}",
+        )
+
+    async def wait(self) -> None:
+        """Until the capture has ended by itself: `count` is reached, its reader is gone, or writing
+        failed. All is written then.
+        """
+        handle = self._started
+        while not handle.ended:
+            await trio.lowlevel.wait_readable(handle.fileno())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        handle = self._started
+        handle.stop()
+        # The writer gives up on a reader that takes nothing, so this ends.
+        with trio.CancelScope(shield=True):
+            await self.wait()
+        failed = handle.error
+        if failed is None or failed[0] == errno.EPIPE:
+            return
+        where = f"descriptor {self._target}" if isinstance(self._target, int) else os.fspath(self._target)
+        line = f"capture to {where}: {failed[1]}; {self.stats()['bytes']} bytes of it were written"
+        if error is not None:
+            log.error("%s", line)
+        else:
+            raise CaptureError(line)
+
+    def stats(self) -> dict[str, Any]:
+        """Counted so far: frames `received` at the ports in question, `accepted` by the filter,
+        `lost` for want of room, `written`; `bytes` in the file; `error`, None or what writing failed
+        with.
+        """
+        handle = self._started
+        failed = handle.error
+        return {**handle.stats(), "error": failed[1] if failed else None}
+
+
+async def _open(path: str | os.PathLike[str]) -> int:
+    """Open for writing. A FIFO opens when it has a reader, so this may take its time."""
+    given_up = False
+    decided = threading.Lock()
+    opened: list[int] = []
+
+    def work() -> int:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with decided:
+            if given_up:
+                os.close(descriptor)
+            else:
+                opened.append(descriptor)
+        return descriptor
+
+    try:
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+    except OSError as error:
+        raise CaptureError(f"capture to {os.fspath(path)}: {error.strerror}") from None
+    except trio.Cancelled:
+        with decided:
+            given_up = True
+            for descriptor in opened:
+                os.close(descriptor)
+        raise
