@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,8 @@ import trio
 
 from nics.netlink import Netlink
 from vnet import apply, drive
-from vnet._native import Engine
+from vnet._native import Engine, describe_port
+from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
 from vnet.guests import Guest, one_of, suggestion
 from vnet.port import Port
@@ -171,6 +172,33 @@ class Fabric:
         record.link = up
         await trio.lowlevel.checkpoint()
 
+    # -- capture ---------------------------------------------------------------------------------
+
+    def capture(self, path: str | os.PathLike[str], *what: str, **options: Any) -> Capture:
+        """Capture to a pcapng file while a block runs: `async with fabric.capture("red.pcapng", "red"):`
+
+        `what`: names of ports, guests and networks, or `all`, which is meant when there is none.
+        Options: `filter` in libpcap's language, `count` of frames after which to end, `drops` for
+        dropped frames only, `snaplen`, the most bytes to keep of each frame.
+        """
+        return self._capture(path, what, options)
+
+    def capture_to(self, descriptor: int, *what: str, **options: Any) -> Capture:
+        """The same to an open file, FIFO or socket. The descriptor stays the caller's."""
+        return self._capture(descriptor, what, options)
+
+    def _capture(self, target: str | os.PathLike[str] | int, what: Iterable[str], options: Any) -> Capture:
+        networks = self.resolved.networks if self.resolved else {}
+        vlans = {name: network.vlan for name, network in networks.items()}
+        clock: Clock = "thread" if self._driver == "thread" else "virtual" if _in_virtual_time() else "trio"
+        return Capture(
+            self.engine,
+            target,
+            select(what, ports=self.ports, networks=vlans),
+            clock=clock,
+            **options,
+        )
+
     # -- look ------------------------------------------------------------------------------------
 
     def port(self, name: str) -> Port:
@@ -241,6 +269,8 @@ class Fabric:
         """Note a port that was attached."""
         self.ports[port.name] = port
         self._numbers[port.number] = port
+        mac = bytes.fromhex(port.wanted.mac.replace(":", ""))
+        describe_port(self.engine, port.number, port.name, port.description, mac)
         self.guests[port.guest].ports[port.name] = port
 
     async def unplug(self, name: str) -> None:

@@ -31,6 +31,14 @@ class Port:
         """The NIC's kind."""
         return self.wanted.nic.kind
 
+    @property
+    def description(self) -> str:
+        """What it is, in a few words, as captures show it: `tap, network red, 10.0.10.11`."""
+        wanted = self.wanted
+        networks = ", ".join(wanted.networks)
+        addresses = [str(address) for address in wanted.ip]
+        return ", ".join([self.kind, f"{'trunk' if wanted.is_trunk else 'network'} {networks}", *addresses])
+
     def counters(self) -> dict[str, Any]:
         """Counted so far; see `Engine.counters`."""
         return self.engine.counters(self.number)

@@ -4,7 +4,7 @@
 """
 
 from vnet.capture.bpf import FilterError, compile_filter
-from vnet.capture.running import Capture, CaptureError
+from vnet.capture.running import Capture, CaptureError, Clock
 from vnet.capture.selection import Selection, select
 
-__all__ = ["Capture", "CaptureError", "FilterError", "Selection", "compile_filter", "select"]
+__all__ = ["Capture", "CaptureError", "Clock", "FilterError", "Selection", "compile_filter", "select"]

@@ -122,6 +122,10 @@ class Capture:
         while not handle.ended:
             await trio.lowlevel.wait_readable(handle.fileno())
 
+    def stop(self) -> None:
+        """End it now; `wait` then waits until all is written."""
+        self._started.stop()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
