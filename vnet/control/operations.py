@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import trio
@@ -138,10 +138,21 @@ class Operations:
             drops=bool(given.get("drops", False)),
             snaplen=int(given.get("snaplen", 262_144)),
         )
-        async with capture as running:
-            await request.item({"started": True})
-            await running.wait()
+        request.stop = trio.Event()
+        try:
+            async with capture as running:
+                await request.item({"started": True})
+                async with trio.open_nursery() as nursery:
+                    for ends in (request.stop.wait, running.wait):
+                        nursery.start_soon(_then_cancel, ends, nursery.cancel_scope)
+        finally:
+            os.close(descriptor)
         return running.stats()
+
+
+async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    await wait()
+    scope.cancel()
 
 
 def _plug(port: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -16,6 +17,8 @@ import trio
 
 from vnet.control import protocol
 from vnet.errors import BadInput, VnetError
+
+log = logging.getLogger("vnet")
 
 CONNECTIONS_MAX = 64
 CALLS_MAX = 64
@@ -166,6 +169,11 @@ class _Connection:
             if error.filename is None and isinstance(error, BrokenPipeError | ConnectionError):
                 raise
             return protocol.error_document(call.id, VnetError(str(error)))
+        except Exception:
+            # A mistake of ours in one call must not take every tenant's network down.
+            log.exception("the call %s failed", call.name)
+            problem = VnetError(f"{call.name} failed inside vnet; the fabric's log says where")
+            return protocol.error_document(call.id, problem)
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
