@@ -93,9 +93,7 @@ async def _connection(
         if peer_uid(connection) not in (os.geteuid(), 0):
             return
         async with limit:
-            # A client that breaks the rules or goes away ends its own connection only.
-            with contextlib.suppress(protocol.ProtocolError, OSError, trio.ClosedResourceError):
-                await _Connection(connection, operations).run()
+            await _Connection(connection, operations).run()
 
 
 class _Connection:
@@ -106,33 +104,35 @@ class _Connection:
         self._calls: dict[int, Request] = {}
 
     async def run(self) -> None:
-        lines = protocol.Lines()
         waiting: list[int] = []
         try:
             async with trio.open_nursery() as nursery:
-                async for data, descriptors in _received(self._socket):
-                    waiting += descriptors
-                    for text in lines.feed(data):
-                        call = protocol.parse_call(text)
-                        if call.cancel:
-                            if request := self._calls.get(call.id):
-                                request.cancel()
-                            continue
-                        if len(self._calls) >= CALLS_MAX or call.id in self._calls:
-                            raise protocol.ProtocolError("too many calls at once, or one id twice")
-                        request = self._calls[call.id] = self._request(call, waiting)
-                        nursery.start_soon(self._answer, call, request)
-                        waiting = []
+                # A client that breaks the rules or goes away ends its own connection only.
+                with contextlib.suppress(protocol.ProtocolError, OSError, trio.ClosedResourceError):
+                    await self._read(nursery, waiting)
                 nursery.cancel_scope.cancel()
         finally:
             for descriptor in waiting:
                 os.close(descriptor)
 
-    async def _send(self, document: dict[str, Any]) -> None:
-        data = memoryview(protocol.line(document))
-        async with self._sending:
-            while data:
-                data = data[await self._socket.send(data) :]
+    async def _read(self, nursery: trio.Nursery, waiting: list[int]) -> None:
+        """Start a task for each call until the client is gone; `waiting` are the descriptors that
+        came and whose line has not.
+        """
+        lines = protocol.Lines()
+        async for data, descriptors in _received(self._socket):
+            waiting += descriptors
+            for text in lines.feed(data):
+                call = protocol.parse_call(text)
+                if call.cancel:
+                    if request := self._calls.get(call.id):
+                        request.cancel()
+                    continue
+                if len(self._calls) >= CALLS_MAX or call.id in self._calls:
+                    raise protocol.ProtocolError("too many calls at once, or one id twice")
+                request = self._calls[call.id] = self._request(call, waiting[:])
+                waiting.clear()
+                nursery.start_soon(self._answer, call, request)
 
     def _request(self, call: protocol.Call, descriptors: list[int]) -> Request:
         async def item(value: Any) -> None:

@@ -1,0 +1,165 @@
+"""The control socket with a client at the other end: the command line's, and ones that misbehave."""
+
+import json
+import os
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from vnet.control import server
+from vnet.control.client import Client
+from vnet.errors import BadInput, VnetError
+
+
+@asynccontextmanager
+async def serving(tmp_path, **operations):
+    path = tmp_path / "control.sock"
+    listener = server.listen(path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, listener, operations)
+        yield path
+        nursery.cancel_scope.cancel()
+
+
+async def in_thread(function, *arguments):
+    return await trio.to_thread.run_sync(function, *arguments)
+
+
+async def echo(request):
+    return request.arguments
+
+
+async def counting(request):
+    for n in range(request.arguments["to"]):
+        await request.item(n)
+    return "done"
+
+
+async def test_results_items_and_errors_reach_the_client(tmp_path):
+    async def refusing(request):
+        raise BadInput("no such thing")
+
+    async def mistaken(request):
+        return request.arguments["missing"]
+
+    async def broken(request):
+        raise AssertionError("a mistake of ours")
+
+    def talk(path):
+        with Client(path) as client:
+            assert client.call("echo", a=1) == {"a": 1}
+            assert list(client.stream("counting", to=3)) == [0, 1, 2]
+            with pytest.raises(BadInput, match="no such thing"):
+                client.call("refusing")
+            with pytest.raises(BadInput, match="missing"):
+                client.call("mistaken")
+            with pytest.raises(BadInput, match="there is no call 'nothing'"):
+                client.call("nothing")
+            with pytest.raises(VnetError, match="inside vnet"):
+                client.call("broken")
+            assert client.call("echo") == {}
+
+    operations = {
+        "echo": echo,
+        "counting": counting,
+        "refusing": refusing,
+        "mistaken": mistaken,
+        "broken": broken,
+    }
+    async with serving(tmp_path, **operations) as path:
+        await in_thread(talk, path)
+
+
+async def test_the_socket_is_its_owners_alone(tmp_path):
+    async with serving(tmp_path, echo=echo) as path:
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_descriptors_arrive_and_are_closed(tmp_path):
+    async def write(request):
+        descriptor = request.take_descriptor()
+        os.write(descriptor, b"hello")
+        os.close(descriptor)
+
+    async def ignore(request):
+        return None
+
+    def talk(path):
+        with Client(path) as client:
+            for call, said in (("write", b"hello"), ("ignore", b"")):
+                reading, writing = os.pipe()
+                client.call(call, descriptors=[writing])
+                os.close(writing)
+                assert os.read(reading, 100) == said
+                os.close(reading)
+            with pytest.raises(BadInput, match="descriptor"):
+                client.call("write")
+
+    async with serving(tmp_path, write=write, ignore=ignore) as path:
+        await in_thread(talk, path)
+
+
+async def test_a_call_ends_when_its_client_cancels_or_goes(tmp_path):
+    begun, ended = trio.Event(), trio.Event()
+
+    async def forever(request):
+        begun.set()
+        try:
+            await request.item("begun")
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    def cancelling(path):
+        with Client(path) as client:
+            calls = client.stream("forever")
+            next(calls)
+            client.cancel()
+            assert list(calls) == []
+            assert client.call("echo", b=2) == {"b": 2}
+
+    def going(path):
+        with Client(path) as client:
+            next(client.stream("forever"))
+
+    async with serving(tmp_path, forever=forever, echo=echo) as path:
+        for client in (cancelling, going):
+            begun, ended = trio.Event(), trio.Event()
+            await in_thread(client, path)
+            await ended.wait()
+
+
+async def test_rubbish_ends_its_own_connection_only(tmp_path):
+    def rubbish(path, data):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(100):
+                pass
+
+    def talk(path):
+        with Client(path) as client:
+            for data in (b"\xff\n", b"{}\n", b"GET / HTTP/1.1\r\n\r\n", b'{"id": 1, "call": "ec'):
+                rubbish(path, data)
+            assert client.call("echo", c=3) == {"c": 3}
+
+    async with serving(tmp_path, echo=echo) as path:
+        await in_thread(talk, path)
+
+
+async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):
+    async def forever(request):
+        await trio.sleep_forever()
+
+    def flood(path):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            for number in range(server.CALLS_MAX + 1):
+                connection.sendall(json.dumps({"id": number, "call": "forever"}).encode() + b"\n")
+            assert connection.recv(1) == b""
+
+    async with serving(tmp_path, forever=forever) as path:
+        await in_thread(flood, path)

@@ -1,0 +1,73 @@
+"""The runtime folder: one holder, private, and what a crash left is seen."""
+
+import os
+import stat
+
+import pytest
+
+from vnet import runtime
+from vnet.errors import BadInput, VnetError
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path, monkeypatch):
+    folder = tmp_path / "vnet"
+    monkeypatch.setattr(runtime, "base", lambda: folder)
+    return folder
+
+
+def test_one_fabric_of_a_name_at_a_time():
+    with runtime.Runtime("lab"):
+        assert runtime.running() == ["lab"]
+        with pytest.raises(runtime.Busy, match="vnet down lab"), runtime.Runtime("lab"):
+            pass
+    assert runtime.running() == []
+    with runtime.Runtime("lab"):
+        pass
+
+
+def test_the_folder_is_private_and_gone_afterwards(base):
+    with runtime.Runtime("lab") as held:
+        for folder in (base, held.path):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not base.exists()
+
+
+def test_a_folder_that_others_could_write_to_is_closed_to_them(base):
+    base.mkdir(mode=0o777)
+    base.chmod(0o777)
+    with runtime.Runtime("lab"):
+        assert stat.S_IMODE(base.stat().st_mode) == 0o700
+
+
+def test_a_link_in_the_folders_place_is_refused(base, tmp_path):
+    base.mkdir(mode=0o700)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (base / "lab").symlink_to(elsewhere)
+    with pytest.raises(VnetError, match="not a folder of yours"), runtime.Runtime("lab"):
+        pass
+
+
+def test_a_crash_is_seen_and_swept(base):
+    held = runtime.Runtime("lab").__enter__()
+    (held.path / "vm.sock").touch()
+    held.note(["vnet-lab-nobody"])
+    os.close(held._lock)  # what the kernel does when the process dies
+    assert runtime.running() == []
+    assert runtime.crashed() == ["lab"]
+    with runtime.Runtime("lab") as again:
+        assert again.clean() == []
+        assert sorted(entry.name for entry in again.path.iterdir()) == [runtime.LOCK]
+    assert runtime.crashed() == []
+
+
+def test_the_only_fabric_needs_no_name():
+    with pytest.raises(BadInput, match="vnet up"):
+        runtime.the_one(None)
+    with runtime.Runtime("a"):
+        assert runtime.the_one(None) == "a"
+        with runtime.Runtime("b"), pytest.raises(BadInput, match="a, b"):
+            runtime.the_one(None)
+        with pytest.raises(BadInput, match="running: a"):
+            runtime.the_one("c")
