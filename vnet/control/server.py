@@ -134,6 +134,12 @@ class _Connection:
                 waiting.clear()
                 nursery.start_soon(self._answer, call, request)
 
+    async def _send(self, document: dict[str, Any]) -> None:
+        data = memoryview(protocol.line(document))
+        async with self._sending:
+            while data:
+                data = data[await self._socket.send(data) :]
+
     def _request(self, call: protocol.Call, descriptors: list[int]) -> Request:
         async def item(value: Any) -> None:
             await self._send({"id": call.id, "item": value})
