@@ -1,5 +1,6 @@
 """The control socket with a client at the other end: the command line's, and ones that misbehave."""
 
+import contextlib
 import json
 import os
 import socket
@@ -135,10 +136,12 @@ async def test_rubbish_ends_its_own_connection_only(tmp_path):
     def rubbish(path, data):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(100):
-                pass
+            # A server that hung up with some of it unread resets the connection, which is fine too.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(100):
+                    pass
 
     def talk(path):
         with Client(path) as client:
@@ -157,9 +160,10 @@ async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):
     def flood(path):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
-            for number in range(server.CALLS_MAX + 1):
-                connection.sendall(json.dumps({"id": number, "call": "forever"}).encode() + b"\n")
-            assert connection.recv(1) == b""
+            with contextlib.suppress(ConnectionError):
+                for number in range(server.CALLS_MAX + 1):
+                    connection.sendall(json.dumps({"id": number, "call": "forever"}).encode() + b"\n")
+                assert connection.recv(1) == b""
 
     async with serving(tmp_path, forever=forever) as path:
         await in_thread(flood, path)

@@ -120,8 +120,11 @@ class _Connection:
         came and whose line has not.
         """
         lines = protocol.Lines()
-        async for data, descriptors in _received(self._socket):
+        while True:
+            data, descriptors = await _receive(self._socket)
             waiting += descriptors
+            if not data:
+                return
             for text in lines.feed(data):
                 call = protocol.parse_call(text)
                 if call.cancel:
@@ -190,13 +193,8 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
             yield from found
 
 
-async def _received(connection: trio.socket.SocketType):  # type: ignore[no-untyped-def]  # noqa: ANN202
+async def _receive(connection: trio.socket.SocketType) -> tuple[bytes, list[int]]:
+    """Some bytes, b"" at the end, and the descriptors that came along."""
     space = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
-    while True:
-        data, ancillary, _flags, _ = await connection.recvmsg(65536, space, socket.MSG_CMSG_CLOEXEC)
-        descriptors = list(_descriptors(ancillary))
-        if not data:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            return
-        yield data, descriptors
+    data, ancillary, _flags, _ = await connection.recvmsg(65536, space, socket.MSG_CMSG_CLOEXEC)
+    return data, list(_descriptors(ancillary))
