@@ -89,6 +89,20 @@ class PipeHandle:
 def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
     """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
 
+def dgram_door(local: str | None, remote: str | None) -> tuple[Door, str | None]:
+    """Open a dgram door: `local` is our end and `remote` the guest's.
+
+    Each is a path, `@name` or `ip:port`; one may be None. Returns the door and where it is bound, with
+    the port that the kernel chose if 0 was asked for, or None for a unix socket. Raises NicError.
+    """
+
+def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
+    """Open a stream door at `endpoint`: a path, `@name` or `ip:port`.
+
+    `role` is `server` (we listen) or `client`. Returns the door and where it listens or connects to,
+    with the port that the kernel chose if 0 was asked for. Raises NicError.
+    """
+
 class PortConfig:
     """How a switch's port is set up.
 

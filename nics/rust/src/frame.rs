@@ -254,8 +254,11 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Room for a burst of ordinary frames or a dozen super-frames.
-    pub const SIZE: usize = 1 << 20;
+    /// Room for any frame, and a cache line, so that slots of a power of two don't share cache sets.
+    pub const SLOT: usize = FRAME_MAX.next_multiple_of(64) + 64;
+
+    /// Room for a burst of the longest frames. Pages that are never needed are never touched.
+    pub const SIZE: usize = BURST * Self::SLOT;
 
     #[must_use]
     pub fn new() -> Self {
@@ -266,6 +269,18 @@ impl Arena {
     #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes
+    }
+
+    /// The same in [`BURST`] slots, for calls that receive many frames of unknown lengths at once.
+    pub fn slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
+        self.bytes.chunks_exact_mut(Self::SLOT)
+    }
+
+    /// Slot number `index`, below [`BURST`].
+    #[inline]
+    #[must_use]
+    pub fn slot(&self, index: usize) -> &[u8] {
+        &self.bytes[index * Self::SLOT..(index + 1) * Self::SLOT]
     }
 }
 

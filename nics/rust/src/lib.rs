@@ -4,20 +4,29 @@
 //! (`vnet`) calls it; it calls nobody. See [`Nic`] for the contract and `frame.rs` for who owns
 //! which bytes for how long.
 
+pub mod backoff;
 pub mod bpf;
 pub mod bytering;
 pub mod clock;
 pub mod context;
+pub mod dgram;
+pub mod error;
 pub mod frame;
 pub mod nic;
 pub mod offload;
+pub mod outgoing;
 pub mod output;
 pub mod pcapng;
 pub mod pipe;
 pub mod poller;
+pub mod socket;
+pub mod stream;
 pub mod tap;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 
 pub use context::{Context, Event, EventKind, Events, Waker};
+pub use error::OpenError;
 pub use frame::{Arena, BURST, Burst, Frame, HEAD, HeadScratch, Seg, TxFrame};
 pub use nic::{Caps, Nic, Rx, TxReport};
 pub use offload::{Completer, Offload};

@@ -1,10 +1,13 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
 mod capture;
+mod dgram;
 mod door;
 mod engine;
+mod error;
 mod pipe;
 mod port;
+mod stream;
 mod switch;
 mod tap;
 
@@ -15,6 +18,8 @@ mod _native {
     #[pymodule_export]
     use super::capture::{BpfProgram, CaptureHandle, describe_port, start_capture};
     #[pymodule_export]
+    use super::dgram::dgram_door;
+    #[pymodule_export]
     use super::door::Door;
     #[pymodule_export]
     use super::engine::Engine;
@@ -22,6 +27,8 @@ mod _native {
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::PortConfig;
+    #[pymodule_export]
+    use super::stream::stream_door;
     #[pymodule_export]
     use super::switch::{Switch, Verdict};
     #[pymodule_export]

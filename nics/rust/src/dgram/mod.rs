@@ -1,0 +1,474 @@
+//! `dgram`: one frame a datagram, over unix sockets or UDP. QEMU `-netdev dgram` and
+//! `socket,udp=`/`mcast=`, vfkit, libkrun, GNS3 and Dynamips NIO UDP, VirtualBox UDPTunnel.
+//!
+//! A burst is one `recvmmsg`, and one `sendmmsg`. What the kernel does not take now waits in a
+//! bounded ring. That matters most for unix sockets: Linux lets only `net.unix.max_dgram_qlen`
+//! datagrams (10 by default) wait at a receiver that is not connected to us, fewer than a burst, and
+//! it does not tell us when there is room again (a socket that is not connected is always writable).
+//! So the ring is tried again on a timer, soon at first, and less and less often while a guest does
+//! not read.
+
+mod peer;
+mod sockets;
+#[cfg(test)]
+mod tests;
+
+use crate::context::{Context, EventKind};
+use crate::error::OpenError;
+use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, HEAD, HeadScratch, TxFrame};
+use crate::nic::{Caps, Nic, Rx, TxReport};
+use crate::offload::Offload;
+use crate::outgoing::{LENGTH, Outgoing};
+use crate::poller::{Interest, Readiness};
+use crate::socket::Endpoint;
+use crate::socket::calls::Run;
+use crate::socket::claim::plain;
+use crate::socket::many::{self, Inbox, Outbox};
+use peer::{Peer, Sender};
+use sockets::{Sockets, Sort};
+use std::io;
+use switch::{DropReason, Nanos, TagEdit};
+
+/// A `dgram` door.
+#[derive(Debug)]
+pub struct DgramNic {
+    sockets: Option<Sockets>,
+    peer: Peer,
+    /// The group is always there.
+    group: bool,
+    max_frame: u32,
+    outgoing: Outgoing,
+    heads: Vec<HeadScratch>,
+    /// The ring is to be tried again then; the wait before that.
+    stuck: Option<Nanos>,
+    wait: Nanos,
+    cx: Option<Context>,
+    link: bool,
+    told: bool,
+    malformed: u64,
+    strangers: u64,
+    stranger_told: bool,
+    trouble_told: Option<i32>,
+}
+
+/// What became of an attempt to send.
+enum Sent {
+    /// This many datagrams are gone.
+    Some(usize),
+    /// No room at the receiver, or in the kernel.
+    Full,
+    /// The first one can't be sent, for a reason of its own.
+    Refused(DropReason),
+    /// Nobody is there.
+    Missing(io::Error),
+}
+
+impl DgramNic {
+    const SOCKET: u16 = 0;
+    const SINK: u16 = 1;
+    /// As in `stream`: bursts of at least this many bytes are sent at once.
+    const DIRECT: usize = 16 << 10;
+    const FIRST_WAIT: Nanos = 200_000;
+    const LONGEST_WAIT: Nanos = 20_000_000;
+    /// vfkit says who it is.
+    const GREETING: &'static [u8] = b"VFKT";
+
+    /// Open the door: `local` is our end and `remote` the guest's; at least one must be given.
+    pub fn open(local: Option<&Endpoint>, remote: Option<&Endpoint>) -> Result<Self, OpenError> {
+        let sockets = Sockets::open(local, remote)?;
+        let group = matches!(sockets.sort, Sort::Group { .. });
+        let address = remote.filter(|_| !group).map(Endpoint::address).transpose()?;
+        let max_frame = match local.or(remote).map(Endpoint::domain) {
+            Some(socket2::Domain::IPV4) => 65_535 - 20 - 8,
+            Some(socket2::Domain::IPV6) => 65_535 - 8,
+            _ => FRAME_MAX as u32,
+        };
+        Ok(DgramNic {
+            sockets: Some(sockets),
+            peer: Peer::new(address),
+            group,
+            max_frame,
+            outgoing: Outgoing::default(),
+            heads: Vec::new(),
+            stuck: None,
+            wait: Self::FIRST_WAIT,
+            cx: None,
+            link: true,
+            told: false,
+            malformed: 0,
+            strangers: 0,
+            stranger_told: false,
+            trouble_told: None,
+        })
+    }
+
+    /// Where a UDP door is bound, with the port that the kernel chose if 0 was asked for.
+    #[must_use]
+    pub fn bound_at(&self) -> Option<Endpoint> {
+        self.sockets.as_ref()?.bound_at()
+    }
+
+    fn log(&self, line: String) {
+        if let Some(cx) = &self.cx {
+            cx.log(line);
+        }
+    }
+
+    fn announce(&mut self) {
+        let carrier = self.carrier();
+        if self.told != carrier {
+            self.told = carrier;
+            if let Some(cx) = &self.cx {
+                cx.event(EventKind::Carrier(carrier));
+            }
+        }
+    }
+
+    /// Nobody is at the peer's address.
+    fn missing(&mut self, error: &io::Error, now: Nanos) {
+        self.outgoing.clear();
+        self.stuck = None;
+        if self.peer.missing(now)
+            && let Some(sockets) = &mut self.sockets
+            && let Err(e) = sockets.release()
+        {
+            self.log(format!("can't listen to a new peer: {}", plain(&e)));
+        }
+        self.trouble(error);
+        self.announce();
+    }
+
+    /// Tell an error that says more than "nobody is there", once.
+    fn trouble(&mut self, error: &io::Error) {
+        let code = error.raw_os_error();
+        let plainly = matches!(code, Some(libc::ECONNREFUSED | libc::ENOENT | libc::EHOSTUNREACH));
+        if !plainly && self.trouble_told != code {
+            self.trouble_told = code;
+            self.log(format!("can't send to its peer now: {}; trying again", plain(error)));
+        }
+    }
+
+    fn heard(&mut self) {
+        self.peer.heard();
+        if !self.told {
+            self.trouble_told = None;
+            self.announce();
+        }
+    }
+
+    /// The first sender is the peer from now on.
+    fn adopt(&mut self) {
+        let (Some(sockets), Some(address)) = (&mut self.sockets, self.peer.address()) else { return };
+        if let Err(e) = sockets.aim(address) {
+            self.log(format!("can't aim at the first sender: {}", plain(&e)));
+        }
+        self.watch_sink();
+    }
+
+    fn watch_sink(&self) {
+        if let (Some(Sockets { sort: Sort::Udp { sink: Some(sink), .. }, .. }), Some(cx)) =
+            (&self.sockets, &self.cx)
+        {
+            // Not watched it just is not counted; it is closed when the peer changes or the door does.
+            let _ = cx.poller.add(sink, cx.port, Self::SINK, Interest::READ);
+        }
+    }
+
+    /// A datagram from somebody else: counted, and told once.
+    fn stranger(&mut self, from: &[u8], n: u64) {
+        self.strangers += n;
+        if !self.stranger_told {
+            self.stranger_told = true;
+            let peer = match self.peer.address() {
+                Some(address) => format!("only {} may send", peer::shown(peer::raw(address))),
+                None => "it can't be answered".into(),
+            };
+            self.log(format!("dropped a datagram from {}: {peer}", peer::shown(from)));
+        }
+    }
+
+    /// Whether a datagram is a frame of the peer's.
+    fn accept(&mut self, bytes: &[u8], from: &[u8], cut: bool) -> bool {
+        if let Some(Sockets { sort: Sort::Group { own, .. }, .. }) = &self.sockets {
+            if peer::raw(own) == from {
+                return false;
+            }
+        } else {
+            match self.peer.judge(from) {
+                Sender::Peer => {}
+                Sender::Newcomer => self.adopt(),
+                Sender::Stranger => {
+                    self.stranger(from, 1);
+                    return false;
+                }
+            }
+            self.heard();
+        }
+        if bytes == Self::GREETING {
+            return false;
+        }
+        if cut || bytes.is_empty() || bytes.len() > FRAME_MAX {
+            self.malformed += 1;
+            return false;
+        }
+        true
+    }
+
+    fn send(&self, outbox: &Outbox<'_>) -> Sent {
+        let Some(sockets) = &self.sockets else { return Sent::Full };
+        let to = match sockets.sort {
+            Sort::Unix => self.peer.address(),
+            _ => None,
+        };
+        let error = match outbox.send(sockets.sender(), to) {
+            Ok(n) => return Sent::Some(n),
+            Err(e) => e,
+        };
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM) => Sent::Full,
+            Some(libc::EMSGSIZE) => Sent::Refused(DropReason::TxTooBig),
+            Some(libc::EINVAL | libc::EFAULT) => Sent::Refused(DropReason::TxError),
+            _ => Sent::Missing(error),
+        }
+    }
+
+    /// The kernel takes no more now: try again later.
+    fn hold(&mut self, now: Nanos) {
+        self.stuck = Some(now + self.wait);
+        self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
+    }
+
+    fn moved(&mut self) {
+        self.wait = Self::FIRST_WAIT;
+        self.trouble_told = None;
+    }
+
+    /// Send what waits in the ring. Frames there were taken already, so one that can't be sent after
+    /// all goes the way of those that are lost on a wire.
+    fn drain(&mut self, now: Nanos) {
+        self.stuck = None;
+        while !self.outgoing.is_empty() {
+            let mut outbox = Outbox::default();
+            for (first, second) in self.outgoing.frames() {
+                if !outbox.push(2, [first.into(), second.into()]) {
+                    break;
+                }
+            }
+            let sent = self.send(&outbox);
+            drop(outbox);
+            let gone = match sent {
+                Sent::Some(n) => {
+                    self.moved();
+                    n
+                }
+                Sent::Refused(_) => 1,
+                Sent::Full => return self.hold(now),
+                Sent::Missing(e) if self.group => {
+                    self.trouble(&e);
+                    1
+                }
+                Sent::Missing(e) => return self.missing(&e, now),
+            };
+            let bytes = self.outgoing.frames().take(gone).map(|(a, b)| LENGTH + a.len() + b.len()).sum();
+            self.outgoing.consume(bytes);
+        }
+    }
+
+    /// Send `frames` from where they lie. How many were taken, or reported in `report`.
+    fn send_now(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) -> usize {
+        let mut heads = std::mem::take(&mut self.heads);
+        if heads.is_empty() && frames.iter().any(|frame| frame.edit != TagEdit::NONE) {
+            heads = vec![[0; HEAD + 4]; BURST];
+        }
+        let mut done = 0;
+        while done < frames.len() {
+            let mut outbox = Outbox::default();
+            let mut scratch = heads.iter_mut();
+            for frame in &frames[done..] {
+                let (tail, more) = frame.frame.tail();
+                let head = match scratch.next() {
+                    Some(scratch) if frame.edit != TagEdit::NONE => frame.head(scratch),
+                    _ => frame.frame.head(),
+                };
+                let runs = [head.into(), tail.into()].into_iter().chain(more.iter().map(|&s| Run::from(s)));
+                if !outbox.push(2 + more.len(), runs) {
+                    break;
+                }
+            }
+            if outbox.is_empty() {
+                // A chain of more pieces than one call takes: in one piece, by the ring.
+                if self.outgoing.push(&frames[done]) {
+                    self.drain(now);
+                } else {
+                    report.drop(done, DropReason::TxFull);
+                }
+                done += 1;
+                if !self.outgoing.is_empty() || !self.carrier() {
+                    break;
+                }
+                continue;
+            }
+            match self.send(&outbox) {
+                Sent::Some(n) => {
+                    self.moved();
+                    done += n;
+                }
+                Sent::Refused(reason) => {
+                    report.drop(done, reason);
+                    done += 1;
+                }
+                Sent::Full => {
+                    self.hold(now);
+                    break;
+                }
+                Sent::Missing(e) if self.group => {
+                    self.trouble(&e);
+                    report.drop(done, DropReason::TxError);
+                    done += 1;
+                }
+                Sent::Missing(e) => {
+                    self.missing(&e, now);
+                    break;
+                }
+            }
+        }
+        self.heads = heads;
+        done
+    }
+}
+
+impl Nic for DgramNic {
+    fn kind(&self) -> &'static str {
+        "dgram"
+    }
+
+    fn caps(&self) -> Caps {
+        Caps::plain(self.max_frame)
+    }
+
+    fn carrier(&self) -> bool {
+        self.link && self.sockets.is_some() && (self.group || self.peer.up())
+    }
+
+    fn set_link(&mut self, up: bool, _now: Nanos) {
+        // Nothing on this wire could show it to the guest.
+        self.link = up;
+        self.announce();
+    }
+
+    fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()> {
+        if let Some(sockets) = &self.sockets {
+            cx.poller.add(&sockets.socket, cx.port, Self::SOCKET, Interest::READ)?;
+        }
+        self.cx = Some(cx);
+        self.watch_sink();
+        if let Err(e) = self.peer.look(now) {
+            self.trouble(&e);
+        }
+        self.announce();
+        Ok(())
+    }
+
+    fn detach(&mut self) {
+        if let (Some(cx), Some(sockets)) = (&self.cx, &self.sockets) {
+            cx.poller.remove(&sockets.socket);
+            if let Sort::Udp { sink: Some(sink), .. } = &sockets.sort {
+                cx.poller.remove(sink);
+            }
+        }
+        self.sockets = None;
+        self.outgoing.clear();
+        self.stuck = None;
+        self.announce();
+        self.cx = None;
+    }
+
+    fn ready(&mut self, sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
+        if sub == Self::SINK
+            && let Some(Sockets { sort: Sort::Udp { sink: Some(sink), .. }, .. }) = &self.sockets
+            && let Ok((n, from)) = many::discard(sink)
+        {
+            self.stranger(&from, n as u64);
+        }
+        true
+    }
+
+    fn rx_burst<'a>(&'a mut self, now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
+        let Some(sockets) = &self.sockets else { return Rx::Idle };
+        let mut inbox = Inbox::new();
+        match inbox.receive(&sockets.socket, arena) {
+            Ok(n) => {
+                for datagram in inbox.datagrams(arena) {
+                    if self.accept(datagram.bytes, datagram.from, datagram.cut) {
+                        burst.push(Frame::flat(datagram.bytes, Offload::NONE));
+                    }
+                }
+                if n == BURST { Rx::More } else { Rx::Idle }
+            }
+            Err(e) => match e.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENOBUFS) => Rx::Idle,
+                // The answer to a datagram that was sent before. Behind it there may be more.
+                _ => {
+                    self.missing(&e, now);
+                    Rx::More
+                }
+            },
+        }
+    }
+
+    fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
+        let mut done = 0;
+        if self.carrier() && self.stuck.is_none() {
+            let bytes: usize = frames.iter().map(TxFrame::len).sum();
+            if self.outgoing.len() + bytes >= Self::DIRECT {
+                self.drain(now);
+                if self.carrier() && self.stuck.is_none() {
+                    done = self.send_now(now, frames, report);
+                }
+            }
+        }
+        if !self.carrier() {
+            report.drop_rest(done, frames.len(), DropReason::TxNoCarrier);
+            return;
+        }
+        for (i, frame) in frames.iter().enumerate().skip(done) {
+            if !self.outgoing.push(frame) {
+                report.drop(i, DropReason::TxFull);
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Nanos) -> bool {
+        if self.stuck.is_none() {
+            self.drain(now);
+        }
+        false
+    }
+
+    fn deadline(&self) -> Option<Nanos> {
+        match (self.stuck, self.peer.due()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn tick(&mut self, now: Nanos) -> bool {
+        if self.stuck.is_some_and(|at| at <= now) {
+            self.drain(now);
+        }
+        if self.peer.due().is_some_and(|at| at <= now) {
+            if let Err(e) = self.peer.look(now) {
+                self.trouble(&e);
+            }
+            self.announce();
+        }
+        false
+    }
+
+    fn take_drops(&mut self) -> Option<(DropReason, u64)> {
+        if self.malformed > 0 {
+            return Some((DropReason::DoorMalformed, std::mem::take(&mut self.malformed)));
+        }
+        (self.strangers > 0).then(|| (DropReason::DoorStranger, std::mem::take(&mut self.strangers)))
+    }
+}

@@ -1,0 +1,197 @@
+//! Who the guest of a `dgram` door is, and whether it is there.
+//!
+//! A datagram carries its sender's address, and only the peer's are frames. With `remote` the peer
+//! is known; without, it is whoever sends first, until nobody is there any more.
+//!
+//! Datagram sockets have no connection to lose. What there is: a send that fails because nobody is
+//! at the address, which is a carrier that goes down. It comes back with the first datagram from the
+//! peer, or when a further try succeeds: a unix address can be tried without sending (`connect` of a
+//! socket of its own); a UDP address only by sending the next frame, so there the carrier comes back
+//! for a trial, at most every five seconds.
+
+use crate::backoff::Backoff;
+use crate::socket::claim;
+use socket2::{SockAddr, Type};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::mem::offset_of;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use switch::Nanos;
+
+/// What the sender of a datagram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Peer,
+    /// The first one, who is the peer from now on.
+    Newcomer,
+    Stranger,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it is; `None`: nobody has sent yet.
+    address: Option<SockAddr>,
+    /// It was given, not learned.
+    fixed: bool,
+    up: bool,
+    backoff: Backoff,
+    /// When to try again.
+    due: Option<Nanos>,
+    /// Another name under which the peer's socket file was found, and one under which it was not:
+    /// the same question need not be asked for every datagram.
+    alias: Vec<u8>,
+    unlike: Vec<u8>,
+}
+
+impl Peer {
+    #[must_use]
+    pub fn new(address: Option<SockAddr>) -> Self {
+        Peer {
+            fixed: address.is_some(),
+            address,
+            up: false,
+            backoff: Backoff::new(),
+            due: None,
+            alias: Vec::new(),
+            unlike: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn address(&self) -> Option<&SockAddr> {
+        self.address.as_ref()
+    }
+
+    #[must_use]
+    pub fn up(&self) -> bool {
+        self.up
+    }
+
+    #[must_use]
+    pub fn due(&self) -> Option<Nanos> {
+        self.due
+    }
+
+    /// Look for it, at the beginning and when `due`. An error that says more than "nobody is there".
+    pub fn look(&mut self, now: Nanos) -> io::Result<()> {
+        self.due = None;
+        let Some(address) = &self.address else { return Ok(()) };
+        let found = if address.is_unix() { claim::alive(address, Type::DGRAM) } else { Ok(Some(true)) };
+        self.up = matches!(found, Ok(Some(true)));
+        if !self.up {
+            self.due = Some(now + self.backoff.step());
+        }
+        found.map(drop)
+    }
+
+    /// Who sent a datagram.
+    #[inline]
+    pub fn judge(&mut self, from: &[u8]) -> Sender {
+        match &self.address {
+            Some(address) if raw(address) == from => Sender::Peer,
+            Some(_) => self.judge_name(from),
+            None => match address_of(from) {
+                Some(address) => {
+                    self.address = Some(address);
+                    Sender::Newcomer
+                }
+                None => Sender::Stranger,
+            },
+        }
+    }
+
+    /// A socket file can have several names: `/var/run/x` and `/run/x`. It is the same one if it is
+    /// the same file. Relative names mean something else to us than to the sender.
+    #[cold]
+    fn judge_name(&mut self, from: &[u8]) -> Sender {
+        if !self.alias.is_empty() && self.alias == from {
+            return Sender::Peer;
+        }
+        if self.unlike == from {
+            return Sender::Stranger;
+        }
+        let (Some(ours), Some(theirs)) = (self.address.as_ref().and_then(|a| path(raw(a))), path(from))
+        else {
+            return Sender::Stranger;
+        };
+        let id = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+        if theirs.is_absolute() && id(ours).is_some_and(|ours| id(theirs) == Some(ours)) {
+            self.alias = from.to_vec();
+            return Sender::Peer;
+        }
+        self.unlike = from.to_vec();
+        Sender::Stranger
+    }
+
+    /// It sent something: it is there.
+    #[inline]
+    pub fn heard(&mut self) {
+        if !self.up || self.due.is_some() {
+            self.up = true;
+            self.due = None;
+        }
+        self.backoff.reset();
+    }
+
+    /// Nobody is there. Returns whether the peer was a learned one, which is forgotten.
+    pub fn missing(&mut self, now: Nanos) -> bool {
+        self.up = false;
+        self.alias.clear();
+        self.unlike.clear();
+        if self.fixed {
+            self.due = Some(now + self.backoff.step());
+            return false;
+        }
+        self.due = None;
+        self.address.take().is_some()
+    }
+}
+
+/// An address as the kernel writes it.
+pub fn raw(address: &SockAddr) -> &[u8] {
+    // SAFETY: a SockAddr has `len` bytes that are initialised.
+    unsafe { std::slice::from_raw_parts(address.as_ptr().cast(), address.len() as usize) }
+}
+
+/// The path in a unix socket's address.
+fn path(raw: &[u8]) -> Option<&Path> {
+    let (family, name) = raw.split_at_checked(offset_of!(libc::sockaddr_un, sun_path))?;
+    if family != (libc::AF_UNIX as libc::sa_family_t).to_ne_bytes() {
+        return None;
+    }
+    let name = name.split(|&b| b == 0).next().unwrap_or_default();
+    (!name.is_empty()).then(|| Path::new(OsStr::from_bytes(name)))
+}
+
+/// The address that the kernel wrote, if there is something to send to.
+pub fn address_of(raw: &[u8]) -> Option<SockAddr> {
+    if raw.len() <= size_of::<libc::sa_family_t>() {
+        return None;
+    }
+    let mut storage = socket2::SockAddrStorage::zeroed();
+    let len = raw.len().min(size_of::<socket2::SockAddrStorage>());
+    // SAFETY: storage has room for `len` bytes, `raw` has that many, and any bytes are a valid one.
+    unsafe {
+        std::ptr::copy_nonoverlapping(raw.as_ptr(), (&raw mut storage).cast::<u8>(), len);
+        Some(SockAddr::new(storage, len as libc::socklen_t))
+    }
+}
+
+/// An address for a log line.
+pub fn shown(from: &[u8]) -> String {
+    let Some(address) = address_of(from) else { return "a socket without an address".into() };
+    if let Some(inet) = address.as_socket() {
+        return inet.to_string();
+    }
+    match path(from) {
+        Some(path) => path.display().to_string(),
+        None => match address.as_abstract_namespace() {
+            Some(name) => format!("@{}", String::from_utf8_lossy(name)),
+            None => "a socket without an address".into(),
+        },
+    }
+}

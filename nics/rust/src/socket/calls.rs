@@ -1,0 +1,133 @@
+//! The system calls of the per-frame path: many bytes or many datagrams a call, never blocking.
+//!
+//! They take raw runs of bytes ([`Run`]), because payload may lie in guest memory, which must not be
+//! borrowed as `&[u8]` (see `frame.rs`).
+
+use crate::frame::Seg;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Bytes to send, in the kernel's form (`struct iovec`). They are only ever read.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Run<'a> {
+    raw: libc::iovec,
+    life: PhantomData<&'a [u8]>,
+}
+
+impl<'a> From<&'a [u8]> for Run<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Seg::from(bytes).into()
+    }
+}
+
+impl<'a> From<Seg<'a>> for Run<'a> {
+    #[inline]
+    fn from(seg: Seg<'a>) -> Self {
+        let raw = libc::iovec { iov_base: seg.as_ptr().cast_mut().cast(), iov_len: seg.len() };
+        Run { raw, life: PhantomData }
+    }
+}
+
+fn count(n: isize) -> io::Result<usize> {
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receive into `room`; 0 is the end of the stream.
+pub fn receive(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `room` is writable for its length, and the kernel writes no further.
+    count(unsafe {
+        libc::recv(
+            socket.as_fd().as_raw_fd(),
+            room.as_mut_ptr().cast(),
+            room.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    })
+}
+
+/// Send `runs`, in order; how many bytes were taken. A broken pipe is an error, not a signal.
+pub fn send(socket: impl AsFd, runs: &[Run<'_>]) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid msghdr: no name, no control data, no runs.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = runs.as_ptr().cast_mut().cast();
+    message.msg_iovlen = runs.len();
+    // SAFETY: Run is an iovec; each was made from bytes that live as long as `runs` borrows them,
+    // and sendmsg only reads them.
+    count(unsafe {
+        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    })
+}
+
+/// Whether the other side of a connection has closed it, though bytes may still wait here.
+pub fn hung_up(socket: impl AsFd) -> bool {
+    let mut poll = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one pollfd that lives through the call, which does not wait.
+    let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    n == 1 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// The user that connected a unix socket.
+pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
+    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `who` has the `len` bytes that the kernel may write.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut who).cast(),
+            &raw mut len,
+        )
+    };
+    if ret == 0 { Ok(who.uid) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Forget where a datagram socket is connected to; it stays bound.
+pub fn disconnect(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sockaddr; its family is AF_UNSPEC.
+    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the address lives through the call and is `len` long.
+    check(unsafe { libc::connect(socket.as_fd().as_raw_fd(), &raw const nobody, len) })
+}
+
+/// Give a unix socket an abstract name of the kernel's choice, so that it can be answered.
+pub fn autobind(socket: impl AsFd) -> io::Result<()> {
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    let len = size_of::<libc::sa_family_t>() as libc::socklen_t;
+    // SAFETY: unix(7): an address of the family alone asks for a name; it lives through the call.
+    check(unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const family).cast(), len) })
+}
+
+/// Make the socket's buffers `bytes` long each, or as long as we may.
+pub fn buffers(socket: impl AsFd, bytes: libc::c_int) {
+    // The first of each pair needs CAP_NET_ADMIN and knows no limit, the second is cut to
+    // net.core.[rw]mem_max. Smaller buffers lose more of a burst, and that is all they do.
+    for (force, plain) in [(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF), (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)] {
+        if set(&socket, libc::SOL_SOCKET, force, bytes).is_err() {
+            let _ = set(&socket, libc::SOL_SOCKET, plain, bytes);
+        }
+    }
+}
+
+/// Set a socket option that is a number.
+pub fn set(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: `value` lives through the call, and its size is given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}
+
+fn check(ret: libc::c_int) -> io::Result<()> {
+    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

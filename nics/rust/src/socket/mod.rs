@@ -1,0 +1,12 @@
+//! Sockets, as the doors need them: addresses from a topology file, socket files that are claimed and
+//! given back, one connection kept alive, and calls that move a burst at a time. Nothing here blocks.
+
+pub mod calls;
+pub mod claim;
+pub mod connection;
+pub mod endpoint;
+pub mod many;
+
+pub use claim::Claim;
+pub use connection::{Connection, Role, Step};
+pub use endpoint::Endpoint;
