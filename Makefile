@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
+# Not another virtual environment that happens to be active.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # rustup puts cargo here, and not every shell has it in its PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -46,8 +48,10 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml | cargo
-	$(BIN)/maturin develop --quiet --profile $(PROFILE)
-	@touch $@
+	@if [ $(VENV)/.installed -nt pyproject.toml ]; then only=--skip-install; else only=; fi; \
+	echo "building vnet, $(PROFILE)"; \
+	$(BIN)/maturin develop --quiet --profile $(PROFILE) $$only
+	@touch $(VENV)/.installed $@
 
 # Everything of the group `dev` in pyproject.toml: what tests and checks run with.
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
