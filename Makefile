@@ -8,12 +8,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
+VENV := .venv
 # Not another virtual environment that happens to be active.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # rustup puts cargo here, and not every shell has it in its PATH.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(HOME)/.cargo/bin
 
-VENV := .venv
 BIN := $(VENV)/bin
 # The whole crate graph optimised as one. `make PROFILE=fast` rebuilds in seconds instead.
 PROFILE := release
@@ -48,10 +48,14 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml | cargo
-	@if [ $(VENV)/.installed -nt pyproject.toml ]; then only=--skip-install; else only=; fi; \
-	echo "building vnet, $(PROFILE)"; \
-	$(BIN)/maturin develop --quiet --profile $(PROFILE) $$only
-	@touch $(VENV)/.installed $@
+	$(BIN)/maturin develop --skip-install --profile $(PROFILE)
+	@# Once: .venv/bin/vnet, the packages it needs, and a link to this folder.
+	@if [ ! $(VENV)/.installed -nt pyproject.toml ]; then \
+	    $(BIN)/pip install --quiet --no-build-isolation --editable . \
+	        --config-settings=build-args='--profile $(PROFILE)'; \
+	    touch $(VENV)/.installed; \
+	fi
+	@touch $@
 
 # Everything of the group `dev` in pyproject.toml: what tests and checks run with.
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
