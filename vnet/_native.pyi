@@ -68,6 +68,15 @@ def describe_port(
 ) -> None:
     """Name a port for captures. `mac` as six bytes, `speed` in bits per second."""
 
+def complete_offload(
+    frame: bytes, header: Sequence[int], *, csum: bool = False, max_frame: int = 1518
+) -> list[tuple[bytes, bytes]]:
+    """What a port gets of `frame`, received with a virtio-net header (10 bytes): (header, frame) each.
+
+    `csum`: it takes partial checksums. Raises ValueError when the header is refused, and when the
+    frame can't be completed.
+    """
+
 class Door:
     """An open NIC that is not attached to a port yet. Dropping it closes it."""
 

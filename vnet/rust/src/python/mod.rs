@@ -5,6 +5,7 @@ mod dgram;
 mod door;
 mod engine;
 mod error;
+mod offload;
 mod pipe;
 mod port;
 mod stream;
@@ -23,6 +24,8 @@ mod _native {
     use super::door::Door;
     #[pymodule_export]
     use super::engine::Engine;
+    #[pymodule_export]
+    use super::offload::complete_offload;
     #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
