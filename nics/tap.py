@@ -191,14 +191,15 @@ class _Configure:
             ) from error
 
     def _remedy(self, number: int) -> str:
-        if number in (errno.EPERM, errno.EACCES) and self.place.mtu < 1280 and self._six():
-            return "IPv6 needs an MTU of at least 1280"
+        if (
+            number == errno.EINVAL
+            and self.place.mtu < 1280
+            and any(address.version == 6 for address in self.addresses)
+        ):
+            return "IPv6 needs an MTU of at least 1280"  # RFC 8200 section 5
         if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             return "a gateway lies in a subnet of the guest's addresses"
         return ""
-
-    def _six(self) -> bool:
-        return any(address.version == 6 for address in self.addresses)
 
 
 def _no_device(error: OSError) -> str:

@@ -1,0 +1,326 @@
+"""TAPs: how they are set up and refused, and what passes between namespaces on them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from nics.errors import BadInput, NicError
+from nics.netlink import Netlink
+from nics.netns import Namespace
+from nics.tap import Tap
+from tests.kernel.lab import Guest, Lab, lab
+from tests.kernel.nobody import REPOSITORY, as_nobody
+from tests.needs import needs_tool, needs_tun, needs_userns
+
+pytestmark = [needs_tun, needs_tool("ip")]
+
+
+async def output(*argv: str) -> str:
+    return (await trio.run_process(argv, capture_stdout=True)).stdout.decode()
+
+
+async def interface(guest: Guest, name: str = "eth0") -> dict[str, Any]:
+    (shown,) = json.loads(await guest.run("ip", "-json", "-details", "address", "show", "dev", name))
+    return dict(shown)
+
+
+# -- how it is set up ----------------------------------------------------------------------------
+
+
+async def test_a_guest_gets_its_interface_as_the_topology_says() -> None:
+    async with lab() as here:
+        guest = await here.guest(mtu=4000, gateways=("10.9.0.254", "fd00:9::fe"))
+        assert guest.opened.carries == "eth0"
+        shown = await interface(guest)
+        assert (shown["address"], shown["mtu"], shown["ifalias"]) == (guest.mac, 4000, "vnet g1.0")
+        assert {"UP", "LOWER_UP"} <= set(shown["flags"])
+        given = {(a["local"], a["prefixlen"], a["scope"]) for a in shown["addr_info"]}
+        assert {("10.9.0.1", 24, "global"), ("fd00:9::1", 64, "global")} <= given
+        assert not any(a.get("tentative") for a in shown["addr_info"] if a["scope"] == "global")
+        for family, gateway in (("-4", "10.9.0.254"), ("-6", "fd00:9::fe")):
+            (route,) = json.loads(await guest.run("ip", "-json", family, "route", "show", "default"))
+            assert (route["gateway"], route["dev"]) == (gateway, "eth0")
+        here.engine.remove_port(here.guests.pop().port)
+        assert "eth0" not in await guest.run("ip", "link")
+        await guest.namespace.aclose()
+
+
+async def test_in_our_own_namespace_it_is_called_like_its_port_and_takes_no_default_route() -> None:
+    async with lab() as here:
+        routes = await output("ip", "route", "show", "default")
+        place = here.place(1, port="vnet-t1.0", addresses=("192.0.2.1/30",), gateways=("192.0.2.2",))
+        opened = await Tap().open(place)
+        assert opened.carries == "vnet-t1.0"
+        (shown,) = json.loads(await output("ip", "-json", "address", "show", "vnet-t1.0"))
+        # It was given no IPv6 address, and takes none by itself.
+        assert [a["local"] for a in shown["addr_info"]] == ["192.0.2.1"]
+        assert await output("ip", "route", "show", "default") == routes
+        again = await Tap().open(attrs.evolve(place, addresses=()))
+        assert again.carries.startswith("vtap")
+        long = await Tap().open(attrs.evolve(place, port="a-guest-with-a-long-name.0", addresses=()))
+        assert long.carries.startswith("vtap")
+        for one in (opened, again, long):
+            one.door.close()
+
+
+async def test_a_named_namespace_is_where_it_goes() -> None:
+    async with lab() as here:
+        other = await Namespace.create("vnet-test-other", here.netlink)
+        assert other.path is not None
+        for where in (other.name, str(other.path)):
+            opened = await Tap(name="lab0", netns=where).open(here.place(1))
+            assert "lab0" in await other.run("ip", "link")
+            opened.door.close()
+        await other.aclose()
+        with pytest.raises(NicError, match=r"namespace /run/netns/nope: No such file .*`ip netns add nope`"):
+            await Tap(netns="nope").open(here.place(1))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "..", "x" * 16, "a:b", "tap%d", "ä", "a\n"])
+def test_names_that_the_kernel_would_refuse_are_refused_first(name: str) -> None:
+    with pytest.raises(BadInput, match="no interface name"):
+        Tap(name=name)
+
+
+@pytest.mark.parametrize("queues", [0, -1, 65])
+def test_queues_are_bounded(queues: int) -> None:
+    with pytest.raises(BadInput, match="1 to 64 queues"):
+        Tap(queues=queues)
+
+
+# -- what is refused, with the remedy ------------------------------------------------------------
+
+
+async def refused(here: Lab, guest: Guest, nic: Tap, match: str, **changes: object) -> None:
+    """Opening fails in these words, and leaves no interface behind."""
+    before = await guest.run("ip", "-o", "link")
+    with pytest.raises(NicError, match=match):
+        await nic.open(here.place(9, netns=guest.namespace.fd, **changes))
+    assert await guest.run("ip", "-o", "link") == before
+
+
+async def test_what_can_not_be_opened_is_told_with_its_remedy_and_undone() -> None:
+    async with lab() as here:
+        guest = await here.guest()
+        await refused(
+            here, guest, Tap(name="eth0"), "the TAP eth0 is in use by another process: give another"
+        )
+        await refused(here, guest, Tap(name="lo"), "there is an interface lo, but it is no TAP")
+        await guest.run("ip", "tuntap", "add", "tun1", "mode", "tun")
+        await refused(here, guest, Tap(name="tun1"), "there is an interface tun1, but it is no TAP")
+        await guest.run("ip", "tuntap", "add", "tap1", "mode", "tap")
+        await refused(here, guest, Tap(name="tap1", queues=2), "the number of queues that it was made for")
+        await refused(here, guest, Tap(device="/dev/net/nope"), r"/dev/net/nope: No such file .*modprobe tun")
+        await refused(
+            here, guest, Tap(), "default route by 10.8.0.1 .*a gateway lies", gateways=("10.8.0.1",)
+        )
+        await refused(here, guest, Tap(), "IPv6 needs an MTU of at least 1280", mtu=1200)
+        await refused(here, guest, Tap(), "MTU 70000 can't be set: Invalid argument", mtu=70000)
+        await refused(here, guest, Tap(), "MAC address 01:00.* can't be set", mac="01:00:00:00:00:01")
+
+
+NOBODY = """
+import trio, sys
+from nics.door import Place
+from nics.netlink import Netlink
+from nics.netns import Namespace
+from nics.tap import Tap
+from pathlib import Path
+
+async def main():
+    async with Netlink() as netlink:
+        place = Place(port="x.0", runtime=Path("/"), netlink=netlink, mac="02:00:00:00:00:05", mtu=1400,
+                      addresses=("10.9.0.5/24",), gateways=("10.9.0.1",))
+        for name in sys.argv[1:]:
+            try:
+                opened = await Tap(name=name).open(place)
+                print("opened", opened.carries)
+                opened.door.close()
+            except Exception as error:
+                print(type(error).__name__, error)
+        if len(sys.argv) == 1:
+            import attrs
+            guest = await Namespace.create("vnet-test-user", netlink)
+            opened = await Tap(queues=2).open(attrs.evolve(place, netns=guest.fd))
+            print(await guest.run("ip", "-br", "address", "show", "eth0"), end="")
+            print(await guest.run("ip", "route"), end="")
+            opened.door.close()
+            await guest.aclose()
+
+trio.run(main)
+"""
+
+
+async def nobody(folder: Path, guest: Namespace | None, *argv: str) -> str:
+    line = as_nobody(folder, "env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-c", NOBODY, *argv)
+    if guest is not None:
+        return await guest.run(*line)
+    done = await trio.run_process(line, capture_stdout=True, cwd="/")
+    return done.stdout.decode()
+
+
+async def test_an_ordinary_user_needs_a_tap_made_for_him(tmp_path: Path) -> None:
+    async with Netlink() as netlink:
+        guest = await Namespace.create("vnet-test-n", netlink)
+        made = ["ip", "tuntap", "add", "mine", "mode", "tap", "user", "nobody"]
+        await guest.run(*made)
+        await guest.run("ip", "tuntap", "add", "theirs", "mode", "tap", "user", "daemon")
+        said = (await nobody(tmp_path, guest, "mine", "theirs", "fresh")).splitlines()
+        assert said[0] == "opened mine"
+        for line, name in zip(said[1:], ("theirs", "fresh"), strict=True):
+            assert f"x.0: TAP {name}: Operation not permitted" in line
+            assert f"run as root, or once as root: `ip tuntap add {name} mode tap user " in line
+        # It is used as it is, and stays.
+        assert "mine" in await guest.run("ip", "link")
+        assert "10.9.0.5" not in await guest.run("ip", "address")
+        await guest.aclose()
+
+
+@needs_userns
+async def test_an_ordinary_user_has_taps_in_his_own_namespaces(tmp_path: Path) -> None:
+    said = (await nobody(tmp_path, None)).splitlines()
+    assert said[0].split()[:1] == ["eth0"]
+    assert "10.9.0.5/24" in said[0]
+    assert said[1].startswith("default via 10.9.0.1 dev eth0 ")
+
+
+# -- what passes ---------------------------------------------------------------------------------
+
+
+async def ping(guest: Guest, *argv: str) -> bool:
+    return "100% packet loss" not in await guest.run(
+        "ping", "-c", "2", "-i", "0.2", "-W", "1", *argv, check=False
+    )
+
+
+async def test_guests_of_one_vlan_reach_each_other_and_no_others() -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest()
+        other = await here.guest(vlan=20)
+        assert await ping(a, b.ip)
+        assert await ping(a, b.ip6)
+        assert not await ping(a, other.ip)
+        assert not await ping(other, b.ip6)
+        assert here.engine.counters(other.port)["tx_frames"] == 0
+
+
+@pytest.mark.parametrize("mtu", [1280, 1500, 9000, 65521])
+async def test_frames_of_the_mtu_pass_whole(mtu: int) -> None:
+    async with lab() as here:
+        a, b = await here.guest(mtu=mtu), await here.guest(mtu=mtu)
+        assert await ping(a, "-M", "do", "-s", str(min(mtu, 65535) - 28), b.ip)
+
+
+@asynccontextmanager
+async def running(guest: Guest, *argv: str) -> AsyncIterator[trio.abc.ReceiveStream]:
+    """A command in a guest, for as long as the block; its output."""
+    process = await guest.namespace.open_process(*argv, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    async with process.stdout:
+        try:
+            yield process.stdout
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+async def iperf3(server: Guest, client: Guest, *argv: str) -> dict[str, Any]:
+    """A second of iperf3; what it summed up."""
+    async with running(server, "iperf3", "-s", "-1", "--forceflush") as output:
+        heard = b""
+        while b"Server listening" not in heard:
+            heard += await output.receive_some()
+        return dict(json.loads(await client.run("iperf3", "-J", "-t", "1", *argv))["end"])
+
+
+@needs_tool("iperf3")
+@pytest.mark.parametrize("offload", [(True, True), (False, False), (True, False), (False, True)])
+async def test_tcp_survives_any_pair_of_offloads(offload: tuple[bool, bool]) -> None:
+    async with lab() as here:
+        a, b = [await here.guest(Tap(offload=on)) for on in offload]
+        for address in (b.ip, b.ip6):
+            for direction in ([], ["-R"]):
+                done = await iperf3(b, a, "-c", address, *direction)
+                assert done["sum_received"]["bytes"] > 1_000_000
+        if offload == (True, True):
+            counted = here.engine.counters(b.port)
+            assert counted["rx_bytes"] / counted["rx_frames"] > 2000, "no super-frames were seen"
+        assert not here.drops(a).keys() - {"same-port", "no-member"}
+        assert not here.drops(b).keys() - {"same-port", "no-member"}
+
+
+@needs_tool("iperf3")
+@pytest.mark.parametrize("queues", [1, 4])
+async def test_udp_arrives_in_order(queues: int) -> None:
+    async with lab() as here:
+        a, b = [await here.guest(Tap(queues=queues)) for _ in range(2)]
+        for address in (b.ip, b.ip6):
+            done = await iperf3(b, a, "-c", address, "-u", "-b", "50M", "-l", "1400", "-P", "2")
+            assert done["sum"]["packets"] > 100
+            assert done["sum"]["lost_percent"] < 5
+            assert all(not stream["udp"].get("out_of_order") for stream in done["streams"])
+
+
+# -- how it ends and pauses ----------------------------------------------------------------------
+
+
+async def test_the_link_that_the_operator_sets_is_seen_inside() -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest()
+        assert await ping(a, b.ip)
+        here.engine.set_link(b.port, False)
+        await here.event(b, "carrier", 0)
+        assert "NO-CARRIER" in (await interface(b))["flags"]
+        assert not await ping(a, b.ip)
+        here.engine.set_link(b.port, True)
+        await here.event(b, "carrier", 1)
+        assert await ping(a, b.ip)
+
+
+async def test_an_interface_set_down_inside_loses_its_carrier_until_it_is_up() -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest()
+        assert await ping(a, b.ip)
+        await b.run("ip", "link", "set", "eth0", "down")
+        assert not await ping(a, b.ip)
+        await here.event(b, "carrier", 0)
+        assert not here.engine.carrier(b.port)
+        assert here.drops(b)["tx-no-carrier"] > 0
+        await b.run("ip", "link", "set", "eth0", "up")
+        await here.event(b, "carrier", 1)
+        assert await ping(a, b.ip)
+
+
+async def test_an_interface_deleted_inside_is_told_and_harms_nobody() -> None:
+    async with lab("sleep") as here:
+        a, b, c = [await here.guest() for _ in range(3)]
+        assert await ping(a, b.ip)
+        await b.run("ip", "link", "delete", "eth0")
+        assert "eth0: the interface was deleted" in await here.event(b, "log")
+        assert not here.engine.carrier(b.port)
+        assert await ping(a, c.ip)
+        # The engine sleeps: a deleted TAP, which epoll reports for ever, does not keep it awake.
+        before = here.engine.turns
+        await trio.sleep(0.2)
+        assert here.engine.turns - before < 50
+
+
+async def test_a_guest_that_floods_harms_nobody_else() -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest()
+        flooder = await here.guest(vlan=20)
+        await here.guest(vlan=20)
+        async with running(flooder, "ping", "-q", "-f", "-l", "5000", "-b", "10.9.0.255"):
+            assert await ping(a, b.ip)
+        assert here.engine.counters(flooder.port)["rx_frames"] > 1000
