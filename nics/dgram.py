@@ -21,17 +21,15 @@ vnet holds back what does not fit and tries again; QEMU waits likewise. `stream`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from nics import endpoint
-from nics.door import Opened
+from nics.door import Opened, Place
 from nics.endpoint import Endpoint
-from nics.errors import BadInput
-
-if TYPE_CHECKING:
-    from nics.door import Place
+from nics.errors import BadInput, NicError
+from vnet._native import dgram_door
 
 
 @attrs.frozen
@@ -61,11 +59,12 @@ class Dgram:
 
     async def open(self, place: Place) -> Opened:
         """Bind our end. Raises NicError."""
-        from vnet import _native
-
         local, remote = _parsed(self.local), _parsed(self.remote)
         ours = local.at(place) if local is not None else None
-        door, bound = _native.dgram_door(ours, remote.at(place) if remote is not None else None)
+        try:
+            door, bound = dgram_door(ours, remote.at(place) if remote is not None else None)
+        except NicError as error:
+            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=bound or ours or str(self.remote))
 
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from nics.door import Place
 from nics.errors import BadInput
-
-if TYPE_CHECKING:
-    from nics.door import Place
 
 PATH_MAX = 107
 """The longest path of a unix socket in bytes (unix(7))."""

@@ -8,17 +8,15 @@ port is open to everybody who can reach it, so bind it to loopback.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from nics import endpoint
-from nics.door import Opened
+from nics.door import Opened, Place
 from nics.endpoint import Endpoint
-from nics.errors import BadInput
-
-if TYPE_CHECKING:
-    from nics.door import Place
+from nics.errors import BadInput, NicError
+from vnet._native import stream_door
 
 
 @attrs.frozen
@@ -44,7 +42,8 @@ class Stream:
 
     async def open(self, place: Place) -> Opened:
         """Listen, or get ready to connect. Raises NicError."""
-        from vnet import _native
-
-        door, where = _native.stream_door(self._endpoint.at(place), self.role)
+        try:
+            door, where = stream_door(self._endpoint.at(place), self.role)
+        except NicError as error:
+            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=where)

@@ -63,10 +63,20 @@ pub fn send(socket: impl AsFd, runs: &[Run<'_>]) -> io::Result<usize> {
 
 /// Whether the other side of a connection has closed it, though bytes may still wait here.
 pub fn hung_up(socket: impl AsFd) -> bool {
-    let mut poll = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    look(socket, libc::POLLRDHUP)
+}
+
+/// Whether an attempt to connect has come to an end, good or bad.
+pub fn settled(socket: impl AsFd) -> bool {
+    look(socket, libc::POLLOUT)
+}
+
+/// Whether the socket is ready in that way, hung up or in error at this moment.
+fn look(socket: impl AsFd, events: libc::c_short) -> bool {
+    let mut poll = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events, revents: 0 };
     // SAFETY: one pollfd that lives through the call, which does not wait.
     let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    n == 1 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    n == 1 && poll.revents & (events | libc::POLLHUP | libc::POLLERR) != 0
 }
 
 /// The user that connected a unix socket.

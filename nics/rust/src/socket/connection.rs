@@ -187,6 +187,8 @@ impl Connection {
                 Step::Nothing
             }
             (Role::Client, State::Alone) => self.dial(now),
+            // It may have come to an end just now, its readiness not told yet.
+            (Role::Client, State::Connecting(socket)) if calls::settled(socket) => self.settle(now),
             (Role::Client, State::Connecting(_)) => {
                 self.failed(&io::Error::from_raw_os_error(libc::ETIMEDOUT), now);
                 Step::Nothing
