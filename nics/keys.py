@@ -46,15 +46,20 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f'{text[:56]}..."'
 
 
+def nearest(word: object, known: Iterable[str]) -> str:
+    """The name among `known` that `word` probably stands for; "" if there is none."""
+    names = {name.lower(): name for name in known}
+    text = str(word).lower()[:100]
+    # Letters that changed places weigh too much for difflib in short words.
+    near = [name for name in names if len(name) == len(text) and sorted(name) == sorted(text)]
+    near = near or difflib.get_close_matches(text, names, n=1, cutoff=0.6)
+    return names[near[0]] if near else ""
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """The name among `known` that `word` probably stands for, as a hint; "" if there is none."""
-    names = list(known)
-    text = str(word).lower()
-    near = difflib.get_close_matches(text, [n.lower() for n in names], n=1, cutoff=0.6)
-    for name in names:
-        if near and name.lower() == near[0]:
-            return f"did you mean {name}?"
-    return ""
+    """A hint at the nearest of the `known` names, or ""."""
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else ""
 
 
 def one_of(names: Iterable[str], most: int = 12) -> str:

@@ -46,9 +46,9 @@ def check(topology: Topology) -> list[Problem]:
 
 
 def _refers(name: str | None, path: Path, what: str, known: Iterable[str], among: str = "") -> Problems:
-    """`name` must be among `known`."""
+    """`name` must be among `known`; "" stands for one that could not be read."""
     names = list(known)
-    if name is not None and name not in names:
+    if name and name not in names:
         expected = one_of(names) if names else f"the name of a {what}; there is none"
         because = ((f"{what}s" if what != "switch" else "switches", name),)
         found = f"no {what} {shown(name)}{among}"
@@ -176,27 +176,32 @@ def _mode(topology: Topology, port: NicPort, path: Path) -> Problems:
             yield Problem((*path, "trunk", index), f"{name} twice", "each network once")
     if port.native is not None:
         if not port.trunk:
-            yield Problem((*path, "native"), "native without trunk", "it in a trunk only")
-        else:
+            because = ((*path, "trunk"),)
+            yield Problem((*path, "native"), "native without trunk", "it in a trunk only", because=because)
+        elif all(name in networks for name in port.trunk):
             yield from _refers(port.native, (*path, "native"), "network", port.trunk, " in the trunk")
     elif port.native_tagged:
-        yield Problem((*path, "native_tagged"), "native_tagged without native", "native: a network")
+        because = ((*path, "native"),)
+        found = "native_tagged without native"
+        yield Problem((*path, "native_tagged"), found, "native: a network", because=because)
 
 
 def _kind(guest: Guest, port: NicPort, path: Path) -> Problems:
     kind = port.nic.kind
     if not kind:
         return
+    because: tuple[Path, ...] = (("guests", guest.name, "kind"),)
     fitting = GUEST_NICS.get(guest.kind)
     if fitting is not None and kind not in fitting:
         found = f"{kind} for a guest of kind {guest.kind}"
-        yield Problem((*path, "nic", "kind"), found, one_of(fitting))
+        yield Problem((*path, "nic", "kind"), found, one_of(fitting), because=because)
     elif guest.kind == "external" and kind in NOT_EXTERNAL:
         expected = one_of(known for known in kinds.KINDS if known not in NOT_EXTERNAL)
-        yield Problem((*path, "nic", "kind"), f"{kind} for a guest of kind external", expected)
+        found = f"{kind} for a guest of kind external"
+        yield Problem((*path, "nic", "kind"), found, expected, because=because)
     elif guest.kind == "netns" and getattr(port.nic, "netns", None) is not None:
         found = "netns for a guest that is a namespace itself"
-        yield Problem((*path, "nic", "netns"), found, "kind: external, or no netns")
+        yield Problem((*path, "nic", "netns"), found, "kind: external, or no netns", because=because)
 
 
 def _mtu(topology: Topology, port: NicPort, path: Path) -> Problems:
@@ -237,7 +242,9 @@ def _addresses(topology: Topology) -> Problems:
             continue
         if port.home is None:
             if port.trunk:
-                yield Problem((*path, "ip"), "addresses on a trunk without native", "native: their network")
+                found = "addresses on a trunk without native"
+                because: tuple[Path, ...] = ((*path, "native"),)
+                yield Problem((*path, "ip"), found, "native: their network", because=because)
             continue
         network = topology.networks.get(port.home)
         if network is None:
@@ -245,7 +252,7 @@ def _addresses(topology: Topology) -> Problems:
         reserved = {gateway: subnet for subnet, gateway in gateways(network).items()}
         for index, address in enumerate(port.ip):
             place: Path = (*path, "ip", index)
-            because: tuple[Path, ...] = (("networks", network.name),)
+            because = (("networks", network.name),)
             subnet = subnet_of(address, network)
             if subnet is None:
                 found = f"{address.ip} is in no subnet of {network.name}"
@@ -316,7 +323,7 @@ def _links(topology: Topology) -> Problems:
         path: Path = ("links", index, "ends")
         for side, end in enumerate(link.ends):
             yield from _refers(end, (*path, side), "switch", switches)
-        if link.ends[0] == link.ends[1]:
+        if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
 
 

@@ -162,7 +162,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
     return _stop(mark, f"not YAML: {problem}", hint=hint)
 
 
-def _resolve(text: str) -> object:
+def resolved(text: str) -> object:
     """A plain scalar's value by the core schema (YAML 1.2.2, 10.3.2)."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
@@ -242,9 +242,9 @@ class _Composer:
         self._grow(1, mark)
         tag: str | None = event.tag
         if tag is None or tag == "!":
-            value = _resolve(event.value) if event.implicit[0] and tag is None else event.value
+            value = resolved(event.value) if event.implicit[0] and tag is None else event.value
         elif tag in (f"{_CORE}str", f"{_CORE}int", f"{_CORE}float", f"{_CORE}bool", f"{_CORE}null"):
-            value = event.value if tag.endswith("str") else _resolve(event.value)
+            value = event.value if tag.endswith("str") else resolved(event.value)
         else:
             raise _stop(mark, f"tag {_short(tag)}", "no tag")
         top = self._open[-1] if self._open else None

@@ -39,6 +39,8 @@ class Problem:
     """Where in the text; None: where the path leads."""
     because: tuple[Path, ...] = ()
     """Other places that it follows from: if one of them is wrong itself, this is not told."""
+    meant: Path | None = None
+    """The place of a misspelt key as it was probably meant, which therefore counts as wrong too."""
     unsupported: bool = False
     """What is asked for is right, but this version can't do it yet."""
 
@@ -82,7 +84,7 @@ def told(read: list[Problem], refused: list[Problem], checked: list[Problem]) ->
     `read`: found where values were read; `refused`: what can't be done yet; `checked`: found
     between values, and perhaps only because those could not be read.
     """
-    wrong = [problem.path for problem in read]
+    wrong = [place for problem in read for place in (problem.path, problem.meant) if place is not None]
     later = [problem.path for problem in refused]
 
     def in_later(place: Path) -> bool:
@@ -94,10 +96,8 @@ def told(read: list[Problem], refused: list[Problem], checked: list[Problem]) ->
         *(
             problem
             for problem in checked
-            if not any(
-                in_later(place) or any(_related(place, path) for path in wrong)
-                for place in (problem.path, *problem.because)
-            )
+            if not any(place in later for place in problem.because)
+            and not any(_related(place, path) for place in (problem.path, *problem.because) for path in wrong)
         ),
     ]
 

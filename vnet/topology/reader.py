@@ -52,10 +52,11 @@ def from_text(text: str | bytes, file: str) -> Topology:
 
 def from_dict(topology: Mapping[str, Any]) -> Topology:
     """Read keys and values. Raises BadInput."""
-    return _read(_nodes(topology), "")
+    return _read(nodes_of_object(topology), "")
 
 
-def _nodes(value: object) -> Node:
+def nodes_of_object(value: object) -> Node:
+    """Nodes of Python objects. Raises BadInput."""
     try:
         return from_object(value)
     except Unreadable as error:
@@ -103,7 +104,7 @@ def read_part(whole: Table, section: str, name: str, keys: Mapping[str, Any]) ->
     problems: list[Problem] = []
     shape = next(key.type for key in whole.keys if key.name == section)
     assert isinstance(shape, MapOf)
-    values: dict[str, Any] = shape.read(_nodes({name: keys}), (section,), problems)
+    values: dict[str, Any] = shape.read(nodes_of_object({name: keys}), (section,), problems)
     if problems:
         raise bad_input(problems)
     part: dict[str, Any] = values[name]

@@ -16,7 +16,7 @@ import attrs
 
 from nics import kinds
 from nics.errors import VnetError
-from nics.keys import Choice, Key, Type, Wrong, did_you_mean, one_of, shown
+from nics.keys import Choice, Key, Type, Wrong, nearest, one_of, shown
 from vnet.topology.nodes import Fields, Items, Node, Scalar
 from vnet.topology.problems import Path, Problem
 
@@ -26,6 +26,8 @@ class _Missing:
 
 
 MISSING = _Missing()
+FEW = 8
+"""Names that are listed in any case."""
 
 
 def found(node: Node) -> str:
@@ -129,10 +131,22 @@ def _twice(node: Fields, path: Path, problems: list[Problem]) -> None:
         problems.append(Problem((*path, name), f"given twice{where}", "it once", mark=mark))
 
 
-def _unknown(name: str, node: Fields, path: Path, known: list[str], what: str) -> Problem:
-    expected = one_of(known, 20) if known else f"no keys for {what}"
+def _unknown(name: str, node: Fields, path: Path, known: list[str], missing: list[str], what: str) -> Problem:
+    meant = nearest(name, missing)
+    near = meant or nearest(name, known)
+    if not known:
+        expected = f"no keys for {what}"
+    elif near and len(known) > FEW:
+        expected = f"a key of {what}"
+    else:
+        expected = one_of(known, 24)
     return Problem(
-        (*path, name), "unknown key", expected, did_you_mean(name, known), mark=node.keys.get(name)
+        (*path, name),
+        "unknown key",
+        expected,
+        f"did you mean {near}?" if near else "",
+        mark=node.keys.get(name),
+        meant=(*path, meant) if meant else None,
     )
 
 
@@ -150,7 +164,7 @@ class Table(Shape):
 
     @property
     def expected(self) -> str:
-        return f"a mapping with {one_of([key.name for key in self.keys], 20)}"
+        return f"a mapping with {one_of([key.name for key in self.keys], FEW)}"
 
     def read(self, node: Node, path: Path, problems: list[Problem]) -> dict[str, Any]:
         if self.may_be_empty and isinstance(node, Scalar) and node.value is None:
@@ -160,16 +174,20 @@ class Table(Shape):
             return {}
         _twice(node, path, problems)
         names = [key.name for key in self.keys]
+        misspelt: set[str | int] = set()
         for name in node.fields:
             if name not in names and not (self.extensions and name.startswith("x-")):
-                problems.append(_unknown(name, node, path, names, self.what))
+                missing = [known for known in names if known not in node.fields]
+                problem = _unknown(name, node, path, names, missing, self.what)
+                misspelt.update((problem.meant or ())[-1:])
+                problems.append(problem)
         values = {}
         for key in self.keys:
             if key.name in node.fields:
                 value = shape_of(key.type).read(node.fields[key.name], (*path, key.name), problems)
                 if value is not MISSING:
                     values[key.name] = value
-            elif key.required:
+            elif key.required and key.name not in misspelt:
                 expected = shape_of(key.type).expected
                 problems.append(Problem(path, f"{self.what} without {key.name}", f"{key.name}: {expected}"))
         return values

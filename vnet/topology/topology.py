@@ -22,9 +22,11 @@ import yaml
 from nics.errors import BadInput
 from vnet.topology import build, model, reader, table, write
 from vnet.topology.check import check
+from vnet.topology.nodes import resolved
 from vnet.topology.not_yet import not_yet
 from vnet.topology.problems import Problem, bad_input, told
 from vnet.topology.resolve import Resolved, Unresolvable, resolve
+from vnet.topology.shape import shape_of
 
 
 @attrs.define
@@ -116,7 +118,16 @@ class Topology:
 
     def problems(self) -> list[Problem]:
         """All that is wrong between the parts or can't be done yet."""
-        return told([], not_yet(self.to_dict()), check(self))
+        return told(self._own(), not_yet(self.to_dict()), check(self))
+
+    def _own(self) -> list[Problem]:
+        """What is wrong with the name and the seed, which are attributes and may be anything."""
+        problems: list[Problem] = []
+        for key in table.TOPOLOGY.keys:
+            if key.name in ("name", "seed"):
+                value = reader.nodes_of_object(getattr(self, key.name))
+                shape_of(key.type).read(value, (key.name,), problems)
+        return problems
 
     def resolve(self, keep: Resolved | None = None) -> Resolved:
         """Work out every MAC, address and VLAN. Raises BadInput with all that is wrong.
@@ -163,4 +174,11 @@ def _list(dumper: _Dumper, data: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=single)
 
 
+def _text(dumper: _Dumper, data: str) -> yaml.Node:
+    # PyYAML quotes what YAML 1.1 takes for a number, and 1.2 has others (1e3, 0o17).
+    plain = isinstance(resolved(data), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else "'")
+
+
 _Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _text)

@@ -167,7 +167,7 @@ class IpSubnet(Type):
         except ValueError:
             raise Wrong(self.expected) from None
         if "/" not in value:
-            raise Wrong(f"{self.expected}, with a prefix length")
+            raise Wrong("a subnet with its prefix length, such as 10.0.10.0/24 or fd00:10::/64")
         if ipaddress.ip_interface(value).ip != near.network_address:
             raise Wrong("a subnet without host bits", f"did you mean {near}?")
         if near.is_multicast or near.is_loopback or near.prefixlen == 0 or near.is_reserved:

@@ -1,0 +1,81 @@
+"""Random topologies that are right, as a file's keys and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+NETWORKS = ("red", "blue", "green", "lab-1")
+GUESTS = ("web", "db", "shell", "vm1", "vm2", "router")
+SUBNETS = ("10.0.10.0/24", "10.9.0.0/16", "192.168.7.0/26", "fd00:10::/64", "fd00:11::/80", "10.0.11.0/25")
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> dict[str, Any]:
+    names = draw(st.lists(st.sampled_from(NETWORKS), min_size=1, unique=True))
+    vlans = draw(st.permutations([1, 2, 3, 10, 4094]))
+    found: dict[str, Any] = {}
+    for name, vlan in zip(names, vlans, strict=False):
+        keys: dict[str, Any] = {"subnets": draw(st.lists(st.sampled_from(SUBNETS), max_size=3, unique=True))}
+        if draw(st.booleans()):
+            keys["vlan"] = vlan
+        if draw(st.booleans()):
+            keys["mtu"] = draw(st.sampled_from([1280, 1500, 9000]))
+        if draw(st.integers(0, 3)) == 0:
+            keys["gateway"] = []
+        found[name] = keys
+    return found
+
+
+@st.composite
+def port(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if draw(st.integers(0, 3)):
+        keys["network"] = draw(st.sampled_from(names))
+    else:
+        keys["trunk"] = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+        if draw(st.booleans()):
+            keys["native"] = draw(st.sampled_from(keys["trunk"]))
+            keys["native_tagged"] = draw(st.booleans())
+    options: dict[str, Any] = {
+        "sticky": st.booleans(),
+        "transparent": st.booleans(),
+        "mac_limit": st.integers(1, 5),
+        "up": st.booleans(),
+        "flood": st.fixed_dictionaries({"unknown": st.booleans()}),
+    }
+    for key in draw(st.lists(st.sampled_from(sorted(options)), max_size=2, unique=True)):
+        keys[key] = draw(options[key])
+    if draw(st.integers(0, 4)) == 0 and ("network" in keys or "native" in keys):
+        keys["ip"] = []
+    return keys
+
+
+@st.composite
+def documents(draw: st.DrawFn, seed: int | None = None) -> dict[str, Any]:
+    """A whole topology, named `lab`."""
+    nets = draw(networks())
+    names = draw(st.lists(st.sampled_from(GUESTS), unique=True))
+    guests: dict[str, Any] = {}
+    for name in names:
+        ports = draw(st.lists(port(sorted(nets)), min_size=1, max_size=3))
+        kind = draw(st.sampled_from(["stack", "netns", "external"]))
+        if kind == "external" and draw(st.booleans()):
+            ports[0]["nic"] = {
+                "kind": "vhost-user",
+                "socket": f"{name}.vhost",
+                "queues": draw(st.integers(1, 3)),
+            }
+        guests[name] = {"kind": kind, "nics": ports}
+    macs = draw(st.permutations([f"02:00:00:00:00:0{n}" for n in range(8)]))
+    for name, mac in zip(names, macs, strict=False):
+        if draw(st.integers(0, 3)) == 0:
+            guests[name]["nics"][0]["mac"] = mac
+    return {
+        "name": "lab",
+        "seed": draw(st.integers(0, 3)) if seed is None else seed,
+        "networks": nets,
+        "guests": guests,
+        "switches": {"s1": {"ageing": draw(st.sampled_from(["300 s", "15 s"]))}},
+    }

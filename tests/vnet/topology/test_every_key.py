@@ -1,0 +1,300 @@
+"""Every key of the topology file wrong in turn: one line, at the right place, with the right words.
+
+The cases are made from the table itself, so a new key is tested when it is added; the texts are in
+`golden/every_key.txt`, to be read by a person when they change.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from nics import kinds
+from nics.errors import BadInput
+from nics.keys import Choice, Count, Flag, Key, Number, Type
+from tests.vnet.topology import golden
+from vnet.topology import Topology
+from vnet.topology.quantity import Quantity
+from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table, Value
+from vnet.topology.table import TOPOLOGY
+from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
+
+Path = tuple[str | int, ...]
+LATER = "not supported yet by this version"
+
+BASE: dict[str, Any] = {
+    "name": "tenants",
+    "seed": 1,
+    "engine": {"driver": "thread", "cpu": 1, "poll": "busy"},
+    "networks": {
+        "red": {
+            "vlan": 10,
+            "subnets": ["10.0.10.0/24", "fd00:10::/64"],
+            "gateway": ["10.0.10.254"],
+            "private": False,
+            "mtu": 9000,
+        },
+        "blue": {"vlan": 20, "subnets": ["10.0.10.0/24"]},
+    },
+    "guests": {
+        "web": {
+            "kind": "external",
+            "nics": [
+                {
+                    "network": "red",
+                    "switch": "s1",
+                    "mac": "02:00:00:00:00:0a",
+                    "ip": ["10.0.10.11"],
+                    "nic": {"kind": "stream", "socket": "web.sock", "role": "server"},
+                    "mtu": 1500,
+                    "mac_limit": 5,
+                    "mac_limit_action": "drop",
+                    "learning": True,
+                    "sticky": True,
+                    "static": True,
+                    "flood": {"unknown": True, "multicast": True, "broadcast": True},
+                    "transparent": True,
+                    "priority_tags": True,
+                    "up": True,
+                }
+            ],
+        },
+        "router": {"nics": [{"trunk": ["red", "blue"], "native": "red", "native_tagged": True}]},
+    },
+    "switches": {"s1": {"ageing": "300 s", "fdb_limit": 1000, "vlan_limit": 100, "stp": "none"}},
+}
+"""Every key that this version supports, but for the kinds of NIC."""
+
+LATER_PARTS: dict[Path, Any] = {
+    ("guests", "web", "nics", 0, "guard"): {
+        "allow": [{"ip": "10.0.10.200", "mac": "02:00:00:00:00:0b"}],
+        "dhcp_server": "allow",
+    },
+    ("guests", "web", "nics", 0, "limits"): {
+        "ingress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
+        "egress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
+    },
+    ("uplinks",): {
+        "wan": {
+            "nic": {"kind": "tap", "name": "wan0"},
+            "native": "red",
+            "tagged": ["blue"],
+            "switch": "s1",
+        }
+    },
+    ("links",): [
+        {
+            "ends": ["s1", "s2"],
+            "impair": {
+                "delay": "1 ms",
+                "jitter": "1 us",
+                "loss": "0.1 %",
+                "duplicate": "1 %",
+                "reorder": "1 %",
+                "corrupt": "1 %",
+                "rate": "1 Gbit/s",
+                "a_to_b": {
+                    "delay": "1 ms", "jitter": "1 us", "loss": "0.1 %", "duplicate": "1 %",
+                    "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
+                },
+                "b_to_a": {
+                    "delay": "1 ms", "jitter": "1 us", "loss": "0.1 %", "duplicate": "1 %",
+                    "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
+                },
+            },
+            "transparent": True,
+        }
+    ],
+    ("expect",): [{"from": "web", "to": "router", "reach": True}],
+    ("scenario",): [{"at": "1 s"}],
+}  # fmt: skip
+"""What is in the table and not in this version."""
+
+NICS: dict[str, dict[str, Any]] = {
+    "stack": {"kind": "stack"},
+    "pipe": {"kind": "pipe"},
+    "tap": {"kind": "tap", "name": "tap0", "netns": "lab", "queues": 2},
+    "stream": {"kind": "stream", "socket": "127.0.0.1:5000", "role": "client"},
+    "dgram": {"kind": "dgram", "local": "127.0.0.1:5001", "remote": "127.0.0.1:5002"},
+    "vhost-user": {"kind": "vhost-user", "socket": "vm.sock", "role": "server", "queues": 2},
+    "vde": {"kind": "vde", "directory": "vm.vde"},
+    "packet": {"kind": "packet", "interface": "eth0"},
+    "xdp": {"kind": "xdp", "interface": "eth0", "queues": 2},
+    "pcap": {"kind": "pcap", "read": "in.pcapng", "write": "out.pcapng", "speed": 10},
+}
+
+
+def put(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    changed: Any = copy.deepcopy(document)
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return changed  # type: ignore[no-any-return]
+
+
+def take(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    changed: Any = copy.deepcopy(document)
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    return changed  # type: ignore[no-any-return]
+
+
+def look(document: Any, path: Path) -> Any:
+    for step in path:
+        document = document[step]
+    return document
+
+
+def wrong_scalars(kind: Type) -> Iterator[Any]:
+    match kind:
+        case Choice():
+            yield from (kind.words[0] + "s", 5)
+        case Flag():
+            yield from ("yes", 2, "perhaps")
+        case Count():
+            yield from (kind.lowest - 1, kind.highest + 1, "ten", 1.5, True)
+        case Number():
+            yield from (kind.lowest - 1, "fast", True)
+        case Quantity():
+            yield from ("10", "10 parsecs", -1, "fast")
+        case Name():
+            yield from ("Web Server", "-a", 7, "x" * 64)
+        case Reference():
+            yield from ("reed", 7)
+        case Mac():
+            yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
+        case IpAddress():
+            yield from ("10.0.10.256", "10.0.10", "fe80::1%eth0", "224.0.0.1", 7)
+        case IpSubnet():
+            yield from ("10.0.10.1/24", "10.0.10.0", "10.0.10.0/33", "fe80::/64", "224.0.0.0/4", 7)
+        case _:
+            yield from (7, "")
+
+
+def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]:
+    """(place, a wrong value for it): "(gone)" and "(misspelt)" are told apart by `make`."""
+    if isinstance(shape, Type):
+        shape = Value(shape)
+    if key is not None:
+        if key.required:
+            yield path, "(gone)"
+        yield path, "(misspelt)"
+    match shape:
+        case Value():
+            for value in wrong_scalars(shape.type):
+                yield path, value
+            yield from ((path, {}), (path, []), (path, None))
+        case ListOf():
+            yield from ((path, {}), (path, None)) if shape.or_one else ((path, {}), (path, "x"))
+            if shape.fewest:
+                yield path, []
+            yield from cases(shape.item, (*path, 0), None)
+        case Table():
+            yield from ((path, "x"), (path, []))
+            for inner in shape.keys:
+                place: Path = (*path, inner.name)
+                if inner.name in ("trunk", "native", "native_tagged") and path[0] == "guests":
+                    place = ("guests", "router", *place[2:])
+                yield from cases(inner.type, place, inner)
+        case MapOf():
+            yield from ((path, "x"), (path, []))
+            name = next(iter(look(whole(path), path)))
+            yield (*path, "Not A Name"), {}
+            yield from cases(shape.item, (*path, name), None)
+        case NicShape():
+            yield from ((path, "tap"), (path, {}), (path, {"kind": "tun"}), (path, {"kind": 5}))
+            if path[0] == "uplinks":
+                return
+            for kind in kinds.KINDS.values():
+                if kind.any_of:
+                    yield path, {"kind": kind.name}
+                yield path, {**NICS[kind.name], "port": 5}
+                for inner in kind.keys:
+                    assert inner.name in NICS[kind.name], "add the new key to NICS"
+                    if inner.required:
+                        yield path, {k: v for k, v in NICS[kind.name].items() if k != inner.name}
+                    for value in (*wrong_scalars(inner.type), {}, None):
+                        yield path, {**NICS[kind.name], inner.name: value}
+        case Free():
+            yield from ((path, "x"), (path, {}))
+        case _:
+            raise AssertionError(shape)
+
+
+def whole(path: Path) -> dict[str, Any]:
+    """The base, and what `path` needs of the parts that are for later."""
+    document = BASE
+    for later, part in LATER_PARTS.items():
+        if path[: len(later)] == later:
+            document = put(document, later, part)
+    return put(document, ("switches", "s2"), {}) if path[:1] == ("links",) else document
+
+
+def make(path: Path, value: Any) -> dict[str, Any]:
+    document = whole(path)
+    if value == "(gone)":
+        return take(document, path)
+    if value == "(misspelt)":
+        name = str(path[-1])
+        misspelt = name[:-2] + name[-1] + name[-2] if name[-1] != name[-2] else name[:-1]
+        return put(take(document, path), (*path[:-1], misspelt), look(document, path))
+    return put(document, path, value)
+
+
+def lines(text: str) -> list[str]:
+    with pytest.raises(BadInput) as error:
+        Topology.from_text(text, "t.yaml")
+    return str(error.value).split("\n")
+
+
+ALL = list(cases(TOPOLOGY, (), None))[2:]
+
+
+def test_the_base_is_right_and_complete() -> None:
+    assert Topology.from_text(yaml.safe_dump(BASE)).name == "tenants"
+    for path, _ in ALL:
+        if path[-1] != "Not A Name":
+            look(whole(path), path)
+
+
+def test_every_key_wrong_in_turn() -> None:
+    told = []
+    for path, value in ALL:
+        text = yaml.safe_dump(make(path, value), sort_keys=False, width=200)
+        found = lines(text)
+        own = [line for line in found if LATER not in line]
+        if value == "(misspelt)" and not own:
+            raise AssertionError(f"{path} misspelt went unseen")
+        assert len(own) == 1, (path, value, found)
+        (line,) = own
+        assert_place(line, text)
+        shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+        told.append(f"{'.'.join(map(str, path))} = {shown}\n    {line}\n")
+    golden.check("every_key.txt", "".join(told))
+
+
+def assert_place(line: str, text: str) -> None:
+    """Where the line points is the key that it names, or its value."""
+    file, row, column, path, _ = line.split(":", 4)
+    assert file == "t.yaml"
+    at = text.split("\n")[int(row) - 1][int(column) - 1 :]
+    assert at, line
+    last = path.strip().split(".")[-1].partition("[")[0].strip('"')
+    before = text.split("\n")[int(row) - 1][: int(column) - 1]
+    assert at.startswith((last, f'"{last}')) or before.rstrip(" -").endswith((last + ":", "")), line
+
+
+def test_not_yet() -> None:
+    told = []
+    for path in LATER_PARTS:
+        found = lines(yaml.safe_dump(whole(path), sort_keys=False))
+        assert all(line.endswith(LATER) for line in found), found
+        told += found
+    golden.check("not_yet.txt", "\n".join(told) + "\n")

@@ -1,0 +1,198 @@
+"""Plans lead from one topology to another, undo, change no more than needed, and mix no tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+
+from nics.errors import BadInput
+from tests.vnet.topology.strategies import documents
+from vnet.topology import Resolved, Topology
+from vnet.topology.plan import Action, AddPort, ChangePort, RemovePort, plan
+
+
+def carry_out(model: Resolved, actions: Iterable[Action]) -> list[Resolved]:
+    """The models along the way, the first one included."""
+    models = [model]
+    for action in actions:
+        models.append(action.on(models[-1]))
+    return models
+
+
+def nothing_of(resolved: Resolved) -> Resolved:
+    return attrs.evolve(resolved, switches={}, networks={}, guests={}, ports={})
+
+
+def assert_apart(model: Resolved) -> None:
+    """No VLAN holds ports that are up of two networks."""
+    held: dict[int, set[str]] = {}
+    for port in model.ports.values():
+        if port.settings.up:
+            vlans = dict(port.trunk).values() if port.trunk else port.vlans
+            for name, vlan in zip(port.networks, vlans, strict=True):
+                held.setdefault(vlan, set()).add(name)
+    assert all(len(names) == 1 for names in held.values()), held
+
+
+def lab(**guests: Any) -> Topology:
+    topology = (
+        Topology("lab").network("red", subnets=["10.0.0.0/24"]).network("blue", subnets=["10.0.1.0/24"])
+    )
+    for name, keys in guests.items():
+        topology.guest(name, **keys)
+    return topology
+
+
+def steps(before: Topology, after: Topology) -> list[Action]:
+    running = before.resolve()
+    return plan(running, after.resolve(keep=running))
+
+
+@given(documents())
+def test_nothing_to_do(document: dict[str, Any]) -> None:
+    resolved = Topology.from_dict(document).resolve()
+    assert plan(resolved, resolved) == []
+    assert plan(resolved, Topology.from_dict(document).resolve(keep=resolved)) == []
+
+
+@given(documents(), documents())
+@settings(max_examples=150)
+def test_a_plan_leads_there_and_back_and_mixes_nobody(one: dict[str, Any], two: dict[str, Any]) -> None:
+    before = Topology.from_dict(one).resolve()
+    after = Topology.from_dict(two).resolve(keep=before)
+    actions = plan(before, after)
+    models = carry_out(before, actions)
+    assert models[-1] == after
+    for model in models:
+        assert_apart(model)
+    # When a step fails, those before it are undone.
+    for done in range(len(actions) + 1):
+        undone = carry_out(models[done], [action.inverse() for action in reversed(actions[:done])])
+        assert undone[-1] == before
+        for model in undone:
+            assert_apart(model)
+
+
+@given(documents())
+def test_from_nothing(document: dict[str, Any]) -> None:
+    wanted = Topology.from_dict(document).resolve()
+    assert carry_out(nothing_of(wanted), plan(None, wanted))[-1] == wanted
+
+
+@given(documents(), documents())
+def test_each_step_is_possible_when_its_turn_comes(one: dict[str, Any], two: dict[str, Any]) -> None:
+    before = Topology.from_dict(one).resolve()
+    model = before
+    for action in plan(before, Topology.from_dict(two).resolve(keep=before)):
+        match action:
+            case AddPort(port=port):
+                assert port.name not in model.ports
+                assert port.guest in model.guests
+                assert port.switch in model.switches
+                assert set(port.networks) <= set(model.networks)
+                assert port.mac not in {other.mac for other in model.ports.values()}
+            case RemovePort(port=port):
+                assert model.ports[port.name] == port
+            case ChangePort(before=was, after=becomes):
+                assert model.ports[was.name] == was
+                assert becomes.nic == was.nic
+                assert becomes.mac == was.mac
+        model = action.on(model)
+        assert {port.guest for port in model.ports.values()} <= set(model.guests)
+
+
+def test_moving_to_another_network_keeps_an_external_guest_plugged_in() -> None:
+    (change,) = steps(
+        lab(vm={"kind": "external", "network": "red"}), lab(vm={"kind": "external", "network": "blue"})
+    )
+    assert isinstance(change, ChangePort)
+    assert (change.before.vlan, change.after.vlan) == (1, 2)
+    assert "vlan 1 -> 2" in str(change)
+    assert "network red -> blue" in str(change)
+
+
+def test_addresses_that_we_set_are_set_by_plugging_in_again() -> None:
+    actions = steps(lab(a={"network": "red"}), lab(a={"network": "blue"}))
+    assert [str(action) for action in actions] == ["remove port a.0", "add port a.0 (stack) in blue"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"nic": {"kind": "stream", "socket": "other.sock"}},
+        {"nic": {"kind": "dgram", "local": "127.0.0.1:5000"}},
+        {"mac": "02:00:00:00:00:01"},
+        {"mtu": 1400},
+    ],
+    ids=str,
+)
+def test_another_nic_is_plugged_in_again(keys: dict[str, Any]) -> None:
+    base = {"kind": "external", "network": "red"}
+    assert [type(action) for action in steps(lab(vm=base), lab(vm=base | keys))] == [RemovePort, AddPort]
+
+
+@pytest.mark.parametrize(
+    "keys", [{"sticky": True}, {"mac_limit": 2}, {"up": False}, {"flood": {"unknown": False}}], ids=str
+)
+def test_settings_change_in_place(keys: dict[str, Any]) -> None:
+    (change,) = steps(lab(a={"network": "red"}), lab(a={"network": "red", **keys}))
+    assert isinstance(change, ChangePort)
+
+
+def test_networks_that_swap_vlans_never_meet() -> None:
+    def topology(red: int, blue: int) -> Topology:
+        found = Topology("lab").network("red", vlan=red).network("blue", vlan=blue)
+        for name in ("a", "b"):
+            found.guest(f"red-{name}", network="red").guest(f"blue-{name}", network="blue")
+        return found
+
+    actions = steps(topology(10, 20), topology(20, 10))
+    changes = [action for action in actions if isinstance(action, ChangePort)]
+    assert [change.after.settings.up for change in changes] == [False] * 4 + [True] * 4
+    assert not [action for action in actions if isinstance(action, AddPort | RemovePort)]
+
+
+def test_a_guest_more_touches_no_other() -> None:
+    base = {"kind": "external", "network": "red"}
+    actions = steps(lab(a=base, c=base), lab(a=base, b=base, c=base))
+    assert [str(action) for action in actions] == ["add guest b (external)", "add port b.0 (stream) in red"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "line"),
+    [
+        ({"driver": "trio"}, "engine.driver: trio, expected thread, which runs"),
+        ({"driver": "thread", "cpu": 1}, "engine.cpu: 1, expected nothing, which runs"),
+        ({"driver": "thread", "poll": "busy"}, "engine.poll: busy, expected adaptive, which runs"),
+    ],
+)
+def test_the_engine_does_not_change_while_it_runs(engine: dict[str, Any], line: str) -> None:
+    running = Topology.from_dict({"name": "lab", "engine": {"driver": "thread"}}).resolve()
+    wanted = Topology.from_dict({"name": "lab", "engine": engine}).resolve()
+    with pytest.raises(BadInput) as error:
+        plan(running, wanted)
+    assert str(error.value).startswith(line)
+    assert plan(None, wanted), "when nothing runs it may be any"
+
+
+def test_the_name_does_not_change_while_it_runs() -> None:
+    with pytest.raises(BadInput, match="name: other, expected lab, which runs"):
+        plan(Topology("lab").resolve(), Topology("other").resolve())
+
+
+def test_other_changes_are_told_in_words() -> None:
+    before = Topology("lab", seed=1).network("red", vlan=10).network("old")
+    after = (
+        Topology("lab", seed=2).network("red", vlan=10, mtu=9000).network("new").switch("s1", ageing="15 s")
+    )
+    assert [str(action) for action in steps(before, after)] == [
+        "seed 1 becomes 2",
+        "change switch s1: ageing 300000000000 -> 15000000000",
+        "add network new, VLAN 1",
+        "change network red: mtu 1500 -> 9000",
+        "remove network old",
+    ]
