@@ -1,7 +1,7 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 VERSION: str
 
@@ -39,6 +39,7 @@ def start_capture(
     *,
     ports: Sequence[int] | None,
     vlans: Sequence[int] = ...,
+    direction: Literal["in", "out"] | None = None,
     drops: bool = False,
     program: BpfProgram | None = None,
     filter: str = "",
@@ -54,7 +55,7 @@ def start_capture(
     """Start a capture into a duplicate of `fd`. Raises OSError.
 
     `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
-    `filter`: the text of `program`. `epoch`: nanoseconds from the Unix epoch to the engine's time 0.
+    `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`. `epoch`: nanoseconds from the Unix epoch to the engine's time 0.
     `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
     """
 

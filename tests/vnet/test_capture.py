@@ -206,6 +206,8 @@ async def test_in_virtual_time_a_frame_is_in_the_file_when_its_turn_is_over(tmp_
         (lambda ports: ALL, {"filter": "vlan 10"}, [("trunk.0", 0)]),
         (lambda ports: ALL, {"filter": "ether src 02:00:00:00:00:02"}, [("b.0", 1), ("a.0", 1)]),
         (lambda ports: ALL, {"count": 1}, [("a.0", 0)]),
+        (lambda ports: ALL, {"direction": "in"}, [("a.0", 0), ("b.0", 1), ("a.0", 2)]),
+        (lambda ports: ALL, {"direction": "out"}, [("b.0", 0), ("trunk.0", 0), ("a.0", 1)]),
     ],
 )
 @needs_tool("tshark")

@@ -41,7 +41,8 @@ class Capture:
 
     `target` is a path, or a descriptor that stays the caller's (a FIFO, standard output, a socket).
     A reader that is slow loses frames, counted in the file; one that goes away ends the capture,
-    which is no error. In virtual time a regular file is written without a thread, nothing is lost,
+    which is no error. A frame is seen where it comes in and again wherever it goes out; `direction`
+    `in` (to the switch) or `out` (of it) shows one of these only. In virtual time a regular file is written without a thread, nothing is lost,
     times begin at trio's, and the same run gives the same bytes.
     """
 
@@ -54,6 +55,7 @@ class Capture:
         clock: Clock,
         filter: str | None = None,  # noqa: A002 - the word that users know
         count: int | None = None,
+        direction: Literal["in", "out"] | None = None,
         drops: bool = False,
         snaplen: int = SNAPLEN,
         room: int = ROOM,
@@ -64,6 +66,7 @@ class Capture:
         self._clock = clock
         self._filter = filter or ""
         self._count = count
+        self._direction = direction
         self._drops = drops
         self._snaplen = snaplen
         self._room = room
@@ -100,6 +103,7 @@ class Capture:
             descriptor,
             ports=self._selection.ports,
             vlans=self._selection.vlans,
+            direction=self._direction,
             drops=self._drops,
             program=program,
             filter=self._filter,

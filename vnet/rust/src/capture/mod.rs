@@ -33,6 +33,9 @@ pub struct Spec {
     pub ports: Vec<PortId>,
     /// ... and at any port, frames that the switch put in these VLANs.
     pub vlans: VlanSet,
+    /// Only frames that came in, or only ones that went out. In a capture of both, a frame is seen
+    /// at its ingress and again at each egress.
+    pub direction: Option<Direction>,
     /// Only frames that were dropped.
     pub drops_only: bool,
     /// Only frames that pass this filter, of which `filter` is the text.
@@ -67,6 +70,7 @@ impl Default for Spec {
             all: false,
             ports: Vec::new(),
             vlans: VlanSet::default(),
+            direction: None,
             drops_only: false,
             program: None,
             filter: String::new(),

@@ -92,8 +92,9 @@ impl Tap {
         self.spec.all || word >> (port % 64) & 1 == 1
     }
 
-    fn selects(&self, sighting: &Sighting) -> bool {
+    fn selects(&self, sighting: &Sighting, direction: Direction) -> bool {
         (self.selects_port(sighting.port) || self.spec.vlans.contains(sighting.vlan))
+            && self.spec.direction.is_none_or(|wanted| wanted == direction)
             && (sighting.dropped.is_some() || !self.spec.drops_only)
     }
 
@@ -147,7 +148,7 @@ impl Tap {
         frame: &TxFrame<'_>,
         ports: &BTreeMap<PortId, PortInfo>,
     ) {
-        if !self.selects(sighting) || self.is_done() {
+        if !self.selects(sighting, direction) || self.is_done() {
             return;
         }
         let keep = self.filter(frame);

@@ -184,7 +184,8 @@ fn ports_vlans_drops_and_lengths_are_selected() {
         let (out, fd) = file();
         let mut set = CaptureSet::default();
         let vlans = [20].into_iter().collect();
-        let spec = Spec { ports: vec![1], vlans, snaplen: 20, inline, ..Spec::default() };
+        let direction = Some(Direction::In);
+        let spec = Spec { ports: vec![1], vlans, direction, snaplen: 20, inline, ..Spec::default() };
         let (id, handle) = set.start(0, spec, fd).unwrap();
         let (drops, drops_fd) = file();
         let spec = Spec { all: true, drops_only: true, limit: Some(1), inline, ..Spec::default() };
@@ -192,6 +193,7 @@ fn ports_vlans_drops_and_lengths_are_selected() {
         let data = vec![9; 1500];
         let frame = Frame::flat(&data, Offload::NONE);
         set.rx(&seen(1, 1, 1), &frame);
+        set.tx(&seen(1, 1, 1), &TxFrame { frame: &frame, edit: TagEdit::NONE });
         set.rx(&seen(2, 2, 2), &frame);
         set.rx(&Sighting { vlan: 20, ..seen(3, 2, 3) }, &frame);
         for packet in [4, 5] {

@@ -199,11 +199,12 @@ impl Work<'_, '_> {
         for (tx, i) in out.iter().zip(&numbers) {
             let done = self.completer.complete(tx, &caps, &mut |frames| {
                 hand_over(self.now, nic.as_mut(), counters, frames, self.report);
+                watch.burst(frames, std::iter::repeat(i), self.report);
             });
             if let Err(reason) = done {
                 counters.dropped(reason, 1);
+                watch.see(*i, tx, Some(reason));
             }
-            watch.see(*i, tx, done.err());
         }
     }
 }
@@ -237,9 +238,15 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A whole group was handed over; `report` says what was not taken.
+    /// A whole group was handed over; `numbers` are their places in the burst, `report` says what was
+    /// not taken.
     #[inline]
-    fn burst(&mut self, out: &[TxFrame<'_>], numbers: &[u8], report: &TxReport) {
+    fn burst<'i>(
+        &mut self,
+        out: &[TxFrame<'_>],
+        numbers: impl IntoIterator<Item = &'i u8>,
+        report: &TxReport,
+    ) {
         if self.captures.is_none() {
             return;
         }

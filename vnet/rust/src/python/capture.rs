@@ -5,6 +5,7 @@ use crate::capture::writer::Handle;
 use crate::capture::{CaptureId, PortInfo, Spec};
 use nics::bpf::{Insn, Program};
 use nics::output::duplicate;
+use nics::pcapng::Direction;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -97,11 +98,11 @@ impl CaptureHandle {
 /// Start a capture into a duplicate of `fd`. Raises OSError.
 ///
 /// `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
-/// `filter`: a program and its text. `epoch`: nanoseconds from the Unix epoch to the engine's time
+/// `direction`: `in` to the switch, `out` of it, None for both. `program`: the filter, `filter` its text. `epoch`: nanoseconds from the Unix epoch to the engine's time
 /// 0. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
 #[pyfunction]
 #[pyo3(signature = (
-    engine, fd, *, ports, vlans=Vec::new(), drops=false, program=None, filter="", snaplen=Spec::SNAPLEN,
+    engine, fd, *, ports, vlans=Vec::new(), direction=None, drops=false, program=None, filter="", snaplen=Spec::SNAPLEN,
     count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
 ))]
 #[allow(clippy::too_many_arguments)]
@@ -111,6 +112,7 @@ pub fn start_capture(
     fd: RawFd,
     ports: Option<Vec<PortId>>,
     vlans: Vec<VlanId>,
+    direction: Option<&str>,
     drops: bool,
     program: Option<&BpfProgram>,
     filter: &str,
@@ -123,11 +125,18 @@ pub fn start_capture(
     os: &str,
     application: &str,
 ) -> PyResult<CaptureHandle> {
+    let direction = match direction {
+        None => None,
+        Some("in") => Some(Direction::In),
+        Some("out") => Some(Direction::Out),
+        Some(_) => return Err(PyValueError::new_err("direction is in, out or None")),
+    };
     let fd = duplicate(fd)?;
     let spec = Spec {
         all: ports.is_none(),
         ports: ports.unwrap_or_default(),
         vlans: vlans.into_iter().collect(),
+        direction,
         drops_only: drops,
         program: program.map(|program| program.0.clone()),
         filter: filter.into(),
