@@ -13,6 +13,8 @@ from typing import Any
 from vnet.control import protocol
 from vnet.errors import VnetError
 
+GONE = "the fabric went away"
+
 
 class Client:
     """A connection to a running fabric. Use as a context manager."""
@@ -53,8 +55,11 @@ class Client:
         ancillary = (
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         )
-        sent = self._socket.sendmsg([text], ancillary)
-        self._socket.sendall(text[sent:])
+        try:
+            sent = self._socket.sendmsg([text], ancillary)
+            self._socket.sendall(text[sent:])
+        except OSError:
+            raise VnetError(GONE) from None
         while True:
             document = self._document()
             if document.get("id") != call:
@@ -71,9 +76,12 @@ class Client:
 
     def _document(self) -> dict[str, Any]:
         while not self._ready:
-            data = self._socket.recv(65536)
+            try:
+                data = self._socket.recv(65536)
+            except ConnectionError:
+                data = b""
             if not data:
-                raise VnetError("the fabric went away")
+                raise VnetError(GONE)
             self._ready = self._lines.feed(data)
         document = json.loads(self._ready.pop(0))
         return document if isinstance(document, dict) else {}

@@ -39,9 +39,9 @@ class Operations:
         return self.fabric.status() | {"pid": os.getpid()}
 
     async def call_down(self, request: Request) -> None:
-        """Bring the fabric down. The answer comes first; the connection ends when all is gone."""
+        """Bring the fabric down, once this was answered."""
         await trio.lowlevel.checkpoint()
-        self.stop.set()
+        request.afterwards = self.stop.set
 
     async def call_apply(self, request: Request) -> dict[str, Any]:
         """Change to the topology `document` (plain data, validated here as well)."""

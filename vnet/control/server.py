@@ -35,6 +35,8 @@ class Request:
     descriptors: list[int]
     """Came with the call; closed at its end unless taken out of the list."""
     scope: trio.CancelScope
+    afterwards: Callable[[], None] | None = None
+    """Called once the answer is on its way."""
     stop: trio.Event | None = None
     """Set by an operation that wants to come to an end of its own when the client cancels."""
 
@@ -160,6 +162,8 @@ class _Connection:
             # The client went away; the reader sees that too and ends the connection.
             pass
         finally:
+            if request.afterwards is not None:
+                request.afterwards()
             del self._calls[call.id]
             for descriptor in request.descriptors:
                 os.close(descriptor)
