@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,12 +45,17 @@ async def _stop_on_signal(signals: object, stop: trio.Event) -> None:
         stop.set()
 
 
+def log_path(name: str) -> Path:
+    """Where a fabric in the background writes its log; it outlives the runtime folder if it must."""
+    return runtime.base() / f"{name}.log"
+
+
 def spawn(topology_file: Path, name: str) -> None:
     """Start a process of its own for the fabric and return once every port is up.
 
     Raises what kept it from coming up.
     """
-    log = runtime.base() / f"{name}.log"
+    log = log_path(name)
     runtime.private(log.parent)
     reading, writing = os.pipe()
     try:
@@ -113,7 +119,8 @@ def main() -> int:
         os.close(descriptor)
 
     try:
-        trio.run(serve, Topology.from_file(path), lambda _fabric: tell(READY))
+        topology = Topology.from_file(path)
+        trio.run(serve, topology, lambda _fabric: tell(READY))
     except BaseException as error:
         reason = flat(error)
         logging.exception("the fabric ended")
@@ -122,6 +129,9 @@ def main() -> int:
         except OSError:
             return 1
         return 1
+    log_path(topology.name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        runtime.base().rmdir()
     return 0
 
 

@@ -34,6 +34,7 @@ def run(given: argparse.Namespace) -> int:
         with runtime.Runtime(name) as folder:
             for removed in folder.clean():
                 print(f"removed the namespace {removed}")
+        daemon.log_path(name).unlink(missing_ok=True)
         print(f"{name} had crashed; what it left is cleaned up.")
         return 0
     if name is None and not runtime.running():

@@ -57,7 +57,8 @@ class Client:
         )
         try:
             sent = self._socket.sendmsg([text], ancillary)
-            self._socket.sendall(text[sent:])
+            if rest := text[sent:]:
+                self._socket.sendall(rest)
         except OSError:
             raise VnetError(GONE) from None
         while True:
