@@ -20,6 +20,7 @@ pub mod pcapng;
 pub mod pipe;
 pub mod poller;
 pub mod socket;
+pub mod stack;
 pub mod stream;
 pub mod tap;
 #[cfg(any(test, feature = "testkit"))]

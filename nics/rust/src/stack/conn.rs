@@ -1,0 +1,189 @@
+//! One TCP connection: smoltcp's socket, and what we keep beside it.
+//!
+//! Every connection has a socket set of its own, so that smoltcp, which looks through a set in
+//! order, is only ever shown the one socket that a packet is for.
+
+use super::memory::Mapping;
+use super::sockets::{SocketId, StackError, ready};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use switch::Nanos;
+
+/// Which connection a segment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tuple {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Somebody has its number.
+    User,
+    /// A listener's: the handshake goes on ...
+    HalfOpen(SocketId),
+    /// ... or is done, and it waits to be accepted.
+    Queued(SocketId),
+    /// Nobody's any more: what was sent is still delivered.
+    Orphan,
+}
+
+/// Bytes received before acknowledgements become sparse.
+const EAGER: usize = 1 << 20;
+
+/// Without progress for that long, an attempt ends (Linux: six SYNs), data that nobody acknowledges
+/// ends a connection (RFC 9293, 3.8.3: at least 100 s; Linux: about 15 minutes), and one that was
+/// closed is forgotten (Linux: `tcp_fin_timeout`).
+const CONNECT_TIMEOUT: Nanos = 127_000_000_000;
+const USER_TIMEOUT: Nanos = 924_000_000_000;
+const ORPHAN_TIMEOUT: Nanos = 60_000_000_000;
+/// How long a handshake that somebody else began may take.
+const HANDSHAKE_TIMEOUT: Nanos = 20_000_000_000;
+
+pub struct Conn {
+    pub set: SocketSet<'static>,
+    handle: SocketHandle,
+    pub tuple: Tuple,
+    pub role: Role,
+    pub want: u8,
+    /// Why it ended, when it did not end in order.
+    pub error: Option<StackError>,
+    /// It must not send any more, not even a reset.
+    pub silent: bool,
+    /// Its state when it was last looked at.
+    pub seen: State,
+    /// Sequence and acknowledgement number of the segment that was sent last.
+    pub sent: (u32, u32),
+    /// Since when nothing moved; not known before it was next served.
+    pub progress: Option<Nanos>,
+    /// Bytes received since the last acknowledgement, and how many more are acknowledged eagerly.
+    unacknowledged: usize,
+    eager: usize,
+    /// The socket's buffers. They must be dropped after `set`, which has slices of them; fields are
+    /// dropped in order.
+    _receive: Mapping,
+    _send: Mapping,
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn").field("tuple", &self.tuple).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl Conn {
+    /// A socket that is neither connecting nor listening yet.
+    pub fn new(tuple: Tuple, role: Role, receive: usize, send: usize) -> io::Result<Self> {
+        let (mut receive, mut send) = (Mapping::new(receive)?, Mapping::new(send)?);
+        // SAFETY: each slice is taken once, given to the socket in `set`, and dropped with it before
+        // the mappings: `set` stands before them, is never replaced, and no slice is taken out of it.
+        let (rx, tx) = unsafe { (receive.slice(), send.slice()) };
+        let mut socket = Socket::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
+        // Whoever writes little pieces wants them sent, as with trio's own streams.
+        socket.set_nagle_enabled(false);
+        // Acknowledgements go out when a burst was looked at, which is delay enough.
+        socket.set_ack_delay(None);
+        socket.set_congestion_control(CongestionControl::Cubic);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let handle = set.add(socket);
+        Ok(Conn {
+            set,
+            handle,
+            tuple,
+            role,
+            want: 0,
+            error: None,
+            silent: false,
+            seen: State::Closed,
+            sent: (0, 0),
+            progress: None,
+            unacknowledged: 0,
+            eager: EAGER,
+            _receive: receive,
+            _send: send,
+        })
+    }
+
+    pub fn socket(&mut self) -> &mut Socket<'static> {
+        self.set.get_mut(self.handle)
+    }
+
+    pub fn state(&self) -> State {
+        self.set.get::<Socket<'_>>(self.handle).state()
+    }
+
+    /// Nothing more will happen: it is closed, and no reset waits to be sent.
+    pub fn over(&self) -> bool {
+        let socket = self.set.get::<Socket<'_>>(self.handle);
+        self.silent || socket.state() == State::Closed && socket.local_endpoint().is_none()
+    }
+
+    /// Whom it tries to reach, while it does.
+    pub fn connecting_to(&self) -> Option<IpAddr> {
+        (self.role == Role::User && self.state() == State::SynSent).then(|| self.tuple.remote.ip())
+    }
+
+    /// Whether it is an attempt whose SYN has this number.
+    pub fn connecting_with(&self, seq: u32) -> bool {
+        self.connecting_to().is_some() && self.sent.0 == seq
+    }
+
+    /// A segment with `len` bytes of data is received.
+    pub fn received(&mut self, len: usize) {
+        self.unacknowledged += len;
+        self.eager = self.eager.saturating_sub(len);
+    }
+
+    /// Whether an acknowledgement should go out at once: for every second full segment while the
+    /// sender's window grows by acknowledgements (RFC 5681, 3.1 and 4.2), for every sixteenth when
+    /// it has grown.
+    pub fn due(&self, mss: usize) -> bool {
+        self.unacknowledged >= if self.eager > 0 { 2 * mss } else { 16 * mss }
+    }
+
+    /// A segment was sent, and with it an acknowledgement. One that is like the last tells of a gap:
+    /// the sender's window will have to grow again.
+    pub fn acknowledged(&mut self, seq: u32, ack: u32, empty: bool) {
+        if empty && self.sent == (seq, ack) && self.unacknowledged > 0 {
+            self.eager = EAGER;
+        }
+        self.sent = (seq, ack);
+        self.unacknowledged = 0;
+    }
+
+    /// What it is ready for.
+    pub fn ready(&mut self) -> u8 {
+        let connecting = matches!(self.state(), State::SynSent | State::SynReceived);
+        let socket = self.socket();
+        let mut bits = 0;
+        if socket.can_recv() || !socket.may_recv() && !connecting {
+            bits |= ready::READ;
+        }
+        // Not for every little room: a sender is woken to do something worth it.
+        let room = socket.send_capacity() - socket.send_queue();
+        if !connecting && (!socket.may_send() || room >= socket.send_capacity() / 4) {
+            bits |= ready::WRITE;
+        }
+        bits
+    }
+
+    /// When it ends if nothing moves, and by which error.
+    pub fn expiry(&mut self, now: Nanos) -> Option<(Nanos, StackError)> {
+        let since = *self.progress.get_or_insert(now);
+        let state = self.state();
+        let unsent = self.socket().send_queue() > 0;
+        let closing = matches!(state, State::FinWait1 | State::Closing | State::LastAck);
+        let timeout = match (self.role, state) {
+            (Role::HalfOpen(_), _) => HANDSHAKE_TIMEOUT,
+            (_, State::SynSent | State::SynReceived) => CONNECT_TIMEOUT,
+            (Role::Orphan, State::FinWait2) => ORPHAN_TIMEOUT,
+            (Role::Orphan, _) if unsent || closing => ORPHAN_TIMEOUT,
+            _ if unsent || closing => USER_TIMEOUT,
+            _ => return None,
+        };
+        Some((since + timeout, StackError::TimedOut))
+    }
+}

@@ -1,0 +1,152 @@
+//! The far end of a guest: its sockets, for any thread of this process.
+//!
+//! Every call takes the guest's lock for as long as a copy takes, and then has the engine look at
+//! the guest. Nothing here waits: what can't be done now says so, and an event
+//! ([`EventKind::Socket`]) tells when to try again, once for every time it was said.
+
+use super::guest::Guest;
+use super::sockets::{SocketId, StackError};
+use super::stream::Names;
+use super::udp::Datagram;
+use crate::context::{Context, EventKind};
+use parking_lot::Mutex;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use switch::Nanos;
+
+pub struct Shared {
+    pub guest: Mutex<Guest>,
+    /// Which group frames matter, see [`filter_bit`](super::multicast::filter_bit).
+    pub filter: AtomicU64,
+    cx: Mutex<Option<Context>>,
+}
+
+/// The socket number of events that concern all sockets: the guest left its port.
+pub const ALL: SocketId = u32::MAX;
+
+impl Shared {
+    pub fn new(guest: Guest) -> Self {
+        let filter = AtomicU64::new(guest.multicast.filter());
+        Shared { guest: Mutex::new(guest), filter, cx: Mutex::new(None) }
+    }
+
+    pub fn attach(&self, cx: Context, now: Nanos) {
+        self.guest.lock().now = now;
+        *self.cx.lock() = Some(cx);
+    }
+
+    pub fn detach(&self) {
+        self.guest.lock().closed = true;
+        if let Some(cx) = self.cx.lock().take() {
+            cx.event(EventKind::Socket(ALL, u32::MAX));
+        }
+    }
+
+    /// Tell what there is to tell.
+    pub fn publish(&self, guest: &mut Guest) {
+        if std::mem::take(&mut guest.multicast.changed) {
+            self.filter.store(guest.multicast.filter(), Ordering::Relaxed);
+        }
+        if guest.sockets.news.is_empty() && guest.log.is_none() {
+            return;
+        }
+        if let Some(cx) = &*self.cx.lock() {
+            for (id, bits) in guest.sockets.news.drain(..) {
+                cx.event(EventKind::Socket(id, u32::from(bits)));
+            }
+            if let Some(line) = guest.log.take() {
+                cx.log(line);
+            }
+        }
+    }
+}
+
+/// The far end of a guest.
+#[derive(Clone)]
+pub struct StackEnd(pub(super) Arc<Shared>);
+
+impl StackEnd {
+    /// Do something with the guest, and have the engine look at it then.
+    fn with<T>(&self, f: impl FnOnce(&mut Guest) -> Result<T, StackError>) -> Result<T, StackError> {
+        let result = {
+            let mut guest = self.0.guest.lock();
+            if guest.closed {
+                return Err(StackError::Closed);
+            }
+            let result = f(&mut guest);
+            self.0.publish(&mut guest);
+            result
+        };
+        if result.is_ok()
+            && let Some(cx) = &*self.0.cx.lock()
+        {
+            cx.kick();
+        }
+        result
+    }
+}
+
+macro_rules! calls {
+    ($($(#[doc = $doc:expr])+ fn $name:ident($($arg:ident: $kind:ty),*) -> $ok:ty;)+) => {
+        impl StackEnd {
+            $($(#[doc = $doc])+
+            pub fn $name(&self, $($arg: $kind),*) -> Result<$ok, StackError> {
+                self.with(|guest| guest.$name($($arg),*))
+            })+
+        }
+    };
+}
+
+calls! {
+    /// Begin to connect to `remote`, from the address `local` or the best one, and from `port` (0:
+    /// any). [`tcp_connected`](Self::tcp_connected) tells how it went, after a `WRITE` event.
+    fn tcp_connect(remote: SocketAddr, local: Option<IpAddr>, port: u16) -> SocketId;
+    /// Whether an attempt to connect is over; an error if it failed.
+    fn tcp_connected(id: SocketId) -> ();
+    /// Listen at `port` (0: any), of `address` or of all, for at most `backlog` connections that
+    /// were not accepted yet.
+    fn tcp_listen(address: Option<IpAddr>, port: u16, backlog: usize) -> SocketId;
+    /// The next connection that was made to a listener.
+    fn tcp_accept(id: SocketId) -> SocketId;
+    /// Take over as much of `data` as there is room for.
+    fn tcp_send(id: SocketId, data: &[u8]) -> usize;
+    /// How many bytes can be received at once; 0 is the end of the stream.
+    fn tcp_readable(id: SocketId) -> usize;
+    /// Receive into `data`; 0 is the end of the stream.
+    fn tcp_recv(id: SocketId, data: &mut [u8]) -> usize;
+    /// Close the sending half: the peer sees the end of the stream behind what was sent.
+    fn tcp_shutdown(id: SocketId) -> ();
+    /// The name of a connection's state, as in RFC 9293.
+    fn tcp_state(id: SocketId) -> String;
+    /// Bind a UDP socket to `port` (0: any), of `address` or of all.
+    fn udp_bind(address: Option<IpAddr>, port: u16) -> SocketId;
+    /// Send one datagram.
+    fn udp_send(id: SocketId, data: &[u8], to: SocketAddr) -> ();
+    /// The next datagram: from where, to which address, and what.
+    fn udp_recv(id: SocketId) -> Datagram;
+    /// Receive what is sent to a multicast group, too.
+    fn udp_join(id: SocketId, group: IpAddr) -> ();
+    /// Receive it no more.
+    fn udp_leave(id: SocketId, group: IpAddr) -> ();
+    /// Datagrams that were lost because nobody received them in time.
+    fn udp_lost(id: SocketId) -> u64;
+    /// Prepare to ping `target`, with this hop limit.
+    fn ping_open(target: IpAddr, hop_limit: u8) -> SocketId;
+    /// Send echo request number `seq` with `size` bytes of data.
+    fn ping_send(id: SocketId, seq: u16, size: usize) -> ();
+    /// The next answer: its number, and the time it took or why there is none.
+    fn ping_recv(id: SocketId) -> (u16, Result<Nanos, StackError>);
+    /// A socket's own address (unspecified: all) and that of its peer.
+    fn names(id: SocketId) -> Names;
+    /// End a connection at once: its peer is told by a reset. The number is given back.
+    fn tcp_abort(id: SocketId) -> ();
+    /// Give back a socket's number. What was sent on a connection is still delivered.
+    fn close(id: SocketId) -> ();
+    /// All addresses, with the lengths of their prefixes.
+    fn nets() -> Vec<(IpAddr, u8)>;
+    /// The neighbours known: address and MAC address.
+    fn known_neighbours() -> Vec<(IpAddr, [u8; 6])>;
+    /// How many sockets there are, those that only finish what they began included.
+    fn socket_count() -> usize;
+}

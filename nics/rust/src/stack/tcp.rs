@@ -1,0 +1,416 @@
+//! TCP (RFC 9293), by smoltcp: which connection a segment is for, and when each of them speaks.
+//!
+//! smoltcp keeps the state of a connection and makes its segments. It is called one connection at a
+//! time: with a segment for it, and whenever it may have something to send, which is after a segment,
+//! after its user did something, and when a timer goes off. So a guest with thousands of connections
+//! does no more work for a segment than one with a single connection.
+
+use super::StackConfig;
+use super::conn::{Role, Tuple};
+use super::guest::{Guest, Random};
+use super::linger::{Late, Lingering, Segment};
+use super::listen::Listeners;
+use super::outbox::{Outbox, Received, Send, Wire, capabilities};
+use super::packet::{ETH, Header, Packet, TCP, header_len, pseudo};
+use super::sockets::{Socket, SocketId, StackError};
+use crate::offload::Offload;
+use crate::offload::checksum;
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities};
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Instant;
+use smoltcp::wire::{HardwareAddress, TcpPacket};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use switch::Nanos;
+
+/// Segments that one connection sends before the others have their turn.
+const QUANTUM: usize = 16;
+const RETRY: Nanos = 10_000_000;
+
+pub struct Tcp {
+    iface: Interface,
+    /// The set without a socket: segments for it are answered by a reset.
+    nobody: SocketSet<'static>,
+    conns: BTreeMap<Tuple, SocketId>,
+    pub listeners: Listeners,
+    pub lingering: Lingering,
+    pub receive_buffer: usize,
+    pub send_buffer: usize,
+    mtu: usize,
+    /// Initial sequence numbers and ports follow from it, and from nothing that others know.
+    secret: u64,
+    pub opened: u64,
+}
+
+/// A device of the right shape, to make an interface for.
+struct Shape(usize);
+
+impl Device for Shape {
+    type RxToken<'t> = Received<'t>;
+    type TxToken<'t> = Send<'t>;
+
+    fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        None
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {
+        None
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.0)
+    }
+}
+
+fn interface(mtu: usize, seed: u64) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let mut iface = Interface::new(config, &mut Shape(mtu), Instant::ZERO);
+    // Which packets are for this guest was decided before smoltcp sees one.
+    iface.set_any_ip(true);
+    iface
+}
+
+/// smoltcp's time, in microseconds.
+fn instant(now: Nanos) -> Instant {
+    Instant::from_micros((now / 1000) as i64)
+}
+
+impl Tcp {
+    pub fn new(config: &StackConfig, random: &mut Random) -> Self {
+        let mtu = config.mtu as usize;
+        Tcp {
+            iface: interface(mtu, 0),
+            nobody: SocketSet::new(Vec::new()),
+            conns: BTreeMap::new(),
+            listeners: Listeners::default(),
+            lingering: Lingering::default(),
+            receive_buffer: config.receive_buffer as usize,
+            send_buffer: config.send_buffer as usize,
+            mtu,
+            secret: random.next(),
+            opened: 0,
+        }
+    }
+
+    pub fn find(&self, tuple: &Tuple) -> Option<SocketId> {
+        self.conns.get(tuple).copied()
+    }
+
+    pub fn insert(&mut self, tuple: Tuple, id: SocketId) {
+        self.conns.insert(tuple, id);
+    }
+
+    /// The connection `id` does not have `tuple` any more.
+    pub fn forget(&mut self, tuple: &Tuple, id: SocketId) {
+        if self.find(tuple) == Some(id) {
+            self.conns.remove(tuple);
+        }
+    }
+
+    /// A number that nobody can tell who does not know the secret (RFC 6528, RFC 6056).
+    pub fn unpredictable(&self, what: impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.secret, what).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Before a connection is opened: smoltcp takes initial sequence numbers from a generator whose
+    /// future follows from its past, so it gets a fresh one for each.
+    pub fn fresh(&mut self, tuple: &Tuple) -> &mut Interface {
+        self.opened += 1;
+        let seed = self.unpredictable((tuple.local, tuple.remote, self.opened));
+        self.iface = interface(self.mtu, seed);
+        &mut self.iface
+    }
+}
+
+impl Guest {
+    pub(super) fn tcp_in(&mut self, packet: &Packet<'_>, verified: bool, out: &mut Outbox<'_>) {
+        let Ok(segment) = TcpPacket::new_checked(packet.payload) else { return };
+        if packet.src.is_unspecified() || segment.src_port() == 0 || segment.dst_port() == 0 {
+            return;
+        }
+        if !verified && !packet.checksum_ok() {
+            return;
+        }
+        let tuple = Tuple {
+            local: SocketAddr::new(packet.dst, segment.dst_port()),
+            remote: SocketAddr::new(packet.src, segment.src_port()),
+        };
+        let (syn, rst) = (segment.syn() && !segment.ack(), segment.rst());
+        let len = packet.payload.len() - usize::from(segment.header_len());
+        let mut id = self.tcp.find(&tuple);
+        if id.is_none() {
+            let seq = segment.seq_number().0 as u32;
+            let late = Segment { seq, syn, rst, long: len > 0 || segment.fin() };
+            match self.tcp.lingering.late(&tuple, late, self.now) {
+                Late::Ignore => return,
+                Late::Acknowledge { seq, ack } => return self.acknowledge(&tuple, seq, ack, out),
+                Late::NotHere | Late::Anew => {}
+            }
+            if syn && !rst {
+                match self.admit(tuple) {
+                    Ok(admitted) => id = admitted,
+                    // The peer will try again.
+                    Err(_) => return,
+                }
+            }
+        }
+        let plain;
+        let bytes = if packet.plain() {
+            packet.bytes
+        } else {
+            let room = header_len(packet.src.is_ipv4());
+            let mut bytes = vec![0; room + packet.payload.len()];
+            bytes[room..].copy_from_slice(packet.payload);
+            Header::new(packet.src, packet.dst, TCP).write(&mut bytes);
+            plain = bytes;
+            &plain
+        };
+        self.current = id;
+        let mut wire = Wire { rx: Some(bytes), out, sent: None, mtu: self.tcp.mtu };
+        let now = instant(self.now);
+        let set = match id {
+            Some(id) => match self.sockets.conn(id) {
+                Some(conn) => {
+                    conn.progress = Some(self.now);
+                    conn.received(len);
+                    &mut conn.set
+                }
+                None => return,
+            },
+            None => &mut self.tcp.nobody,
+        };
+        self.tcp.iface.poll_ingress_single(now, &mut wire, set);
+        if let Some(sent) = wire.sent {
+            self.segment_out(id, sent, out);
+        }
+        let Some(id) = id else { return };
+        let mss = self.tcp.mtu - 40;
+        if self.sockets.conn(id).is_some_and(|conn| conn.due(mss)) && out.roomy() {
+            self.poll_out(id, out);
+        }
+        self.sockets.touch(id);
+        self.settle(id);
+    }
+
+    /// An acknowledgement for a connection that is no more.
+    fn acknowledge(&mut self, tuple: &Tuple, seq: u32, ack: u32, out: &mut Outbox<'_>) {
+        let header = Header::new(tuple.local.ip(), tuple.remote.ip(), TCP);
+        let base = pseudo(header.src, header.dst, TCP, 20);
+        self.send(out, header, 20, |segment| {
+            segment.fill(0);
+            segment[..2].copy_from_slice(&tuple.local.port().to_be_bytes());
+            segment[2..4].copy_from_slice(&tuple.remote.port().to_be_bytes());
+            segment[4..8].copy_from_slice(&seq.to_be_bytes());
+            segment[8..12].copy_from_slice(&ack.to_be_bytes());
+            segment[12..14].copy_from_slice(&[0x50, 0x10]);
+            let check = checksum::finish(base + checksum::sum(segment));
+            segment[16..18].copy_from_slice(&check);
+        });
+    }
+
+    /// Have a connection send one segment, if it has one. Returns whether it had.
+    fn poll_out(&mut self, id: SocketId, out: &mut Outbox<'_>) -> bool {
+        let Some(conn) = self.sockets.conn(id) else { return false };
+        if conn.silent {
+            return false;
+        }
+        let mut wire = Wire { rx: None, out, sent: None, mtu: self.tcp.mtu };
+        self.tcp.iface.poll_egress(instant(self.now), &mut wire, &mut conn.set);
+        match wire.sent {
+            Some(len) => {
+                self.segment_out(Some(id), len, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// smoltcp made a segment, all but its checksum, as the outbox's draft: send it.
+    fn segment_out(&mut self, id: Option<SocketId>, len: usize, out: &mut Outbox<'_>) {
+        let Some(draft) = out.draft(len) else { return };
+        let v4 = draft.first().is_some_and(|first| first >> 4 == 4);
+        let room = header_len(v4);
+        let Some((ip, segment)) = draft.split_at_mut_checked(room) else { return };
+        let Some(header) = segment.first_chunk::<20>() else { return };
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, offset, ..] = *header;
+        let (seq, ack) = (u32::from_be_bytes([s0, s1, s2, s3]), u32::from_be_bytes([a0, a1, a2, a3]));
+        let header_len = usize::from(offset >> 4) * 4;
+        // The sum of the pseudo-header stands where the checksum will (virtio 1.2, 5.1.6.2).
+        let sum = if v4 {
+            checksum::sum(&ip[12..20])
+        } else {
+            checksum::sum(&ip[8..40])
+        };
+        let sum = sum + checksum::sum(&(segment.len() as u32).to_be_bytes()) + checksum::sum(&[0, TCP]);
+        segment[16..18].copy_from_slice(&checksum::fold(sum).to_ne_bytes());
+        let empty = segment.len() == header_len;
+        let offload = Offload {
+            flags: Offload::NEEDS_CSUM,
+            hdr_len: (ETH + room + header_len) as u16,
+            csum_start: (ETH + room) as u16,
+            csum_offset: 16,
+            ..Offload::NONE
+        };
+        if let Some(conn) = id.and_then(|id| self.sockets.conn(id)) {
+            conn.acknowledged(seq, ack, empty);
+        }
+        self.transmit(out, len, offload);
+    }
+
+    /// Have a socket do what it has to do.
+    pub(super) fn serve(&mut self, id: SocketId, out: &mut Outbox<'_>) {
+        self.current = Some(id);
+        match self.sockets.get(id) {
+            Some(Socket::Tcp(_)) => {
+                let now = self.now;
+                let expiry = self.sockets.conn(id).and_then(|conn| conn.expiry(now));
+                let expired = expiry.filter(|(at, _)| *at <= now);
+                if let Some((_, error)) = expired {
+                    return self.give_up(id, error);
+                }
+                for _ in 0..QUANTUM {
+                    if !out.roomy() {
+                        break;
+                    }
+                    if !self.poll_out(id, out) {
+                        return self.rest(id);
+                    }
+                }
+                self.sockets.touch(id);
+                self.settle(id);
+            }
+            Some(Socket::Udp(_)) => self.serve_udp(id, out),
+            Some(Socket::Ping(_)) => self.serve_ping(id, out),
+            Some(Socket::Listener(_)) | None => {}
+        }
+    }
+
+    /// A connection has said all it has to say for now.
+    fn rest(&mut self, id: SocketId) {
+        let now = self.now;
+        if let Some(conn) = self.sockets.conn(id)
+            && !conn.silent
+        {
+            if conn.role == Role::Orphan && conn.state() == State::TimeWait {
+                // Its last acknowledgement is out; what is left fits a record.
+                let (tuple, sent) = (conn.tuple, conn.sent);
+                self.tcp.lingering.add(tuple, sent, now);
+                self.discard(id);
+                return;
+            }
+            let poll = self.tcp.iface.poll_at(instant(now), &conn.set);
+            // A moment that has come although nothing was sent would come again at once, for ever.
+            let poll = poll.map(|at| match at.total_micros().max(0) as u64 * 1000 {
+                at if at > now => at,
+                _ => now + RETRY,
+            });
+            let at = poll.into_iter().chain(conn.expiry(now).map(|(at, _)| at)).min();
+            self.sockets.set_timer(id, at);
+        }
+        self.settle(id);
+    }
+
+    /// Look at what became of a connection, and tell who waits.
+    pub(super) fn settle(&mut self, id: SocketId) {
+        let Some(conn) = self.sockets.conn(id) else { return };
+        let (before, state, over) = (conn.seen, conn.state(), conn.over());
+        conn.seen = state;
+        match conn.role {
+            Role::User => {
+                if state == State::Closed && before != State::Closed && conn.error.is_none() {
+                    conn.error = match before {
+                        State::SynSent => Some(StackError::Refused),
+                        State::LastAck | State::Closing | State::TimeWait => None,
+                        _ => Some(StackError::Reset),
+                    };
+                }
+                if over {
+                    let tuple = conn.tuple;
+                    self.tcp.forget(&tuple, id);
+                }
+                self.notify_conn(id);
+            }
+            Role::HalfOpen(listener) => match state {
+                State::SynReceived => {}
+                // A reset put it back to where it began.
+                State::Listen | State::Closed => self.discard(id),
+                _ => self.queue(listener, id),
+            },
+            Role::Queued(_) => {
+                if over {
+                    let tuple = conn.tuple;
+                    self.tcp.forget(&tuple, id);
+                }
+            }
+            Role::Orphan => {
+                if over {
+                    self.discard(id);
+                } else if conn.socket().recv_queue() > 0 {
+                    // Nobody will read that, and the peer should know (RFC 9293, 3.6).
+                    conn.socket().abort();
+                    self.sockets.touch(id);
+                }
+            }
+        }
+    }
+
+    fn notify_conn(&mut self, id: SocketId) {
+        if let Some(conn) = self.sockets.conn(id)
+            && conn.want != 0
+        {
+            let hit = conn.want & conn.ready();
+            if hit != 0 {
+                conn.want &= !hit;
+                self.sockets.news.push((id, hit));
+            }
+        }
+    }
+
+    /// Forget a connection at once.
+    pub(super) fn discard(&mut self, id: SocketId) {
+        if let Some(Socket::Tcp(conn)) = self.sockets.remove(id) {
+            self.tcp.forget(&conn.tuple, id);
+            if let Role::HalfOpen(listener) | Role::Queued(listener) = conn.role {
+                self.unlist(listener, id);
+            }
+        }
+    }
+
+    /// A connection ends by an error of ours: no answer, no way, or worse.
+    pub(super) fn give_up(&mut self, id: SocketId, error: StackError) {
+        let Some(conn) = self.sockets.conn(id) else { return };
+        if conn.role != Role::User {
+            return self.discard(id);
+        }
+        if conn.error.is_none() {
+            conn.error = Some(error);
+        }
+        let tuple = conn.tuple;
+        if conn.state() == State::SynSent {
+            // There is nobody whom a reset would tell anything.
+            conn.seen = State::Closed;
+            conn.socket().abort();
+            conn.silent = true;
+            self.tcp.forget(&tuple, id);
+            self.notify_conn(id);
+        } else {
+            conn.socket().abort();
+            self.sockets.touch(id);
+        }
+    }
+
+    /// Source address for a connection to `to`.
+    pub(super) fn source_for(&self, to: IpAddr, local: Option<IpAddr>) -> Result<IpAddr, StackError> {
+        match local.filter(|local| !local.is_unspecified()) {
+            Some(local) if local.is_ipv4() != to.is_ipv4() => Err(StackError::Invalid),
+            Some(local) if !self.addressing.has(local) => Err(StackError::AddressNotAvailable),
+            Some(local) => Ok(local),
+            None => self.addressing.source(to).ok_or(StackError::NetUnreachable),
+        }
+    }
+}

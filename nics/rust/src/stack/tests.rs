@@ -1,0 +1,8 @@
+//! Guests on a simulated wire, in virtual time.
+#![allow(clippy::unwrap_used)]
+
+mod hostile;
+mod link;
+mod sim;
+mod tcp;
+mod udp;
