@@ -55,8 +55,10 @@ pub struct Conn {
     pub silent: bool,
     /// Its state when it was last looked at.
     pub seen: State,
-    /// Sequence and acknowledgement number of the segment that was sent last.
+    /// The number behind the segment that was sent last, and the one it acknowledged.
     pub sent: (u32, u32),
+    /// When a segment that could be forged was last answered.
+    pub challenged: Option<Nanos>,
     /// Since when nothing moved; not known before it was next served.
     pub progress: Option<Nanos>,
     /// Bytes received since the last acknowledgement, and how many more are acknowledged eagerly.
@@ -99,6 +101,7 @@ impl Conn {
             silent: false,
             seen: State::Closed,
             sent: (0, 0),
+            challenged: None,
             progress: None,
             unacknowledged: 0,
             eager: EAGER,
@@ -128,13 +131,22 @@ impl Conn {
 
     /// Whether it is an attempt whose SYN has this number.
     pub fn connecting_with(&self, seq: u32) -> bool {
-        self.connecting_to().is_some() && self.sent.0 == seq
+        self.connecting_to().is_some() && self.sent.0 == seq.wrapping_add(1)
     }
 
     /// A segment with `len` bytes of data is received.
     pub fn received(&mut self, len: usize) {
         self.unacknowledged += len;
         self.eager = self.eager.saturating_sub(len);
+    }
+
+    /// Whether a reset with this number may be the peer's, who knows what we acknowledged, and not
+    /// of somebody who only guesses a number within the window (RFC 5961, 3.2).
+    pub fn believes_reset(&self, seq: u32) -> bool {
+        match self.state() {
+            State::Closed | State::Listen | State::SynSent => true,
+            _ => seq.wrapping_sub(self.sent.1) as usize <= self.unacknowledged,
+        }
     }
 
     /// Whether an acknowledgement should go out at once: for every second full segment while the
@@ -146,11 +158,11 @@ impl Conn {
 
     /// A segment was sent, and with it an acknowledgement. One that is like the last tells of a gap:
     /// the sender's window will have to grow again.
-    pub fn acknowledged(&mut self, seq: u32, ack: u32, empty: bool) {
-        if empty && self.sent == (seq, ack) && self.unacknowledged > 0 {
+    pub fn acknowledged(&mut self, seq: u32, len: u32, ack: u32) {
+        if len == 0 && self.sent == (seq, ack) && self.unacknowledged > 0 {
             self.eager = EAGER;
         }
-        self.sent = (seq, ack);
+        self.sent = (seq.wrapping_add(len), ack);
         self.unacknowledged = 0;
     }
 

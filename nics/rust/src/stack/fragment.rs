@@ -5,8 +5,8 @@
 //! datagram has a fixed limit of memory, of holes and of time, there are few at once, and one whose
 //! pieces overlap is given up (RFC 5722).
 
-use super::packet::{ETH, Header, Packet, Piece, header_len, seal_v4, write_ethernet};
 use super::packet::Mac;
+use super::packet::{ETH, Header, Packet, Piece, header_len, seal_v4, write_ethernet};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use switch::Nanos;
@@ -54,7 +54,7 @@ impl Datagram {
     fn fit(&mut self, piece: Piece, payload: &[u8]) -> Fit {
         let (start, end) = (piece.offset, piece.offset + payload.len());
         // All but the last are multiples of eight bytes, and none is empty.
-        if payload.is_empty() || end > PAYLOAD_MAX || piece.more && payload.len() % 8 != 0 {
+        if payload.is_empty() || end > PAYLOAD_MAX || piece.more && !payload.len().is_multiple_of(8) {
             return Fit::Bad;
         }
         let last = self.runs.last().map_or(0, |run| run.1);

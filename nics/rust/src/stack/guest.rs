@@ -159,13 +159,7 @@ impl Guest {
     }
 
     /// An IP packet came, from the link (with the frame's addresses) or from the guest itself.
-    fn packet_in(
-        &mut self,
-        bytes: &[u8],
-        link: Option<(Mac, Mac)>,
-        offload: Offload,
-        out: &mut Outbox<'_>,
-    ) {
+    fn packet_in(&mut self, bytes: &[u8], link: Option<(Mac, Mac)>, offload: Offload, out: &mut Outbox<'_>) {
         let Some(packet) = Packet::parse(bytes) else { return };
         let to_group = match self.addressing.class(packet.dst) {
             Class::Own => false,
@@ -281,7 +275,9 @@ impl Guest {
             self.fragment_id = self.fragment_id.wrapping_add(1);
             let mut frames = Vec::new();
             let (mtu, id) = (self.addressing.mtu, self.fragment_id);
-            fragment::fragment(&frame[ETH..], mtu, id, (ours, mac), rest, |piece| frames.push(Box::from(piece)));
+            fragment::fragment(&frame[ETH..], mtu, id, (ours, mac), rest, |piece| {
+                frames.push(Box::from(piece))
+            });
             for frame in frames {
                 self.launch_frame(out, frame);
             }
@@ -298,6 +294,14 @@ impl Guest {
     pub fn launch_frame(&mut self, out: &mut Outbox<'_>, frame: Box<[u8]>) {
         if self.link && (!self.waiting.is_empty() || !out.push(&frame, Offload::NONE)) {
             self.waiting.push(frame, Offload::NONE);
+        }
+    }
+
+    /// A turn panicked: the connection that was being worked on is given up.
+    pub fn recover(&mut self) {
+        self.log = Some("an internal error ended one of this guest's connections; please report it".into());
+        if let Some(id) = self.current.take() {
+            self.condemn(id);
         }
     }
 

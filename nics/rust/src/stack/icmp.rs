@@ -1,10 +1,10 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo both ways, errors both ways.
 
+use super::conn::Tuple;
 use super::guest::Guest;
 use super::outbox::Outbox;
 use super::packet::{Header, ICMP, ICMPV6, Packet, TCP, UDP, pseudo};
 use super::sockets::{Socket, SocketId, StackError, ready};
-use super::conn::Tuple;
 use crate::offload::checksum::{self, sum};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -127,7 +127,7 @@ impl Guest {
         // In tenths of a second; from 128 on a floating point number (RFC 3376, 4.1.1).
         let tenths = match query[1] {
             0 => 100,
-            code if v3 && code >= 128 => u64::from(code & 15 | 16) << (code >> 4 & 7) + 3,
+            code if v3 && code >= 128 => u64::from(code & 15 | 16) << ((code >> 4 & 7) + 3),
             code => u64::from(code),
         };
         self.queried(group, tenths * 100_000_000, if v3 { Report::Current } else { Report::Old });
@@ -144,7 +144,7 @@ impl Guest {
         let v2 = packet.payload.len() >= 28;
         let code = u16::from_be_bytes([query[4], query[5]]);
         let millis = match code {
-            0x8000.. if v2 => u64::from(code & 0xfff | 0x1000) << (code >> 12 & 7) + 3,
+            0x8000.. if v2 => u64::from(code & 0xfff | 0x1000) << ((code >> 12 & 7) + 3),
             _ => u64::from(code),
         };
         self.queried(group.into(), millis * 1_000_000, if v2 { Report::Current } else { Report::Old });
@@ -168,7 +168,9 @@ impl Guest {
         };
         let (dst, body) = match (group, report) {
             (IpAddr::V4(v4), Report::Old) => (group, [&[0x16, 0, 0, 0][..], &v4.octets()].concat()),
-            (IpAddr::V6(v6), Report::Old) => (group, [&[131, 0, 0, 0, 0, 0, 0, 0][..], &v6.octets()].concat()),
+            (IpAddr::V6(v6), Report::Old) => {
+                (group, [&[131, 0, 0, 0, 0, 0, 0, 0][..], &v6.octets()].concat())
+            }
             (IpAddr::V4(v4), _) => {
                 let body = [&[0x22, 0, 0, 0, 0, 0, 0, 1, record, 0, 0, 0][..], &v4.octets()].concat();
                 (Ipv4Addr::new(224, 0, 0, 22).into(), body)

@@ -1,17 +1,18 @@
 //! The engine's side of a guest.
 
+use super::StackConfig;
 use super::end::Shared;
 use super::inbox::Inbox;
-use super::outbox::Outbox;
 use super::multicast::filter_bit;
+use super::outbox::Outbox;
 use super::packet::Mac;
-use super::StackConfig;
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, Burst, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::poller::Readiness;
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use switch::{DropReason, Nanos};
@@ -67,7 +68,7 @@ impl StackNic {
         if *dst == [0xff; 6] {
             return self.asked(frame.frame.head());
         }
- self.shared.filter.load(Ordering::Relaxed) & filter_bit(*dst) != 0
+        self.shared.filter.load(Ordering::Relaxed) & filter_bit(*dst) != 0
     }
 }
 
@@ -117,7 +118,14 @@ impl Nic for StackNic {
             // Somebody at the far end holds it, for no longer than a copy takes.
             let Some(mut guest) = self.shared.guest.try_lock() else { return Rx::More };
             self.inbox.tick(now);
-            let more = guest.run(now, &mut self.inbox, &mut out);
+            let turn = AssertUnwindSafe(|| guest.run(now, &mut self.inbox, &mut out));
+            // No input is known that makes a guest panic, but all input is hostile, and the engine
+            // is everybody's: the worst that one guest's connection can cost is that connection.
+            // What was half done then lies in that connection (dropped) or in the burst's draft.
+            let more = catch_unwind(turn).unwrap_or_else(|_| {
+                guest.recover();
+                true
+            });
             self.deadline = guest.deadline().into_iter().chain(self.inbox.deadline()).min();
             self.shared.publish(&mut guest);
             more

@@ -137,7 +137,10 @@ impl Device for Wire<'_, '_> {
 
     fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let bytes = self.rx.take()?;
-        Some((Received(bytes), Send { draft: self.out.bytes.get_mut(self.out.used + ETH..), sent: &mut self.sent }))
+        Some((
+            Received(bytes),
+            Send { draft: self.out.bytes.get_mut(self.out.used + ETH..), sent: &mut self.sent },
+        ))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {

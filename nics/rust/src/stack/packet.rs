@@ -160,9 +160,7 @@ fn options_known(mut options: &[u8]) -> bool {
     while let [kind, rest @ ..] = options {
         options = match (*kind, rest) {
             (0, _) => rest,
-            (1..=63, [len, rest @ ..]) if usize::from(*len) <= rest.len() => {
-                &rest[usize::from(*len)..]
-            }
+            (1..=63, [len, rest @ ..]) if usize::from(*len) <= rest.len() => &rest[usize::from(*len)..],
             _ => return false,
         };
     }

@@ -65,7 +65,8 @@ impl Guest {
         if self.addressing.has(address) {
             if !std::mem::replace(&mut self.conflict_told, true) {
                 let text = mac.map(|byte| format!("{byte:02x}")).join(":");
-                self.log = Some(format!("another station, {text}, says that it has this guest's address {address}"));
+                self.log =
+                    Some(format!("another station, {text}, says that it has this guest's address {address}"));
             }
             return;
         }

@@ -1,7 +1,7 @@
 //! The guest's sockets by number: what they are, who waits for them, and which have something to do.
 
-use super::icmp::Ping;
 use super::conn::Conn;
+use super::icmp::Ping;
 use super::listen::Listener;
 use super::udp::Udp;
 use std::collections::{BTreeSet, VecDeque};

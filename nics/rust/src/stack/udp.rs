@@ -92,7 +92,8 @@ impl Guest {
             let total = pseudo(packet.src, packet.dst, UDP, len) + sum(&packet.payload[..len]);
             checksum::fold(total) == 0xffff
         };
-        if dst == 0 || !verified && !(none && packet.src.is_ipv4()) && (none || !right()) {
+        let right = verified || if none { packet.src.is_ipv4() } else { right() };
+        if dst == 0 || !right {
             return;
         }
         let takers: Vec<SocketId> = match self.ports.bound.get(&dst) {

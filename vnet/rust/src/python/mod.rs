@@ -8,6 +8,7 @@ mod error;
 mod offload;
 mod pipe;
 mod port;
+mod stack;
 mod stream;
 mod switch;
 mod tap;
@@ -30,6 +31,8 @@ mod _native {
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::PortConfig;
+    #[pymodule_export]
+    use super::stack::{StackHandle, stack_door};
     #[pymodule_export]
     use super::stream::stream_door;
     #[pymodule_export]

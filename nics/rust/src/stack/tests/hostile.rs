@@ -2,9 +2,9 @@
 
 use super::sim::{Hub, MS, SECOND, bytes, config, ip};
 use crate::offload::checksum::{finish, sum};
-use crate::stack::packet::{Header, pseudo};
 use crate::stack::StackError;
-use crate::{Nic, Offload};
+use crate::stack::packet::{Header, pseudo};
+use crate::{EventKind, Nic, Offload};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -70,7 +70,9 @@ fn mend(frame: &mut [u8]) {
         let header = (usize::from(frame[14] & 15) * 4).clamp(20, frame.len() - 14);
         crate::stack::packet::seal_v4(&mut frame[14..14 + header]);
     }
-    let Some(packet) = crate::stack::packet::Packet::parse(frame.get(14..).unwrap_or_default()) else { return };
+    let Some(packet) = crate::stack::packet::Packet::parse(frame.get(14..).unwrap_or_default()) else {
+        return;
+    };
     let (src, dst, proto, len) = (packet.src, packet.dst, packet.proto, packet.payload.len());
     let start = 14 + packet.bytes.len() - len;
     let (at, base) = match proto {
@@ -222,15 +224,60 @@ fn a_forged_reset_or_error_needs_the_numbers() {
     hub.pass(SECOND);
     let mut buffer = [0; 6000];
     assert_eq!(hub.ends[1].tcp_recv(server, &mut buffer), Ok(5000));
+    // Within the window is not enough for a reset, but gets an answer.
+    hub.trace = Some(Vec::new());
+    hub.ends[1].tcp_send(server, b"x").unwrap();
+    hub.pass(SECOND);
+    let segments = hub.trace.take().unwrap();
+    let (_, last) = segments.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
+    let next = u32::from_be_bytes([last[38], last[39], last[40], last[41]]).wrapping_add(1);
+    let ports = (80, local.port());
+    for off in [1, 1000, 100_000, u32::MAX] {
+        hub.inject(&tcp_frame(1, peer, own, ports, next.wrapping_add(off), 0, 4, &[]), Offload::NONE);
+    }
+    hub.trace = Some(Vec::new());
+    hub.pass(SECOND);
+    assert_eq!(
+        hub.trace.take().unwrap().iter().filter(|(_, frame)| frame[26..30] == [10, 0, 0, 1]).count(),
+        1
+    );
     hub.ends[0].tcp_send(client, b"alive").unwrap();
     assert_eq!(hub.wait(|hub| hub.ends[1].tcp_recv(server, &mut buffer)), Ok(5));
+    hub.inject(&tcp_frame(1, peer, own, ports, next, 0, 4, &[]), Offload::NONE);
+    hub.pass(SECOND);
+    assert_eq!(hub.ends[0].tcp_send(client, b"x"), Err(StackError::Reset));
+}
+
+#[test]
+fn a_panic_costs_one_connection() {
+    let (mut hub, client, server, _) = network();
+    let (other, peer) = hub.connect(0, 1, "10.0.0.2", 82);
+    assert_eq!(hub.ends[1].tcp_recv(server, &mut [0; 6000]), Ok(5000));
+    hub.take_events();
+    assert_eq!(hub.ends[1].tcp_recv(server, &mut [0; 6000]), Err(StackError::WouldBlock));
+    // A packet of this length panics in tests.
+    hub.ends[0].tcp_send(client, &bytes(1026)).unwrap();
+    hub.pass(SECOND);
+    let events = hub.take_events();
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(&event.kind, EventKind::Log(line) if line.contains("internal error")))
+    );
+    assert!(events.iter().any(|event| matches!(event.kind, EventKind::Socket(id, _) if id == server)));
+    hub.ends[0].tcp_send(other, b"fine").unwrap();
+    assert_eq!(hub.wait(|hub| hub.ends[1].tcp_recv(peer, &mut [0; 9])), Ok(4));
+    assert_eq!(hub.ends[1].tcp_send(server, b"x"), Err(StackError::Reset));
+    hub.ends[1].close(server).unwrap();
+    hub.wait(|hub| hub.ends[0].tcp_recv(client, &mut [0; 9])).unwrap_err();
 }
 
 #[test]
 fn a_full_inbox_drops_and_goes_on() {
     let mut hub = Hub::new([config(1)]);
     hub.pass(SECOND);
-    let frame = ipv4_frame([2, 0, 0, 0, 0, 1], [10, 0, 0, 9].into(), [10, 0, 0, 1].into(), 17, 64, &[0; 1400]);
+    let frame =
+        ipv4_frame([2, 0, 0, 0, 0, 1], [10, 0, 0, 9].into(), [10, 0, 0, 1].into(), 17, 64, &[0; 1400]);
     let flat = crate::Frame::flat(&frame, Offload::NONE);
     let burst = [crate::TxFrame { frame: &flat, edit: switch::TagEdit::NONE }; 64];
     let mut dropped = 0;

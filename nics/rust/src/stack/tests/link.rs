@@ -36,7 +36,10 @@ fn neighbours_are_asked_again_and_replaced() {
     hub.nics[2].set_link(true, hub.now);
     hub.pass(MS);
     for target in ["10.0.0.2", "fd00::2"] {
-        assert!(hub.ends[0].known_neighbours().unwrap().contains(&(ip(target), [2, 0, 0, 0, 0, 77])), "{target}");
+        assert!(
+            hub.ends[0].known_neighbours().unwrap().contains(&(ip(target), [2, 0, 0, 0, 0, 77])),
+            "{target}"
+        );
         hub.ping(0, target, 56).unwrap();
     }
     // It goes back silently: the guest finds out when nobody answers any more.
@@ -140,18 +143,28 @@ fn memberships_are_reported() {
         assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 0x16]);
         assert_eq!((frame[62], frame[70]), (143, 4));
     }
-    let kinds: Vec<_> = v4.iter().map(|frame| (frame[38], frame[46], [frame[50], frame[51], frame[52], frame[53]])).collect();
+    let kinds: Vec<_> =
+        v4.iter().map(|frame| (frame[38], frame[46], [frame[50], frame[51], frame[52], frame[53]])).collect();
     assert_eq!(kinds, [(0x22, 4, [239, 1, 2, 3]), (0x22, 3, [239, 1, 2, 3])]);
 
     // Queries are answered in time, old ones in the old way.
     let socket = hub.ends[0].udp_bind(None, 5353).unwrap();
     hub.ends[0].udp_join(socket, ip("239.1.2.3")).unwrap();
     hub.pass(MS);
-    for (query, kind) in [(&[0x11, 10, 0, 0, 0, 0, 0, 0, 2, 10, 0, 0][..], 0x22), (&[0x11, 10, 0, 0, 0, 0, 0, 0][..], 0x16)] {
+    for (query, kind) in
+        [(&[0x11, 10, 0, 0, 0, 0, 0, 0, 2, 10, 0, 0][..], 0x22), (&[0x11, 10, 0, 0, 0, 0, 0, 0][..], 0x16)]
+    {
         let mut query = query.to_vec();
         let check = crate::offload::checksum::finish(crate::offload::checksum::sum(&query));
         query[2..4].copy_from_slice(&check);
-        let frame = super::hostile::ipv4_frame([1, 0, 0x5e, 0, 0, 1], [10, 0, 0, 9].into(), [224, 0, 0, 1].into(), 2, 1, &query);
+        let frame = super::hostile::ipv4_frame(
+            [1, 0, 0x5e, 0, 0, 1],
+            [10, 0, 0, 9].into(),
+            [224, 0, 0, 1].into(),
+            2,
+            1,
+            &query,
+        );
         hub.trace = Some(Vec::new());
         hub.inject(&frame, Offload::NONE);
         hub.pass(SECOND);

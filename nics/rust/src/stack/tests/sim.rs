@@ -89,7 +89,8 @@ impl Hub {
     }
 
     fn chance(&mut self, percent: u64) -> bool {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) % 100 < percent
     }
 
@@ -225,7 +226,12 @@ impl Hub {
     }
 
     /// Send `data` from one socket to another; what arrived.
-    pub fn transfer(&mut self, (a, from): (usize, SocketId), (b, to): (usize, SocketId), data: &[u8]) -> Vec<u8> {
+    pub fn transfer(
+        &mut self,
+        (a, from): (usize, SocketId),
+        (b, to): (usize, SocketId),
+        data: &[u8],
+    ) -> Vec<u8> {
         let (mut sent, mut got, mut shut) = (0, Vec::new(), false);
         let mut buffer = vec![0; 100_000];
         let until = self.now + 3600 * SECOND;

@@ -43,7 +43,8 @@ fn data_arrives_whole_over_a_bad_wire() {
 #[test]
 fn small_windows_and_jumbo_frames() {
     for (mtu, buffer) in [(1280, 4096), (9000, 16 << 10), (65_521, 1 << 20), (1500, 4 << 20)] {
-        let configs = [1, 2].map(|n| StackConfig { mtu, receive_buffer: buffer, send_buffer: buffer, ..config(n) });
+        let configs =
+            [1, 2].map(|n| StackConfig { mtu, receive_buffer: buffer, send_buffer: buffer, ..config(n) });
         let mut hub = Hub::new(configs);
         hub.impair.delay = MS;
         let (client, server) = hub.connect(0, 1, "fd00::2", 80);
@@ -93,7 +94,10 @@ fn nobody_is_there() {
     assert_eq!(hub.ends[0].tcp_connect(at("8.8.8.8:80"), None, 0), Err(StackError::NetUnreachable));
     assert_eq!(hub.ends[0].tcp_connect(at("10.0.0.255:80"), None, 0), Err(StackError::NetUnreachable));
     assert_eq!(hub.ends[0].tcp_connect(at("0.0.0.0:80"), None, 0), Err(StackError::Invalid));
-    assert_eq!(hub.ends[0].tcp_connect(at("10.0.0.2:80"), Some(ip("10.0.0.3")), 0), Err(StackError::AddressNotAvailable));
+    assert_eq!(
+        hub.ends[0].tcp_connect(at("10.0.0.2:80"), Some(ip("10.0.0.3")), 0),
+        Err(StackError::AddressNotAvailable)
+    );
     hub.pass(5 * SECOND);
     assert_eq!(hub.ends[0].socket_count(), Ok(0));
 }
@@ -193,7 +197,8 @@ fn a_backlog_holds_as_many_as_it_says() {
     let mut hub = pair();
     let listener = hub.ends[1].tcp_listen(Some(ip("10.0.0.2")), 80, 5).unwrap();
     assert_eq!(hub.ends[1].tcp_listen(None, 80, 5), Err(StackError::AddressInUse));
-    let clients: Vec<_> = (0..20).map(|_| hub.ends[0].tcp_connect(at("10.0.0.2:80"), None, 0).unwrap()).collect();
+    let clients: Vec<_> =
+        (0..20).map(|_| hub.ends[0].tcp_connect(at("10.0.0.2:80"), None, 0).unwrap()).collect();
     hub.pass(100 * MS);
     // All that were let in before the first handshake was done wait; later ones try again.
     let mut accepted = 0;
@@ -278,7 +283,8 @@ fn a_flood_of_syns_leaves_room_for_others() {
     let listener = hub.ends[1].tcp_listen(None, 80, 8).unwrap();
     for n in 0..5000u32 {
         let from = std::net::Ipv4Addr::from_bits(0x0a00_0010 + n % 200);
-        let mut frame = super::hostile::tcp_frame(2, from, [10, 0, 0, 2].into(), (1000 + n as u16, 80), n, 0, 2, &[]);
+        let mut frame =
+            super::hostile::tcp_frame(2, from, [10, 0, 0, 2].into(), (1000 + n as u16, 80), n, 0, 2, &[]);
         frame[6..12].copy_from_slice(&[2, 1, 1, 1, 1, 1]);
         hub.inject(&frame, crate::Offload::NONE);
         if n % 100 == 0 {
