@@ -270,6 +270,7 @@ def tap_door(fds: list[int], name: str | None, *, create: bool, mtu: int, offloa
     they are queues of a TAP already. `create`: it must not exist yet. Returns the door and the
     interface's name. Raises OSError: EBUSY taken, EPERM not allowed there, EINVAL no TAP.
     """
+
 class StackHandle:
     """The far end of an in-process guest: its sockets, by number.
 
