@@ -42,8 +42,10 @@ class Capture:
     `target` is a path, or a descriptor that stays the caller's (a FIFO, standard output, a socket).
     A reader that is slow loses frames, counted in the file; one that goes away ends the capture,
     which is no error. A frame is seen where it comes in and again wherever it goes out; `direction`
-    `in` (to the switch) or `out` (of it) shows one of these only. In virtual time a regular file is written without a thread, nothing is lost,
-    times begin at trio's, and the same run gives the same bytes.
+    `in` (to the switch) or `out` (of it) shows one of these only.
+
+    In virtual time a regular file is written without a thread, nothing is lost, times begin at
+    trio's, and the same run gives the same bytes.
     """
 
     def __init__(
