@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nics.errors import BadInput, NicError, Unreachable, VnetError
     from nics.stream import Stream
     from nics.tap import Tap
+    from vnet.capture import Capture, CaptureError, FilterError
     from vnet.fabric import Fabric
     from vnet.guests import Guest, NetnsGuest, StackGuest
     from vnet.port import Port
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BadInput": "nics.errors",
+    "Capture": "vnet.capture",
+    "CaptureError": "vnet.capture",
     "Dgram": "nics.dgram",
     "Fabric": "vnet.fabric",
+    "FilterError": "vnet.capture",
     "Guest": "vnet.guests",
     "Host": "nics.stack",
     "NetnsGuest": "vnet.guests",
@@ -43,8 +47,11 @@ _HOMES = {
 
 __all__ = [
     "BadInput",
+    "Capture",
+    "CaptureError",
     "Dgram",
     "Fabric",
+    "FilterError",
     "Guest",
     "Host",
     "NetnsGuest",

@@ -9,7 +9,10 @@ def drop_reasons() -> list[tuple[str, str]]:
     """Every drop reason: (name, what it means)."""
 
 class BpfProgram:
-    """A verified BPF program of (code, jt, jf, k). Raises ValueError for one that could do anything but end."""
+    """A verified BPF program of (code, jt, jf, k).
+
+    Raises ValueError for one that could do anything but end.
+    """
 
     def __init__(self, instructions: Sequence[tuple[int, int, int, int]]) -> None: ...
     def run(self, data: bytes, length: int | None = None) -> int:
@@ -31,7 +34,7 @@ class CaptureHandle:
         """What writing failed with: (error number or None, text)."""
 
     def stats(self) -> dict[str, int]:
-        """Frames `received` at its ports, `accepted` by the filter, `lost`, `written`; `bytes` in the file."""
+        """Frames `received` at its ports, `accepted` by the filter, `lost`, `written`; `bytes`."""
 
 def start_capture(
     engine: Engine,
@@ -42,7 +45,7 @@ def start_capture(
     direction: Literal["in", "out"] | None = None,
     drops: bool = False,
     program: BpfProgram | None = None,
-    filter: str = "",
+    filter: str = "",  # noqa: A002
     snaplen: int = 262144,
     count: int | None = None,
     room: int = 16777216,
@@ -55,8 +58,9 @@ def start_capture(
     """Start a capture into a duplicate of `fd`. Raises OSError.
 
     `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
-    `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`. `epoch`: nanoseconds from the Unix epoch to the engine's time 0.
-    `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+    `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`.
+    `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `room`: bytes that may wait for
+    the writer. `inline`: write regular files in the turn itself.
     """
 
 def describe_port(

@@ -331,6 +331,21 @@ async def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "x.pcapng").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"direction": "up"}, "direction: found 'up', expected in or out"),
+        ({"snaplen": 0}, "snaplen: found 0, expected 1 to 262144 bytes"),
+        ({"snaplen": 1 << 40}, "snaplen: found 1099511627776, expected 1 to 262144 bytes"),
+        ({"count": 0}, "count: found 0, expected 1 or more frames"),
+    ],
+)
+def test_options_without_sense_are_refused(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Cable().capture("x.pcapng", **options)
+    assert str(caught.value) == line
+
+
 @needs_tool("tshark")
 async def test_a_port_that_comes_later_is_named(tmp_path: Path) -> None:
     path = tmp_path / "late.pcapng"

@@ -21,7 +21,7 @@ from vnet import drive
 from vnet._native import VERSION, BpfProgram, CaptureHandle, Engine, start_capture
 from vnet.capture.bpf import SNAPLEN, compile_filter
 from vnet.capture.selection import Selection
-from vnet.errors import VnetError
+from vnet.errors import BadInput, VnetError
 
 log = logging.getLogger("vnet")
 
@@ -45,7 +45,7 @@ class Capture:
     `in` (to the switch) or `out` (of it) shows one of these only.
 
     In virtual time a regular file is written without a thread, nothing is lost, times begin at
-    trio's, and the same run gives the same bytes.
+    trio's, and the same run gives the same bytes. Raises BadInput for options that make no sense.
     """
 
     def __init__(
@@ -62,6 +62,12 @@ class Capture:
         snaplen: int = SNAPLEN,
         room: int = ROOM,
     ) -> None:
+        if direction not in (None, "in", "out"):
+            raise BadInput(f"direction: found {direction!r}, expected in or out")
+        if not 1 <= snaplen <= SNAPLEN:
+            raise BadInput(f"snaplen: found {snaplen}, expected 1 to {SNAPLEN} bytes")
+        if count is not None and count < 1:
+            raise BadInput(f"count: found {count}, expected 1 or more frames")
         self._engine = engine
         self._target = target
         self._selection = selection

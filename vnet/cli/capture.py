@@ -23,13 +23,16 @@ from vnet.errors import BadInput
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """[PORT|NETWORK|all]... -w FILE|- [-f BPF] [-c N] [--drops]."""
+    """[PORT|NETWORK|all]... -w FILE|- [-f BPF] [-c N] [-Q in|out] [--drops]."""
     parser.add_argument("targets", metavar="PORT|NETWORK|all", nargs="*", help="what to capture (all)")
     parser.add_argument("-w", "--write", metavar="FILE", required=True, help="a file, or - for stdout")
     parser.add_argument("-f", "--filter", metavar="BPF", help="a capture filter, as in tcpdump")
     parser.add_argument("-c", "--count", type=int, metavar="N", help="end after so many frames")
     parser.add_argument(
         "-s", "--snaplen", type=int, default=262_144, metavar="BYTES", help="keep of each frame"
+    )
+    parser.add_argument(
+        "-Q", "--direction", choices=["in", "out"], help="only frames into the switch, or out of it (both)"
     )
     parser.add_argument("--drops", action="store_true", help="dropped frames only, with the reason")
     words.fabric_argument(parser, option=True)
@@ -55,6 +58,7 @@ def run(given: argparse.Namespace) -> int:
             filter=given.filter,
             count=given.count,
             snaplen=given.snaplen,
+            direction=given.direction,
             drops=given.drops,
         )
         # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.

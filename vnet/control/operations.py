@@ -135,6 +135,7 @@ class Operations:
             *given.get("targets", ["all"]),
             filter=given.get("filter"),
             count=given.get("count"),
+            direction=given.get("direction"),
             drops=bool(given.get("drops", False)),
             snaplen=int(given.get("snaplen", 262_144)),
         )
