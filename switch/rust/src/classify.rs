@@ -13,26 +13,30 @@ use crate::decision::{Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
 use crate::members::Vlans;
-use crate::parse::{self, BROADCAST, Header, Tags, is_group, is_link_local};
+use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::switch::Port;
-use crate::{DropReason, Nanos, PortId, Switch, VlanId};
+use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
 
-/// The last decision at a port.
+/// The last decision at a port, and what it holds for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last {
-    dst: u64,
-    src: u64,
-    tags: Tags,
-    version: u64,
+    first: First,
+    judged: &'static First,
     decision: Decision,
+    /// No longer frame is like it; 0 when none is.
+    longest: u32,
+    /// Of FDB and configuration, when the burst was over.
+    version: u64,
 }
 
-impl Default for Last {
-    fn default() -> Self {
-        let decision = Decision::dropped(DropReason::Runt);
-        // No frame has a destination of 64 bits.
-        Last { dst: u64::MAX, src: 0, tags: Tags::NONE, version: 0, decision }
-    }
+impl Last {
+    pub(crate) const NONE: Last = Last {
+        first: JUDGED[0],
+        judged: &JUDGED[0],
+        decision: Decision::dropped(DropReason::Runt),
+        longest: 0,
+        version: 0,
+    };
 }
 
 impl Switch {
@@ -53,66 +57,54 @@ impl Switch {
         let Switch { ports, vlans, fdb } = self;
         // In this order, a frame there is no room for stays in the iterator.
         let frames = out.iter_mut().zip(burst);
-        let port = ports.get_mut(usize::from(ingress)).and_then(Option::take);
-        let Some(mut port) = port else {
+        // Taken out for the time being, because the desk looks at the others.
+        let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-
+        let mut desk = Desk { ports, vlans, fdb, id: ingress, config: &port.config, last: port.last };
+        if desk.last.version != desk.fdb.version() {
+            desk.last.longest = 0;
+        }
+        let mut tally = Tally([0; DropReason::COUNT]);
         let mut counted = 0;
         let mut bytes = 0;
-        let mut forwarded = 0;
-        let mut drops = [0u32; DropReason::COUNT];
-        let mut last = port.last;
         for (out, view) in frames {
             counted += 1;
             bytes += u64::from(view.len);
-            *out = match admit(&port.config, &view) {
-                Err(reason) => Decision::dropped(reason),
-                Ok(header) => {
-                    let same = header.dst == last.dst && header.src == last.src && header.tags == last.tags;
-                    if !same || last.version != fdb.version() {
-                        let mut desk = Desk { ports, vlans, fdb, id: ingress, config: &port.config };
-                        let decision = desk.decide(&header);
-                        let Header { dst, src, tags } = header;
-                        last = Last { dst, src, tags, version: fdb.version(), decision };
-                    }
-                    last.decision
-                }
-            };
-            match out.out {
-                Out::Drop(reason) => drops[reason as usize] += 1,
-                _ => forwarded += 1,
+            match First::of(&view) {
+                Some(first) if desk.like_last(&first, &view) => {}
+                Some(first) => desk.judge(first, &view),
+                None => desk.judge_short(&view),
+            }
+            *out = desk.last.decision;
+            if let Out::Drop(reason) = out.out {
+                tally.0[reason as usize] += 1;
             }
         }
-        port.last = last;
-
-        let counters = &port.counters;
-        counters.rx_frames.add(counted);
-        counters.rx_bytes.add(bytes);
-        counters.forwarded.add(forwarded);
-        if forwarded < counted {
-            for (counter, &n) in counters.drops.iter().zip(&drops) {
-                if n > 0 {
-                    counter.add(u64::from(n));
-                }
-            }
-        }
+        port.last = Last { version: desk.fdb.version(), ..desk.last };
+        tally.book(&port.counters, counted, bytes);
         ports[usize::from(ingress)] = Some(port);
         counted as usize
     }
 }
 
-/// What can be said about a frame without knowing any other.
-#[inline]
-fn admit(config: &PortConfig, view: &View<'_>) -> Result<Header, DropReason> {
-    if !config.up {
-        return Err(DropReason::PortDown);
+/// The drops of a burst, by reason.
+struct Tally([u32; DropReason::COUNT]);
+
+impl Tally {
+    /// One addition a counter and burst.
+    fn book(&self, counters: &PortCounters, frames: u64, bytes: u64) {
+        counters.rx_frames.add(frames);
+        counters.rx_bytes.add(bytes);
+        let mut forwarded = frames;
+        for (counter, &n) in counters.drops.iter().zip(&self.0) {
+            if n > 0 {
+                counter.add(u64::from(n));
+                forwarded -= u64::from(n);
+            }
+        }
+        counters.forwarded.add(forwarded);
     }
-    let header = parse::parse(view)?;
-    if view.len > longest(config.mtu, header.tags.count()) && !view.gso {
-        return Err(DropReason::Giant);
-    }
-    Ok(header)
 }
 
 /// The VLAN a frame belongs to at a port (802.1Q 6.9.1, 8.6.2), and whether its tag is consumed.
@@ -143,31 +135,78 @@ struct Desk<'a> {
     fdb: &'a mut Fdb,
     id: PortId,
     config: &'a PortConfig,
+    last: Last,
 }
 
 impl Desk<'_> {
+    /// Whether the decision about the last frame is right for this one.
+    #[inline]
+    fn like_last(&self, first: &First, view: &View<'_>) -> bool {
+        let Last { first: other, judged, longest, .. } = &self.last;
+        first.same(other, judged) && view.len <= *longest
+    }
+
+    /// A frame that is not like the last one. Afterwards it is the last one.
+    #[inline(never)]
+    fn judge(&mut self, first: First, view: &View<'_>) {
+        self.last.longest = 0;
+        let (decision, header) = match self.admit(first.parse(), view) {
+            Ok(header) => (self.decide(&header), header),
+            Err(reason) => return self.last.decision = Decision::dropped(reason),
+        };
+        let tags = header.tags.count();
+        self.last.first = first;
+        self.last.judged = &JUDGED[usize::from(tags).min(2)];
+        self.last.longest = longest(self.config.mtu, tags);
+        self.last.decision = decision;
+    }
+
+    /// A frame of less than 24 bytes, which is too rare to be compared with.
+    #[cold]
+    fn judge_short(&mut self, view: &View<'_>) {
+        self.last.longest = 0;
+        self.last.decision = match self.admit(parse::parse_short(view), view) {
+            Ok(header) => self.decide(&header),
+            Err(reason) => Decision::dropped(reason),
+        };
+    }
+
+    /// What can be said about a frame without knowing any other.
+    #[inline]
+    fn admit(&self, parsed: Result<Header, DropReason>, view: &View<'_>) -> Result<Header, DropReason> {
+        if !self.config.up {
+            return Err(DropReason::PortDown);
+        }
+        let header = parsed?;
+        if view.len > longest(self.config.mtu, header.tags.count()) && !view.gso {
+            return Err(DropReason::Giant);
+        }
+        Ok(header)
+    }
+
+    #[inline]
     fn decide(&mut self, header: &Header) -> Decision {
         let tags = header.tags;
-        let mut decision = Decision {
-            out: Out::Drop(DropReason::Runt),
-            vlan: 0,
-            strip: if tags.tagged() { 4 } else { 0 },
+        let mut vlan = 0;
+        let out = match self.enter(header) {
+            Ok(entered) => {
+                vlan = entered;
+                match self.hear(vlan, header.src) {
+                    Ok(()) => self.route(vlan, header.dst),
+                    Err(reason) => Out::Drop(reason),
+                }
+            }
+            Err(reason) => Out::Drop(reason),
+        };
+        Decision {
+            out,
+            vlan,
+            strip: u8::from(tags.tagged()) * 4,
             pcp: tags.pcp(),
             tags: tags.count(),
             vid: tags.vid() != 0,
             double: tags.double(),
-        };
-        decision.out = match self.enter(header) {
-            Err(reason) => Out::Drop(reason),
-            Ok(vlan) => {
-                decision.vlan = vlan;
-                match self.hear(vlan, header.src).and_then(|()| self.route(vlan, header.dst)) {
-                    Err(reason) => Out::Drop(reason),
-                    Ok(out) => out,
-                }
-            }
-        };
-        decision
+        }
     }
 
     /// Addresses and VLAN.
@@ -236,24 +275,29 @@ impl Desk<'_> {
 
     /// The forwarding process (802.1Q 8.6.3, 8.8).
     #[inline]
-    fn route(&self, vlan: VlanId, dst: u64) -> Result<Out, DropReason> {
-        let flood = if is_group(dst) {
-            match dst {
-                BROADCAST => Flood::Broadcast,
-                _ if is_link_local(dst) => Flood::LinkLocal,
-                _ => Flood::Multicast,
-            }
+    fn route(&self, vlan: VlanId, dst: u64) -> Out {
+        if is_group(dst) {
+            return self.flood(
+                vlan,
+                match dst {
+                    BROADCAST => Flood::Broadcast,
+                    _ if is_link_local(dst) => Flood::LinkLocal,
+                    _ => Flood::Multicast,
+                },
+            );
+        }
+        match self.fdb.find(key(vlan, dst)) {
+            Some(home) if home.port == self.id => Out::Drop(DropReason::SamePort),
+            Some(home) => Out::Port(home.port),
+            None => self.flood(vlan, Flood::Unknown),
+        }
+    }
+
+    fn flood(&self, vlan: VlanId, kind: Flood) -> Out {
+        if self.vlans.anybody(vlan, kind, self.config) {
+            Out::Flood(kind)
         } else {
-            match self.fdb.find(key(vlan, dst)) {
-                Some(home) if home.port == self.id => return Err(DropReason::SamePort),
-                Some(home) => return Ok(Out::Port(home.port)),
-                None => Flood::Unknown,
-            }
-        };
-        if self.vlans.anybody(vlan, flood, self.config) {
-            Ok(Out::Flood(flood))
-        } else {
-            Err(DropReason::NoMember)
+            Out::Drop(DropReason::NoMember)
         }
     }
 }

@@ -67,48 +67,89 @@ pub(crate) struct Header {
     pub(crate) tags: Tags,
 }
 
-/// The two addresses are twelve bytes, type and TCI four more: two loads.
-#[inline]
-pub(crate) fn parse(view: &View<'_>) -> Result<Header, DropReason> {
-    let Some(first) = view.head.first_chunk::<16>() else { return short(view) };
-    let (a, b) = words(first);
-    let tags = match (b >> 16) as u16 {
-        C_TAG | S_TAG => tags(view, b as u32)?,
-        _ => Tags::NONE,
-    };
-    Ok(Header { dst: a >> 16, src: (a & 0xffff) << 32 | b >> 32, tags })
+/// Bytes in which all of this stands: addresses, two tags, and the type behind them.
+const FIRST: usize = 24;
+
+/// The first bytes of a frame as they lie in memory, to be compared with those of another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct First {
+    a: u64,
+    b: u64,
+    c: u64,
 }
 
+/// By number of tags: the bytes that a frame is judged by. Those are all up to the type behind the
+/// tags, which says that there are no more.
+pub(crate) const JUDGED: [First; 3] = [
+    First { a: u64::MAX, b: 0xffff_ffff_ffff_0000_u64.to_be(), c: 0 },
+    First { a: u64::MAX, b: u64::MAX, c: 0xffff_0000_0000_0000_u64.to_be() },
+    First { a: u64::MAX, b: u64::MAX, c: 0xffff_ffff_ffff_0000_u64.to_be() },
+];
+
 #[inline]
-fn words(first: &[u8; 16]) -> (u64, u64) {
-    let both = u128::from_be_bytes(*first);
-    ((both >> 64) as u64, both as u64)
+fn word(bytes: &[u8; FIRST], at: usize) -> u64 {
+    let b = bytes;
+    u64::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3], b[at + 4], b[at + 5], b[at + 6], b[at + 7]])
 }
 
-/// Frames of fewer than 16 bytes, which have no room for a tag.
-#[cold]
-fn short(view: &View<'_>) -> Result<Header, DropReason> {
-    let Some(head) = view.head.first_chunk::<14>() else { return Err(DropReason::Runt) };
-    let mut padded = [0; 16];
-    padded[..14].copy_from_slice(head);
-    let (a, b) = words(&padded);
-    match (b >> 16) as u16 {
-        C_TAG | S_TAG => Err(DropReason::MalformedTag),
-        _ => Ok(Header { dst: a >> 16, src: (a & 0xffff) << 32 | b >> 32, tags: Tags::NONE }),
+impl First {
+    /// `None` for the few frames that are shorter than 24 bytes.
+    #[inline]
+    pub(crate) fn of(view: &View<'_>) -> Option<First> {
+        view.head.first_chunk::<FIRST>().map(First::from_bytes)
+    }
+
+    #[inline]
+    fn from_bytes(bytes: &[u8; FIRST]) -> First {
+        First { a: word(bytes, 0), b: word(bytes, 8), c: word(bytes, 16) }
+    }
+
+    /// Whether another frame says the same in the bytes that `judged` is set in.
+    #[inline]
+    pub(crate) fn same(&self, other: &First, judged: &First) -> bool {
+        (self.a ^ other.a) | ((self.b ^ other.b) & judged.b) | ((self.c ^ other.c) & judged.c) == 0
+    }
+
+    /// Parse them.
+    #[inline]
+    pub(crate) fn parse(self) -> Result<Header, DropReason> {
+        self.parse_up_to(FIRST)
+    }
+
+    /// Parse a frame that has `len` bytes of them, 14 at least.
+    #[inline]
+    fn parse_up_to(self, len: usize) -> Result<Header, DropReason> {
+        let (a, b, c) = (u64::from_be(self.a), u64::from_be(self.b), u64::from_be(self.c));
+        let mut header = Header { dst: a >> 16, src: (a & 0xffff) << 32 | b >> 32, tags: Tags::NONE };
+        if is_tag((b >> 16) as u16) {
+            header.tags = tags(b as u32, c, len)?;
+        }
+        Ok(header)
     }
 }
 
-/// The tags of a frame whose bytes 12..16 are `outer`, a TPID and a TCI.
-fn tags(view: &View<'_>, outer: u32) -> Result<Tags, DropReason> {
-    let inner = kind(view.head, 16)?;
-    let depth = if is_tag(inner) {
-        if is_tag(kind(view.head, 20)?) {
-            return Err(DropReason::MalformedTag);
-        }
-        2
-    } else {
-        1
-    };
+/// Parse a frame that is shorter than 24 bytes.
+#[cold]
+pub(crate) fn parse_short(view: &View<'_>) -> Result<Header, DropReason> {
+    let len = view.head.len().min(FIRST);
+    if len < ETHERNET as usize {
+        return Err(DropReason::Runt);
+    }
+    let mut bytes = [0; FIRST];
+    bytes[..len].copy_from_slice(&view.head[..len]);
+    First::from_bytes(&bytes).parse_up_to(len)
+}
+
+/// The tags of a frame: `outer` is TPID and TCI of the first, `behind` the eight bytes after it, and
+/// `len` the length of the frame as far as it counts here.
+#[inline]
+fn tags(outer: u32, behind: u64, len: usize) -> Result<Tags, DropReason> {
+    let inner = (behind >> 48) as u16;
+    let depth = 1 + u32::from(is_tag(inner));
+    // A tag and no type after it was cut off.
+    if len < (ETHERNET + TAG * depth) as usize || (depth == 2 && is_tag((behind >> 16) as u16)) {
+        return Err(DropReason::MalformedTag);
+    }
     if (outer >> 16) as u16 == S_TAG {
         return Ok(Tags(depth << 18));
     }
@@ -119,13 +160,6 @@ fn tags(view: &View<'_>, outer: u32) -> Result<Tags, DropReason> {
 #[inline]
 fn is_tag(kind: u16) -> bool {
     kind == C_TAG || kind == S_TAG
-}
-
-/// The type field at byte `at`; a frame that ends before it was cut off within a tag.
-#[inline]
-fn kind(head: &[u8], at: usize) -> Result<u16, DropReason> {
-    let bytes = head.get(at..at + 2).and_then(|b| b.first_chunk::<2>());
-    bytes.map(|b| u16::from_be_bytes(*b)).ok_or(DropReason::MalformedTag)
 }
 
 /// Group addresses: the first bit on the wire is set (IEEE 802 8.2.2). Broadcast is one of them.
@@ -156,7 +190,8 @@ mod tests {
     }
 
     fn parsed(bytes: &[u8]) -> Result<Header, DropReason> {
-        parse(&View { head: bytes, len: bytes.len() as u32, gso: false })
+        let view = View { head: bytes, len: bytes.len() as u32, gso: false };
+        First::of(&view).map_or_else(|| parse_short(&view), First::parse)
     }
 
     #[test]
@@ -215,6 +250,53 @@ mod tests {
         for third in [C_TAG, S_TAG] {
             let bytes = frame(&[0x88a8, 1, 0x8100, 2, third, 3, 0x0800]);
             assert_eq!(parsed(&bytes).err(), Some(DropReason::MalformedTag));
+        }
+    }
+
+    #[test]
+    fn short_and_long_frames_are_parsed_alike() {
+        let tags = [0x8100, 0x88a8, 0x0800, 5];
+        for words in (0..4u32.pow(5)).map(|n| [0, 2, 4, 6, 8].map(|shift| tags[(n >> shift & 3) as usize])) {
+            let bytes = frame(&words);
+            let (short, long) = (&bytes[..22], [&bytes[..22], &[0x08, 0, 0, 0][..]].concat());
+            // What stands behind byte 22 can only be the type behind two tags.
+            if let (Ok(short), Ok(long)) = (parsed(short), parsed(&long)) {
+                assert_eq!((short.dst, short.src, short.tags), (long.dst, long.src, long.tags));
+            } else {
+                assert_eq!(parsed(short).err(), Some(DropReason::MalformedTag), "{words:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_are_the_same_when_all_that_was_judged_is() {
+        let first = |words: &[u16]| {
+            let mut bytes = frame(words);
+            bytes.resize(64, 0);
+            First::of(&View { head: &bytes, len: 64, gso: false }).unwrap()
+        };
+        for (words, judged) in [
+            (&[0x0800, 0, 0, 0, 0, 0][..], 1),
+            (&[0x8100, 5, 0x0800, 0, 0, 0], 3),
+            (&[0x88a8, 5, 0x0800, 0, 0, 0], 3),
+            (&[0x8100, 5, 0x8100, 6, 0x0800, 0], 5),
+        ] {
+            let one = first(words);
+            let mask = JUDGED[usize::from(one.parse().unwrap().tags.count())];
+            assert!(one.same(&one, &mask));
+            for i in 0..words.len() {
+                let mut other = words.to_vec();
+                other[i] ^= 0x0101;
+                assert_eq!(one.same(&first(&other), &mask), i >= judged, "{words:x?} {i}");
+            }
+            let mut bytes = frame(words);
+            bytes.resize(64, 0);
+            for i in 0..12 {
+                let mut other = bytes.clone();
+                other[i] ^= 1;
+                let other = First::of(&View { head: &other, len: 64, gso: false }).unwrap();
+                assert!(!one.same(&other, &mask));
+            }
         }
     }
 

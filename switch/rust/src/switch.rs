@@ -67,7 +67,7 @@ impl Switch {
         }
         self.vlans.add(id, &config);
         let counters = Arc::new(PortCounters::default());
-        self.ports[at] = Some(Box::new(Port { config, counters: counters.clone(), last: Last::default() }));
+        self.ports[at] = Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE }));
         self.fdb.outdate();
         Ok(counters)
     }

@@ -140,7 +140,7 @@ impl Fdb {
             shift,
             lifetime: (steps > 0).then_some(steps as u32),
             time: 0,
-            version: 0,
+            version: 1,
         }
     }
 

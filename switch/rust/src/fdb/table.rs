@@ -5,8 +5,8 @@
 //!    lookup is one cache line, most of the time.
 //!  * A guest chooses the keys: the hash is keyed with a secret, or it could aim at one place.
 //!  * A table that doubles stops the world for as long as it takes to move a million entries. This
-//!    one grows a segment at a time (extendible hashing): the upper bits of the hash choose a
-//!    segment by a small directory, the lower ones a slot in it, with linear probing that stays in
+//!    one grows a segment at a time (extendible hashing): some bits of the hash choose a
+//!    segment by a small directory, others a slot in it, with linear probing that stays in
 //!    the segment. A full segment is split in two, 8 KiB of work; the directory, 4 bytes a segment,
 //!    is all that ever doubles.
 //!  * Entries leave as often as they come: removal shifts the rest of the probe sequence back, so no
@@ -16,8 +16,9 @@
 
 use super::ages::Ages;
 
-/// Slots of one segment.
-const SEGMENT: usize = 512;
+/// Slots of one segment, and the bits of a hash that choose one.
+const SEGMENT: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 9;
 /// Slots of a segment in use at most: at three quarters, a miss probes 8.5 slots on average.
 const FULL: u16 = 384;
 
@@ -64,10 +65,9 @@ fn secret(seed: [u64; 2]) -> [u64; 2] {
 pub(super) struct Table {
     segments: Vec<Segment>,
     fills: Vec<Fill>,
-    /// By the upper `depth` bits of a hash: the segment.
+    /// By the bits of a hash above those that choose a slot, as many as there are: the segment.
     directory: Vec<u32>,
-    depth: u8,
-    /// The directory grows no further.
+    /// The directory has 2 to the power of this many places at most.
     max_depth: u8,
     seed: [u64; 2],
 }
@@ -81,7 +81,6 @@ impl Table {
             segments: Vec::new(),
             fills: Vec::new(),
             directory: vec![0],
-            depth: 0,
             max_depth: segments.trailing_zeros() as u8 + 2,
             seed: secret(seed),
         };
@@ -98,8 +97,9 @@ impl Table {
 
     #[inline]
     fn segment_of(&self, hash: u64) -> usize {
-        // Two shifts, because one by 64 (depth 0) is not defined.
-        self.directory[(hash >> 1 >> (63 - self.depth)) as usize] as usize
+        // A power of two, and never 0.
+        let mask = self.directory.len() - 1;
+        self.directory[(hash >> SLOT_BITS) as usize & mask] as usize
     }
 
     /// The slot of `key`.
@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// Put a new entry in. `None` when there is no place for it, which takes so many keys with the
-    /// same upper hash bits that it has no chance to happen but by somebody who knows the seed.
+    /// same hash bits that it has no chance to happen but by somebody who knows the seed.
     pub(super) fn insert(&mut self, entry: Slot, ages: &mut Ages) -> Option<usize> {
         let hash = self.hash(entry.key);
         loop {
@@ -194,24 +194,20 @@ impl Table {
     #[cold]
     fn split(&mut self, number: usize, ages: &mut Ages) -> bool {
         let depth = self.fills[number].depth;
-        if depth == self.depth {
-            if self.depth == self.max_depth {
+        if 1 << depth == self.directory.len() {
+            if depth == self.max_depth {
                 return false;
             }
-            self.directory = self.directory.iter().flat_map(|&n| [n, n]).collect();
-            self.depth += 1;
+            self.directory.extend_from_within(..);
         }
         let other = self.push_segment(depth + 1, ages);
         self.fills[number].depth = depth + 1;
 
-        // The directory's entries for this segment stand together; the upper half is the new one's.
-        for entry in self
-            .directory
-            .iter_mut()
-            .filter(|entry| **entry == number as u32)
-            .skip(1 << (self.depth - depth - 1))
-        {
-            *entry = other as u32;
+        // Of the directory's places for this segment, those with the next bit set are the new one's.
+        for (place, entry) in self.directory.iter_mut().enumerate() {
+            if *entry == number as u32 && place >> depth & 1 == 1 {
+                *entry = other as u32;
+            }
         }
         let mut at = 0;
         while at < SEGMENT {
