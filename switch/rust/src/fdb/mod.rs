@@ -4,6 +4,9 @@
 
 mod ages;
 mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use crate::{Nanos, PortId, SwitchConfig, SwitchError, VlanId};
 use ages::Ages;

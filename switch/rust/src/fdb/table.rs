@@ -266,4 +266,16 @@ impl Table {
             + self.fills.capacity() * size_of::<Fill>()
             + self.directory.capacity() * size_of::<u32>()
     }
+
+    /// How far an entry lies from the slot its probing starts at.
+    #[cfg(test)]
+    pub(super) fn distance(&self, slot: usize) -> usize {
+        slot.wrapping_sub(self.hash(self.slot(slot).key) as usize) % SEGMENT
+    }
+
+    /// Whether a key would be in this place of a directory that is as large as it gets.
+    #[cfg(test)]
+    pub(super) fn wants_place(&self, key: u64, place: u64) -> bool {
+        self.hash(key) >> SLOT_BITS & ((1 << self.max_depth) - 1) == place
+    }
 }
