@@ -17,6 +17,7 @@
 use crate::offload::Offload;
 use arrayvec::ArrayVec;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use switch::TagEdit;
 
 /// Frames handled together; the unit of work everywhere.
@@ -251,6 +252,7 @@ pub type Burst<'a> = ArrayVec<Frame<'a>, BURST>;
 #[derive(Debug)]
 pub struct Arena {
     bytes: Box<[u8]>,
+    segs: Box<[MaybeUninit<Seg<'static>>]>,
 }
 
 impl Arena {
@@ -259,10 +261,15 @@ impl Arena {
 
     /// Room for a burst of the longest frames. Pages that are never needed are never touched.
     pub const SIZE: usize = BURST * Self::SLOT;
+    /// Runs of bytes that the chained buffers of one burst may have in all.
+    pub const SEGS: usize = 4096;
 
     #[must_use]
     pub fn new() -> Self {
-        Arena { bytes: vec![0; Self::SIZE].into_boxed_slice() }
+        Arena {
+            bytes: vec![0; Self::SIZE].into_boxed_slice(),
+            segs: Box::new_uninit_slice(Self::SEGS),
+        }
     }
 
     /// All of it. A door reads at the front, splits off what it got, and goes on behind.
@@ -281,6 +288,13 @@ impl Arena {
     #[must_use]
     pub fn slot(&self, index: usize) -> &[u8] {
         &self.bytes[index * Self::SLOT..(index + 1) * Self::SLOT]
+    }
+
+    /// All of it, and room for the runs of frames that lie in pieces in a guest's memory. What an
+    /// earlier burst left there is no longer valid.
+    #[inline]
+    pub fn parts(&mut self) -> (&mut [u8], &mut [MaybeUninit<Seg<'static>>]) {
+        (&mut self.bytes, &mut self.segs)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod stream;
 pub mod tap;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod vhost_user;
 
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use error::OpenError;

@@ -1,0 +1,178 @@
+//! What happens when a guest takes its memory away while we look at it.
+//!
+//! Guest memory is a file that the front-end owns too. Unless it sealed the file against shrinking,
+//! it may cut it off at any moment, and the next access to a page behind the end is not an error
+//! code but SIGBUS, which kills the process: one guest would take all others with it. A check
+//! before the access can't help, because the cut can come between the two. (A huge page that can't
+//! be allocated ends the same way, with nobody at fault.)
+//!
+//! So every mapping of guest memory is noted in a table, and the signal's handler looks the address
+//! up there. If it is in guest memory, the handler puts private zero pages over that whole mapping
+//! and returns: the access is repeated and reads zeros. The mapping is marked as struck, and its
+//! device, which looks at a counter once a burst, is then marked broken. Anything else goes to
+//! whoever handled SIGBUS before.
+//!
+//! The handler only uses atomics and `mmap`, which is a plain system call on Linux. It runs on the
+//! thread that touched the memory, which is the one that owns the mapping, so the mapping can't be
+//! removed meanwhile.
+
+use parking_lot::Mutex;
+use std::io;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+/// Mappings that can be watched at once.
+const SLOTS: usize = 16_384;
+
+struct Entry {
+    /// The first address, and the one behind the last; `end == 0`: free.
+    start: AtomicUsize,
+    end: AtomicUsize,
+    struck: AtomicBool,
+}
+
+static TABLE: [Entry; SLOTS] =
+    [const { Entry { start: AtomicUsize::new(0), end: AtomicUsize::new(0), struck: AtomicBool::new(false) } };
+        SLOTS];
+/// One behind the highest entry ever used.
+static HIGH: AtomicUsize = AtomicUsize::new(0);
+/// Indexes below `HIGH` that are free.
+static FREE: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+/// Faults that were caught, in all.
+static STRIKES: AtomicU64 = AtomicU64::new(0);
+/// What handled SIGBUS before us.
+static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+
+/// Faults caught so far. When this has changed, look at [`Watch::struck`].
+#[inline]
+#[must_use]
+pub fn strikes() -> u64 {
+    STRIKES.load(Ordering::Relaxed)
+}
+
+/// A range of addresses whose faults are caught while this lives.
+#[derive(Debug)]
+pub struct Watch(u16);
+
+impl Watch {
+    /// Watch `start..start + len`, which must be a whole mapping.
+    pub fn new(start: usize, len: usize) -> io::Result<Watch> {
+        install();
+        let index = {
+            let mut free = FREE.lock();
+            match free.pop() {
+                Some(index) => index,
+                None => {
+                    let high = HIGH.load(Ordering::Relaxed);
+                    if high >= SLOTS {
+                        return Err(io::Error::other("too many mappings of guest memory"));
+                    }
+                    HIGH.store(high + 1, Ordering::Release);
+                    high as u16
+                }
+            }
+        };
+        let entry = &TABLE[usize::from(index)];
+        entry.struck.store(false, Ordering::Relaxed);
+        entry.start.store(start, Ordering::Relaxed);
+        entry.end.store(start + len, Ordering::Release);
+        Ok(Watch(index))
+    }
+
+    /// Whether a fault was caught here: the memory reads as zeros since.
+    #[must_use]
+    pub fn struck(&self) -> bool {
+        TABLE[usize::from(self.0)].struck.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        TABLE[usize::from(self.0)].end.store(0, Ordering::Release);
+        FREE.lock().push(self.0);
+    }
+}
+
+fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous: &'static mut libc::sigaction = Box::leak(Box::new(action()));
+        let ours = action();
+        // Both are set before the handler can run: it reads PREVIOUS.
+        PREVIOUS.store(previous, Ordering::Release);
+        // SAFETY: both structs live for ever; the handler has the signature that SA_SIGINFO asks for
+        // and only does what a handler may.
+        unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, previous) };
+    });
+}
+
+fn action() -> libc::sigaction {
+    // SAFETY: sigaction is plain data, for which all zeros is a valid value (SIG_DFL, no flags).
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    action
+}
+
+extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; si_addr is meant for SIGBUS.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // si_code <= 0 means that a process sent it.
+    if code > 0 && repair(address) {
+        return;
+    }
+    let previous = PREVIOUS.load(Ordering::Acquire);
+    // SAFETY: PREVIOUS was filled in before this handler was installed and is never freed.
+    let previous = unsafe { &*previous };
+    match previous.sa_sigaction {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            // SAFETY: back to the default action, by which the repeated access ends the process as
+            // if we had never been here; a signal that was sent is sent again.
+            unsafe {
+                libc::sigaction(libc::SIGBUS, previous, ptr::null_mut());
+                if code <= 0 {
+                    libc::raise(signal);
+                }
+            }
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: whoever installed it with SA_SIGINFO gave a function of this type.
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: whoever installed it without SA_SIGINFO gave a function of this type.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+}
+
+/// Put zero pages over the watched mapping that `address` is in, if there is one.
+fn repair(address: usize) -> bool {
+    let high = HIGH.load(Ordering::Acquire);
+    for entry in &TABLE[..high] {
+        let (start, end) = (entry.start.load(Ordering::Relaxed), entry.end.load(Ordering::Acquire));
+        if address < start || address >= end {
+            continue;
+        }
+        let (prot, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        );
+        // SAFETY: start..end is a whole mapping that belongs to the device this thread is working
+        // for; it stays mapped, only its contents change, and nobody relies on those.
+        let mapped = unsafe { libc::mmap(start as *mut _, end - start, prot, flags, -1, 0) };
+        if mapped == libc::MAP_FAILED {
+            return false;
+        }
+        entry.struck.store(true, Ordering::Release);
+        STRIKES.fetch_add(1, Ordering::Release);
+        return true;
+    }
+    false
+}

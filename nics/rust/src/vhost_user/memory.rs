@@ -1,0 +1,386 @@
+//! Guest memory: the regions a front-end shared, and the only way from an address a guest gives to
+//! bytes we touch.
+//!
+//! Every translation takes an address *and a length*, and answers with a pointer only if all of it
+//! lies in one region. What a pointer was made from is kept alive by whoever keeps the pointer (an
+//! `Arc<Memory>`), so it can't be unmapped under a ring that runs.
+
+use super::fault::Watch;
+use super::protocol::RegionSpec;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// Regions that one device may have.
+pub const SLOTS_MAX: usize = 256;
+/// Memory that one device may have mapped: as much as the largest machines have, and little enough
+/// that hostile front-ends don't use up the address space (128 TiB).
+pub const BYTES_MAX: u64 = 1 << 40;
+
+/// A whole mapping, unmapped when the last region that uses it goes.
+#[derive(Debug)]
+struct Mapping {
+    address: *mut u8,
+    len: usize,
+    watch: Option<Watch>,
+}
+
+// SAFETY: the mapping is plain shared memory, valid on every thread until it is dropped.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; nothing here hands out references to what is in it.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.watch = None;
+        let (address, len) = (self.address as usize, self.len);
+        // SAFETY: mapped in `map`, not unmapped elsewhere, and nobody has a pointer into it any more
+        // (regions are held by Arc, and with them this).
+        let unmap = move || unsafe { libc::munmap(address as *mut _, len) };
+        // The kernel forgets the pages one by one, and for a large guest that takes tens of
+        // milliseconds in which no other guest should wait.
+        const LARGE: usize = 64 << 20;
+        if len < LARGE || std::thread::Builder::new().name("vnet-unmap".into()).spawn(unmap).is_err() {
+            unmap();
+        }
+    }
+}
+
+/// One region.
+#[derive(Clone, Debug)]
+pub struct Region {
+    pub gpa: u64,
+    pub size: u64,
+    pub uva: u64,
+    /// The first byte, where we see it.
+    host: *mut u8,
+    mapping: Arc<Mapping>,
+}
+
+// SAFETY: as for Mapping, which it keeps alive.
+unsafe impl Send for Region {}
+// SAFETY: as for Mapping.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Map what a front-end told us.
+    pub fn map(spec: &RegionSpec, fd: &OwnedFd) -> Result<Region, MemoryError> {
+        let RegionSpec { gpa, size, uva, offset } = *spec;
+        if size == 0 || gpa.checked_add(size).is_none() || uva.checked_add(size).is_none() {
+            return Err(MemoryError::Range);
+        }
+        let end = offset.checked_add(size).filter(|end| *end <= BYTES_MAX).ok_or(MemoryError::Range)?;
+        let (file_size, page) = shared_memory(fd)?;
+        if end > file_size {
+            return Err(MemoryError::BeyondFile);
+        }
+        // Huge page files are mapped in whole huge pages.
+        let from = offset / page * page;
+        let len = end.next_multiple_of(page) - from;
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), len as usize, prot, flags, fd.as_raw_fd(), from as i64) };
+        if address == libc::MAP_FAILED {
+            return Err(MemoryError::Map(io::Error::last_os_error()));
+        }
+        let address: *mut u8 = address.cast();
+        let mut mapping = Mapping { address, len: len as usize, watch: None };
+        mapping.watch = Some(Watch::new(address as usize, len as usize).map_err(MemoryError::Map)?);
+        // A core dump of ours need not hold the guests' memory. Not being able to say so is no harm.
+        // SAFETY: exactly the mapping made above.
+        let _ = unsafe { libc::madvise(address.cast(), len as usize, libc::MADV_DONTDUMP) };
+        // SAFETY: offset - from is less than len, so this stays inside the mapping.
+        let host = unsafe { address.add((offset - from) as usize) };
+        Ok(Region { gpa, size, uva, host, mapping: Arc::new(mapping) })
+    }
+
+    /// The first byte.
+    #[must_use]
+    pub fn host(&self) -> *mut u8 {
+        self.host
+    }
+
+    /// Whether it was taken away under us.
+    #[must_use]
+    pub fn struck(&self) -> bool {
+        self.mapping.watch.as_ref().is_some_and(Watch::struck)
+    }
+
+    fn overlaps(&self, other: &Region) -> bool {
+        let cross = |a: u64, b: u64| a < b + other.size && b < a + self.size;
+        cross(self.gpa, other.gpa) || cross(self.uva, other.uva)
+    }
+}
+
+/// Check that `fd` is memory and not a file whose reads may wait (FUSE, NFS, a disk): its size and
+/// page size.
+fn shared_memory(fd: &OwnedFd) -> Result<(u64, u64), MemoryError> {
+    const HUGETLBFS: i64 = 0x958458f6;
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    // SAFETY: plain data, for which zeros are a valid value.
+    let (mut fs, mut stat): (libc::statfs, libc::stat) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    // SAFETY: both structs live through the calls that fill them.
+    let failed = unsafe {
+        libc::fstatfs(fd.as_raw_fd(), &raw mut fs) != 0 || libc::fstat(fd.as_raw_fd(), &raw mut stat) != 0
+    };
+    if failed {
+        return Err(MemoryError::Map(io::Error::last_os_error()));
+    }
+    let kind = fs.f_type;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG || ![HUGETLBFS, TMPFS, RAMFS].contains(&kind) {
+        return Err(MemoryError::NotMemory);
+    }
+    let page = if kind == HUGETLBFS { (fs.f_bsize as u64).max(4096) } else { 4096 };
+    Ok((stat.st_size as u64, page))
+}
+
+/// Why memory was refused.
+#[derive(Debug)]
+pub enum MemoryError {
+    Range,
+    BeyondFile,
+    NotMemory,
+    Overlap,
+    TooMuch,
+    NoSuchRegion,
+    Map(io::Error),
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemoryError::Range => write!(f, "a memory region of impossible size or address"),
+            MemoryError::BeyondFile => write!(f, "a memory region beyond the end of its file"),
+            MemoryError::NotMemory => {
+                write!(f, "a memory region that is no shared memory (memfd, tmpfs or hugetlbfs)")
+            }
+            MemoryError::Overlap => write!(f, "memory regions that overlap"),
+            MemoryError::TooMuch => write!(f, "more memory regions or bytes than a device may have"),
+            MemoryError::NoSuchRegion => write!(f, "a memory region to remove that is not there"),
+            MemoryError::Map(e) => write!(f, "a memory region that can't be mapped: {e}"),
+        }
+    }
+}
+
+/// All of a guest's memory that it shares with us. Never changes: another table is another value.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Ascending by guest address.
+    regions: Vec<Region>,
+}
+
+impl Memory {
+    pub fn new(mut regions: Vec<Region>) -> Result<Memory, MemoryError> {
+        regions.sort_by_key(|region| region.gpa);
+        let bytes = regions.iter().try_fold(0u64, |sum, region| sum.checked_add(region.size));
+        if regions.len() > SLOTS_MAX || bytes.is_none_or(|bytes| bytes > BYTES_MAX) {
+            return Err(MemoryError::TooMuch);
+        }
+        for (i, region) in regions.iter().enumerate() {
+            if regions[..i].iter().any(|other| region.overlaps(other)) {
+                return Err(MemoryError::Overlap);
+            }
+        }
+        Ok(Memory { regions })
+    }
+
+    /// With one region more.
+    pub fn with(&self, region: Region) -> Result<Memory, MemoryError> {
+        let mut regions = self.regions.clone();
+        regions.push(region);
+        Memory::new(regions)
+    }
+
+    /// With one region less.
+    pub fn without(&self, spec: &RegionSpec) -> Result<Memory, MemoryError> {
+        let mut regions = self.regions.clone();
+        let same =
+            |region: &Region| region.gpa == spec.gpa && region.size == spec.size && region.uva == spec.uva;
+        let at = regions.iter().position(same).ok_or(MemoryError::NoSuchRegion)?;
+        regions.remove(at);
+        Memory::new(regions)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.regions.is_empty()
+    }
+
+    /// Whether some of it was taken away under us.
+    #[must_use]
+    pub fn struck(&self) -> bool {
+        self.regions.iter().any(Region::struck)
+    }
+
+    /// The region that holds guest address `gpa`.
+    fn at(&self, gpa: u64) -> Option<&Region> {
+        let after = self.regions.partition_point(|region| region.gpa <= gpa);
+        let region = self.regions.get(after.checked_sub(1)?)?;
+        (gpa - region.gpa < region.size).then_some(region)
+    }
+
+    /// A view of the region that holds `gpa`, for a ring to keep.
+    #[must_use]
+    pub fn window(&self, gpa: u64) -> Window {
+        self.at(gpa).map_or(Window::NONE, |r| Window { gpa: r.gpa, size: r.size, host: r.host })
+    }
+
+    /// Where `len` bytes at guest address `gpa` are, if all of them are in one region.
+    #[must_use]
+    pub fn translate(&self, gpa: u64, len: u64) -> Option<*mut u8> {
+        let (host, room) = self.run(gpa)?;
+        (len <= room).then_some(host)
+    }
+
+    /// Where guest address `gpa` is, and how many bytes follow it in its region.
+    #[must_use]
+    pub fn run(&self, gpa: u64) -> Option<(*mut u8, u64)> {
+        let region = self.at(gpa)?;
+        let offset = gpa - region.gpa;
+        // SAFETY: offset < size, so the pointer stays inside the region's mapping.
+        Some((unsafe { region.host.add(offset as usize) }, region.size - offset))
+    }
+
+    /// Where `len` bytes at the front-end's address `uva` are, if all of them are in one region.
+    #[must_use]
+    pub fn translate_uva(&self, uva: u64, len: u64) -> Option<*mut u8> {
+        let region =
+            self.regions.iter().find(|region| uva.checked_sub(region.uva).is_some_and(|o| o < region.size))?;
+        let offset = uva - region.uva;
+        // SAFETY: offset < size, so the pointer stays inside the region's mapping.
+        (len <= region.size - offset).then(|| unsafe { region.host.add(offset as usize) })
+    }
+
+    /// The guest address of a byte that was translated before.
+    #[must_use]
+    pub fn gpa_of(&self, host: *const u8) -> Option<u64> {
+        self.regions.iter().find_map(|region| {
+            let offset = (host as u64).checked_sub(region.host as u64)?;
+            (offset < region.size).then(|| region.gpa + offset)
+        })
+    }
+}
+
+/// The region a ring translated in last: one comparison for the next address, which is nearly
+/// always in it too. Pointer and length are only ever used together.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    gpa: u64,
+    size: u64,
+    host: *mut u8,
+}
+
+impl Window {
+    pub const NONE: Window = Window { gpa: 0, size: 0, host: std::ptr::null_mut() };
+
+    /// As [`Memory::translate`], within this region alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn translate(&self, gpa: u64, len: u32) -> Option<*mut u8> {
+        let offset = gpa.wrapping_sub(self.gpa);
+        if offset < self.size && u64::from(len) <= self.size - offset {
+            // SAFETY: offset < size, so the pointer stays inside the region's mapping, which the
+            // ring's Arc<Memory> keeps.
+            return Some(unsafe { self.host.add(offset as usize) });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::fd::FromRawFd;
+
+    fn memfd(size: u64) -> OwnedFd {
+        // SAFETY: the name is a C string; the result is checked by what follows.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), size as i64) }, 0);
+        fd
+    }
+
+    fn spec(gpa: u64, size: u64, offset: u64) -> RegionSpec {
+        RegionSpec { gpa, size, uva: gpa + 0x7f00_0000_0000, offset }
+    }
+
+    #[test]
+    fn translation_stays_within_one_region() {
+        let fd = memfd(0x4000);
+        let regions =
+            [spec(0x1000, 0x1000, 0), spec(0x2000, 0x2000, 0x2000)].map(|s| Region::map(&s, &fd).unwrap());
+        let memory = Memory::new(regions.to_vec()).unwrap();
+        assert!(memory.translate(0xfff, 1).is_none());
+        assert!(memory.translate(0x1000, 0x1000).is_some());
+        assert!(memory.translate(0x1000, 0x1001).is_none());
+        assert!(memory.translate(0x1fff, 1).is_some());
+        assert!(memory.translate(0x1fff, 2).is_none(), "across two regions");
+        assert!(memory.translate(0x3fff, 1).is_some());
+        assert!(memory.translate(0x4000, 1).is_none());
+        assert!(memory.translate(0x2000, u64::MAX).is_none());
+        assert!(memory.translate(u64::MAX, 1).is_none());
+        assert!(memory.translate_uva(0x7f00_0000_2000, 0x2000).is_some());
+        assert!(memory.translate_uva(0x7f00_0000_2001, 0x2000).is_none());
+        assert!(memory.translate_uva(0x2000, 1).is_none());
+        let window = memory.window(0x2000);
+        assert_eq!(window.translate(0x2fff, 2), memory.translate(0x2fff, 2));
+        assert!(window.translate(0x1fff, 1).is_none());
+        assert!(window.translate(0x3fff, 2).is_none());
+        assert!(window.translate(0x2000, u32::MAX).is_none());
+        assert!(Window::NONE.translate(0, 0).is_none());
+        let host = memory.translate(0x1234, 4).unwrap();
+        assert_eq!(memory.gpa_of(host), Some(0x1234));
+    }
+
+    #[test]
+    fn impossible_regions_are_refused() {
+        let fd = memfd(0x4000);
+        for bad in [
+            spec(0, 0, 0),
+            spec(0x1000, 0x5000, 0),
+            spec(0x1000, 0x1000, 0x3001),
+            spec(0x1000, 0x1000, u64::MAX - 0xfff),
+            RegionSpec { gpa: u64::MAX - 10, size: 0x1000, uva: 0, offset: 0 },
+            RegionSpec { gpa: 0, size: 0x1000, uva: u64::MAX - 10, offset: 0 },
+        ] {
+            assert!(Region::map(&bad, &fd).is_err(), "{bad:?}");
+        }
+        let one = Region::map(&spec(0x1000, 0x1000, 0), &fd).unwrap();
+        let two = Region::map(&spec(0x1800, 0x1000, 0), &fd).unwrap();
+        assert!(matches!(Memory::new(vec![one.clone(), two]), Err(MemoryError::Overlap)));
+        let memory = Memory::new(vec![one]).unwrap();
+        assert!(memory.without(&spec(0x1000, 0x800, 0)).is_err());
+        assert!(memory.without(&spec(0x1000, 0x1000, 0)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_memory_is_mapped() {
+        let (pipe, _other) = std::io::pipe().unwrap();
+        assert!(matches!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(pipe)), Err(MemoryError::NotMemory)));
+        let null = std::fs::File::open("/dev/zero").unwrap();
+        assert!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(null)).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_cut_off_reads_as_zeros_and_is_marked() {
+        let fd = memfd(0x4000);
+        let memory = Memory::new(vec![Region::map(&spec(0, 0x4000, 0), &fd).unwrap()]).unwrap();
+        let host = memory.translate(0x3000, 8).unwrap();
+        // SAFETY: translated above; nobody else writes there in this test.
+        unsafe { host.write_volatile(7) };
+        assert!(!memory.struck());
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) }, 0);
+        let before = super::super::fault::strikes();
+        // SAFETY: translated above and still mapped; the pages behind it are gone, which is the test.
+        assert_eq!(unsafe { host.read_volatile() }, 0);
+        assert!(memory.struck());
+        assert!(super::super::fault::strikes() > before);
+        // SAFETY: as above.
+        unsafe { host.write_volatile(7) };
+    }
+}

@@ -1,0 +1,227 @@
+//! What both ring layouts have in common: buffers taken from a ring ahead of their use, and what can
+//! be wrong with a ring.
+
+use super::memory::Memory;
+use super::protocol::feature;
+use std::fmt;
+
+/// Buffers taken from a ring that wait for their use. A burst, a look ahead and a large frame in
+/// small buffers must fit.
+pub const AHEAD_MAX: usize = 256;
+/// The most descriptors in one chain that goes through an indirect table; Linux uses 19.
+pub const CHAIN_MAX: usize = 1024;
+/// The largest ring. The specification allows 32,768, which nobody uses for a network.
+pub const RING_MAX: u16 = 16_384;
+
+/// Descriptor flags, the same in both layouts.
+pub const NEXT: u16 = 1;
+pub const WRITE: u16 = 2;
+pub const INDIRECT: u16 = 4;
+
+/// One buffer that the guest made available, with everything that its use needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Buf {
+    /// Its first byte, translated and checked for `len`; null for a chain, which is walked from
+    /// descriptor `len` when it is used.
+    pub ptr: *mut u8,
+    pub len: u32,
+    /// What it is given back as.
+    pub id: u16,
+}
+
+impl Buf {
+    const NONE: Buf = Buf { ptr: std::ptr::null_mut(), len: 0, id: 0 };
+
+    /// One contiguous buffer, as nearly all are.
+    #[inline(always)]
+    #[must_use]
+    pub fn simple(&self) -> bool {
+        !self.ptr.is_null()
+    }
+}
+
+/// Buffers in the order of the ring.
+#[derive(Debug)]
+pub struct Ahead {
+    bufs: [Buf; AHEAD_MAX],
+    head: u16,
+    tail: u16,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Ahead { bufs: [Buf::NONE; AHEAD_MAX], head: 0, tail: 0 }
+    }
+}
+
+impl Ahead {
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.tail.wrapping_sub(self.head))
+    }
+
+    /// The `i`th from the front; one that was not pushed is nonsense but harmless.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, i: usize) -> &Buf {
+        &self.bufs[(usize::from(self.head) + i) % AHEAD_MAX]
+    }
+
+    /// The caller checks that there is room: `len() < AHEAD_MAX`.
+    #[inline(always)]
+    pub fn push(&mut self, buf: Buf) {
+        debug_assert!(self.len() < AHEAD_MAX);
+        self.bufs[usize::from(self.tail) % AHEAD_MAX] = buf;
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// The caller checks that there are as many.
+    #[inline(always)]
+    pub fn pop(&mut self, n: usize) {
+        debug_assert!(self.len() >= n);
+        self.head = self.head.wrapping_add(n as u16);
+    }
+}
+
+/// A buffer on its way back: what it was given as, and how many bytes were written to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    pub id: u16,
+    pub len: u32,
+}
+
+/// How a ring broke its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingFault {
+    /// More available than the ring holds.
+    IndexJump,
+    /// A descriptor number outside the ring.
+    Head,
+    /// An address outside guest memory, or a length that leaves it.
+    Address,
+    /// A chain longer than the ring, or one that loops.
+    Chain,
+    /// An indirect descriptor where none may be, or a table of impossible size.
+    Indirect,
+    /// A buffer to write to that is to be read, or the other way round.
+    Direction,
+    /// A buffer that was in flight twice, or never.
+    InFlight,
+    /// The memory was taken away.
+    Struck,
+    /// Addresses of the ring itself that are outside guest memory or not aligned.
+    Placement,
+}
+
+impl fmt::Display for RingFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RingFault::IndexJump => "its available index jumped by more than the ring holds",
+            RingFault::Head => "it made a descriptor available that is not in the ring",
+            RingFault::Address => "a descriptor points outside guest memory",
+            RingFault::Chain => "a chain of descriptors loops or is longer than the ring",
+            RingFault::Indirect => "an indirect descriptor stands where none may be",
+            RingFault::Direction => "a buffer has the wrong direction",
+            RingFault::InFlight => "its table of buffers in flight is inconsistent",
+            RingFault::Struck => "guest memory was truncated while it was shared",
+            RingFault::Placement => "the ring itself lies outside guest memory or is not aligned",
+        })
+    }
+}
+
+/// What a ring does differently by what was negotiated.
+#[derive(Clone, Copy, Debug)]
+pub struct RingFeatures {
+    pub event_idx: bool,
+    pub in_order: bool,
+    pub indirect: bool,
+}
+
+impl RingFeatures {
+    #[must_use]
+    pub fn of(features: u64) -> Self {
+        RingFeatures {
+            event_idx: features & feature::EVENT_IDX != 0,
+            in_order: features & feature::IN_ORDER != 0,
+            indirect: features & feature::INDIRECT_DESC != 0,
+        }
+    }
+}
+
+/// Where a ring lies, in the front-end's addresses, and its number of entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
+    pub size: u16,
+    pub desc: u64,
+    pub avail: u64,
+    pub used: u64,
+}
+
+/// A run of guest memory found in a chain, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub ptr: *mut u8,
+    pub len: u32,
+}
+
+// SAFETY: an address and a length; whoever uses them sees to it that the memory is there.
+unsafe impl Send for Run {}
+
+/// A descriptor, read once: what was checked is what is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    pub addr: u64,
+    pub len: u32,
+    pub flags: u16,
+    /// The next one in a split ring, the buffer's id in a packed one.
+    pub last: u16,
+}
+
+impl Desc {
+    /// Read the descriptor at `ptr`.
+    ///
+    /// # Safety
+    /// 16 bytes at `ptr`, aligned to 8, must be mapped.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn read(ptr: *const u8) -> Desc {
+        // SAFETY: the caller's promise. Volatile, because the guest may write at any time: each half
+        // is read exactly once, and no check is made on another read than the use.
+        let (addr, meta) = unsafe {
+            (ptr.cast::<u64>().read_volatile(), ptr.cast::<u64>().add(1).read_volatile())
+        };
+        let (addr, meta) = (u64::from_le(addr), u64::from_le(meta));
+        Desc { addr, len: meta as u32, flags: (meta >> 32) as u16, last: (meta >> 48) as u16 }
+    }
+
+    /// All its bytes, as one run or, where they go on in the next region, several.
+    pub fn runs(
+        &self,
+        memory: &Memory,
+        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
+    ) -> Result<(), RingFault> {
+        let (mut addr, mut left) = (self.addr, self.len);
+        while left > 0 {
+            let (ptr, room) = memory.run(addr).ok_or(RingFault::Address)?;
+            let len = u64::from(left).min(room) as u32;
+            each(Run { ptr, len })?;
+            left -= len;
+            addr = addr.checked_add(u64::from(len)).ok_or(RingFault::Address)?;
+        }
+        Ok(())
+    }
+
+    /// The indirect table that this descriptor stands for: its first byte and number of entries.
+    pub fn table(&self, memory: &Memory) -> Result<(*const u8, usize), RingFault> {
+        let entries = self.len as usize / 16;
+        if !self.len.is_multiple_of(16) || entries == 0 || !self.addr.is_multiple_of(8) {
+            return Err(RingFault::Indirect);
+        }
+        let ptr = memory.translate(self.addr, u64::from(self.len)).ok_or(RingFault::Address)?;
+        if !(ptr as usize).is_multiple_of(8) {
+            return Err(RingFault::Indirect);
+        }
+        Ok((ptr, entries))
+    }
+}

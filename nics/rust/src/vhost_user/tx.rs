@@ -1,0 +1,255 @@
+//! To a guest: frames are copied from wherever they lie straight into the buffers it posted.
+//!
+//! Most frames go into one contiguous buffer, and most say nothing in their virtio-net header. The
+//! twelve bytes of that are the same for all of them, and as a guest uses its buffers again they are
+//! mostly in place already: they are compared, and written only where they differ. The guest's copy
+//! of that cache line then stays valid.
+//!
+//! A frame that does not fit into one buffer takes as many as it needs (MRG_RXBUF), each given back
+//! with its length, the first one's header saying how many. They are counted before the first byte
+//! is written, and told to the guest together.
+
+use super::copy;
+use super::log::Log;
+use super::protocol::feature;
+use super::ring::{AHEAD_MAX, RingFault, Run, Used};
+use super::vring::Vring;
+use crate::frame::{HEAD, Seg, TxFrame};
+use crate::nic::{Caps, TxReport};
+use crate::offload::Offload;
+use arrayvec::ArrayVec;
+use switch::DropReason;
+
+/// Buffers taken ahead, so that their first lines are ours when frames come for them.
+const LOOK: usize = 64;
+/// Header bytes of a modern device.
+const HEADER: usize = 12;
+
+/// What a guest receives, by what it negotiated.
+#[derive(Clone, Copy, Debug)]
+pub struct Takes {
+    /// Bytes of virtio-net header in front of each frame: 12, or 10 for old drivers.
+    header: usize,
+    /// A frame may take several buffers.
+    mergeable: bool,
+    /// It understands headers that say something.
+    csum: bool,
+}
+
+impl Takes {
+    #[must_use]
+    pub fn of(features: u64) -> Self {
+        let modern = features & (feature::VERSION_1 | feature::MRG_RXBUF) != 0;
+        Takes {
+            header: if modern { HEADER } else { Offload::LEN },
+            mergeable: features & feature::MRG_RXBUF != 0,
+            csum: features & feature::GUEST_CSUM != 0,
+        }
+    }
+
+    /// The same, in the engine's words.
+    #[must_use]
+    pub fn caps(features: u64, max_frame: u32) -> Caps {
+        let has = |bits: u64| features & bits == bits;
+        Caps {
+            csum: has(feature::GUEST_CSUM),
+            tso4: has(feature::GUEST_CSUM | feature::GUEST_TSO4),
+            tso6: has(feature::GUEST_CSUM | feature::GUEST_TSO6),
+            ecn: has(feature::GUEST_CSUM | feature::GUEST_ECN),
+            uso: has(feature::GUEST_CSUM | feature::GUEST_USO4 | feature::GUEST_USO6),
+            max_frame,
+        }
+    }
+
+    /// The header of a frame that is in `offload` state and takes `buffers` buffers.
+    #[inline(always)]
+    fn header(&self, offload: Offload, buffers: u16) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        if offload != Offload::NONE && self.csum {
+            bytes[..Offload::LEN].copy_from_slice(&offload.to_bytes());
+        }
+        bytes[Offload::LEN..].copy_from_slice(&buffers.to_le_bytes());
+        bytes
+    }
+}
+
+/// Write `header` to `dst` where it is not there yet.
+///
+/// # Safety
+/// `dst` must be readable and writable for 12 bytes.
+#[inline(always)]
+unsafe fn put_header(dst: *mut u8, header: [u8; HEADER]) {
+    let [a @ .., e, f, g, h] = header;
+    let (low, high) = (u64::from_ne_bytes(a), u32::from_ne_bytes([e, f, g, h]));
+    let (low_at, high_at) = (dst.cast::<u64>(), dst.wrapping_add(8).cast::<u32>());
+    // SAFETY: the caller's promise; what was read decides on nothing but whether to write.
+    unsafe {
+        if low_at.read_unaligned() != low || high_at.read_unaligned() != high {
+            low_at.write_unaligned(low);
+            high_at.write_unaligned(high);
+        }
+    }
+}
+
+/// Copy `frames` into the guest's buffers, in order. What did not fit is named in `report`.
+#[inline]
+pub fn deliver(
+    ring: &mut Vring,
+    takes: &Takes,
+    frames: &[TxFrame<'_>],
+    log: Option<&Log>,
+    runs: &mut Vec<Run>,
+    report: &mut TxReport,
+) -> Result<(), RingFault> {
+    let mut used: ArrayVec<Used, AHEAD_MAX> = ArrayVec::new();
+    let plain = takes.header == HEADER;
+    let mut scratch = [0; HEAD + 4];
+    let mut ahead = ring.take::<true>(frames.len())?;
+    for (i, tx) in frames.iter().enumerate() {
+        if used.len() >= ahead {
+            give(ring, &mut used, log);
+            ahead = ring.take::<true>(frames.len() - i)?;
+            if ahead == 0 {
+                report.drop_rest(i, frames.len(), DropReason::TxFull);
+                break;
+            }
+        }
+        let buf = ring.ahead.get(used.len());
+        let len = tx.len();
+        if buf.simple() && plain && buf.len as usize >= HEADER + len {
+            let (tail, more) = tx.frame.tail();
+            if more.is_empty() {
+                let head = tx.head(&mut scratch);
+                let next = ring.ahead.get(used.len() + 1).ptr.wrapping_add(HEADER + HEAD);
+                // SAFETY: the buffer was checked to be buf.len bytes of guest memory, which the ring
+                // keeps mapped; header and frame fit (above; a frame is its head and its tail). The
+                // frame's own runs are readable by Seg's promise, and lie elsewhere: a guest that lets
+                // them overlap garbles its own frame.
+                unsafe {
+                    let dst = buf.ptr.add(HEADER);
+                    copy::short(dst, head.as_ptr(), head.len());
+                    if !tail.is_empty() {
+                        copy::long(dst.add(head.len()), tail.as_ptr(), tail.len(), next);
+                    }
+                    put_header(buf.ptr, takes.header(tx.offload(), 1));
+                }
+                // There is room: used is shorter than what is ahead.
+                let _ = used.try_push(Used { id: buf.id, len: (HEADER + len) as u32 });
+                continue;
+            }
+        }
+        if let Err(reason) = scattered(ring, takes, tx, log, runs, &mut used)? {
+            report.drop(i, reason);
+        }
+        ahead = ring.ahead.len();
+    }
+    give(ring, &mut used, log);
+    ring.take::<true>(LOOK)?;
+    Ok(())
+}
+
+/// Give the buffers that were filled back.
+#[inline(always)]
+fn give(ring: &mut Vring, used: &mut ArrayVec<Used, AHEAD_MAX>, log: Option<&Log>) {
+    if used.is_empty() {
+        return;
+    }
+    if let Some(log) = log {
+        for (i, entry) in used.iter().enumerate() {
+            let buf = ring.ahead.get(i);
+            if buf.simple() {
+                log.mark_host(ring.memory(), buf.ptr, entry.len);
+            }
+        }
+    }
+    ring.give_filled(used);
+    used.clear();
+}
+
+/// One frame in several pieces, into several buffers, or into chains, or for an old driver.
+#[cold]
+fn scattered(
+    ring: &mut Vring,
+    takes: &Takes,
+    tx: &TxFrame<'_>,
+    log: Option<&Log>,
+    runs: &mut Vec<Run>,
+    used: &mut ArrayVec<Used, AHEAD_MAX>,
+) -> Result<Result<(), DropReason>, RingFault> {
+    let need = takes.header + tx.len();
+    // Where it goes: the runs of as many buffers as it takes.
+    let mut mine: ArrayVec<Used, AHEAD_MAX> = ArrayVec::new();
+    let mut room = 0;
+    runs.clear();
+    while room < need {
+        if !mine.is_empty() && !takes.mergeable {
+            return Ok(Err(DropReason::TxTooBig));
+        }
+        if used.len() + mine.len() >= ring.ahead.len() {
+            // The buffers before this frame's are done with, so there is room for more ahead.
+            give(ring, used, log);
+            if ring.take::<true>(mine.len() + LOOK)? <= mine.len() {
+                return Ok(Err(DropReason::TxFull));
+            }
+        }
+        let i = used.len() + mine.len();
+        let from = room;
+        ring.walk::<true>(i, &mut |run| {
+            if room < need && run.len > 0 {
+                let len = run.len.min((need - room) as u32);
+                runs.push(Run { ptr: run.ptr, len });
+                room += len as usize;
+            }
+            Ok(())
+        })?;
+        let buf = ring.ahead.get(i);
+        // There is room: both together are never longer than what is ahead.
+        let _ = mine.try_push(Used { id: buf.id, len: (room - from) as u32 });
+    }
+    let header = takes.header(tx.offload(), mine.len() as u16);
+    let mut scratch = [0; HEAD + 4];
+    let mut into = Into { runs: runs.iter(), run: Run { ptr: std::ptr::null_mut(), len: 0 } };
+    into.put(Seg::from(&header[..takes.header]));
+    into.put(Seg::from(tx.head(&mut scratch)));
+    for seg in tx.frame.body() {
+        into.put(seg);
+    }
+    if let Some(log) = log {
+        for run in runs.iter() {
+            log.mark_host(ring.memory(), run.ptr, run.len);
+        }
+    }
+    used.extend(mine);
+    Ok(Ok(()))
+}
+
+/// Writes one piece after the other into runs of guest memory.
+struct Into<'r> {
+    runs: std::slice::Iter<'r, Run>,
+    /// What is left of the current one.
+    run: Run,
+}
+
+impl Into<'_> {
+    /// Ends when the runs do; they were measured to suffice.
+    fn put(&mut self, mut seg: Seg<'_>) {
+        while !seg.is_empty() {
+            if self.run.len == 0 {
+                match self.runs.next() {
+                    Some(run) => self.run = *run,
+                    None => return,
+                }
+            }
+            let n = seg.len().min(self.run.len as usize);
+            // SAFETY: the run was checked to be guest memory, which the ring keeps mapped, and n is
+            // within what is left of it; the piece is readable for n bytes by Seg's promise. A guest
+            // whose own buffers overlap garbles its own frame.
+            unsafe {
+                std::ptr::copy(seg.as_ptr(), self.run.ptr, n);
+                self.run.ptr = self.run.ptr.add(n);
+            }
+            self.run.len -= n as u32;
+            seg = seg.skip(n);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A ring that runs: its layout, the buffers taken ahead, and whom to tell about what was given back.
+//!
+//! It lives from the moment everything about it is known (size, addresses, memory, a kick) until any
+//! of that changes, and owns all that was derived from it. So there is no pointer that could outlive
+//! the mapping or the size that it was checked against.
+//!
+//! **When the guest is interrupted.** After each `give` its wish is asked without the full fence
+//! (see `split.rs`), which is free. If the answer is no, it is not final, and `unsure` says so; the
+//! question is repeated with the fence by whoever comes first: the sixteenth give in a row, a poll
+//! that finds nothing to do, the engine before it sleeps, or a timer 30 us later (`nic.rs`). A guest
+//! that polls never wants interrupts and costs a fence every 16th burst; a guest that sleeps is
+//! woken at once, but for the rare case that it fell asleep while we were giving, which is when
+//! that "soon" is needed.
+
+use super::eventfd::EventFd;
+use super::inflight::InflightQueue;
+use super::log::Log;
+use super::memory::{Memory, Window};
+use super::ring::{Ahead, Placement, RingFault, RingFeatures, Run, Used};
+use super::split::Split;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+/// Gives without a final answer, after which the fence is paid.
+const UNSURE_MAX: u8 = 16;
+
+/// Writes to the used ring that the dirty log must know of.
+#[derive(Debug)]
+pub struct UsedLog {
+    pub log: Log,
+    /// Guest address of the used ring.
+    pub gpa: u64,
+}
+
+#[derive(Debug)]
+pub struct Vring {
+    split: Split,
+    pub ahead: Ahead,
+    window: Window,
+    memory: Arc<Memory>,
+    /// Taken by a predecessor, not given back, and not taken by us yet.
+    resumed: VecDeque<u16>,
+    inflight: Option<InflightQueue>,
+    used_log: Option<UsedLog>,
+    /// The guest was asked for kicks.
+    listening: bool,
+    /// Something was given back and nobody knows for sure whether the guest wants to hear of it.
+    pub unsure: bool,
+    gives: u8,
+}
+
+// SAFETY: all pointers in here lead into `memory`, which is valid on every thread and which the ring
+// keeps.
+unsafe impl Send for Vring {}
+
+impl Vring {
+    /// A ring at `place`, which goes on at `base`.
+    pub fn start(
+        memory: &Arc<Memory>,
+        place: &Placement,
+        base: u16,
+        features: RingFeatures,
+        inflight: Option<InflightQueue>,
+        used_log: Option<UsedLog>,
+    ) -> Result<Vring, RingFault> {
+        let mut split = Split::new(memory, place, base, features)?;
+        let mut inflight = inflight;
+        let mut resumed = VecDeque::new();
+        if let Some(inflight) = &mut inflight {
+            resumed = inflight.recover(split.base())?;
+            split.skip_resumed(resumed.len() as u16);
+        }
+        Ok(Vring {
+            split,
+            ahead: Ahead::default(),
+            window: Window::NONE,
+            memory: memory.clone(),
+            resumed,
+            inflight,
+            used_log,
+            listening: false,
+            unsure: false,
+            gives: 0,
+        })
+    }
+
+    /// The ring stops. What was taken and not used goes back to the available ones. Returns where a
+    /// successor goes on.
+    pub fn stop(self) -> u16 {
+        let base = self.split.base();
+        if let Some(inflight) = &self.inflight {
+            inflight.close(base);
+        }
+        base
+    }
+
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Take buffers ahead until there are `want`, if the guest has so many. How many there are then.
+    #[inline(always)]
+    pub fn take<const IN: bool>(&mut self, want: usize) -> Result<usize, RingFault> {
+        if self.ahead.len() < want {
+            if self.inflight.is_some() {
+                self.take_noted::<IN>(want)?;
+            } else {
+                self.split.take::<IN>(&self.memory, &mut self.window, &mut self.ahead, want)?;
+            }
+        }
+        Ok(self.ahead.len())
+    }
+
+    #[cold]
+    fn take_noted<const IN: bool>(&mut self, want: usize) -> Result<(), RingFault> {
+        let before = self.ahead.len();
+        let Vring { split, memory, window, ahead, resumed, .. } = self;
+        if !resumed.is_empty() {
+            split.resume::<IN>(memory, window, ahead, resumed, want)?;
+        }
+        if resumed.is_empty() {
+            split.take::<IN>(memory, window, ahead, want)?;
+        }
+        for i in before..ahead.len() {
+            if let Some(inflight) = &mut self.inflight {
+                inflight.taken(ahead.get(i).id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every run of bytes of the `i`th buffer ahead.
+    pub fn walk<const IN: bool>(
+        &self,
+        i: usize,
+        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
+    ) -> Result<(), RingFault> {
+        let buf = self.ahead.get(i);
+        if buf.simple() {
+            return each(Run { ptr: buf.ptr, len: buf.len });
+        }
+        self.split.walk::<IN>(&self.memory, buf.len as u16, each)
+    }
+
+    /// Give the first `n` buffers ahead back, which the guest sent from.
+    #[inline(always)]
+    pub fn give_sent(&mut self, n: usize) {
+        if self.inflight.is_none() && self.used_log.is_none() {
+            let ahead = &self.ahead;
+            let used = |i| Used { id: ahead.get(i).id, len: 0 };
+            self.split.give(n, used, true);
+            self.ahead.pop(n);
+            self.unsure = true;
+        } else {
+            let used = |i| Used { id: self.ahead.get(i).id, len: 0 };
+            let used: Vec<Used> = (0..n).map(used).collect();
+            self.give_noted(&used);
+        }
+    }
+
+    /// Give the first `used.len()` buffers ahead back, which the guest receives in.
+    #[inline(always)]
+    pub fn give_filled(&mut self, used: &[Used]) {
+        if self.inflight.is_none() && self.used_log.is_none() {
+            self.split.give(used.len(), |i| used.get(i).copied().unwrap_or_default(), false);
+            self.ahead.pop(used.len());
+            self.unsure = true;
+        } else {
+            self.give_noted(used);
+        }
+    }
+
+    #[cold]
+    fn give_noted(&mut self, used: &[Used]) {
+        if let Some(inflight) = &self.inflight {
+            inflight.giving(used);
+        }
+        self.split.give(used.len(), |i| used.get(i).copied().unwrap_or_default(), false);
+        if let Some(inflight) = &self.inflight {
+            inflight.given(used, self.split.base());
+        }
+        if let Some(UsedLog { log, gpa }) = &self.used_log {
+            for (offset, len) in self.split.given(used.len()) {
+                log.mark(gpa.saturating_add(offset), len);
+            }
+            // flags and idx
+            log.mark(*gpa, 4);
+        }
+        self.ahead.pop(used.len());
+        self.unsure = true;
+    }
+
+    /// Interrupt the guest if it wants to know of what was given back; `sure`: decide for good.
+    #[inline]
+    pub fn call(&mut self, call: Option<&EventFd>, sure: bool) {
+        if !self.unsure {
+            return;
+        }
+        self.gives += 1;
+        let sure = sure || self.gives >= UNSURE_MAX;
+        let wants = self.split.wants_call(sure);
+        if wants || sure {
+            self.unsure = false;
+            self.gives = 0;
+        }
+        if wants && let Some(call) = call {
+            call.signal();
+        }
+    }
+
+    /// Ask the guest for kicks. False when there is work already, or buffers wait to be used.
+    pub fn listen(&mut self) -> bool {
+        self.split.listen(true);
+        self.listening = true;
+        if let Some(UsedLog { log, gpa }) = &self.used_log {
+            self.split.listen_log(log, *gpa);
+        }
+        fence(Ordering::SeqCst);
+        self.split.empty() && self.ahead.len() == 0 && self.resumed.is_empty()
+    }
+
+    /// Kicks are not needed while we look in anyway.
+    #[inline]
+    pub fn hush(&mut self) {
+        if self.listening {
+            self.listening = false;
+            self.split.listen(false);
+        }
+    }
+}
