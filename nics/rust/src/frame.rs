@@ -266,10 +266,7 @@ impl Arena {
 
     #[must_use]
     pub fn new() -> Self {
-        Arena {
-            bytes: vec![0; Self::SIZE].into_boxed_slice(),
-            segs: Box::new_uninit_slice(Self::SEGS),
-        }
+        Arena { bytes: vec![0; Self::SIZE].into_boxed_slice(), segs: Box::new_uninit_slice(Self::SEGS) }
     }
 
     /// All of it. A door reads at the front, splits off what it got, and goes on behind.

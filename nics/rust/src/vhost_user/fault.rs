@@ -32,9 +32,9 @@ struct Entry {
     struck: AtomicBool,
 }
 
-static TABLE: [Entry; SLOTS] =
-    [const { Entry { start: AtomicUsize::new(0), end: AtomicUsize::new(0), struck: AtomicBool::new(false) } };
-        SLOTS];
+static TABLE: [Entry; SLOTS] = [const {
+    Entry { start: AtomicUsize::new(0), end: AtomicUsize::new(0), struck: AtomicBool::new(false) }
+}; SLOTS];
 /// One behind the highest entry ever used.
 static HIGH: AtomicUsize = AtomicUsize::new(0);
 /// Indexes below `HIGH` that are free.

@@ -18,12 +18,44 @@ pub const SLOTS_MAX: usize = 256;
 /// that hostile front-ends don't use up the address space (128 TiB).
 pub const BYTES_MAX: u64 = 1 << 40;
 
-/// A whole mapping, unmapped when the last region that uses it goes.
+/// A whole mapping, unmapped when the last region that uses it goes. There is a page on both sides
+/// that nobody can touch: should a check of ours be wrong, it ends there and not in another guest.
 #[derive(Debug)]
 struct Mapping {
+    /// All of the reserved addresses, and the mapping in the middle.
+    reserved: *mut u8,
+    reserved_len: usize,
     address: *mut u8,
     len: usize,
     watch: Option<Watch>,
+}
+
+impl Mapping {
+    /// `len` bytes of `fd` from `offset` on, both multiples of `page`.
+    fn new(fd: &OwnedFd, offset: usize, len: usize, page: usize) -> io::Result<Mapping> {
+        // A page in front and behind, and one more to align with.
+        let reserved_len = len.checked_add(3 * page).ok_or(io::ErrorKind::OutOfMemory)?;
+        let map = |address: *mut libc::c_void, len, prot, flags, fd, offset| {
+            // SAFETY: either at an address of the kernel's choice, which touches nothing that exists,
+            // or within the range reserved that way just before.
+            let address = unsafe { libc::mmap(address, len, prot, flags | libc::MAP_NORESERVE, fd, offset) };
+            if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address) }
+        };
+        let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let reserved = map(std::ptr::null_mut(), reserved_len, libc::PROT_NONE, nothing, -1, 0)?;
+        let reserved: *mut u8 = reserved.cast();
+        let front = (reserved as usize + page).next_multiple_of(page) - reserved as usize;
+        // SAFETY: front is at most 2 pages - 1, so len bytes and a page behind them are reserved too.
+        let address = unsafe { reserved.add(front) };
+        let mut mapping = Mapping { reserved, reserved_len, address, len, watch: None };
+        let (prot, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        map(address.cast(), len, prot, shared, fd.as_raw_fd(), offset as i64)?;
+        mapping.watch = Some(Watch::new(address as usize, len)?);
+        // A core dump of ours need not hold the guests' memory. Not being able to say so is no harm.
+        // SAFETY: exactly the mapping made above.
+        let _ = unsafe { libc::madvise(address.cast(), len, libc::MADV_DONTDUMP) };
+        Ok(mapping)
+    }
 }
 
 // SAFETY: the mapping is plain shared memory, valid on every thread until it is dropped.
@@ -34,14 +66,14 @@ unsafe impl Sync for Mapping {}
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.watch = None;
-        let (address, len) = (self.address as usize, self.len);
-        // SAFETY: mapped in `map`, not unmapped elsewhere, and nobody has a pointer into it any more
+        let (address, len) = (self.reserved as usize, self.reserved_len);
+        // SAFETY: mapped in `new`, not unmapped elsewhere, and nobody has a pointer into it any more
         // (regions are held by Arc, and with them this).
         let unmap = move || unsafe { libc::munmap(address as *mut _, len) };
         // The kernel forgets the pages one by one, and for a large guest that takes tens of
         // milliseconds in which no other guest should wait.
         const LARGE: usize = 64 << 20;
-        if len < LARGE || std::thread::Builder::new().name("vnet-unmap".into()).spawn(unmap).is_err() {
+        if self.len < LARGE || std::thread::Builder::new().name("vnet-unmap".into()).spawn(unmap).is_err() {
             unmap();
         }
     }
@@ -78,21 +110,10 @@ impl Region {
         // Huge page files are mapped in whole huge pages.
         let from = offset / page * page;
         let len = end.next_multiple_of(page) - from;
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), len as usize, prot, flags, fd.as_raw_fd(), from as i64) };
-        if address == libc::MAP_FAILED {
-            return Err(MemoryError::Map(io::Error::last_os_error()));
-        }
-        let address: *mut u8 = address.cast();
-        let mut mapping = Mapping { address, len: len as usize, watch: None };
-        mapping.watch = Some(Watch::new(address as usize, len as usize).map_err(MemoryError::Map)?);
-        // A core dump of ours need not hold the guests' memory. Not being able to say so is no harm.
-        // SAFETY: exactly the mapping made above.
-        let _ = unsafe { libc::madvise(address.cast(), len as usize, libc::MADV_DONTDUMP) };
+        let mapping =
+            Mapping::new(fd, from as usize, len as usize, page as usize).map_err(MemoryError::Map)?;
         // SAFETY: offset - from is less than len, so this stays inside the mapping.
-        let host = unsafe { address.add((offset - from) as usize) };
+        let host = unsafe { mapping.address.add((offset - from) as usize) };
         Ok(Region { gpa, size, uva, host, mapping: Arc::new(mapping) })
     }
 
@@ -247,8 +268,10 @@ impl Memory {
     /// Where `len` bytes at the front-end's address `uva` are, if all of them are in one region.
     #[must_use]
     pub fn translate_uva(&self, uva: u64, len: u64) -> Option<*mut u8> {
-        let region =
-            self.regions.iter().find(|region| uva.checked_sub(region.uva).is_some_and(|o| o < region.size))?;
+        let region = self
+            .regions
+            .iter()
+            .find(|region| uva.checked_sub(region.uva).is_some_and(|o| o < region.size))?;
         let offset = uva - region.uva;
         // SAFETY: offset < size, so the pointer stays inside the region's mapping.
         (len <= region.size - offset).then(|| unsafe { region.host.add(offset as usize) })

@@ -55,15 +55,6 @@ pub struct Config {
     pub offloads: bool,
 }
 
-/// What a burst was lent from, until it comes back.
-#[derive(Clone, Copy, Debug)]
-struct Loan {
-    queue: usize,
-    buffers: usize,
-    /// What came behind them in the ring.
-    fault: Option<RingFault>,
-}
-
 /// A vhost-user NIC.
 #[derive(Debug)]
 pub struct VhostUser {
@@ -74,7 +65,8 @@ pub struct VhostUser {
     peer: Option<Peer>,
     session: Option<Session>,
     steer: Steer,
-    loan: Option<Loan>,
+    /// The queue that frames were lent from last.
+    lender: usize,
     /// The next queue to receive from.
     turn: usize,
     runs: Vec<Run>,
@@ -107,7 +99,7 @@ impl VhostUser {
             peer: None,
             session: None,
             steer: Steer::default(),
-            loan: None,
+            lender: 0,
             turn: 0,
             runs: Vec::new(),
             carrier: false,
@@ -424,31 +416,29 @@ impl Nic for VhostUser {
                 return Rx::More;
             }
         };
-        let VhostUser { session: Some(session), steer, loan, malformed, .. } = self else {
-            return Rx::Idle;
-        };
+        let VhostUser { session: Some(session), steer, lender, .. } = self else { return Rx::Idle };
         let sends = session.sends;
         let Some(ring) = session.queues.get_mut(look.queue).and_then(|queue| queue.ring.as_mut()) else {
             return Rx::Idle;
         };
-        let (lent, fault) = rx::lend(ring, look.waiting, &sends, arena, burst);
-        *malformed += lent.malformed as u64;
+        *lender = look.queue;
+        let more = rx::lend(ring, look.waiting, &sends, arena, burst);
         if look.several {
             steer.learn(look.queue / 2, burst);
         }
-        *loan = Some(Loan { queue: look.queue, buffers: lent.buffers, fault });
-        if lent.more || look.several || burst.is_empty() { Rx::More } else { Rx::Idle }
+        if more || look.several || burst.is_empty() { Rx::More } else { Rx::Idle }
     }
 
     fn rx_done(&mut self) {
-        let Some(Loan { queue: index, buffers, fault }) = self.loan.take() else { return };
-        if let Some(queue) = self.session.as_mut().and_then(|session| session.queues.get_mut(index))
-            && let Some(ring) = &mut queue.ring
-        {
-            ring.give_sent(buffers);
-            ring.call(queue.call.as_ref(), false);
-        }
-        if let Some(fault) = fault {
+        let index = self.lender;
+        let Some(queue) = self.session.as_mut().and_then(|session| session.queues.get_mut(index)) else {
+            return;
+        };
+        let Some(ring) = &mut queue.ring else { return };
+        self.malformed += ring.loan.get().malformed as u64;
+        let settled = ring.settle_loan();
+        ring.call(queue.call.as_ref(), false);
+        if let Err(fault) = settled {
             self.broke(index, fault);
         }
     }

@@ -42,7 +42,6 @@ pub mod feature {
     pub const EVENT_IDX: u64 = 1 << 29;
     pub const PROTOCOL_FEATURES: u64 = 1 << 30;
     pub const VERSION_1: u64 = 1 << 32;
-    pub const RING_PACKED: u64 = 1 << 34;
     pub const IN_ORDER: u64 = 1 << 35;
     pub const GUEST_USO4: u64 = 1 << 54;
     pub const GUEST_USO6: u64 = 1 << 55;
@@ -174,19 +173,42 @@ pub enum Request {
     SetOwner,
     ResetOwner,
     SetMemTable(ArrayVec<RegionSpec, REGIONS_MAX>),
-    SetLogBase { size: u64, offset: u64 },
+    SetLogBase {
+        size: u64,
+        offset: u64,
+    },
     SetLogFd,
-    SetVringNum { index: u32, num: u32 },
+    SetVringNum {
+        index: u32,
+        num: u32,
+    },
     SetVringAddr(VringAddr),
-    SetVringBase { index: u32, base: u32 },
-    GetVringBase { index: u32 },
-    SetVringKick { index: u8, fd: bool },
-    SetVringCall { index: u8, fd: bool },
-    SetVringErr { index: u8, fd: bool },
+    SetVringBase {
+        index: u32,
+        base: u32,
+    },
+    GetVringBase {
+        index: u32,
+    },
+    SetVringKick {
+        index: u8,
+        fd: bool,
+    },
+    SetVringCall {
+        index: u8,
+        fd: bool,
+    },
+    SetVringErr {
+        index: u8,
+        fd: bool,
+    },
     GetProtocolFeatures,
     SetProtocolFeatures(u64),
     GetQueueNum,
-    SetVringEnable { index: u32, enable: bool },
+    SetVringEnable {
+        index: u32,
+        enable: bool,
+    },
     SendRarp([u8; 6]),
     NetSetMtu(u64),
     GetInflightFd(InflightSpec),

@@ -188,9 +188,8 @@ impl Desc {
     pub unsafe fn read(ptr: *const u8) -> Desc {
         // SAFETY: the caller's promise. Volatile, because the guest may write at any time: each half
         // is read exactly once, and no check is made on another read than the use.
-        let (addr, meta) = unsafe {
-            (ptr.cast::<u64>().read_volatile(), ptr.cast::<u64>().add(1).read_volatile())
-        };
+        let (addr, meta) =
+            unsafe { (ptr.cast::<u64>().read_volatile(), ptr.cast::<u64>().add(1).read_volatile()) };
         let (addr, meta) = (u64::from_le(addr), u64::from_le(meta));
         Desc { addr, len: meta as u32, flags: (meta >> 32) as u16, last: (meta >> 48) as u16 }
     }

@@ -7,7 +7,7 @@
 use super::copy;
 use super::protocol::feature;
 use super::ring::{Buf, RingFault};
-use super::vring::Vring;
+use super::vring::{Loan, Vring};
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, HEAD, Seg};
 use crate::offload::Offload;
 use std::mem::MaybeUninit;
@@ -59,24 +59,13 @@ impl Sends {
         if self.features & (wants | ecn) != wants | ecn {
             return None;
         }
-        let _ = (len, head);
-        Some(offload)
+        offload.vet(len, head)
     }
 }
 
-/// What became of a poll.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Lent {
-    /// Buffers that frames were made of, or that held none; to be given back afterwards.
-    pub buffers: usize,
-    /// Those that held no frame.
-    pub malformed: usize,
-    /// There is more to be lent.
-    pub more: bool,
-}
-
-/// Lend up to a burst of what the guest sent, of which `waiting` buffers were taken ahead. When the
-/// ring breaks its rules in the middle, what was lent before that is good, and the fault comes along.
+/// Lend up to a burst of what the guest sent, of which `waiting` buffers were taken ahead. Returns
+/// whether there is more. The ring notes how many buffers are out, and when it breaks its rules in
+/// the middle, that: what was lent before is good.
 #[inline]
 pub fn lend<'a>(
     ring: &'a mut Vring,
@@ -84,13 +73,13 @@ pub fn lend<'a>(
     sends: &Sends,
     arena: &'a mut Arena,
     burst: &mut Burst<'a>,
-) -> (Lent, Option<RingFault>) {
+) -> bool {
     let n = waiting.min(BURST);
-    let mut lent = Lent { more: waiting > n, ..Lent::default() };
+    let mut more = waiting > n;
+    let mut loan = Loan::default();
     ring.hush();
     let ring: &'a Vring = ring;
     let (heads, mut segs) = arena.parts();
-    let mut fault = None;
     for (i, head) in heads.as_chunks_mut::<HEAD>().0.iter_mut().enumerate().take(n) {
         let buf = ring.ahead.get(i);
         let frame = if buf.simple() {
@@ -103,15 +92,15 @@ pub fn lend<'a>(
                 }
                 // This burst has no room for its runs, so it is the first of the next one.
                 Ok(None) if i > 0 => {
-                    lent.more = true;
+                    more = true;
                     break;
                 }
                 Ok(None) => {
-                    fault = Some(RingFault::Chain);
+                    loan.fault = Some(RingFault::Chain);
                     break;
                 }
                 Err(broken) => {
-                    fault = Some(broken);
+                    loan.fault = Some(broken);
                     break;
                 }
             }
@@ -119,13 +108,14 @@ pub fn lend<'a>(
         match frame {
             // There is room: a burst is BURST long, and so is n at most.
             Some(frame) => drop(burst.try_push(frame)),
-            None => lent.malformed += 1,
+            None => loan.malformed += 1,
         }
-        lent.buffers += 1;
+        loan.buffers += 1;
     }
     // What follows parses the private copies; the compiler must not read the originals again.
     compiler_fence(Ordering::SeqCst);
-    (lent, fault)
+    ring.loan.set(loan);
+    more
 }
 
 /// The frame in a contiguous buffer.
@@ -174,8 +164,7 @@ fn chain<'a>(
     ring.walk::<false>(i, &mut |run| {
         bytes += u64::from(run.len);
         let (mut ptr, mut left) = (run.ptr.cast_const(), run.len as usize);
-        for (part, at, end) in
-            [(&mut header[..], &mut got, sends.header), (&mut head[..], &mut short, HEAD)]
+        for (part, at, end) in [(&mut header[..], &mut got, sends.header), (&mut head[..], &mut short, HEAD)]
         {
             let n = left.min(end - *at);
             // SAFETY: the run is guest memory that the ring keeps mapped, n is within what is left
@@ -211,9 +200,7 @@ fn chain<'a>(
     let head = &head[..short];
     let mut offload = Offload::NONE;
     if sends.offloads {
-        let Some(said) = header
-            .first_chunk()
-            .and_then(|bytes| sends.accept(bytes, len as usize, head))
+        let Some(said) = header.first_chunk().and_then(|bytes| sends.accept(bytes, len as usize, head))
         else {
             return Ok(Some((None, rest)));
         };

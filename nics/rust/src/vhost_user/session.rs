@@ -416,8 +416,6 @@ impl Session {
 
 /// The eventfd that came with a request, if one did.
 fn eventfd(fds: &mut Fds) -> Result<Option<EventFd>, Refusal> {
-    let adopt = |fd| {
-        EventFd::adopt(fd).map_err(|_| Refusal::Fatal("a descriptor that is no eventfd".into()))
-    };
+    let adopt = |fd| EventFd::adopt(fd).map_err(|_| Refusal::Fatal("a descriptor that is no eventfd".into()));
     fds.pop().map(adopt).transpose()
 }

@@ -43,7 +43,8 @@ use super::copy;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{
-    AHEAD_MAX, Ahead, Buf, CHAIN_MAX, Desc, INDIRECT, NEXT, Placement, RingFault, RingFeatures, Run, Used, WRITE,
+    AHEAD_MAX, Ahead, Buf, CHAIN_MAX, Desc, INDIRECT, NEXT, Placement, RingFault, RingFeatures, Run, Used,
+    WRITE,
 };
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
@@ -331,9 +332,8 @@ impl Split {
     /// Ask the driver for kicks, or for silence.
     pub fn listen(&self, kicks: bool) {
         if self.features.event_idx {
-            if kicks {
-                self.avail_event().store(self.next.to_le(), Ordering::Relaxed);
-            }
+            let event = if kicks { self.next } else { self.next.wrapping_sub(1) };
+            self.avail_event().store(event.to_le(), Ordering::Relaxed);
         } else {
             self.used_u16(0).store(if kicks { 0 } else { NO_NOTIFY.to_le() }, Ordering::Relaxed);
         }

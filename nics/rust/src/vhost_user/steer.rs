@@ -31,9 +31,8 @@ impl Default for Steer {
 
 /// A hash of the addresses and ports, the same in both directions.
 fn flow(head: &[u8]) -> usize {
-    let word = |at: usize| {
-        head.get(at..at + 4).and_then(|b| b.first_chunk().copied()).map_or(0, u32::from_be_bytes)
-    };
+    let word =
+        |at: usize| head.get(at..at + 4).and_then(|b| b.first_chunk().copied()).map_or(0, u32::from_be_bytes);
     let half = |at: usize| word(at) >> 16;
     let mut at = 12;
     while matches!(half(at), 0x8100 | 0x88a8) && at < 20 {

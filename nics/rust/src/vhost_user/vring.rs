@@ -18,6 +18,7 @@ use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{Ahead, Placement, RingFault, RingFeatures, Run, Used};
 use super::split::Split;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -48,6 +49,18 @@ pub struct Vring {
     /// Something was given back and nobody knows for sure whether the guest wants to hear of it.
     pub unsure: bool,
     gives: u8,
+    /// Buffers whose frames are lent out, and what was found behind them. Kept here so that it ends
+    /// with the ring, whatever happens to that in the meantime.
+    pub loan: Cell<Loan>,
+}
+
+/// See [`Vring::loan`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loan {
+    pub buffers: usize,
+    /// Of these, those that held no frame.
+    pub malformed: usize,
+    pub fault: Option<RingFault>,
 }
 
 // SAFETY: all pointers in here lead into `memory`, which is valid on every thread and which the ring
@@ -82,6 +95,7 @@ impl Vring {
             listening: false,
             unsure: false,
             gives: 0,
+            loan: Cell::default(),
         })
     }
 
@@ -142,6 +156,16 @@ impl Vring {
             return each(Run { ptr: buf.ptr, len: buf.len });
         }
         self.split.walk::<IN>(&self.memory, buf.len as u16, each)
+    }
+
+    /// The frames that were lent are no longer looked at: their buffers go back.
+    #[inline(always)]
+    pub fn settle_loan(&mut self) -> Result<(), RingFault> {
+        let loan = self.loan.take();
+        if loan.buffers > 0 {
+            self.give_sent(loan.buffers);
+        }
+        loan.fault.map_or(Ok(()), Err)
     }
 
     /// Give the first `n` buffers ahead back, which the guest sent from.

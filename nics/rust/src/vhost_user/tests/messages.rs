@@ -1,0 +1,267 @@
+//! What a hostile front-end says.
+
+use super::super::protocol::feature::LOG_ALL;
+use super::front::{GPA, Guest, Host, PLAIN, SIZE, UVA, eventfd, frame, memfd, open_fds, pair, table};
+use crate::nic::Nic;
+use std::os::fd::AsRawFd;
+
+/// It was hung up on, one line says why, and it may come back.
+fn hung_up(host: &mut Host, guest: &mut Guest, why: &str) {
+    assert!(guest.hung_up(), "{why}");
+    assert!(!host.nic.carrier());
+    let (_, log) = host.news();
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].contains(why), "{log:?} should say {why:?}");
+    host.wait(2_000_000_000);
+    let mut fresh = Guest::running(host, PLAIN);
+    fresh.send(&frame(60, 0));
+    assert_eq!(host.receive_all().len(), 1);
+}
+
+fn case(why: &str, attack: impl FnOnce(&mut Host, &mut Guest)) {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    attack(&mut host, &mut guest);
+    hung_up(&mut host, &mut guest, why);
+}
+
+#[test]
+fn headers_and_bodies_that_make_no_sense() {
+    case("no version 1 request", |host, guest| {
+        guest.raw(&[0xff; 64], &[]);
+        host.poll();
+    });
+    case("longer than any message", |host, guest| {
+        guest.raw(&[[5, 0, 0, 0], [1, 0, 0, 0], [255; 4]].concat(), &[]);
+        host.poll();
+    });
+    case("too short", |host, guest| guest.say(host, 2, &[1; 4], &[]));
+    case("more than 8 regions", |host, guest| guest.say(host, 5, &[255; 264], &[]));
+    case("not offered", |host, guest| guest.say(host, 2, &u64::MAX.to_ne_bytes(), &[]));
+    case("not offered", |host, guest| guest.say(host, 16, &u64::MAX.to_ne_bytes(), &[]));
+    case("other features while", |host, guest| guest.say(host, 2, &0u64.to_ne_bytes(), &[]));
+    case("beyond the offered", |host, guest| guest.say(host, 18, &pair(8, 1), &[]));
+    case("beyond the offered", |host, guest| guest.say(host, 11, &pair(u32::MAX, 1), &[]));
+    case("ring of 3 entries", |host, guest| guest.say(host, 8, &pair(3, 3), &[]));
+    case("ring of 0 entries", |host, guest| guest.say(host, 8, &pair(3, 0), &[]));
+    case("ring of 65536 entries", |host, guest| guest.say(host, 8, &pair(3, 65_536), &[]));
+    case("ring size while", |host, guest| guest.say(host, 8, &pair(1, 512), &[]));
+    case("ring index while", |host, guest| guest.say(host, 10, &pair(1, 512), &[]));
+}
+
+#[test]
+fn descriptors_missing_and_descriptors_too_many() {
+    case("0 descriptors", |host, guest| guest.say(host, 5, &table(&[(GPA, SIZE, UVA, 0)]), &[]));
+    case("0 descriptors", |host, guest| guest.say(host, 12, &1u64.to_ne_bytes(), &[]));
+    let fd = eventfd();
+    let fd = fd.as_raw_fd();
+    case("2 descriptors", |host, guest| guest.say(host, 12, &1u64.to_ne_bytes(), &[fd, fd]));
+    case("1 descriptors", |host, guest| guest.say(host, 3, &[], &[fd]));
+    case("1 descriptors", |host, guest| guest.say(host, 12, &0x101u64.to_ne_bytes(), &[fd]));
+    case("more descriptors", |host, guest| guest.say(host, 3, &[], &[fd; 9]));
+    case("more descriptors", |host, guest| {
+        // Beside two halves of one message.
+        guest.raw(&[5, 0, 0, 0, 1, 0], &[fd; 8]);
+        host.poll();
+        guest.raw(&[0, 0, 8, 0, 0, 0], &[fd; 8]);
+        host.poll();
+    });
+    case("more descriptors", |host, guest| guest.say(host, 5, &table(&[(GPA, SIZE, UVA, 0)]), &[fd; 28]));
+}
+
+#[test]
+fn descriptors_that_are_something_else() {
+    let (read, write) = std::io::pipe().unwrap();
+    for request in [12, 13, 14] {
+        case("no eventfd", |host, guest| {
+            guest.say(host, request, &1u64.to_ne_bytes(), &[write.as_raw_fd()]);
+        });
+    }
+    case("no shared memory", |host, guest| {
+        guest.say(host, 5, &table(&[(GPA, SIZE, UVA, 0)]), &[read.as_raw_fd()]);
+    });
+    case("no shared memory", |host, guest| {
+        guest.say(host, 6, &[4096u64.to_ne_bytes(), [0; 8]].concat(), &[read.as_raw_fd()]);
+    });
+}
+
+#[test]
+fn memory_tables_that_can_not_be() {
+    let mem = memfd(0x10000);
+    let fd = mem.as_raw_fd();
+    for (regions, why) in [
+        (vec![(0, 0x10001, 0, 0)], "beyond the end"),
+        (vec![(0, 0x10000, 0, 0x1000)], "beyond the end"),
+        (vec![(0, 0, 0, 0)], "impossible size"),
+        (vec![(u64::MAX, 0x1000, 0, 0)], "impossible size"),
+        (vec![(0, 0x1000, u64::MAX, 0)], "impossible size"),
+        (vec![(0, 0x1000, 0, u64::MAX)], "impossible size"),
+        (vec![(0, u64::MAX, 0, 0)], "impossible size"),
+        (vec![(0, 0x2000, 0, 0), (0x1000, 0x1000, 0x10000, 0)], "overlap"),
+        (vec![(0, 0x2000, 0, 0), (0x10000, 0x1000, 0x1000, 0)], "overlap"),
+    ] {
+        let fds = vec![fd; regions.len()];
+        case(why, |host, guest| guest.say(host, 5, &table(&regions), &fds));
+        // Whoever asks is told, and nothing changes.
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN);
+        assert_eq!(guest.acked(&mut host, 5, &table(&regions), &fds), Some(1));
+        assert!(host.nic.carrier());
+    }
+}
+
+#[test]
+fn a_socket_that_stops_in_the_middle_stops_nobody() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    let fd = guest.memfd.as_raw_fd();
+    let mut message = [5u32.to_ne_bytes(), 1u32.to_ne_bytes(), 40u32.to_ne_bytes()].concat();
+    message.extend(table(&[(GPA, SIZE, UVA, 0)]));
+    for cut in [1, 11, 12, 13, 51] {
+        guest.raw(&message[..cut], &[fd]);
+        host.poll();
+        assert!(!host.woken());
+        guest.send(&frame(60, cut));
+        assert_eq!(host.receive_all().len(), 1);
+        guest.raw(&message[cut..], &[]);
+        host.poll();
+        assert!(host.nic.carrier());
+    }
+    guest.raw(&message[..20], &[fd]);
+    host.poll();
+    drop(guest);
+    host.poll();
+    Guest::running(&mut host, PLAIN);
+}
+
+#[test]
+fn a_front_end_that_does_not_read_its_answers() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    for _ in 0..10_000 {
+        guest.request(1, 0, &[], &[]);
+        host.poll();
+        if !host.nic.carrier() {
+            break;
+        }
+    }
+    assert!(!host.nic.carrier());
+    while guest.answer().is_some() {}
+    assert!(guest.hung_up());
+}
+
+#[test]
+fn a_flood_of_requests_is_worked_off_in_portions() {
+    let mut host = Host::new();
+    let guest = Guest::running(&mut host, PLAIN);
+    for _ in 0..1000 {
+        guest.request(18, 0, &pair(1, 1), &[]);
+    }
+    host.nic.ready(1, crate::poller::Readiness { read: true, write: false, hangup: false }, host.now);
+    assert!(host.woken(), "most of it still waits");
+    host.poll();
+    assert!(host.nic.carrier());
+}
+
+#[test]
+fn rings_outside_memory_are_a_broken_device() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    for (which, value) in
+        [(0, UVA - 1), (0, UVA + SIZE - 8), (1, UVA + 2), (1, u64::MAX), (2, UVA + 1), (2, 0), (0, UVA + 8)]
+    {
+        let mut body = guest.addr(1, 0);
+        body[8 + which * 8..16 + which * 8].copy_from_slice(&u64::to_ne_bytes(value));
+        guest.say(&mut host, 9, &body, &[]);
+        assert!(!host.nic.carrier());
+        host.wait(2_000_000_000);
+        let (_, log) = host.news();
+        assert!(log[0].contains("the ring itself"), "{log:?}");
+        for ring in 0..2 {
+            guest.ask(&mut host, 11, &pair(ring, 0));
+        }
+        guest.start_ring(&mut host, 0, 0);
+        guest.start_ring(&mut host, 1, 0);
+        assert!(host.nic.carrier());
+        host.news();
+    }
+    // Memory that the rings are not in.
+    let other = memfd(0x1000);
+    guest.say(&mut host, 5, &table(&[(0, 0x1000, 0, 0)]), &[other.as_raw_fd()]);
+    assert!(!host.nic.carrier());
+}
+
+#[test]
+fn unknown_requests_are_refused_and_nothing_else() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    for request in [0, 21, 22, 24, 33, 35, 41, 42, 1000, u32::MAX] {
+        host.wait(2_000_000_000);
+        guest.say(&mut host, request, &[0; 100], &[]);
+        assert_eq!(guest.acked(&mut host, request, &[0; 100], &[eventfd().as_raw_fd()]), Some(1));
+    }
+    assert!(host.nic.carrier());
+}
+
+#[test]
+fn every_order_of_the_setup_ends_in_a_running_device() {
+    // Each step in every position once, by rotation and reversal.
+    for rotate in 0..7 {
+        for reverse in [false, true] {
+            let mut host = Host::new();
+            let mut guest = Guest::connect(&mut host, 256);
+            guest.say(&mut host, 2, &PLAIN.to_ne_bytes(), &[]);
+            let fd = guest.memfd.as_raw_fd();
+            let mut steps: Vec<usize> = (0..7).collect();
+            steps.rotate_left(rotate);
+            if reverse {
+                steps.reverse();
+            }
+            for step in steps {
+                for ring in 0..2u32 {
+                    let index = u64::from(ring).to_ne_bytes();
+                    let ring = ring as usize;
+                    match step {
+                        0 => guest.say(&mut host, 8, &pair(ring as u32, 256), &[]),
+                        1 => guest.say(&mut host, 9, &guest.addr(ring, 0), &[]),
+                        2 => guest.say(&mut host, 12, &index, &[guest.kicks[ring].as_raw_fd()]),
+                        3 => guest.say(&mut host, 13, &index, &[guest.calls[ring].as_raw_fd()]),
+                        4 => guest.say(&mut host, 18, &pair(ring as u32, 1), &[]),
+                        5 => guest.say(&mut host, 5, &table(&[(GPA, SIZE, UVA, 0)]), &[fd]),
+                        _ => guest.say(&mut host, 14, &index, &[guest.calls[ring].as_raw_fd()]),
+                    }
+                }
+            }
+            guest.fill_all(1);
+            assert!(host.nic.carrier());
+            guest.send(&frame(60, 0));
+            assert_eq!(host.receive_all().len(), 1);
+            assert_eq!(host.send(&[frame(60, 0)]), []);
+            assert_eq!(guest.receive().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn connecting_over_and_over_leaks_nothing() {
+    let mut host = Host::new();
+    let mut before = 0;
+    for round in 0..100 {
+        let mut guest = Guest::connect(&mut host, 256);
+        guest.set_up(&mut host, PLAIN, 2);
+        let log = memfd(4096);
+        guest.say(&mut host, 6, &[4096u64.to_ne_bytes(), [0; 8]].concat(), &[log.as_raw_fd()]);
+        guest.say(&mut host, 2, &(PLAIN | LOG_ALL).to_ne_bytes(), &[]);
+        match round % 3 {
+            0 => guest.raw(&[0xff; 12], &[log.as_raw_fd()]),
+            1 => guest.raw(&[5, 0, 0], &[log.as_raw_fd(); 5]),
+            _ => {}
+        }
+        drop(guest);
+        host.poll();
+        if round == 10 {
+            before = open_fds();
+        }
+    }
+    assert!(open_fds() < before + 80, "{before} descriptors became {}", open_fds());
+}
