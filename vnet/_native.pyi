@@ -330,3 +330,10 @@ def stack_door(
     inbox: int = 1_048_576,
 ) -> tuple[Door, StackHandle]:
     """Open an in-process guest. Raises ValueError for what can't be."""
+
+def vhost_user_door(path: str, role: str, *, queues: int, mtu: int, offload: bool) -> Door:
+    """Open a vhost-user door at `path`; `role` is `server` (we listen) or `client`.
+
+    `queues`: queue pairs that are offered, 1 to 64. `mtu`: the largest payload in bytes that a front-end
+    may tell its guest. `offload`: offer checksum and segmentation offloads. Raises NicError.
+    """

@@ -6,7 +6,8 @@
 //! from guest memory to guest memory with one copy, and the front-end is not involved.
 //!
 //! Reading order:
-//!  * `protocol.rs`, `socket.rs`: what the front-end says, and how it gets here in whole requests;
+//!  * `protocol.rs`, `socket.rs`: what the front-end says, and how it gets here in whole requests (the
+//!    connection itself is that of all socket doors, `nics::socket`);
 //!  * `session.rs`, `queue.rs`: what follows from it;
 //!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
 //!  * `ring.rs`, `split.rs`, `vring.rs`: buffers out of rings and back into them;
@@ -46,4 +47,4 @@ mod tests;
 mod tx;
 mod vring;
 
-pub use nic::{Config, Role, VhostUser};
+pub use nic::{Config, VhostUser};

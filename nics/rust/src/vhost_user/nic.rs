@@ -6,46 +6,28 @@ use super::queue::KICKS;
 use super::ring::{RingFault, Run};
 use super::rx;
 use super::session::{Offer, Session};
-use super::socket::{Gone, Listener, Peer};
+use super::socket::{self, Gone, Messages};
 use super::steer::Steer;
 use super::tx;
+use crate::backoff::LogLimit;
 use crate::context::{Context, EventKind};
+use crate::error::OpenError;
 use crate::frame::{Arena, Burst, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
-use crate::poller::{Interest, Readiness};
+use crate::poller::Readiness;
+use crate::socket::{Connection, Endpoint, Role, Step};
 use std::io;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use switch::{DropReason, Nanos};
-
-/// Numbers of our descriptors; kicks come behind (`KICKS`).
-const LISTENER: u16 = 0;
-const PEER: u16 = 1;
 
 /// Requests handled in one turn: a front-end that floods us with them delays nobody.
 const REQUESTS: usize = 32;
 /// How soon a preliminary "no interrupt" is asked again (see `vring.rs`).
 const RECHECK: Nanos = 30_000;
-/// From the first to the longest time between two attempts to connect.
-const RETRY_MIN: Nanos = 10_000_000;
-const RETRY_MAX: Nanos = 1_000_000_000;
-/// No more than one line for the log in this time.
-const LINES: Nanos = 1_000_000_000;
-
-/// Who listens on the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// We do; the front-end connects.
-    Server,
-    /// The front-end does; we connect, again and again.
-    Client,
-}
-
 /// How a door is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub path: PathBuf,
+    pub endpoint: Endpoint,
     pub role: Role,
     /// Queue pairs that are offered.
     pub queues: u16,
@@ -58,11 +40,11 @@ pub struct Config {
 /// A vhost-user NIC.
 #[derive(Debug)]
 pub struct VhostUser {
-    config: Config,
     offer: Offer,
+    role: Role,
     cx: Option<Context>,
-    listener: Option<Listener>,
-    peer: Option<Peer>,
+    connection: Connection,
+    messages: Messages,
     session: Option<Session>,
     steer: Steer,
     /// The queue that frames were lent from last.
@@ -77,26 +59,22 @@ pub struct VhostUser {
     strikes: u64,
     malformed: u64,
     recheck: Option<Nanos>,
-    retry: Option<Nanos>,
-    backoff: Nanos,
     now: Nanos,
-    quiet_until: Nanos,
-    unsaid: u64,
+    lines: LogLimit,
 }
 
 impl VhostUser {
-    /// A door at `config.path`. A server listens from now on.
-    pub fn open(config: Config) -> io::Result<Self> {
-        let listener = match config.role {
-            Role::Server => Some(Listener::bind(&config.path)?),
-            Role::Client => None,
-        };
+    /// Queue pairs that can be offered.
+    pub const QUEUES_MAX: u16 = 64;
+
+    /// A server listens from now on; a client connects when it is attached.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
         Ok(VhostUser {
-            offer: Offer::all(config.queues, config.mtu, config.offloads),
-            config,
+            offer: Offer::all(config.queues.clamp(1, Self::QUEUES_MAX), config.mtu, config.offloads),
+            role: config.role,
             cx: None,
-            listener,
-            peer: None,
+            connection: Connection::open(config.endpoint.clone(), config.role)?,
+            messages: Messages::default(),
             session: None,
             steer: Steer::default(),
             lender: 0,
@@ -107,29 +85,19 @@ impl VhostUser {
             strikes: fault::strikes(),
             malformed: 0,
             recheck: None,
-            retry: None,
-            backoff: RETRY_MIN,
             now: 0,
-            quiet_until: 0,
-            unsaid: 0,
+            lines: LogLimit::default(),
         })
     }
 
     /// One line for the log, but not more often than anybody can read.
     fn say(&mut self, line: &str) {
-        if self.now < self.quiet_until {
-            self.unsaid += 1;
-            return;
-        }
-        self.quiet_until = self.now + LINES;
-        let more = std::mem::take(&mut self.unsaid);
-        if let Some(cx) = &self.cx {
-            let path = self.config.path.display();
-            if more == 0 {
-                cx.log(format!("vhost-user {path}: {line}"));
-            } else {
-                cx.log(format!("vhost-user {path}: {line} ({more} lines before this one were left out)"));
-            }
+        let (Some(cx), Some(held)) = (&self.cx, self.lines.admit(self.now)) else { return };
+        let endpoint = self.connection.endpoint();
+        if held == 0 {
+            cx.log(format!("vhost-user {endpoint}: {line}"));
+        } else {
+            cx.log(format!("vhost-user {endpoint}: {line} ({held} lines before this one were left out)"));
         }
     }
 
@@ -147,68 +115,31 @@ impl VhostUser {
         }
     }
 
-    fn meet(&mut self, peer: Peer) -> io::Result<()> {
-        if let Some(cx) = &self.cx {
-            cx.poller.add(&peer, cx.port, PEER, Interest::READ)?;
-        }
-        self.peer = Some(peer);
+    /// A front-end is there.
+    fn meet(&mut self) {
+        self.messages = Messages::default();
         self.session = Some(Session::new(self.offer, self.cx.clone()));
-        self.backoff = RETRY_MIN;
-        Ok(())
     }
 
-    /// The connection is over, and with it everything that came through it.
-    fn part(&mut self, why: Option<&str>) {
-        if let (Some(peer), Some(cx)) = (self.peer.take(), &self.cx) {
-            cx.poller.remove(&peer);
-        }
+    /// The connection is over, and with it everything that came through it. `offence`: why, if the
+    /// front-end did what it must not.
+    fn part(&mut self, offence: Option<&str>) {
+        self.connection.close(offence.is_some(), self.now);
+        self.messages = Messages::default();
         self.session = None;
         self.steer = Steer::default();
         self.recheck = None;
-        if self.config.role == Role::Client && self.link && self.cx.is_some() {
-            self.retry = Some(self.now + self.backoff);
-        }
-        if let Some(why) = why {
+        if let Some(why) = offence {
             self.say(why);
         }
         self.report();
     }
 
-    /// A front-end came to our socket.
-    fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        let peer = match listener.accept() {
-            Ok(Some(peer)) => peer,
-            Ok(None) => return,
-            Err(e) => return self.say(&format!("a front-end can't be accepted: {e}")),
-        };
-        if let Some(current) = &self.peer {
-            if !current.hung_up() {
-                return self.say("a second front-end was turned away");
-            }
-            self.part(None);
-        }
-        if let Err(e) = self.meet(peer) {
-            self.say(&format!("a front-end can't be watched: {e}"));
-        }
-    }
-
-    /// Go to the front-end's socket.
-    fn connect(&mut self) {
-        self.retry = None;
-        let met = Peer::connect(&self.config.path).and_then(|peer| self.meet(peer));
-        if met.is_err() {
-            // It is not there yet, or busy: that is what the next attempt is for.
-            self.retry = Some(self.now + self.backoff);
-            self.backoff = (self.backoff * 2).min(RETRY_MAX);
-        }
-    }
-
     /// Carry out what the front-end asks for.
     fn listen_to_peer(&mut self) {
         for _ in 0..REQUESTS {
-            let (Some(peer), Some(session)) = (&mut self.peer, &mut self.session) else { return };
-            let message = match peer.receive() {
+            let (Some(peer), Some(session)) = (self.connection.peer(), &mut self.session) else { return };
+            let message = match self.messages.receive(peer) {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(gone) => return self.gone(&gone),
@@ -217,7 +148,7 @@ impl VhostUser {
             match session.handle(message.request, message.header.need_reply, message.fds) {
                 Ok(None) => {}
                 Ok(Some((answer, fd))) => {
-                    if let Err(gone) = peer.send(&protocol::answer(number, &answer), fd.as_ref()) {
+                    if let Err(gone) = socket::send(peer, &protocol::answer(number, &answer), fd.as_ref()) {
                         return self.gone(&gone);
                     }
                 }
@@ -353,48 +284,42 @@ impl Nic for VhostUser {
     fn set_link(&mut self, up: bool, now: Nanos) {
         self.now = self.now.max(now);
         self.link = up;
-        if self.config.role == Role::Client {
-            if !up {
-                self.part(None);
-                self.retry = None;
-            } else if self.peer.is_none() {
-                self.retry = Some(self.now);
-            }
+        if self.role == Role::Client && !up {
+            self.part(None);
         }
     }
 
     fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()> {
         self.now = now;
-        if let Some(listener) = &self.listener {
-            cx.poller.add(listener, cx.port, LISTENER, Interest::READ)?;
-        }
-        self.cx = Some(cx);
-        if self.config.role == Role::Client {
-            self.connect();
+        self.cx = Some(cx.clone());
+        if self.connection.attach(cx, now)? {
+            self.meet();
         }
         Ok(())
     }
 
     fn detach(&mut self) {
-        if let (Some(listener), Some(cx)) = (self.listener.take(), &self.cx) {
-            cx.poller.remove(listener.as_fd());
-        }
-        self.link = false;
         self.part(None);
-        self.retry = None;
+        self.connection.detach();
         self.cx = None;
     }
 
-    fn ready(&mut self, sub: u16, _readiness: Readiness, now: Nanos) -> bool {
+    fn ready(&mut self, sub: u16, readiness: Readiness, now: Nanos) -> bool {
         self.now = now;
-        match sub {
-            LISTENER => self.accept(),
-            PEER => self.listen_to_peer(),
-            kick => {
-                let index = usize::from(kick.wrapping_sub(KICKS));
-                if let Some(queue) = self.session.as_ref().and_then(|session| session.queues.get(index)) {
-                    queue.kicked();
-                }
+        if let Some(index) = sub.checked_sub(KICKS) {
+            let queue = self.session.as_ref().and_then(|session| session.queues.get(usize::from(index)));
+            if let Some(queue) = queue {
+                queue.kicked();
+            }
+            return self.polled();
+        }
+        match self.connection.ready(sub, readiness, now) {
+            Step::Nothing => {}
+            Step::Up => self.meet(),
+            Step::Peer => self.listen_to_peer(),
+            Step::Finish => {
+                self.listen_to_peer();
+                self.part(None);
             }
         }
         self.polled()
@@ -469,7 +394,8 @@ impl Nic for VhostUser {
     }
 
     fn deadline(&self) -> Option<Nanos> {
-        match (self.retry, self.recheck) {
+        let connection = self.connection.deadline().filter(|_| self.link);
+        match (connection, self.recheck) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -480,8 +406,8 @@ impl Nic for VhostUser {
         if self.recheck.is_some_and(|at| at <= now) {
             self.call_all(true);
         }
-        if self.retry.is_some_and(|at| at <= now) {
-            self.connect();
+        if self.link && self.connection.tick(now) == Step::Up {
+            self.meet();
         }
         false
     }

@@ -10,11 +10,7 @@ use super::protocol::{BODY_MAX, FDS_MAX, HEADER, Header, Malformed, Request};
 use super::session::Fds;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -39,63 +35,31 @@ pub struct Message {
     pub fds: Fds,
 }
 
-/// A connection to a front-end.
+/// What has come of the requests on one connection.
 #[derive(Debug)]
-pub struct Peer {
-    fd: OwnedFd,
+pub struct Messages {
     bytes: [u8; HEADER + BODY_MAX],
     have: usize,
     header: Option<Header>,
     fds: Fds,
 }
 
-impl AsFd for Peer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+impl Default for Messages {
+    fn default() -> Self {
+        Messages { bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new() }
     }
 }
 
-fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
-    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
-}
-
-impl Peer {
-    /// A connected stream socket, which must not block.
-    #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        Peer { fd, bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new() }
-    }
-
-    /// Connect to the front-end that listens at `path`.
-    pub fn connect(path: &Path) -> io::Result<Peer> {
-        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no pointers; the result is checked and owned here alone.
-        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_UNIX, kind, 0))?) };
-        // SAFETY: plain data, for which zeros are a valid value.
-        let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
-        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        let bytes = path.as_os_str().as_bytes();
-        if bytes.len() >= address.sun_path.len() {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        }
-        for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-            *to = *from as libc::c_char;
-        }
-        let len = mem::size_of_val(&address) as libc::socklen_t;
-        // SAFETY: the address lives through the call and is `len` long. A full backlog is EAGAIN.
-        check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), len) })?;
-        Ok(Peer::new(fd))
-    }
-
+impl Messages {
     /// The next request, if all of it has come.
-    pub fn receive(&mut self) -> Result<Option<Message>, Gone> {
+    pub fn receive(&mut self, socket: impl AsFd) -> Result<Option<Message>, Gone> {
         loop {
             let want = match &self.header {
                 None => HEADER,
                 Some(header) => HEADER + header.size,
             };
             if self.have < want {
-                match self.read(want) {
+                match self.read(&socket, want) {
                     Ok(()) => continue,
                     Err(Gone::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                     Err(Gone::Io(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -116,7 +80,7 @@ impl Peer {
     }
 
     /// Read some bytes, up to `want` in all, and the descriptors beside them.
-    fn read(&mut self, want: usize) -> Result<(), Gone> {
+    fn read(&mut self, socket: impl AsFd, want: usize) -> Result<(), Gone> {
         #[repr(align(8))]
         struct Control([u8; 256]);
         let mut control = Control([0; 256]);
@@ -130,7 +94,7 @@ impl Peer {
         msg.msg_controllen = control.0.len();
         let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
         // SAFETY: all that msg points to lives through the call, with the lengths given.
-        let n = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut msg, flags) };
+        let n = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut msg, flags) };
         if n < 0 {
             return Err(Gone::Io(io::Error::last_os_error()));
         }
@@ -159,110 +123,44 @@ impl Peer {
         self.have += n as usize;
         if surplus { Err(Gone::Malformed("more descriptors than any message has")) } else { Ok(()) }
     }
+}
 
-    /// Send an answer, whole. A front-end that doesn't read its answers is gone.
-    pub fn send(&self, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<(), Gone> {
-        #[repr(align(8))]
-        struct Control([u8; 32]);
-        let mut control = Control([0; 32]);
-        let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        // SAFETY: plain data, for which zeros are a valid value.
-        let mut msg: libc::msghdr = unsafe { mem::zeroed() };
-        msg.msg_iov = &raw mut iov;
-        msg.msg_iovlen = 1;
-        if let Some(fd) = fd {
-            let size = mem::size_of::<libc::c_int>() as libc::c_uint;
-            msg.msg_control = control.0.as_mut_ptr().cast();
-            // SAFETY: arithmetic only. 24 bytes on 64 bits: they fit into 32.
-            msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
-            // SAFETY: the control buffer is large enough for one header with one descriptor, so the
-            // first header is there and its data can hold an int.
-            unsafe {
-                let cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
-                (*cmsg).cmsg_level = libc::SOL_SOCKET;
-                (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-                (*cmsg).cmsg_len = libc::CMSG_LEN(size) as usize;
-                libc::CMSG_DATA(cmsg).cast::<libc::c_int>().write_unaligned(fd.as_raw_fd());
-            }
-        }
-        // SAFETY: all that msg points to lives through the call, with the lengths given.
-        let n = unsafe {
-            libc::sendmsg(self.fd.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-        };
-        if n < 0 {
-            Err(Gone::Io(io::Error::last_os_error()))
-        } else if n as usize != bytes.len() {
-            Err(Gone::Malformed("answers that it does not read"))
-        } else {
-            Ok(())
+/// Send an answer, whole. A front-end that doesn't read its answers is gone.
+pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<(), Gone> {
+    #[repr(align(8))]
+    struct Control([u8; 32]);
+    let mut control = Control([0; 32]);
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: plain data, for which zeros are a valid value.
+    let mut msg: libc::msghdr = unsafe { mem::zeroed() };
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    if let Some(fd) = fd {
+        let size = mem::size_of::<libc::c_int>() as libc::c_uint;
+        msg.msg_control = control.0.as_mut_ptr().cast();
+        // SAFETY: arithmetic only. 24 bytes on 64 bits: they fit into 32.
+        msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
+        // SAFETY: the control buffer is large enough for one header with one descriptor, so the
+        // first header is there and its data can hold an int.
+        unsafe {
+            let cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
+            (*cmsg).cmsg_level = libc::SOL_SOCKET;
+            (*cmsg).cmsg_type = libc::SCM_RIGHTS;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(size) as usize;
+            libc::CMSG_DATA(cmsg).cast::<libc::c_int>().write_unaligned(fd.as_raw_fd());
         }
     }
-
-    /// Whether the front-end has closed its end.
-    #[must_use]
-    pub fn hung_up(&self) -> bool {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
-        // SAFETY: one pollfd, which lives through the call; a timeout of 0 only looks.
-        let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
-        n == 1 && poll.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0
+    // SAFETY: all that msg points to lives through the call, with the lengths given.
+    let n = unsafe {
+        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    };
+    if n < 0 {
+        Err(Gone::Io(io::Error::last_os_error()))
+    } else if n as usize != bytes.len() {
+        Err(Gone::Malformed("answers that it does not read"))
+    } else {
+        Ok(())
     }
-}
-
-/// A socket that front-ends connect to. Its file goes with it.
-#[derive(Debug)]
-pub struct Listener {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: (u64, u64),
-}
-
-impl Listener {
-    /// Listen at `path`. A socket file that nobody listens at any more is replaced.
-    pub fn bind(path: &Path) -> io::Result<Listener> {
-        let listener = match UnixListener::bind(path) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && abandoned(path) => {
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            other => other?,
-        };
-        listener.set_nonblocking(true)?;
-        let meta = std::fs::symlink_metadata(path)?;
-        Ok(Listener { listener, path: path.into(), inode: (meta.dev(), meta.ino()) })
-    }
-
-    /// The next front-end that connected, if any.
-    pub fn accept(&self) -> io::Result<Option<Peer>> {
-        match self.listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(true)?;
-                Ok(Some(Peer::new(stream.into())))
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Only what is still ours: somebody may have put another socket there.
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether `path` is a socket that nobody listens at.
-fn abandoned(path: &Path) -> bool {
-    let socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    socket && Peer::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 // Eight descriptors must fit into the buffer of `Peer::read` with its header.
@@ -275,10 +173,18 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
+    struct Peer(Messages, UnixStream);
+
+    impl Peer {
+        fn receive(&mut self) -> Result<Option<Message>, Gone> {
+            self.0.receive(&self.1)
+        }
+    }
+
     fn pair() -> (Peer, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Peer::new(ours.into()), theirs)
+        (Peer(Messages::default(), ours), theirs)
     }
 
     fn message(request: u32, body: &[u8]) -> Vec<u8> {
@@ -306,7 +212,6 @@ mod tests {
         }
         assert_eq!(got, [Request::GetFeatures, Request::SetFeatures(7), Request::SetOwner]);
         drop(front);
-        assert!(peer.hung_up());
         assert!(matches!(peer.receive(), Err(Gone::Closed)));
     }
 
@@ -322,23 +227,7 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_reads_is_the_end() {
         let (peer, _front) = pair();
-        let end = (0..100_000).find_map(|_| peer.send(&[0; 64], None).err());
+        let end = (0..100_000).find_map(|_| send(&peer.1, &[0; 64], None).err());
         assert!(end.is_some());
-    }
-
-    #[test]
-    fn an_abandoned_socket_is_replaced_and_a_living_one_is_not() {
-        let folder = std::env::temp_dir().join(format!("vnet-socket-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("a.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        let listener = Listener::bind(&path).unwrap();
-        assert_eq!(Listener::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(listener);
-        assert!(!path.exists());
-        std::fs::write(&path, "a file").unwrap();
-        assert!(Listener::bind(&path).is_err());
-        assert!(path.exists());
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -12,6 +12,7 @@ mod stack;
 mod stream;
 mod switch;
 mod tap;
+mod vhost_user;
 
 #[pyo3::pymodule]
 mod _native {
@@ -39,6 +40,8 @@ mod _native {
     use super::switch::{Switch, Verdict};
     #[pymodule_export]
     use super::tap::tap_door;
+    #[pymodule_export]
+    use super::vhost_user::vhost_user_door;
 
     /// Version of the native part; always that of the package.
     #[pymodule_export]

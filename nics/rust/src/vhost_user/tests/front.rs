@@ -1,13 +1,14 @@
 //! A front-end and its guest's driver, and a host for the door: no threads, no waiting. Everything a
 //! test does happens when it says so.
 
-use super::super::nic::{Config, Role, VhostUser};
+use super::super::nic::{Config, VhostUser};
 use super::super::protocol::{HEADER, feature};
 use crate::context::{Context, Event, EventKind, Events, Waker};
 use crate::frame::{Arena, Burst, Frame, TxFrame};
 use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
+use crate::socket::{Endpoint, Role};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -41,10 +42,15 @@ impl Host {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("vnet-vu-{}-{number}", std::process::id()));
-        let mut config =
-            Config { path: path.clone(), role: Role::Server, queues: 2, mtu: 9000, offloads: true };
+        let mut config = Config {
+            endpoint: Endpoint::Path(path.clone()),
+            role: Role::Server,
+            queues: 2,
+            mtu: 9000,
+            offloads: true,
+        };
         change(&mut config);
-        let mut nic = VhostUser::open(config).unwrap();
+        let mut nic = VhostUser::open(&config).unwrap();
         let poller = Arc::new(Poller::new().unwrap());
         let events = Arc::new(Events::new().unwrap());
         let waker = Arc::new(Waker::new().unwrap());

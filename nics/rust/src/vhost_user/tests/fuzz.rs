@@ -102,7 +102,7 @@ impl Fuzz {
         let size = self.random.pick(&[256, 256, 256, 16, 1, 1024]);
         self.guest.sock.shutdown(std::net::Shutdown::Both).unwrap();
         self.host.poll();
-        self.host.wait(2_000_000_000);
+        self.host.wait(6_000_000_000);
         self.guest = Guest::connect(&mut self.host, size);
         self.features = PLAIN
             | match self.random.below(4) {
@@ -382,7 +382,7 @@ fn whatever_a_guest_does_it_harms_only_itself() {
     assert!(fuzz.carriers > iterations / 4, "link up in {}", fuzz.carriers);
     fuzz.guest.sock = UnixStream::pair().unwrap().0;
     fuzz.host.poll();
-    fuzz.host.wait(2_000_000_000);
+    fuzz.host.wait(6_000_000_000);
     let mut good = Guest::running(&mut fuzz.host, PLAIN);
     for i in 0..100 {
         good.send(&frame(100, i));

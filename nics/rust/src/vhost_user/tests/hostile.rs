@@ -21,7 +21,7 @@ fn noticed(host: &mut Host, guest: &mut Guest, why: &str) {
     assert_eq!(host.receive_all(), []);
     assert_eq!(host.news(), (vec![], vec![]));
     // The driver starts anew: the front-end stops the rings and sets them up again.
-    host.wait(2_000_000_000);
+    host.wait(6_000_000_000);
     for ring in 0..2 {
         guest.ask(host, 11, &pair(ring, 0));
     }

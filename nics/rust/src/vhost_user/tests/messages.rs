@@ -12,7 +12,7 @@ fn hung_up(host: &mut Host, guest: &mut Guest, why: &str) {
     let (_, log) = host.news();
     assert_eq!(log.len(), 1, "{log:?}");
     assert!(log[0].contains(why), "{log:?} should say {why:?}");
-    host.wait(2_000_000_000);
+    host.wait(6_000_000_000);
     let mut fresh = Guest::running(host, PLAIN);
     fresh.send(&frame(60, 0));
     assert_eq!(host.receive_all().len(), 1);
@@ -174,7 +174,7 @@ fn rings_outside_memory_are_a_broken_device() {
         body[8 + which * 8..16 + which * 8].copy_from_slice(&u64::to_ne_bytes(value));
         guest.say(&mut host, 9, &body, &[]);
         assert!(!host.nic.carrier());
-        host.wait(2_000_000_000);
+        host.wait(6_000_000_000);
         let (_, log) = host.news();
         assert!(log[0].contains("the ring itself"), "{log:?}");
         for ring in 0..2 {
@@ -196,7 +196,7 @@ fn unknown_requests_are_refused_and_nothing_else() {
     let mut host = Host::new();
     let mut guest = Guest::running(&mut host, PLAIN);
     for request in [0, 21, 22, 24, 33, 35, 41, 42, 1000, u32::MAX] {
-        host.wait(2_000_000_000);
+        host.wait(6_000_000_000);
         guest.say(&mut host, request, &[0; 100], &[]);
         assert_eq!(guest.acked(&mut host, request, &[0; 100], &[eventfd().as_raw_fd()]), Some(1));
     }
@@ -259,6 +259,7 @@ fn connecting_over_and_over_leaks_nothing() {
         }
         drop(guest);
         host.poll();
+        host.wait(6_000_000_000);
         if round == 10 {
             before = open_fds();
         }
