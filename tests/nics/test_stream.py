@@ -51,7 +51,9 @@ async def test_what_stands_in_the_way_is_named_with_a_remedy(place: Place) -> No
     path.write_text("precious")
     with pytest.raises(NicError) as caught:
         await Stream("vm.sock").open(place)
-    assert str(caught.value) == (f"vm.0: {path} exists and is not a socket: remove it, or choose another path")
+    assert str(caught.value) == (
+        f"vm.0: {path} exists and is not a socket: remove it, or choose another path"
+    )
     assert path.read_text() == "precious"
 
     with pytest.raises(NicError, match="make its folder first"):

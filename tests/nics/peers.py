@@ -1,0 +1,153 @@
+"""What plays the guests of socket doors in `check_nic`."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from pathlib import Path
+
+import trio
+
+from nics.errors import BadInput
+from vnet._native import PipeHandle
+from vnet.testing import Peer
+
+
+def _remove(path: str | tuple[str, int]) -> None:
+    if isinstance(path, str) and not path.startswith("\0"):
+        Path(path).unlink(missing_ok=True)
+
+
+class StreamPeer(Peer):
+    """A guest that speaks 4-byte lengths, as QEMU does."""
+
+    def __init__(self, address: str | tuple[str, int], family: int, *, listens: bool) -> None:
+        self._address = address
+        self._family = family
+        self._listens = listens
+        self._listener: trio.socket.SocketType | None = None
+        self._socket: trio.socket.SocketType | None = None
+        self._bytes = bytearray()
+
+    async def connect(self) -> None:
+        if not self._listens:
+            self._socket = trio.socket.socket(self._family)
+            await self._socket.connect(self._address)
+            return
+        if self._listener is None:
+            self._listener = trio.socket.socket(self._family)
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _remove(self._address)
+            await self._listener.bind(self._address)
+            self._listener.listen(1)
+        self._socket, _ = await self._listener.accept()
+
+    async def disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._bytes.clear()
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await self.disconnect()
+        if self._listener is not None:
+            self._listener.close()
+            _remove(self._address)
+
+    def _connected(self) -> trio.socket.SocketType:
+        assert self._socket is not None
+        return self._socket
+
+    async def send(self, frame: bytes) -> None:
+        data = memoryview(len(frame).to_bytes(4) + frame)
+        while data:
+            data = data[await self._connected().send(data) :]
+
+    async def receive(self) -> bytes:
+        while len(self._bytes) < 4 or len(self._bytes) < 4 + int.from_bytes(self._bytes[:4]):
+            data = await self._connected().recv(65_536)
+            if not data:
+                raise EOFError("the NIC closed the connection")
+            self._bytes += data
+        end = 4 + int.from_bytes(self._bytes[:4])
+        frame = bytes(self._bytes[4:end])
+        del self._bytes[:end]
+        return frame
+
+
+class DgramPeer(Peer):
+    """A guest with a datagram socket, which makes its unix socket anew each time, as QEMU does."""
+
+    def __init__(self, own: str | tuple[str, int], nic: str | tuple[str, int], family: int) -> None:
+        self._own = own
+        self._nic = nic
+        self._family = family
+        self._socket: trio.socket.SocketType | None = None
+        self.notices_by_sending = True
+        if family != socket.AF_UNIX:
+            # A kernel drops what does not fit into a receiver's buffer, and tells nobody.
+            self.max_frame = 65_507
+            self.stalls = self.reliable = False
+
+    async def connect(self) -> None:
+        self._socket = trio.socket.socket(self._family, socket.SOCK_DGRAM)
+        _remove(self._own)
+        if self._family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        await self._socket.bind(self._own)
+
+    async def disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        _remove(self._own)
+        await trio.lowlevel.checkpoint()
+
+    async def send(self, frame: bytes) -> None:
+        assert self._socket is not None
+        await self._socket.sendto(frame, self._nic)
+
+    async def receive(self) -> bytes:
+        assert self._socket is not None
+        return await self._socket.recv(70_000)
+
+
+class PipePeer(Peer):
+    """The far end of a pipe; also its `far`."""
+
+    carrier = False
+    """Its end is in this process, and goes only with the port."""
+
+    def __init__(self, handle: PipeHandle) -> None:
+        self._handle = handle
+        self._news = trio.Event()
+        self._frames: deque[bytes] = deque()
+
+    def event(self, _a: int, _b: int) -> None:
+        """The engine has news."""
+        self._news.set()
+        self._news = trio.Event()
+
+    async def connect(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def disconnect(self) -> None:
+        raise BadInput("a pipe can't be cut")
+
+    async def send(self, frame: bytes) -> None:
+        while True:
+            news = self._news
+            try:
+                self._handle.send(frame)
+            except BlockingIOError:
+                await news.wait()
+            else:
+                return await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> bytes:
+        while True:
+            news = self._news
+            try:
+                return self._handle.receive()
+            except BlockingIOError:
+                await news.wait()
