@@ -32,6 +32,15 @@ impl Switch {
             _ => Err(DropReason::TxPortDown),
         }
     }
+
+    /// The same for all frames with one decision: the edit, and the longest frame (as it came) that
+    /// fits; GSO super-frames always do. `Err`: ask [`egress`](Self::egress) for each frame.
+    #[inline]
+    pub fn egress_all(&self, egress: PortId, decision: &Decision) -> Result<(TagEdit, u32), DropReason> {
+        let edit = self.egress(egress, decision, 0, false)?;
+        let mtu = self.port(egress).map_or(0, |config| config.mtu);
+        Ok((edit, longest(mtu, decision.tags)))
+    }
 }
 
 #[inline]

@@ -7,9 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use _native::engine::Engine;
-use nics::{
-    Arena, BURST, Burst, Caps, Context, Frame, Nic, Offload, Readiness, Rx, TxFrame, TxReport,
-};
+use nics::{Arena, BURST, Burst, Caps, Context, Frame, Nic, Offload, Readiness, Rx, TxFrame, TxReport};
 use std::io;
 use std::time::Instant;
 use switch::{Nanos, PortConfig, SwitchConfig};

@@ -9,7 +9,7 @@ use super::ports::{PortSet, Slot};
 use crate::capture::{CaptureSet, Sighting};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
-use nics::{BURST, Frame, Nic, TxFrame, TxReport};
+use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
 use switch::{Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit};
 
 /// Indexes of frames in a burst, in order.
@@ -72,10 +72,9 @@ impl Delivery {
         let packet = packet.wrapping_sub(count as u64);
         let mut work =
             Work { now, switch, slots, touched, burst, decisions, completer, report, captures, packet };
-        let Some(first) = work.decisions.first() else { return };
-        let all: Group = (0..work.decisions.len() as u8).collect();
-        if work.decisions.iter().all(|decision| decision.out == first.out) {
-            work.group(ingress, first.out, &all);
+        let Some((first, rest)) = work.decisions.split_first() else { return };
+        if rest.iter().all(|decision| decision == first) {
+            work.uniform(ingress, first);
         } else {
             work.mixed(ingress);
         }
@@ -83,13 +82,54 @@ impl Delivery {
 }
 
 impl Work<'_, '_> {
-    /// Frames that all go to the same place.
-    fn group(&mut self, ingress: PortId, out: Out, frames: &[u8]) {
-        match out {
-            Out::Port(egress) => self.send(egress, frames),
-            Out::Flood(_) => self.flood(ingress, frames),
+    /// A burst with one decision.
+    fn uniform(&mut self, ingress: PortId, decision: &Decision) {
+        match decision.out {
+            Out::Port(egress) => self.send_all(egress, decision),
+            Out::Flood(_) => {
+                let switch = self.switch;
+                for &egress in switch.flood_ports(decision.vlan) {
+                    if egress != ingress && switch.floods_to(egress, decision) {
+                        self.send_all(egress, decision);
+                    }
+                }
+            }
             Out::Drop(_) => {}
         }
+    }
+
+    /// A burst with one decision to one port. What the decision settles is asked once; the frames
+    /// are only looked at for their length and for offloads. Anything out of the ordinary goes the
+    /// long way.
+    fn send_all(&mut self, egress: PortId, decision: &Decision) {
+        let Some(slot) = self.slots.get_mut(usize::from(egress)) else { return };
+        if let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref())
+            && let Ok((edit, longest)) = self.switch.egress_all(egress, decision)
+            && nic.carrier()
+            && !self.captures.wants(egress)
+        {
+            let caps = nic.caps();
+            // What may pass unexamined, as it came: the edit makes it longer by a tag at the most.
+            let fits = longest.min(caps.max_frame.saturating_sub(4)) as usize;
+            let mut bytes = 0;
+            let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
+            let mut plain = true;
+            for frame in self.burst {
+                let gso = frame.offload.gso_type != Offload::GSO_NONE;
+                plain &= frame.offload == Offload::NONE && frame.len() <= fits
+                    || caps.take(frame.offload) && (gso || frame.len() <= fits);
+                bytes += frame.len() as u64;
+                out.push(TxFrame { frame, edit });
+            }
+            if plain {
+                bytes = bytes.wrapping_add_signed(i64::from(edit.delta()) * out.len() as i64);
+                self.touched.insert(egress);
+                hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
+                return;
+            }
+        }
+        let all: Group = (0..self.burst.len() as u8).collect();
+        self.send(egress, &all);
     }
 
     /// Frames with different decisions.
@@ -192,13 +232,13 @@ impl Work<'_, '_> {
         }
         self.touched.insert(egress);
         if plain {
-            hand_over(self.now, nic.as_mut(), counters, &out, self.report);
+            hand_over(self.now, nic.as_mut(), counters, &out, length(&out), self.report);
             watch.burst(&out, &numbers, self.report);
             return;
         }
         for (tx, i) in out.iter().zip(&numbers) {
             let done = self.completer.complete(tx, &caps, &mut |frames| {
-                hand_over(self.now, nic.as_mut(), counters, frames, self.report);
+                hand_over(self.now, nic.as_mut(), counters, frames, length(frames), self.report);
                 watch.burst(frames, std::iter::repeat(i), self.report);
             });
             if let Err(reason) = done {
@@ -277,18 +317,23 @@ fn capture_rx(
     }
 }
 
-/// Give frames to the NIC and count what became of them.
+/// Bytes in all.
+fn length(frames: &[TxFrame<'_>]) -> u64 {
+    frames.iter().map(|frame| frame.len() as u64).sum()
+}
+
+/// Give frames, `bytes` in all, to the NIC and count what became of them.
 fn hand_over(
     now: Nanos,
     nic: &mut dyn Nic,
     counters: &PortCounters,
     frames: &[TxFrame<'_>],
+    mut bytes: u64,
     report: &mut TxReport,
 ) {
     report.clear();
     nic.tx_burst(now, frames, report);
     let mut sent = frames.len() as u64;
-    let mut bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
     for &(i, reason) in report.drops() {
         sent -= 1;
         bytes -= frames.get(usize::from(i)).map_or(0, |frame| frame.len() as u64);
