@@ -198,7 +198,7 @@ class Number(Type):
 
     @property
     def expected(self) -> str:
-        return f"{self.of} from {self.lowest:g} to {self.highest:g}"
+        return f"{self.of} from {self.lowest:.15g} to {self.highest:.15g}"
 
     def read(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

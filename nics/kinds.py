@@ -20,7 +20,7 @@ import attrs
 from nics.door import Nic
 from nics.endpoint import PATH_MAX, Endpoint
 from nics.errors import VnetError
-from nics.keys import Choice, Count, Key, Number, Text, Type, Wrong
+from nics.keys import Choice, Count, Flag, Key, Number, Text, Type, Wrong
 
 _PATH = r"[^\x00]+"
 
@@ -104,6 +104,8 @@ class Kind:
     """At least one of these keys must be given."""
     claims: Mapping[str, str] = attrs.field(factory=dict)
     """Keys whose value only one NIC may have -> what the value names."""
+    later: bool = False
+    """No module implements it yet, and the reference page says so."""
 
     def load(self) -> type[Nic] | None:
         """The description class; None while no module implements this kind."""
@@ -131,12 +133,17 @@ KINDS: Mapping[str, Kind] = {
             "nics.tap:Tap",
             "A Linux TAP interface, with GSO and checksum offload; what a guest of kind `netns` has.",
             keys=(
-                Key("name", InterfaceName(), "The interface's name. Left out: made from the port's name.",
+                Key("name", InterfaceName(),
+                    "The interface's name. Left out: `ethINDEX` in a guest's namespace, elsewhere the"
+                    " port's name. One that is there already must be a TAP of yours, and stays.",
                     example="tap0"),
                 Key("netns", Text("a namespace's name or path", r"[A-Za-z0-9_.-]{1,255}|/[^\x00]+", 4096),
                     "The network namespace that the interface is created in. Left out: ours.",
                     example="lab"),
                 QUEUES,
+                Key("offload", Flag(),
+                    "false: no super-frames and no frames without checksum are exchanged with the kernel.",
+                    example=False, default=True),
             ),
             claims={"name": "interface"},
         ),
@@ -147,7 +154,7 @@ KINDS: Mapping[str, Kind] = {
             " passt, gvproxy, libkrun.",
             keys=(
                 Key("socket", SocketAddress(),
-                    "Where: a path (a relative one lies in the runtime folder), or host:port.",
+                    "Where: a path (a relative one lies in the runtime folder), `@name` or `ip:port`.",
                     example="vm1.sock", required=True),
                 ROLE,
             ),
@@ -159,11 +166,16 @@ KINDS: Mapping[str, Kind] = {
             "One frame a datagram: QEMU `-netdev dgram`, vfkit, GNS3 and Dynamips NIO UDP, VirtualBox"
             " UDPTunnel.",
             keys=(
-                Key("local", SocketAddress(), "Our end: a path, or host:port.", example="127.0.0.1:10001",
-                    required=True),
-                Key("remote", SocketAddress(), "The guest's end: a path, or host:port.",
+                Key("local", SocketAddress(),
+                    "Our end: a path (a relative one lies in the runtime folder), `@name` or `ip:port`."
+                    " Left out: of the kernel's choice, for a guest that answers whoever sent.",
+                    example="127.0.0.1:10001"),
+                Key("remote", SocketAddress(),
+                    "The guest's end, likewise, or a multicast group and port (QEMU's `mcast`). Left out:"
+                    " whoever sends first.",
                     example="127.0.0.1:10002"),
             ),
+            any_of=("local", "remote"),
             claims={"local": "socket"},
         ),
         Kind(
@@ -188,6 +200,7 @@ KINDS: Mapping[str, Kind] = {
                     " folder.", example="vm1.vde", required=True),
             ),
             claims={"directory": "folder"},
+            later=True,
         ),
         Kind(
             "packet",
@@ -197,6 +210,7 @@ KINDS: Mapping[str, Kind] = {
                 Key("interface", InterfaceName(), "The interface.", example="eth0", required=True),
             ),
             claims={"interface": "interface"},
+            later=True,
         ),
         Kind(
             "xdp",
@@ -207,6 +221,7 @@ KINDS: Mapping[str, Kind] = {
                 QUEUES,
             ),
             claims={"interface": "interface"},
+            later=True,
         ),
         Kind(
             "pcap",

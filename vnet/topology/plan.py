@@ -23,7 +23,10 @@ import attrs
 
 from nics.errors import BadInput
 from vnet.topology.model import Switch
+from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
+from vnet.topology.shape import Table
+from vnet.topology.table import ENGINE, SWITCH_TABLE
 
 
 @attrs.frozen
@@ -94,23 +97,6 @@ class RemoveSwitch(Action):
 
     def __str__(self) -> str:
         return f"remove switch {self.switch.name}"
-
-
-@attrs.frozen
-class ChangeSwitch(Action):
-    """A switch's settings change; its ports and what it learned stay."""
-
-    before: Switch
-    after: Switch
-
-    def inverse(self) -> ChangeSwitch:
-        return ChangeSwitch(self.after, self.before)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, switches=_with(model.switches, self.after.name, self.after))
-
-    def __str__(self) -> str:
-        return f"change switch {self.after.name}: {_differences(self.before, self.after)}"
 
 
 @attrs.frozen
@@ -257,17 +243,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     """The steps from `running` to `wanted`. Raises BadInput for what can't change while it runs."""
     if running is None:
         running = Resolved(wanted.name, wanted.seed, wanted.engine, {}, {}, {}, {})
-    if running.name != wanted.name:
-        raise BadInput(
-            f"name: {wanted.name}, expected {running.name}, which runs (a fabric can't be renamed)"
-        )
-    for key in ("driver", "cpu", "poll"):
-        was, becomes = getattr(running.engine, key), getattr(wanted.engine, key)
-        if was != becomes:
-            raise BadInput(
-                f"engine.{key}: {_word(becomes)}, expected {_word(was)}, which runs"
-                " (the engine changes only when the fabric is brought down and up)"
-            )
+    _check_fixed(running, wanted)
     actions: list[Action] = []
     if running.seed != wanted.seed:
         actions.append(ChangeSeed(running.seed, wanted.seed))
@@ -286,11 +262,6 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     ]
     # What changes.
     actions += [AddSwitch(s) for name, s in wanted.switches.items() if name not in running.switches]
-    actions += [
-        ChangeSwitch(running.switches[name], switch)
-        for name, switch in wanted.switches.items()
-        if name in running.switches and running.switches[name] != switch
-    ]
     actions += [AddNetwork(n) for name, n in wanted.networks.items() if name not in running.networks]
     actions += [
         ChangeNetwork(running.networks[name], network)
@@ -308,6 +279,31 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     ]
     actions += [AddPort(port) for port in added]
     return actions
+
+
+def _check_fixed(running: Resolved, wanted: Resolved) -> None:
+    """Raise BadInput for what is made once, when a fabric is brought up."""
+    if running.name != wanted.name:
+        raise BadInput(
+            f"name: {wanted.name}, expected {running.name}, which runs (a fabric can't be renamed)"
+        )
+    fixed: list[tuple[Path, Any, Any, Table]] = [(("engine",), running.engine, wanted.engine, ENGINE)]
+    fixed += [
+        (("switches", name), running.switches[name], switch, SWITCH_TABLE)
+        for name, switch in wanted.switches.items()
+        if name in running.switches
+    ]
+    problems = []
+    for path, before, after, table in fixed:
+        for key in table.keys:
+            was, becomes = getattr(before, key.name), getattr(after, key.name)
+            if was != becomes:
+                found = "nothing" if becomes is None else key.type.write(becomes)
+                expected = f"{'nothing' if was is None else key.type.write(was)}, which runs"
+                hint = "this changes only when the fabric is brought down and up"
+                problems.append(Problem((*path, key.name), str(found), expected, hint))
+    if problems:
+        raise bad_input(problems)
 
 
 def _ports(running: Resolved, wanted: Resolved) -> tuple[list[Port], list[tuple[Port, Port]], list[Port]]:
@@ -356,10 +352,6 @@ def _moves(running: Resolved, wanted: Resolved, changed: Iterable[tuple[Port, Po
             parked.append(ChangePort(before, start))
         moves.append(ChangePort(start, after))
     return parked + moves
-
-
-def _word(value: object) -> str:
-    return "nothing" if value is None else str(value)
 
 
 def _differences(before: Any, after: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
+import topologies
 from nics.errors import BadInput
 from vnet.topology import build, model, table
 from vnet.topology.check import check
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from vnet.topology.topology import Topology
 
 
+READY = "topology:"
+"""What the name of a ready topology begins with where a file's may stand."""
+
+
 def from_file(path: str | os.PathLike[str]) -> Topology:
-    """Read a file, `-` for standard input. Raises BadInput."""
+    """Read a file, `-` for standard input, `topology:NAME` for a ready one. Raises BadInput."""
     name = os.fspath(path)
+    if name.startswith(READY):
+        name = str(topologies.path(name.removeprefix(READY)))
     if name == "-":
         return from_text(sys.stdin.buffer.read(MOST_BYTES + 1), "<stdin>")
     try:

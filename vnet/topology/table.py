@@ -7,12 +7,15 @@ a line where `build.py` makes that part of the model, and what it has to do with
 
 from __future__ import annotations
 
+import attrs
+
 from nics.keys import Choice, Count, Flag, Key
 from vnet.topology.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table
 from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
 
 MOST_PORTS = 4096
+AGEING = attrs.evolve(TIME, lowest=1_000_000)
 MTU = Count(68, 65521, "a number of bytes")
 NETWORK = Reference("network")
 SWITCH = Reference("switch")
@@ -268,7 +271,7 @@ GUEST = Table(
             Choice(("stack", "netns", "external", "qemu")),
             "`stack`: an in-process TCP/IP guest: no root, no VM. `netns`: a network namespace, where"
             " `vnet exec` runs commands. `external`: somebody else starts it and plugs it in;"
-            " `vnet connect` prints the words. `qemu`: a VM that vnet starts.",
+            " `vnet connect` prints the words. `qemu`: a VM that vnet starts (*not yet*).",
             example="netns",
             default="stack",
         ),
@@ -308,7 +311,7 @@ SWITCH_TABLE = Table(
     (
         Key(
             "ageing",
-            TIME,
+            AGEING,
             "How long a learned address is kept that is not heard from (802.1Q 8.8.3).",
             example="300 s",
             default=300_000_000_000,

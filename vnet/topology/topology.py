@@ -48,7 +48,10 @@ class Topology:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Topology:
-        """Read a YAML or JSON file, `-` for standard input. Raises BadInput."""
+        """Read a YAML or JSON file, `-` for standard input, `topology:NAME` for a ready one.
+
+        Raises BadInput.
+        """
         return reader.from_file(path)
 
     @classmethod

@@ -10,7 +10,11 @@ FOLDER = Path(__file__).parent / "golden"
 
 def check(name: str, text: str) -> None:
     """`text` must be what the golden file says."""
-    file = FOLDER / name
+    check_file(FOLDER / name, text)
+
+
+def check_file(file: Path, text: str) -> None:
+    """`text` must be what is in `file`."""
     if os.environ.get("VNET_GOLDEN") == "1":
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)

@@ -77,5 +77,5 @@ def documents(draw: st.DrawFn, seed: int | None = None) -> dict[str, Any]:
         "seed": draw(st.integers(0, 3)) if seed is None else seed,
         "networks": nets,
         "guests": guests,
-        "switches": {"s1": {"ageing": draw(st.sampled_from(["300 s", "15 s"]))}},
+        "switches": draw(st.sampled_from([{"s1": {"ageing": "15 s"}}, {"s2": {}}])),
     }

@@ -55,7 +55,6 @@ BASE: dict[str, Any] = {
                     "mac_limit_action": "drop",
                     "learning": True,
                     "sticky": True,
-                    "static": True,
                     "flood": {"unknown": True, "multicast": True, "broadcast": True},
                     "transparent": True,
                     "priority_tags": True,
@@ -70,6 +69,7 @@ BASE: dict[str, Any] = {
 """Every key that this version supports, but for the kinds of NIC."""
 
 LATER_PARTS: dict[Path, Any] = {
+    ("guests", "web", "nics", 0, "static"): True,
     ("guests", "web", "nics", 0, "guard"): {
         "allow": [{"ip": "10.0.10.200", "mac": "02:00:00:00:00:0b"}],
         "dhcp_server": "allow",
@@ -117,7 +117,7 @@ LATER_PARTS: dict[Path, Any] = {
 NICS: dict[str, dict[str, Any]] = {
     "stack": {"kind": "stack"},
     "pipe": {"kind": "pipe"},
-    "tap": {"kind": "tap", "name": "tap0", "netns": "lab", "queues": 2},
+    "tap": {"kind": "tap", "name": "tap0", "netns": "lab", "queues": 2, "offload": False},
     "stream": {"kind": "stream", "socket": "127.0.0.1:5000", "role": "client"},
     "dgram": {"kind": "dgram", "local": "127.0.0.1:5001", "remote": "127.0.0.1:5002"},
     "vhost-user": {"kind": "vhost-user", "socket": "vm.sock", "role": "server", "queues": 2},

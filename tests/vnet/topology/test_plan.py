@@ -179,6 +179,18 @@ def test_the_engine_does_not_change_while_it_runs(engine: dict[str, Any], line: 
     assert plan(None, wanted), "when nothing runs it may be any"
 
 
+def test_a_switch_does_not_change_while_it_runs() -> None:
+    running = Topology("lab").switch("s1", ageing="15 s", fdb_limit=100).resolve()
+    with pytest.raises(BadInput) as error:
+        plan(running, Topology("lab").switch("s1", vlan_limit=5).resolve())
+    hint = "this changes only when the fabric is brought down and up"
+    assert error.value.args == (
+        f"switches.s1.ageing: 5 min, expected 15 s, which runs ({hint})",
+        f"switches.s1.fdb_limit: 1048576, expected 100, which runs ({hint})",
+        f"switches.s1.vlan_limit: 5, expected 262144, which runs ({hint})",
+    )
+
+
 def test_the_name_does_not_change_while_it_runs() -> None:
     with pytest.raises(BadInput, match="name: other, expected lab, which runs"):
         plan(Topology("lab").resolve(), Topology("other").resolve())
@@ -186,13 +198,12 @@ def test_the_name_does_not_change_while_it_runs() -> None:
 
 def test_other_changes_are_told_in_words() -> None:
     before = Topology("lab", seed=1).network("red", vlan=10).network("old")
-    after = (
-        Topology("lab", seed=2).network("red", vlan=10, mtu=9000).network("new").switch("s1", ageing="15 s")
-    )
+    after = Topology("lab", seed=2).network("red", vlan=10, mtu=9000).network("new").switch("core")
     assert [str(action) for action in steps(before, after)] == [
         "seed 1 becomes 2",
-        "change switch s1: ageing 300000000000 -> 15000000000",
+        "add switch core",
         "add network new, VLAN 1",
         "change network red: mtu 1500 -> 9000",
         "remove network old",
+        "remove switch s1",
     ]
