@@ -84,11 +84,24 @@ shapes = st.builds(
 )
 
 
-def unroll(shape: Shape, times: int, others: list[bytes]) -> list[Shape]:
-    """A shape some times in a row, and then with other tags."""
-    return [shape] * times + [attrs.evolve(shape, tags=tags) for tags in others]
+def unroll(shape: Shape, times: int, variations: list[tuple[str, bytes | int]]) -> list[Shape]:
+    """A shape some times in a row, each time followed by one that is like it but for one thing."""
+    shapes = [shape] * times
+    for what, value in variations:
+        changed = {
+            "tags": {"tags": value},
+            "deeper": {"tags": shape.tags + value if isinstance(value, bytes) else b""},
+            "payload": {"payload": value},
+        }[what]
+        shapes += [attrs.evolve(shape, **changed), shape]
+    return shapes
 
 
-runs = st.builds(unroll, shapes, st.integers(1, 3), st.lists(tags, max_size=2))
+variations = st.one_of(
+    st.tuples(st.just("tags"), tags),
+    st.tuples(st.just("deeper"), tag),
+    st.tuples(st.just("payload"), payloads),
+)
+runs = st.builds(unroll, shapes, st.integers(1, 3), st.lists(variations, max_size=2))
 bursts = st.lists(runs, min_size=4, max_size=30).map(lambda runs: [shape for run in runs for shape in run])
 """Bursts of shapes in which one is often like the one before, or nearly."""

@@ -63,7 +63,7 @@ configs = st.builds(
     mac_limit_drops=st.booleans(),
     learning=mostly,
     sticky=seldom,
-    transparent=seldom,
+    transparent=st.booleans(),
     flood_unknown=mostly,
     flood_multicast=mostly,
     flood_broadcast=mostly,
@@ -254,10 +254,11 @@ class Model(RuleBasedStateMachine):
         self.last[ingress] = [shape.build(self.both.sent << 32 | i) for i, shape in enumerate(burst)]
         self.both.send(ingress, self.last[ingress], gso)
 
-    @rule(ingress=ports)
-    def again(self, ingress: int) -> None:
+    @rule(ingress=ports, frames=st.sampled_from([1, 1, 3]), steps=st.sampled_from([0, 1, 100]))
+    def again(self, ingress: int, frames: int, steps: int) -> None:
         """The end of a port's last burst once more: what was decided then may not hold any more."""
-        self.both.send(ingress, self.last.get(ingress, [])[-3:])
+        self.wait(steps, tick=False)
+        self.both.send(ingress, self.last.get(ingress, [])[-frames:])
 
     @rule(
         steps=st.lists(
@@ -291,7 +292,7 @@ class Model(RuleBasedStateMachine):
         both.reference.tick(both.now)
         if tick:
             both.native.tick(both.now)
-        else:
+        elif steps:
             # Any burst moves time on, even one from nowhere.
             both.native.forward(both.now, 4000, [bytes(60)])
 
