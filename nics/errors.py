@@ -1,5 +1,7 @@
 """What goes wrong at a door, in words for the person who runs it."""
 
+import errno
+
 
 class VnetError(Exception):
     """Anything vnet refuses or fails at. `str()` is one line for a person."""
@@ -15,8 +17,12 @@ class BadInput(VnetError):
         return "\n".join(map(str, self.args))
 
 
-class Unreachable(VnetError):
-    """There was no answer from there."""
+class Unreachable(VnetError, OSError):
+    """There was no answer from there. `errno` says why: EHOSTUNREACH, ENETUNREACH."""
+
+    def __init__(self, what: str, number: int = errno.EHOSTUNREACH) -> None:
+        super().__init__(what)
+        self.errno = number
 
 
 class NicError(VnetError):

@@ -73,17 +73,20 @@ impl Guest {
         }
     }
 
-    /// Take over as much of `data` as there is room for.
+    /// Take over as much of `data` as there is room for. Of no data nothing is taken at once when
+    /// there is room worth being woken for.
     pub fn tcp_send(&mut self, id: SocketId, data: &[u8]) -> Result<usize, StackError> {
         let conn = self.stream(id)?;
         if let State::SynSent | State::SynReceived | State::Listen = conn.state() {
             return Err(StackError::NotConnected);
         }
         let error = conn.error;
+        let roomy = conn.ready() & ready::WRITE != 0;
         let socket = conn.socket();
         let idle = socket.send_queue() == 0;
+        let full = if data.is_empty() { !roomy } else { socket.may_send() && !socket.can_send() };
         match socket.send_slice(data) {
-            Ok(0) if !data.is_empty() => {
+            Ok(_) if full => {
                 conn.want |= ready::WRITE;
                 Err(StackError::WouldBlock)
             }
