@@ -21,6 +21,7 @@ from nics.door import Nic
 from nics.endpoint import PATH_MAX, Endpoint
 from nics.errors import VnetError
 from nics.keys import Choice, Count, Flag, Key, Number, Text, Type, Wrong
+from nics.quantity import SIZE
 
 _PATH = r"[^\x00]+"
 
@@ -88,6 +89,7 @@ ROLE = Key(
     example="server",
     default="server",
 )
+BUFFER = attrs.evolve(SIZE, lowest=4 << 10, highest=16 << 20)
 QUEUES = Key("queues", Count(1, 64, "a number of queues"), "Queue pairs.", example=2, default=1)
 
 
@@ -122,6 +124,14 @@ KINDS: Mapping[str, Kind] = {
             "stack",
             "nics.stack:Stack",
             "An in-process TCP/IP guest's NIC; what a guest of kind `stack` has.",
+            keys=(
+                Key("receive_buffer", BUFFER,
+                    "What a TCP connection receives ahead of its reader. Used as far as it is needed.",
+                    example="1 MiB", default=256 << 10),
+                Key("send_buffer", BUFFER,
+                    "What a TCP connection holds until its peer has acknowledged it.",
+                    example="1 MiB", default=256 << 10),
+            ),
         ),
         Kind(
             "pipe",
@@ -144,6 +154,8 @@ KINDS: Mapping[str, Kind] = {
                 Key("offload", Flag(),
                     "false: no super-frames and no frames without checksum are exchanged with the kernel.",
                     example=False, default=True),
+                Key("device", Text("a path", _PATH), "The kernel's TUN/TAP device.",
+                    example="/dev/net/tun", default="/dev/net/tun"),
             ),
             claims={"name": "interface"},
         ),
@@ -188,6 +200,9 @@ KINDS: Mapping[str, Kind] = {
                     example="vm1.sock", required=True),
                 ROLE,
                 QUEUES,
+                Key("offload", Flag(),
+                    "false: no super-frames and no frames without checksum are offered to the guest.",
+                    example=False, default=True),
             ),
             claims={"socket": "socket"},
         ),

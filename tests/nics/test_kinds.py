@@ -24,8 +24,8 @@ def test_class_and_table_agree(kind: Kind) -> None:
     assert described is not None
     assert described.kind == kind.name
     fields = attrs.fields_dict(described)
+    assert set(fields) == {key.name for key in kind.keys}, "a key without attribute, or the reverse"
     for key in kind.keys:
-        assert key.name in fields, key
         default = fields[key.name].default
         assert (default is attrs.NOTHING) == key.required, key
         assert key.required or default == key.default, key

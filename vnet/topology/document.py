@@ -11,8 +11,8 @@ from typing import Any
 
 from nics import kinds
 from nics.keys import Key, Type
+from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.not_yet import NOT_YET
-from vnet.topology.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table, Value
 from vnet.topology.table import TOPOLOGY
 

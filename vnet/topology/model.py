@@ -2,7 +2,7 @@
 
 Everything here is frozen and compares by value. What is left out is None (or the default), so that
 a topology can be written back as it was read. `resolve.py` works out MACs, addresses and VLANs.
-Times are nanoseconds, rates bit/s, sizes bytes, shares millionths: see `quantity.py`.
+Times are nanoseconds, rates bit/s, sizes bytes, shares millionths: see `nics/quantity.py`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from nics.keys import Choice, Count, Flag, Key
-from vnet.topology.quantity import PACKETS, RATE, SHARE, SIZE, TIME
+from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table
 from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
 

@@ -16,9 +16,9 @@ import yaml
 from nics import kinds
 from nics.errors import BadInput
 from nics.keys import Choice, Count, Flag, Key, Number, Type
+from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from vnet.topology import Topology
-from vnet.topology.quantity import Quantity
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table, Value
 from vnet.topology.table import TOPOLOGY
 from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
@@ -115,12 +115,25 @@ LATER_PARTS: dict[Path, Any] = {
 """What is in the table and not in this version."""
 
 NICS: dict[str, dict[str, Any]] = {
-    "stack": {"kind": "stack"},
+    "stack": {"kind": "stack", "receive_buffer": "1 MiB", "send_buffer": "1 MiB"},
     "pipe": {"kind": "pipe"},
-    "tap": {"kind": "tap", "name": "tap0", "netns": "lab", "queues": 2, "offload": False},
+    "tap": {
+        "kind": "tap",
+        "name": "tap0",
+        "netns": "lab",
+        "queues": 2,
+        "offload": False,
+        "device": "/dev/tun",
+    },
     "stream": {"kind": "stream", "socket": "127.0.0.1:5000", "role": "client"},
     "dgram": {"kind": "dgram", "local": "127.0.0.1:5001", "remote": "127.0.0.1:5002"},
-    "vhost-user": {"kind": "vhost-user", "socket": "vm.sock", "role": "server", "queues": 2},
+    "vhost-user": {
+        "kind": "vhost-user",
+        "socket": "vm.sock",
+        "role": "server",
+        "queues": 2,
+        "offload": False,
+    },
     "vde": {"kind": "vde", "directory": "vm.vde"},
     "packet": {"kind": "packet", "interface": "eth0"},
     "xdp": {"kind": "xdp", "interface": "eth0", "queues": 2},

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nics.keys import Wrong
-from vnet.topology.quantity import PACKETS, RATE, SHARE, SIZE, TIME, Quantity
+from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME, Quantity
 
 ALL = {"time": TIME, "rate": RATE, "size": SIZE, "share": SHARE, "packets": PACKETS}
 each = pytest.mark.parametrize("quantity", ALL.values(), ids=ALL)
