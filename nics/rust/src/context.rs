@@ -120,16 +120,23 @@ impl Waker {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// Merge the kicked ports into `ready` and forget them.
-    pub fn take(&self, ready: &mut [u64]) {
-        if !self.any.load(Ordering::Relaxed) {
-            return;
+    /// Tell `each` of the kicked ports, in ascending order, and forget them.
+    #[inline]
+    pub fn take(&self, each: impl FnMut(PortId)) {
+        if self.any.load(Ordering::Relaxed) {
+            self.take_all(each);
         }
+    }
+
+    fn take_all(&self, mut each: impl FnMut(PortId)) {
         crate::poller::drain(&self.fd);
         self.any.swap(false, Ordering::AcqRel);
-        for (word, into) in self.bits.iter().zip(ready) {
-            if word.load(Ordering::Relaxed) != 0 {
-                *into |= word.swap(0, Ordering::Acquire);
+        for (index, word) in self.bits.iter().enumerate() {
+            let mut bits =
+                if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::Acquire) };
+            while bits != 0 {
+                each((index * 64) as PortId + bits.trailing_zeros() as PortId);
+                bits &= bits - 1;
             }
         }
     }

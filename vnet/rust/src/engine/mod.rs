@@ -296,7 +296,7 @@ impl Engine {
 
     /// Find out who has something: kicks, descriptors, timers, ageing.
     fn gather(&mut self, now: Nanos) {
-        self.waker.take(self.ready.words());
+        self.waker.take(|port| self.ready.insert(port));
         self.since_poll += 1;
         if self.since_poll >= TURNS_PER_POLL || self.ready.is_empty() && self.hot.is_empty() {
             self.since_poll = 0;

@@ -8,47 +8,58 @@ use std::sync::Arc;
 use switch::{Nanos, PortCounters, PortId};
 
 /// A set of ports, walked in ascending order so that the same input gives the same output.
+///
+/// A bit a port, and above them a bit for each word that has any: finding the next member takes two
+/// steps, however many ports there are.
 #[derive(Debug)]
 pub struct PortSet {
-    words: Box<[u64]>,
+    filled: u64,
+    words: [u64; PORTS_MAX / 64],
 }
+
+const _: () = assert!(PORTS_MAX == 64 * 64);
 
 impl PortSet {
     #[must_use]
     pub fn new() -> Self {
-        PortSet { words: vec![0; PORTS_MAX / 64].into_boxed_slice() }
+        PortSet { filled: 0, words: [0; PORTS_MAX / 64] }
     }
 
     #[inline]
     pub fn insert(&mut self, port: PortId) {
-        self.words[usize::from(port) / 64] |= 1 << (port % 64);
+        let word = usize::from(port) / 64;
+        self.words[word] |= 1 << (port % 64);
+        self.filled |= 1 << word;
     }
 
     #[inline]
     pub fn remove(&mut self, port: PortId) {
-        self.words[usize::from(port) / 64] &= !(1 << (port % 64));
+        let word = usize::from(port) / 64;
+        self.words[word] &= !(1 << (port % 64));
+        if self.words[word] == 0 {
+            self.filled &= !(1 << word);
+        }
     }
 
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    /// For others to merge ports into.
-    pub fn words(&mut self) -> &mut [u64] {
-        &mut self.words
+        self.filled == 0
     }
 
     /// The lowest member at or above `from`.
     #[inline]
     #[must_use]
     pub fn next(&self, from: PortId) -> Option<PortId> {
-        let mut index = usize::from(from) / 64;
-        let mut word = self.words.get(index)? & (!0 << (from % 64));
-        while word == 0 {
-            index += 1;
-            word = *self.words.get(index)?;
-        }
+        let index = usize::from(from) / 64;
+        let word = self.words.get(index)? & (!0 << (from % 64));
+        let (index, word) = if word != 0 {
+            (index, word)
+        } else {
+            let above = self.filled & (!0_u64).checked_shl(index as u32 + 1).unwrap_or(0);
+            let index = above.trailing_zeros() as usize;
+            (index, *self.words.get(index)?)
+        };
         Some((index * 64) as PortId + word.trailing_zeros() as PortId)
     }
 }

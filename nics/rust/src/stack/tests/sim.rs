@@ -141,8 +141,7 @@ impl Hub {
             }
             moved = true;
         }
-        let mut kicked = [0; crate::context::PORTS_MAX / 64];
-        self.waker.take(&mut kicked);
+        self.waker.take(|_| ());
         for i in 0..self.nics.len() {
             let due = self.nics[i].deadline().is_some_and(|at| at <= self.now);
             if due {
