@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,26 +52,28 @@ def log_path(name: str) -> Path:
     return runtime.base() / f"{name}.log"
 
 
-def spawn(topology_file: Path, name: str) -> None:
+def spawn(topology: Topology) -> None:
     """Start a process of its own for the fabric and return once every port is up.
 
-    Raises what kept it from coming up.
+    It gets the topology as it was read here: what the file says may change meanwhile, and standard
+    input can be read only once. Raises what kept it from coming up.
     """
-    log = log_path(name)
+    log = log_path(topology.name)
     runtime.private(log.parent)
     reading, writing = os.pipe()
     try:
-        with log.open("wb") as output:
+        with log.open("wb") as output, tempfile.TemporaryFile() as document:
+            document.write(json.dumps(topology.to_dict()).encode())
+            document.seek(0)
             child = subprocess.Popen(
                 [
                     sys.executable,
                     "-P",
                     "-m",
                     "vnet.daemon",
-                    os.fspath(topology_file.absolute()),
                     str(writing),
                 ],
-                stdin=subprocess.DEVNULL,
+                stdin=document,
                 stdout=output,
                 stderr=output,
                 pass_fds=[writing],
@@ -108,18 +112,18 @@ def _read_all(descriptor: int, seconds: float) -> bytes:
 
 
 def main() -> int:
-    """`python -m vnet.daemon FILE DESCRIPTOR`: tells DESCRIPTOR that the fabric is up, or why not."""
+    """`python -m vnet.daemon DESCRIPTOR < TOPOLOGY`: tells DESCRIPTOR that the fabric is up, or why not."""
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    path, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    descriptor = int(sys.argv[1])
 
     def tell(answer: bytes) -> None:
         os.write(descriptor, answer)
         os.close(descriptor)
 
     try:
-        topology = Topology.from_file(path)
+        topology = Topology.from_file("-")
         trio.run(serve, topology, lambda _fabric: tell(READY))
     except BaseException as error:
         reason = flat(error)

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from vnet.errors import VnetError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """FILE [-d]."""
-    parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON")
+    parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON; - or topology:NAME")
     parser.add_argument("-d", "--detach", action="store_true", help="return once it is up")
 
 
@@ -39,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
             f"change it (vnet apply {given.file}) or use another name"
         )
     if given.detach:
-        daemon.spawn(Path(given.file), topology.name)
+        daemon.spawn(topology)
         print(f"{topology.name} is up: {_size(topology)}. See it: vnet status {topology.name}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
