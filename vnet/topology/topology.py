@@ -13,12 +13,13 @@ do with one another, when the whole is checked or resolved. All errors are BadIn
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import attrs
 import yaml
 
+from nics.door import Nic
 from nics.errors import BadInput
 from vnet.topology import build, model, reader, table, write
 from vnet.topology.check import check
@@ -121,7 +122,7 @@ class Topology:
 
     def problems(self) -> list[Problem]:
         """All that is wrong between the parts or can't be done yet."""
-        return told(self._own(), not_yet(self.to_dict()), check(self))
+        return told(self._own(), not_yet(self._words(write.nic_kind)), check(self))
 
     def _own(self) -> list[Problem]:
         """What is wrong with the name and the seed, which are attributes and may be anything."""
@@ -144,15 +145,21 @@ class Topology:
             raise bad_input(error.problems) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The keys and values of a topology file, without what is default anyway."""
+        """The keys and values of a topology file, without what is default anyway.
+
+        Raises BadInput for a NIC of a kind that has no words there.
+        """
+        return self._words(write.nic_words)
+
+    def _words(self, nic: Callable[[Nic], dict[str, object]]) -> dict[str, Any]:
         said: dict[str, Any] = {"name": self.name}
         if self.seed:
             said["seed"] = self.seed
         parts: dict[str, Any] = {
             "engine": write.engine_words(self.engine),
             "networks": {name: write.network_words(network) for name, network in self.networks.items()},
-            "guests": {name: write.guest_words(guest) for name, guest in self.guests.items()},
-            "uplinks": {name: write.uplink_words(uplink) for name, uplink in self.uplinks.items()},
+            "guests": {name: write.guest_words(guest, nic) for name, guest in self.guests.items()},
+            "uplinks": {name: write.uplink_words(uplink, nic) for name, uplink in self.uplinks.items()},
             "switches": {name: write.switch_words(switch) for name, switch in self.switches.items()},
             "links": [write.link_words(link) for link in self.links],
             "expect": [write.expect_words(expect) for expect in self.expect],

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
 from nics import kinds
+from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
 from vnet.topology import model, table
 from vnet.topology.build import FLOODS, SETTINGS, default_nic
 from vnet.topology.shape import ListOf, Table, Value
+
+NicWords = Callable[[Nic], dict[str, object]]
 
 
 def _said(shape: Any, value: Any) -> Any:
@@ -41,19 +44,24 @@ def _keys(keys: Iterable[Key], thing: Any) -> dict[str, Any]:
     return said
 
 
-def nic_words(nic: Any) -> dict[str, object]:
-    """A NIC by its kind and keys."""
+def nic_words(nic: Nic) -> dict[str, object]:
+    """A NIC by its kind and keys. Raises BadInput for one that is not of this house."""
     if nic.kind not in kinds.KINDS:
         raise BadInput(f"a NIC of kind {nic.kind} has no words in a topology file")
     return kinds.words(nic)
 
 
-def port_words(guest: model.Guest, index: int) -> dict[str, Any]:
+def nic_kind(nic: Nic) -> dict[str, object]:
+    """A NIC of any kind by its kind alone."""
+    return {"kind": nic.kind}
+
+
+def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     """A guest's NIC."""
     port = guest.nics[index]
     said = _keys((key for key in table.PORT.keys if key.name != "nic"), port)
     kind, keys = default_nic(guest.name, guest.kind, index)
-    words = nic_words(port.nic)
+    words = nic(port.nic)
     if words != {"kind": kind, **keys}:
         said["nic"] = words
     settings = table.PORT.keys
@@ -64,10 +72,10 @@ def port_words(guest: model.Guest, index: int) -> dict[str, Any]:
     return said
 
 
-def guest_words(guest: model.Guest) -> dict[str, Any]:
+def guest_words(guest: model.Guest, nic: NicWords) -> dict[str, Any]:
     """A guest."""
     said: dict[str, Any] = {} if guest.kind == "stack" else {"kind": guest.kind}
-    return said | {"nics": [port_words(guest, index) for index in range(len(guest.nics))]}
+    return said | {"nics": [port_words(guest, index, nic) for index in range(len(guest.nics))]}
 
 
 def network_words(network: model.Network) -> dict[str, Any]:
@@ -85,11 +93,9 @@ def engine_words(engine: model.Engine) -> dict[str, Any]:
     return _keys(table.ENGINE.keys, engine)
 
 
-def uplink_words(uplink: model.Uplink) -> dict[str, Any]:
+def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:
     """An uplink."""
-    return {"nic": nic_words(uplink.nic)} | _keys(
-        (key for key in table.UPLINK.keys if key.name != "nic"), uplink
-    )
+    return {"nic": nic(uplink.nic)} | _keys((key for key in table.UPLINK.keys if key.name != "nic"), uplink)
 
 
 def link_words(link: model.Link) -> dict[str, Any]:

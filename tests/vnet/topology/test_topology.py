@@ -6,12 +6,14 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 import yaml
 from hypothesis import given
 
+from nics.door import Opened, Place
 from nics.errors import BadInput
 from tests.vnet.topology.strategies import documents
 from vnet.topology import Topology
@@ -235,6 +237,19 @@ def test_a_nic_can_be_given_as_its_description() -> None:
         "socket": "vm.sock",
         "role": "client",
     }
+
+
+def test_a_nic_of_ones_own_kind() -> None:
+    @attrs.frozen
+    class Loop:
+        kind: ClassVar[str] = "loop"
+
+        async def open(self, place: Place) -> Opened:
+            raise NotImplementedError
+
+    topology = Topology("lab").network("red").guest("vm", kind="external", network="red", nic=Loop())
+    assert topology.resolve().ports["vm.0"].nic == Loop()
+    assert refused(topology.to_dict) == "a NIC of kind loop has no words in a topology file"
 
 
 def test_mistakes_in_building_are_told_at_once() -> None:
