@@ -9,7 +9,8 @@ descriptor. Never is there a wake a frame: a turn takes everything that waits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import trio
@@ -26,6 +27,26 @@ NANO = 1_000_000_000
 def now() -> int:
     """Trio's time in nanoseconds. Rounded, so that a deadline survives the way there and back."""
     return round(trio.current_time() * NANO)
+
+
+@contextmanager
+def same_order(seed: int) -> Iterator[None]:
+    """Have trio run its tasks in an order that follows from `seed` alone, while the block lasts.
+
+    trio shuffles the tasks that could run next, so that nobody comes to rely on an order. For the
+    same run to give the same frames, the shuffling has to be the same too. trio has no public
+    switch for it; this is the one that it keeps for Hypothesis.
+    """
+    from trio._core import _run
+
+    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
+    _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    _run._r.seed(seed)
+    try:
+        yield
+    finally:
+        _run._ALLOW_DETERMINISTIC_SCHEDULING = before[0]  # type: ignore[misc]
+        _run._r.setstate(before[1])
 
 
 async def drive(engine: Engine) -> None:

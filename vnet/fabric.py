@@ -110,6 +110,8 @@ class Fabric:
             raise BadInput("engine: driver: thread has a clock of its own; in virtual time use trio")
         async with AsyncExitStack() as stack:
             stack.callback(self._release_runtime)
+            if virtual:
+                stack.enter_context(drive.same_order(self.topology.seed))
             await stack.enter_async_context(self.netlink)
             nursery = await stack.enter_async_context(_cancelled_nursery())
             nursery.start_soon(drive.dispatch, self.engine, self._event, self._lost)
@@ -313,8 +315,13 @@ def _in_virtual_time() -> bool:
 @asynccontextmanager
 async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks end with the block."""
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
             yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
+        except Exception as error:
+            # Kept out of the nursery, which would make a group of it.
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

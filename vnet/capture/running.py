@@ -12,8 +12,9 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import trio
 
@@ -22,6 +23,8 @@ from vnet._native import VERSION, BpfProgram, CaptureHandle, Engine, start_captu
 from vnet.capture.bpf import SNAPLEN, compile_filter
 from vnet.capture.selection import Selection
 from vnet.errors import BadInput, VnetError
+
+T = TypeVar("T")
 
 log = logging.getLogger("vnet")
 
@@ -89,16 +92,25 @@ class Capture:
     async def __aenter__(self) -> Self:
         program = None
         if self._filter:
-            program = BpfProgram(await trio.to_thread.run_sync(compile_filter, self._filter))
+            program = BpfProgram(await self._in_thread(compile_filter, self._filter))
         if isinstance(self._target, int):
             self._start(self._target, program)
         else:
-            descriptor = await _open(self._target)
+            virtual = self._clock == "virtual"
+            descriptor = _create(self._target) if virtual else await _open(self._target)
             try:
                 self._start(descriptor, program)
             finally:
                 os.close(descriptor)
         return self
+
+    async def _in_thread(self, function: Callable[[str], T], argument: str) -> T:
+        """Run what may block in a thread; but not in virtual time, which would go on meanwhile, by
+        as much as chance has it.
+        """
+        if self._clock == "virtual":
+            return function(argument)
+        return await trio.to_thread.run_sync(function, argument)
 
     def _start(self, descriptor: int, program: BpfProgram | None) -> None:
         virtual = self._clock == "virtual"
@@ -169,6 +181,14 @@ class Capture:
         return {**handle.stats(), "error": failed[1] if failed else None}
 
 
+def _create(path: str | os.PathLike[str]) -> int:
+    """Open for writing, at once. Raises CaptureError."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CaptureError(f"capture to {os.fspath(path)}: {error.strerror}") from None
+
+
 async def _open(path: str | os.PathLike[str]) -> int:
     """Open for writing. A FIFO opens when it has a reader, so this may take its time."""
     given_up = False
@@ -176,7 +196,7 @@ async def _open(path: str | os.PathLike[str]) -> int:
     opened: list[int] = []
 
     def work() -> int:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = _create(path)
         with decided:
             if given_up:
                 os.close(descriptor)
@@ -186,8 +206,6 @@ async def _open(path: str | os.PathLike[str]) -> int:
 
     try:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-    except OSError as error:
-        raise CaptureError(f"capture to {os.fspath(path)}: {error.strerror}") from None
     except trio.Cancelled:
         with decided:
             given_up = True

@@ -1,0 +1,225 @@
+"""A fabric of in-process guests: reach, isolation, change while traffic flows, virtual time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+import trio
+import trio.testing
+
+import vnet
+from vnet import BadInput, Fabric, Unreachable
+
+TENANTS = {
+    "name": "tenants",
+    "seed": 1,
+    "networks": {
+        "red": {"vlan": 10, "subnets": ["10.0.10.0/24", "fd00:10::/64"]},
+        "blue": {"vlan": 20, "subnets": ["10.0.10.0/24"]},
+    },
+    "guests": {
+        "web": {"nics": [{"network": "red", "ip": ["10.0.10.11"]}]},
+        "db": {"nics": [{"network": "red"}]},
+        "spy": {"nics": [{"network": "blue", "ip": ["10.0.10.99"]}]},
+    },
+}
+
+
+def tenants(**changes):
+    return json.loads(json.dumps(TENANTS)) | changes
+
+
+async def test_guests_of_one_network_reach_each_other_and_nobody_else():
+    async with Fabric.from_dict(tenants()) as fabric:
+        web, db, spy = (fabric.guests[name] for name in ("web", "db", "spy"))
+        assert 0 < await web.ping(db) < 1
+        assert 0 < await db.ping(web, family=6) < 1
+        for target in (web, db):
+            with pytest.raises(Unreachable):
+                await spy.ping(target, timeout=0.2)
+
+
+async def test_the_status_has_the_keys_that_hold():
+    async with Fabric.from_dict(tenants()) as fabric:
+        await fabric.guests["web"].ping(fabric.guests["db"])
+        status = fabric.status()
+        assert json.loads(json.dumps(status)) == status
+        assert set(status) >= {"name", "engine", "ports"}
+        assert status["engine"]["driver"] == "thread"
+        keys = [
+            "port",
+            "guest",
+            "kind",
+            "switch",
+            "network",
+            "vlan",
+            "mac",
+            "ip",
+            "carrier",
+            "rx",
+            "tx",
+            "drops",
+        ]
+        for port in status["ports"]:
+            assert set(port) >= set(keys)
+            assert set(port["rx"]) == set(port["tx"]) == {"frames", "bytes"}
+        web = status["ports"][0]
+        assert (web["port"], web["vlan"], web["ip"][0], web["carrier"]) == ("web.0", 10, "10.0.10.11", True)
+        assert web["rx"]["frames"] > 0
+
+
+async def test_macs_and_addresses_stay_when_guests_come_and_go():
+    async with Fabric.from_dict(tenants()) as fabric:
+        before = {port["port"]: (port["mac"], port["ip"]) for port in fabric.status()["ports"]}
+        await fabric.attach("early", network="red")
+        await fabric.detach("web")
+        after = {port["port"]: (port["mac"], port["ip"]) for port in fabric.status()["ports"]}
+    assert after["db.0"] == before["db.0"]
+    async with Fabric.from_dict(tenants()) as again:
+        assert {port["port"]: (port["mac"], port["ip"]) for port in again.status()["ports"]} == before
+
+
+async def test_a_connection_lives_through_changes_around_it():
+    wanted = tenants()
+    async with Fabric.from_dict(wanted) as fabric:
+        web, db = fabric.guests["web"], fabric.guests["db"]
+        listener = await db.listen_tcp(80)
+        received = 0
+        size = 64 << 20
+
+        async def serve():
+            nonlocal received
+            async with await listener.accept() as stream:
+                while data := await stream.receive_some(1 << 18):
+                    received += len(data)
+
+        async def send():
+            async with await web.open_tcp_stream(db, 80) as stream:
+                for _ in range(size >> 18):
+                    await stream.send_all(bytes(1 << 18))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            nursery.start_soon(send)
+            for number in range(5):
+                wanted["guests"][f"more{number}"] = {"nics": [{"network": "red"}]}
+                await fabric.apply(vnet.Topology.from_dict(wanted))
+                await fabric.detach("spy") if number == 2 else None
+                wanted["guests"].pop("spy", None) if number == 2 else None
+        assert received == size
+        drops = [port["drops"] for port in fabric.status()["ports"] if port["port"] in ("web.0", "db.0")]
+        assert not any("tx-full" in each for each in drops)
+
+
+async def test_a_network_change_moves_a_guest():
+    async with Fabric.from_dict(tenants()) as fabric:
+        web, spy = fabric.guests["web"], fabric.guests["spy"]
+        moved = tenants()
+        moved["guests"]["spy"]["nics"][0]["network"] = "red"
+        await fabric.apply(vnet.Topology.from_dict(moved))
+        assert await fabric.guests["spy"].ping(web) > 0
+        assert fabric.port("spy").wanted.vlan == 10
+        del spy
+
+
+async def test_a_change_that_can_not_be_leaves_what_ran():
+    async with Fabric.from_dict(tenants()) as fabric:
+        broken = tenants()
+        broken["guests"]["new"] = {"nics": [{"network": "red"}]}
+        broken["guests"]["bad"] = {
+            "kind": "external",
+            "nics": [
+                {"network": "red", "nic": {"kind": "stream", "socket": "/proc/no/such", "role": "server"}}
+            ],
+        }
+        with pytest.raises(vnet.VnetError, match=r"/proc/no/such"):
+            await fabric.apply(vnet.Topology.from_dict(broken))
+        assert sorted(fabric.guests) == ["db", "spy", "web"]
+        assert sorted(fabric.ports) == ["db.0", "spy.0", "web.0"]
+        await fabric.guests["web"].ping(fabric.guests["db"])
+
+
+async def test_wrong_names_are_told_with_the_right_ones():
+    async with Fabric.from_dict(tenants()) as fabric:
+        with pytest.raises(BadInput, match="did you mean web"):
+            await fabric.detach("wbe")
+        with pytest.raises(BadInput, match=r"did you mean web\.0"):
+            fabric.port("web.1")
+        with pytest.raises(BadInput, match="there is a guest web already"):
+            await fabric.attach("web", network="red")
+        with pytest.raises(BadInput, match="not an IP address"):
+            await fabric.guests["web"].ping("nonsense")
+
+
+async def test_a_link_that_is_down_is_down_for_its_guest():
+    async with Fabric.from_dict(tenants()) as fabric:
+        web, db = fabric.guests["web"], fabric.guests["db"]
+        await fabric.set_link("db", up=False)
+        with pytest.raises(Unreachable):
+            await web.ping(db, timeout=0.2)
+        await fabric.set_link("db", up=True)
+        assert await web.ping(db) > 0
+
+
+def test_the_same_run_in_virtual_time_gives_the_same_bytes(tmp_path):
+    async def run(path):
+        async with Fabric.from_dict(tenants()) as fabric:
+            assert fabric.driver == "trio"
+            web, db, spy = (fabric.guests[name] for name in ("web", "db", "spy"))
+            async with fabric.capture(path, "all"):
+                listener = await db.listen_tcp(80)
+                async with trio.open_nursery() as nursery:
+
+                    async def serve():
+                        async with await listener.accept() as stream:
+                            while data := await stream.receive_some(10_000):
+                                await stream.send_all(data)
+
+                    nursery.start_soon(serve)
+                    async with await web.open_tcp_stream(db, 80) as stream:
+                        await stream.send_all(bytes(range(256)) * 100)
+                        await stream.send_eof()
+                        while await stream.receive_some(10_000):
+                            pass
+                with contextlib.suppress(Unreachable):
+                    await spy.ping(web, timeout=3600)
+                await trio.sleep(3600)
+
+    paths = [tmp_path / "1.pcapng", tmp_path / "2.pcapng"]
+    for path in paths:
+        # Each in a trio run of its own, from the same moment of virtual time.
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        trio.run(run, path, clock=clock)
+    first, second = (path.read_bytes() for path in paths)
+    assert len(first) > 50_000
+    assert first == second
+
+
+async def test_in_virtual_time_the_thread_is_refused(mock_clock):
+    with pytest.raises(BadInput, match="virtual time"):
+        async with Fabric.from_dict(tenants(engine={"driver": "thread"})):
+            pass
+
+
+async def test_two_hundred_guests_in_one_process():
+    many = tenants()
+    many["guests"] = {f"g{n}": {"nics": [{"network": "red"}]} for n in range(200)}
+    async with Fabric.from_dict(many) as fabric:
+        guests = list(fabric.guests.values())
+        async with trio.open_nursery() as nursery:
+            for one, other in zip(guests, guests[1:] + guests[:1], strict=True):
+                nursery.start_soon(one.ping, other)
+
+
+async def test_nothing_is_left_when_it_can_not_come_up(tmp_path):
+    bad = tenants()
+    bad["guests"]["bad"] = {
+        "kind": "external",
+        "nics": [{"network": "red", "nic": {"kind": "stream", "socket": "/proc/no/such", "role": "server"}}],
+    }
+    with pytest.raises(vnet.VnetError):
+        async with Fabric.from_dict(bad, runtime=tmp_path / "run"):
+            pass
+    assert not (tmp_path / "run").exists()
