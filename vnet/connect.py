@@ -44,13 +44,12 @@ def _device(facts: Facts, extra: str = "") -> str:
 
 def _qemu_stream(facts: Facts) -> list[str]:
     theirs = "off" if facts["nic"].get("role") == "server" else "on"
-    reconnect = ",reconnect=1" if theirs == "off" else ""
-    address = _qemu_address(_path(facts))
-    return [
-        f"-netdev stream,id=net0,server={theirs},{address}{reconnect} \\",
-        _device(facts),
-        "# reconnect= needs QEMU 8.0 (reconnect-ms= from 9.2); leave it out before that",
-    ]
+    lines = [f"-netdev stream,id=net0,server={theirs},{_qemu_address(_path(facts))} \\", _device(facts)]
+    if theirs == "off":
+        lines.append(
+            "# to survive a restart of the fabric add reconnect=1 (QEMU 8.0), reconnect-ms=1000 (9.2)"
+        )
+    return lines
 
 
 def _qemu_dgram(facts: Facts) -> list[str]:

@@ -1,0 +1,99 @@
+"""The words that plug a VM in: for each kind, each program, both roles."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from vnet.connect import FORMS, words
+from vnet.errors import BadInput
+
+MAC = "02:00:00:00:00:0a"
+
+
+def facts(kind: str, mtu: int = 1500, **keys):
+    return {
+        "port": "vm1.0",
+        "kind": kind,
+        "mac": MAC,
+        "mtu": mtu,
+        "carries": "tap0",
+        "nic": keys,
+        "runtime": "/run/vnet/lab",
+    }
+
+
+STREAM = facts("stream", socket="vm1.sock", role="server")
+STREAM_TCP = facts("stream", socket="127.0.0.1:5000", role="client")
+DGRAM = facts("dgram", local="ours.sock", remote="theirs.sock")
+DGRAM_UDP = facts("dgram", local="127.0.0.1:10001", remote="127.0.0.1:10000")
+VHOST = facts("vhost-user", socket="vm1.sock", role="server", queues=1)
+VHOST_CLIENT = facts("vhost-user", mtu=9000, socket="vm1.sock", role="client", queues=2)
+VDE = facts("vde", directory="plug")
+ALL = [STREAM, STREAM_TCP, DGRAM, DGRAM_UDP, VHOST, VHOST_CLIENT, VDE, facts("tap", name="tap0")]
+
+
+def said(given, form="qemu") -> str:
+    return "\n".join(words(given, form))
+
+
+def test_qemu_is_told_the_other_role():
+    assert "server=off" in said(STREAM)
+    assert "addr.path=/run/vnet/lab/vm1.sock" in said(STREAM)
+    assert "server=on" in said(STREAM_TCP)
+    assert "addr.type=inet,addr.host=127.0.0.1,addr.port=5000" in said(STREAM_TCP)
+    assert "path=/run/vnet/lab/vm1.sock,server=on,wait=off" in said(VHOST_CLIENT)
+    assert "server=on" not in said(VHOST)
+
+
+def test_qemu_dgram_has_our_remote_as_its_local():
+    text = said(DGRAM)
+    assert "local.path=/run/vnet/lab/theirs.sock" in text
+    assert "remote.path=/run/vnet/lab/ours.sock" in text
+    assert "local.port=10000,remote.type=inet" in said(DGRAM_UDP)
+
+
+def test_every_device_has_the_mac_and_a_large_mtu():
+    for given in ALL:
+        for form, kinds in FORMS.items():
+            if (
+                given["kind"] in kinds
+                and form in ("qemu", "libvirt", "cloud-hypervisor")
+                and given["kind"] != "tap"
+            ):
+                assert MAC in said(given, form)
+    assert "host_mtu=9000" in said(VHOST_CLIENT)
+    assert "host_mtu" not in said(VHOST)
+
+
+def test_memory_is_shared_for_vhost_user():
+    assert "memory-backend-memfd" in said(VHOST)
+    assert "share=on" in said(VHOST)
+    assert "shared=on" in said(VHOST, "cloud-hypervisor")
+    assert "queues=2" in said(VHOST_CLIENT)
+
+
+@pytest.mark.parametrize("given", [VHOST, VHOST_CLIENT, STREAM, DGRAM], ids=lambda f: f["kind"])
+def test_libvirt_gets_xml(given):
+    lines = [line for line in words(given, "libvirt") if not line.startswith("<!--")]
+    text = "\n".join(lines).replace("qemu:", "qemu-")
+    assert ET.fromstring(f"<domain>{text}</domain>") is not None
+    assert MAC in text
+
+
+def test_udp_words_for_the_programs_that_speak_udp():
+    assert "dport=10001" in said(DGRAM_UDP, "virtualbox")
+    assert "sport=10000" in said(DGRAM_UDP, "virtualbox")
+    assert "local port 10000" in said(DGRAM_UDP, "gns3")
+    with pytest.raises(BadInput, match="host:port"):
+        words(DGRAM, "gns3")
+
+
+def test_what_does_not_fit_says_what_would():
+    with pytest.raises(BadInput, match=r"formats are .*cloud-hypervisor"):
+        words(VHOST, "vde")
+    with pytest.raises(BadInput, match=r"which qemu can't be plugged into$"):
+        words(facts("stack"), "qemu")
+    with pytest.raises(BadInput, match="has no remote"):
+        words(facts("dgram", local="a", remote=None), "qemu")
