@@ -137,6 +137,11 @@ KINDS: Mapping[str, Kind] = {
             "pipe",
             "nics.pipe:Pipe",
             "Frames to and from Python or scapy.",
+            keys=(
+                Key("limit", Count(1, 1 << 20, "a number of frames"),
+                    "Frames that wait at most, each way; what comes on top of that is dropped.",
+                    example=100, default=1024),
+            ),
         ),
         Kind(
             "tap",

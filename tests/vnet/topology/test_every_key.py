@@ -116,7 +116,7 @@ LATER_PARTS: dict[Path, Any] = {
 
 NICS: dict[str, dict[str, Any]] = {
     "stack": {"kind": "stack", "receive_buffer": "1 MiB", "send_buffer": "1 MiB"},
-    "pipe": {"kind": "pipe"},
+    "pipe": {"kind": "pipe", "limit": 10},
     "tap": {
         "kind": "tap",
         "name": "tap0",
