@@ -69,8 +69,7 @@ class Stack:
             )
         except ValueError as error:
             raise NicError(f"{place.port}: {error}") from None
-        host = Host(place.port, handle)
-        return Opened(door, far=host, close=host.aclose)
+        return Opened(door, far=Host(place.port, handle))
 
 
 class Host:
@@ -95,18 +94,15 @@ class Host:
     # -- news from the engine --------------------------------------------------------------------
 
     def event(self, socket: int, bits: int) -> None:
-        """A socket is ready, for what `bits` say; no socket's number means that all are over."""
+        """A socket is ready, for what `bits` say. 0 and 0xFFFFFFFF are no sockets: the host left its
+        network, and whoever waits for any of them has to know.
+        """
         if (waiting := self._waiting.get(socket)) is not None:
             waiting.wake(bits)
         elif socket in (0, 0xFFFF_FFFF):
             self.gone = True
             for waiting in self._waiting.values():
                 waiting.wake()
-
-    async def aclose(self) -> None:
-        """The host left the network: whoever waits for one of its sockets is told."""
-        self.event(0, 0)
-        await trio.lowlevel.checkpoint()
 
     def watch(self, socket: int) -> Waiting:
         """Note who wants to hear of a socket."""

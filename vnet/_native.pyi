@@ -98,7 +98,15 @@ class PipeHandle:
     """
 
     def send(self, frame: bytes) -> None: ...
+    def send_wait(self, frame: bytes, timeout: float) -> None:
+        """Wait up to `timeout` seconds for room. For threads that may block."""
+
     def receive(self) -> bytes: ...
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to receive, or the pipe is closed."""
+
+    def close(self) -> None:
+        """Nobody will send or receive here any more: the port has no carrier from now on."""
 
 def pipe_door(limit: int, max_frame: int) -> tuple[Door, PipeHandle]:
     """Open a pipe that holds `limit` frames of at most `max_frame` bytes each way."""
