@@ -18,6 +18,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from vnet.topology.model import Network
 from vnet.topology.values import Address, Subnet
 
 T = TypeVar("T", str, int)
@@ -83,6 +84,31 @@ def hosts(subnet: Subnet) -> tuple[int, int]:
     # The first of IPv6 is the routers' anycast address (RFC 4291, 2.6.1), and the last 128 of a
     # subnet that has so many are anycast too (RFC 2526).
     return first + 1, count - 1 - (128 if subnet.prefixlen <= 120 else 0)
+
+
+def not_a_host(address: Address, subnet: Subnet) -> str | None:
+    """What `address` is in `subnet` when no host can have it (RFC 3021: a /31 has hosts only)."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return None
+    if address == subnet.network_address:
+        return "the network address" if subnet.version == 4 else "the routers' anycast address"
+    if subnet.version == 4 and address == subnet.broadcast_address:
+        return "the broadcast address"
+    return None
+
+
+def gateways(network: Network) -> dict[Subnet, Address]:
+    """The gateway of each subnet that has one."""
+    if network.gateway is not None:
+        return {
+            subnet: gateway for subnet in network.subnets for gateway in network.gateway if gateway in subnet
+        }
+    first = {}
+    for subnet in network.subnets:
+        wide = subnet.prefixlen < subnet.max_prefixlen - 1
+        if subnet.prefixlen < subnet.max_prefixlen:  # a /32 has no room for one
+            first[subnet] = subnet.network_address + (1 if wide else 0)
+    return first
 
 
 def ips(

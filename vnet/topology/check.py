@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from nics import kinds
 from nics.keys import did_you_mean, one_of, shown
+from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.table import MOST_PORTS
-from vnet.topology.values import Address, Interface, Subnet
+from vnet.topology.values import Address, Subnet
 
 if TYPE_CHECKING:
     from vnet.topology.topology import Topology
@@ -104,38 +105,13 @@ def _gateways(network: Network, path: Path) -> Problems:
                 "a network with a subnet that it is in"
             )  # fmt: skip
             yield Problem(place, f"{gateway} is in no subnet of {network.name}", expected, because=because)
-        elif (what := _not_a_host(gateway, subnet)) is not None:
+        elif (what := not_a_host(gateway, subnet)) is not None:
             yield Problem(place, f"{gateway} is {what} of {subnet}", "a host's address", because=because)
         elif subnet in served:
             found = f"{gateway} is a second gateway in {subnet}, after {served[subnet]}"
             yield Problem(place, found, "one for each subnet", because=because)
         else:
             served[subnet] = gateway
-
-
-def _not_a_host(address: Address, subnet: Subnet) -> str | None:
-    """What `address` is in `subnet` when no host can have it (RFC 3021: a /31 has hosts only)."""
-    if subnet.prefixlen >= subnet.max_prefixlen - 1:
-        return None
-    if address == subnet.network_address:
-        return "the network address" if subnet.version == 4 else "the routers' anycast address"
-    if subnet.version == 4 and address == subnet.broadcast_address:
-        return "the broadcast address"
-    return None
-
-
-def gateways(network: Network) -> dict[Subnet, Address]:
-    """The gateway of each subnet that has one."""
-    if network.gateway is not None:
-        return {
-            subnet: gateway for subnet in network.subnets for gateway in network.gateway if gateway in subnet
-        }
-    first = {}
-    for subnet in network.subnets:
-        wide = subnet.prefixlen < subnet.max_prefixlen - 1
-        if subnet.prefixlen < subnet.max_prefixlen:  # a /32 has no room for one
-            first[subnet] = subnet.network_address + (1 if wide else 0)
-    return first
 
 
 # -- guests --------------------------------------------------------------------------------------
@@ -230,11 +206,6 @@ def _stations(topology: Topology) -> Problems:
             yield Problem((*path, "mac"), found, "an address of its own")
 
 
-def subnet_of(address: Interface, network: Network) -> Subnet | None:
-    """The subnet of `network` that `address` is in."""
-    return next((subnet for subnet in network.subnets if address.ip in subnet), None)
-
-
 def _addresses(topology: Topology) -> Problems:
     taken: dict[tuple[str, Address], Path] = {}
     for path, _, _, port in _ports(topology):
@@ -253,7 +224,7 @@ def _addresses(topology: Topology) -> Problems:
         for index, address in enumerate(port.ip):
             place: Path = (*path, "ip", index)
             because = (("networks", network.name),)
-            subnet = subnet_of(address, network)
+            subnet = next((subnet for subnet in network.subnets if address.ip in subnet), None)
             if subnet is None:
                 found = f"{address.ip} is in no subnet of {network.name}"
                 expected = (
@@ -267,7 +238,7 @@ def _addresses(topology: Topology) -> Problems:
             if prefix not in (address.max_prefixlen, subnet.prefixlen):
                 found = f"{address} with another prefix length than {subnet}"
                 yield Problem(place, found, f"{address.ip}/{subnet.prefixlen}", because=because)
-            if (what := _not_a_host(address.ip, subnet)) is not None:
+            if (what := not_a_host(address.ip, subnet)) is not None:
                 yield Problem(place, f"{address.ip} is {what} of {subnet}", "a host's", because=because)
             elif address.ip in reserved:
                 yield Problem(

@@ -16,7 +16,6 @@ import attrs
 
 from nics.door import Nic
 from vnet.topology import address as addresses
-from vnet.topology.check import gateways
 from vnet.topology.model import (
     DEFAULT_SWITCH,
     Engine,
@@ -175,7 +174,7 @@ def _networks(topology: Topology, keep: Resolved | None) -> dict[str, ResolvedNe
     resolved = {}
     for name, network in wanted.items():
         vlan = vlans[name] if name in vlans else next(free)
-        found = tuple(gateways(network).values())
+        found = tuple(addresses.gateways(network).values())
         resolved[name] = ResolvedNetwork(name, vlan, network.subnets, found, network.mtu, network.private)
     return resolved
 
