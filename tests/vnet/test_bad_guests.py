@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.socket
 
 from vnet import Fabric
 
@@ -37,12 +39,19 @@ def broadcast(mac: str, size: int = 60) -> bytes:
     return (b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + b"\x88\xb5").ljust(size, b"\0")
 
 
+@asynccontextmanager
+async def connected(path):
+    with trio.socket.socket(trio.socket.AF_UNIX) as connection:
+        await connection.connect(path)
+        yield trio.SocketStream(connection)
+
+
 async def vanish(path, mac):
     """Connects, sends half a frame, and is gone; again and again."""
     for round_ in range(ROUNDS):
         # Too early, the one before is not given up yet, and it is refused.
         with contextlib.suppress(OSError, trio.BrokenResourceError):
-            async with await trio.open_unix_socket(path) as stream:
+            async with connected(path) as stream:
                 await stream.send_all(framed(broadcast(mac))[: 5 + round_])
         await trio.lowlevel.checkpoint()
 
@@ -65,7 +74,7 @@ async def babble(path, mac):
 
 async def flood(path, mac):
     """As many broadcasts as the socket takes, and never a read."""
-    async with await trio.open_unix_socket(path) as stream:
+    async with connected(path) as stream:
         burst = framed(broadcast(mac)) * 500
         for _ in range(200):
             await stream.send_all(burst)
@@ -73,7 +82,7 @@ async def flood(path, mac):
 
 async def sulk(path, mac):
     """Connects and never reads."""
-    async with await trio.open_unix_socket(path) as stream:
+    async with connected(path) as stream:
         await stream.send_all(framed(broadcast(mac)))
         await trio.sleep_forever()
 

@@ -58,7 +58,7 @@ class Capture:
         selection: Selection,
         *,
         clock: Clock,
-        filter: str | None = None,  # noqa: A002 - the word that users know
+        filter: str | BpfProgram | None = None,  # noqa: A002 - the word that users know
         count: int | None = None,
         direction: Literal["in", "out"] | None = None,
         drops: bool = False,
@@ -75,7 +75,8 @@ class Capture:
         self._target = target
         self._selection = selection
         self._clock = clock
-        self._filter = filter or ""
+        self._filter = filter if isinstance(filter, str) else ""
+        self._program = filter if isinstance(filter, BpfProgram) else None
         self._count = count
         self._direction = direction
         self._drops = drops
@@ -90,7 +91,7 @@ class Capture:
         return self._handle
 
     async def __aenter__(self) -> Self:
-        program = None
+        program = self._program
         if self._filter:
             program = BpfProgram(await self._in_thread(compile_filter, self._filter))
         if isinstance(self._target, int):

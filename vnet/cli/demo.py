@@ -75,7 +75,7 @@ def _table(demo: Demo) -> Any:
         ports.add_column(column)
     for column in ("rx", "tx", "dropped"):
         ports.add_column(column, justify="right")
-    for port in demo.fabric.status()["ports"] if demo.fabric.ports else []:
+    for port in demo.ports or demo.fabric.status()["ports"]:
         ports.add_row(
             port["port"],
             Text(port["network"], style=port["network"]),
