@@ -61,9 +61,12 @@ fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
         switch.add_port(port, config).unwrap();
     }
     let mut out = [Decision::default(); BURST];
+    let mut slowest = 0;
     for n in 0..stations {
         let bytes = frame(u32::MAX, n, vid);
+        let start = Instant::now();
         switch.classify(0, (n % 2) as u16, [view(&bytes)], &mut out);
+        slowest = slowest.max(start.elapsed().as_micros());
     }
     let rounds = std::env::var("ROUNDS").map_or(15, |n| n.parse().unwrap());
     let bursts = (1 << 20) / BURST;
@@ -88,7 +91,8 @@ fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
         *best = best.min(took);
     }
     let (fdb, _) = switch.memory();
-    println!("{name:<34} {classify:>9.2} {both:>11.2} {:>12.1}", fdb as f64 / f64::from(stations));
+    let each = fdb as f64 / f64::from(stations);
+    println!("{name:<34} {classify:>9.2} {both:>11.2} {each:>12.1} {slowest:>17}");
 }
 
 fn view(bytes: &Bytes) -> View<'_> {
@@ -103,7 +107,10 @@ fn pairs(stations: u32, n: usize, vid: Option<u16>) -> Vec<Bytes> {
 }
 
 fn main() {
-    println!("{:<34} {:>9} {:>11} {:>12}", "ns a frame of 64 bytes", "classify", "and egress", "bytes a MAC");
+    println!(
+        "{:<34} {:>9} {:>11} {:>12} {:>17}",
+        "ns a frame of 64 bytes", "classify", "and egress", "bytes a MAC", "slowest learn, us"
+    );
     let one = pairs(2, BURST, None);
     measure("1 flow, access", 2, None, &one);
     measure("1 flow, tagged", 2, Some(7), &pairs(2, BURST, Some(7)));

@@ -6,6 +6,8 @@
 //! needs no link, and an entry moves in the list only when the coarse clock has gone on since it
 //! was heard before.
 
+use super::table::SEGMENT;
+
 /// No neighbour: the entry is first, or last.
 const END: u32 = u32::MAX;
 /// In `prev`: the slot is not in the list.
@@ -20,7 +22,8 @@ struct Link {
 /// The list. Slots are told apart by their number in the table.
 #[derive(Debug)]
 pub(super) struct Ages {
-    links: Vec<Link>,
+    /// As many as slots, and like them in pieces, so that growing moves nothing.
+    links: Vec<Box<[Link; SEGMENT]>>,
     oldest: u32,
     newest: u32,
 }
@@ -30,9 +33,17 @@ impl Ages {
         Ages { links: Vec::new(), oldest: END, newest: END }
     }
 
-    /// The table has `slots` slots now.
-    pub(super) fn grow(&mut self, slots: usize) {
-        self.links.resize(slots, Link { prev: OUT, next: END });
+    /// The table has one more segment.
+    pub(super) fn grow(&mut self) {
+        self.links.push(Box::new([Link { prev: OUT, next: END }; SEGMENT]));
+    }
+
+    fn link(&self, slot: usize) -> Link {
+        self.links[slot / SEGMENT][slot % SEGMENT]
+    }
+
+    fn link_mut(&mut self, slot: usize) -> &mut Link {
+        &mut self.links[slot / SEGMENT][slot % SEGMENT]
     }
 
     /// The slot that was heard longest ago.
@@ -44,56 +55,57 @@ impl Ages {
     /// Whether this slot is in the list.
     #[cfg(test)]
     pub(super) fn contains(&self, slot: usize) -> bool {
-        self.links[slot].prev != OUT
+        self.link(slot).prev != OUT
     }
 
     /// A slot that is not in the list was heard just now.
     pub(super) fn push(&mut self, slot: usize) {
         let me = slot as u32;
-        debug_assert_eq!(self.links[slot].prev, OUT);
-        self.links[slot] = Link { prev: self.newest, next: END };
+        debug_assert_eq!(self.link(slot).prev, OUT);
+        *self.link_mut(slot) = Link { prev: self.newest, next: END };
         match self.newest {
             END => self.oldest = me,
-            last => self.links[last as usize].next = me,
+            last => self.link_mut(last as usize).next = me,
         }
         self.newest = me;
     }
 
     /// Take a slot out of the list, if it is in it.
     pub(super) fn unlink(&mut self, slot: usize) {
-        let Link { prev, next } = self.links[slot];
+        let Link { prev, next } = self.link(slot);
         match prev {
             OUT => return,
             END => self.oldest = next,
-            prev => self.links[prev as usize].next = next,
+            prev => self.link_mut(prev as usize).next = next,
         }
         match next {
             END => self.newest = prev,
-            next => self.links[next as usize].prev = prev,
+            next => self.link_mut(next as usize).prev = prev,
         }
-        self.links[slot].prev = OUT;
+        self.link_mut(slot).prev = OUT;
     }
 
     /// What was in slot `from` is in slot `to` now, which was not in the list.
     pub(super) fn moved(&mut self, from: usize, to: usize) {
-        debug_assert_eq!(self.links[to].prev, OUT);
-        let Link { prev, next } = self.links[from];
+        debug_assert_eq!(self.link(to).prev, OUT);
+        let Link { prev, next } = self.link(from);
         match prev {
             OUT => return,
             END => self.oldest = to as u32,
-            prev => self.links[prev as usize].next = to as u32,
+            prev => self.link_mut(prev as usize).next = to as u32,
         }
         match next {
             END => self.newest = to as u32,
-            next => self.links[next as usize].prev = to as u32,
+            next => self.link_mut(next as usize).prev = to as u32,
         }
-        self.links[to] = Link { prev, next };
-        self.links[from].prev = OUT;
+        *self.link_mut(to) = Link { prev, next };
+        self.link_mut(from).prev = OUT;
     }
 
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> usize {
-        self.links.capacity() * size_of::<Link>()
+        self.links.len() * size_of::<[Link; SEGMENT]>()
+            + self.links.capacity() * size_of::<Box<[Link; SEGMENT]>>()
     }
 
     /// The slots from oldest to newest.
@@ -103,7 +115,7 @@ impl Ages {
         std::iter::from_fn(move || {
             let slot = at;
             (slot != END).then(|| {
-                at = self.links[slot as usize].next;
+                at = self.link(slot as usize).next;
                 slot as usize
             })
         })
@@ -121,7 +133,7 @@ mod tests {
     #[test]
     fn first_in_first_out() {
         let mut ages = Ages::new();
-        ages.grow(8);
+        ages.grow();
         for slot in [3, 1, 4] {
             ages.push(slot);
         }
@@ -142,7 +154,7 @@ mod tests {
     #[test]
     fn a_moved_slot_keeps_its_place() {
         let mut ages = Ages::new();
-        ages.grow(8);
+        ages.grow();
         for slot in [0, 1, 2] {
             ages.push(slot);
         }

@@ -17,13 +17,14 @@
 use super::ages::Ages;
 
 /// Slots of one segment, and the bits of a hash that choose one.
-const SEGMENT: usize = 1 << SLOT_BITS;
+pub(super) const SEGMENT: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 9;
 /// Slots of a segment in use at most: at three quarters, a miss probes 8.5 slots on average.
 const FULL: u16 = 384;
 
-/// One entry; `key` 0 is an empty slot.
+/// One entry; `key` 0 is an empty slot. Aligned, so that none straddles two cache lines.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(16))]
 pub(super) struct Slot {
     /// `address | VLAN << 48`; never 0, because VLAN 0 doesn't exist.
     pub(super) key: u64,
@@ -35,10 +36,7 @@ pub(super) struct Slot {
 
 const EMPTY: Slot = Slot { key: 0, stamp: 0, port: 0, kind: super::Kind::Learned };
 
-/// Aligned, so that four slots share a cache line.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-struct Segment([Slot; SEGMENT]);
+type Segment = [Slot; SEGMENT];
 
 /// What is known about a segment.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +61,7 @@ fn secret(seed: [u64; 2]) -> [u64; 2] {
 
 #[derive(Debug)]
 pub(super) struct Table {
-    segments: Vec<Segment>,
+    segments: Vec<Box<Segment>>,
     fills: Vec<Fill>,
     /// By the bits of a hash above those that choose a slot, as many as there are: the segment.
     directory: Vec<u32>,
@@ -107,7 +105,7 @@ impl Table {
     pub(super) fn find(&self, key: u64) -> Option<usize> {
         let hash = self.hash(key);
         let number = self.segment_of(hash);
-        let segment = &self.segments[number].0;
+        let segment = &self.segments[number];
         let mut at = hash as usize % SEGMENT;
         // Ends, because a segment is never full.
         loop {
@@ -124,12 +122,12 @@ impl Table {
 
     #[inline]
     pub(super) fn slot(&self, slot: usize) -> &Slot {
-        &self.segments[slot / SEGMENT].0[slot % SEGMENT]
+        &self.segments[slot / SEGMENT][slot % SEGMENT]
     }
 
     #[inline]
     pub(super) fn slot_mut(&mut self, slot: usize) -> &mut Slot {
-        &mut self.segments[slot / SEGMENT].0[slot % SEGMENT]
+        &mut self.segments[slot / SEGMENT][slot % SEGMENT]
     }
 
     /// Put a new entry in. `None` when there is no place for it, which takes so many keys with the
@@ -149,7 +147,7 @@ impl Table {
 
     /// Put an entry into the first free slot of a segment that has one.
     fn place(&mut self, number: usize, hash: u64, entry: Slot) -> usize {
-        let segment = &mut self.segments[number].0;
+        let segment = &mut self.segments[number];
         let mut at = hash as usize % SEGMENT;
         while segment[at].key != 0 {
             at = (at + 1) % SEGMENT;
@@ -167,26 +165,26 @@ impl Table {
         let mut at = gap;
         loop {
             at = (at + 1) % SEGMENT;
-            let entry = self.segments[number].0[at];
+            let entry = self.segments[number][at];
             if entry.key == 0 {
                 break;
             }
             // It may fill the gap when the gap is not before the slot its probing starts at.
             let home = self.hash(entry.key) as usize % SEGMENT;
             if at.wrapping_sub(home) % SEGMENT >= at.wrapping_sub(gap) % SEGMENT {
-                self.segments[number].0[gap] = entry;
+                self.segments[number][gap] = entry;
                 ages.moved(number * SEGMENT + at, number * SEGMENT + gap);
                 gap = at;
             }
         }
-        self.segments[number].0[gap] = EMPTY;
+        self.segments[number][gap] = EMPTY;
         self.fills[number].used -= 1;
     }
 
     fn push_segment(&mut self, depth: u8, ages: &mut Ages) -> usize {
-        self.segments.push(Segment([EMPTY; SEGMENT]));
+        self.segments.push(Box::new([EMPTY; SEGMENT]));
         self.fills.push(Fill { used: 0, depth });
-        ages.grow(self.segments.len() * SEGMENT);
+        ages.grow();
         self.segments.len() - 1
     }
 
@@ -211,7 +209,7 @@ impl Table {
         }
         let mut at = 0;
         while at < SEGMENT {
-            let entry = self.segments[number].0[at];
+            let entry = self.segments[number][at];
             let hash = self.hash(entry.key);
             if entry.key != 0 && self.segment_of(hash) == other {
                 let to = self.place(other, hash, entry);
@@ -231,7 +229,7 @@ impl Table {
 
     /// The numbers of the slots in use of one segment.
     pub(super) fn used(&self, number: usize) -> impl Iterator<Item = usize> + '_ {
-        let slots = self.segments[number].0.iter().enumerate();
+        let slots = self.segments[number].iter().enumerate();
         slots.filter(|(_, slot)| slot.key != 0).map(move |(at, _)| number * SEGMENT + at)
     }
 
@@ -246,7 +244,7 @@ impl Table {
         for number in 0..self.segments.len() {
             let mut at = 0;
             while at < SEGMENT && most > 0 {
-                let entry = self.segments[number].0[at];
+                let entry = self.segments[number][at];
                 if entry.key != 0 && gone(&entry) {
                     each(&entry);
                     // What closes the gap is looked at next. An entry from the segment's front that
@@ -262,7 +260,8 @@ impl Table {
 
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> usize {
-        self.segments.capacity() * size_of::<Segment>()
+        self.segments.len() * size_of::<Segment>()
+            + self.segments.capacity() * size_of::<Box<Segment>>()
             + self.fills.capacity() * size_of::<Fill>()
             + self.directory.capacity() * size_of::<u32>()
     }
