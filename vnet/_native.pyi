@@ -345,3 +345,34 @@ def vhost_user_door(path: str, role: str, *, queues: int, mtu: int, offload: boo
     `queues`: queue pairs that are offered, 1 to 64. `mtu`: the largest payload in bytes that a front-end
     may tell its guest. `offload`: offer checksum and segmentation offloads. Raises NicError.
     """
+
+class LoadFar:
+    """A far side that sends one frame over and over; for `vnet bench`, as all that begins with load."""
+
+    @staticmethod
+    def pipe(handle: PipeHandle, frame: bytes) -> LoadFar: ...
+    @staticmethod
+    def stream(fd: int, frame: bytes) -> LoadFar: ...
+    @staticmethod
+    def packet(fd: int, frame: bytes) -> LoadFar: ...
+    @staticmethod
+    def udp(handle: StackHandle, socket: int, to: str, payload: bytes) -> LoadFar: ...
+
+class LoadTcp:
+    """One side of a TCP connection."""
+
+    @staticmethod
+    def stack(handle: StackHandle, socket: int) -> LoadTcp: ...
+    @staticmethod
+    def kernel(fd: int) -> LoadTcp: ...
+
+def load_flood(
+    engine: Engine, source: LoadFar, sink: LoadFar, ingress: int, egress: int, window: int, seconds: float
+) -> tuple[int, int, int, int]:
+    """Frames and bytes that left by `egress`, lost frames, nanoseconds."""
+
+def load_echo(near: LoadFar, far: LoadFar, count: int, seconds: float) -> list[int]:
+    """Nanoseconds that each frame took there and back."""
+
+def load_bulk(source: LoadTcp, sink: LoadTcp, seconds: float) -> tuple[int, int]:
+    """Bytes that arrived, nanoseconds."""

@@ -135,6 +135,31 @@ impl PipeEnd {
         }
     }
 
+    /// Put as many frames on their way as there is room for, without asking to be told of more; how many.
+    pub fn offer(&self, frames: impl Iterator<Item = Box<[u8]>>) -> usize {
+        let taken = {
+            let mut queue = self.0.inward.lock();
+            let room = if queue.closed { 0 } else { queue.limit.saturating_sub(queue.frames.len()) };
+            let before = queue.frames.len();
+            queue.frames.extend(frames.take(room));
+            queue.frames.len() - before
+        };
+        if taken > 0
+            && let Some(cx) = &*self.0.cx.lock()
+        {
+            cx.kick();
+        }
+        taken
+    }
+
+    /// Take all frames that wait, without asking to be told of more.
+    pub fn take(&self, into: &mut Vec<Box<[u8]>>) {
+        let mut queue = self.0.outward.lock();
+        while let Some(frame) = queue.pop() {
+            into.push(frame);
+        }
+    }
+
     /// The next frame out of the fabric.
     pub fn receive(&self) -> Result<Box<[u8]>, PipeError> {
         let mut queue = self.0.outward.lock();

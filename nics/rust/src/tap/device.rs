@@ -9,7 +9,7 @@ use crate::TxFrame;
 use crate::offload::Offload;
 use arrayvec::ArrayVec;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Runs of memory that one frame is written from; a frame in more pieces is gathered first.
 const PIECES: usize = 32;
@@ -41,16 +41,6 @@ impl IfReq {
 
 fn check(ret: libc::c_int) -> io::Result<()> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Another descriptor for what `fd` stands for, closed on exec.
-pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; the result is checked, and owned here alone.
-    unsafe {
-        let fd = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
-        check(fd)?;
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
 }
 
 /// One queue of a TAP: an open TUN descriptor, non-blocking.

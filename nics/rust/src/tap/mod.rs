@@ -15,8 +15,6 @@ mod device;
 #[cfg(test)]
 mod tests;
 
-pub use device::duplicate;
-
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};

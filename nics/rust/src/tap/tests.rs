@@ -376,7 +376,7 @@ fn a_persistent_tap_is_used_and_left() {
         assert!(made.unwrap().success());
         for _ in 0..2 {
             let tap = TapNic::claim(vec![open().unwrap()], "tap0", false, OFFLOAD).unwrap();
-            let fd = duplicate(tap.queues[0].as_fd().as_raw_fd()).unwrap();
+            let fd = crate::output::duplicate(tap.queues[0].as_fd().as_raw_fd()).unwrap();
             assert_eq!(TapNic::adopt(vec![fd], OFFLOAD).unwrap().name(), "tap0");
         }
     });

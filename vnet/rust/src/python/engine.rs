@@ -54,6 +54,11 @@ impl Engine {
     ) -> PyResult<T> {
         py.detach(|| command(&mut self.inner.lock())).map_err(error)
     }
+
+    /// The counters of a port, to be read from Rust.
+    pub fn counters_of(&self, port: PortId) -> PyResult<Arc<PortCounters>> {
+        self.counters.lock().get(&port).cloned().ok_or_else(|| error(EngineError::NoSuchPort))
+    }
 }
 
 #[pymethods]
@@ -145,8 +150,7 @@ impl Engine {
     /// Counters of one port, read while traffic goes on: rx/tx frames and bytes, forwarded, and the
     /// drops that are not zero by reason.
     fn counters<'py>(&self, py: Python<'py>, port: PortId) -> PyResult<Bound<'py, PyDict>> {
-        let counters = self.counters.lock().get(&port).cloned();
-        let counters = counters.ok_or_else(|| error(EngineError::NoSuchPort))?;
+        let counters = self.counters_of(port)?;
         let drops = PyDict::new(py);
         for reason in DropReason::ALL {
             let n = counters.drops[*reason as usize].get();

@@ -5,6 +5,7 @@ mod dgram;
 mod door;
 mod engine;
 mod error;
+mod load;
 mod offload;
 mod pipe;
 mod port;
@@ -26,6 +27,8 @@ mod _native {
     use super::door::Door;
     #[pymodule_export]
     use super::engine::Engine;
+    #[pymodule_export]
+    use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
     use super::offload::complete_offload;
     #[pymodule_export]

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The far end of a pipe. Never blocks: raises BlockingIOError, and the port's `pipe` event tells
 /// when to try again; BrokenPipeError once the port was removed.
 #[pyclass(frozen)]
-pub struct PipeHandle(PipeEnd);
+pub struct PipeHandle(pub(super) PipeEnd);
 
 fn error(e: PipeError) -> PyErr {
     match e {

@@ -43,7 +43,7 @@ fn name(at: SocketAddr) -> Name {
 /// The far end of an in-process guest: its sockets. Nothing here blocks: what can't be done now
 /// gives None, and a `socket` event of the port tells when to try again. Errors are OSErrors.
 #[pyclass(frozen)]
-pub struct StackHandle(StackEnd);
+pub struct StackHandle(pub(super) StackEnd);
 
 #[pymethods]
 impl StackHandle {

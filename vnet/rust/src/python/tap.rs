@@ -1,7 +1,8 @@
 //! `tap` doors for Python.
 
 use super::door::Door;
-use nics::tap::{Options, TapNic, duplicate};
+use nics::output::duplicate;
+use nics::tap::{Options, TapNic};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use std::io;
