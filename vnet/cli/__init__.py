@@ -28,6 +28,7 @@ COMMANDS = {
     "drops": "what was dropped, where and why",
     "doctor": "what is missing on this host, and how to get it",
     "schema": "the JSON Schema of topology files",
+    "bench": "what this machine forwards, how fast, and what a guest costs",
 }
 
 EPILOG = """examples:

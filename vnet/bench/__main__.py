@@ -1,0 +1,7 @@
+"""`python -m vnet.bench`."""
+
+import sys
+
+from vnet.bench import main
+
+sys.exit(main())
