@@ -197,6 +197,8 @@ class Course:
         limit = self.seconds * self.repeats
         await made.load(load_echo, near, far, self.trips // 10, limit)
         trips = await made.load(load_echo, near, far, self.trips, limit)
+        if len(trips) < 2:
+            raise VnetError("no frame came back in time")
         cuts = statistics.quantiles(trips, n=100)
         return Latency(kind, cuts[49] / 1e9, cuts[98] / 1e9, len(trips))
 
