@@ -29,7 +29,8 @@ from vnet.errors import NicError, VnetError
 def short(*kinds: str, parts: tuple[str, ...] = ("forwarding", "latency", "tcp")) -> Results:
     """As short a course as a busy machine allows."""
     course = Course(quick=True, kinds=kinds, parts=parts)
-    course.repeats, course.seconds, course.trips, course.numbers = 1, 0.2, 200, (3,)
+    course.repeats, course.seconds, course.trips = 1, 0.2, 200
+    course.numbers = (3, 100)
     said: list[str] = []
     results = course.run(said.append)
     assert said
@@ -64,9 +65,12 @@ def test_tap_is_measured() -> None:
 
 
 def test_guests_are_counted_in_a_process_of_their_own() -> None:
-    (row,) = short("stack", parts=("guests",)).guests
-    assert (row.kind, row.guests) == ("stack", 3)
-    assert 0 < row.seconds.median < 60
+    few, many = short("stack", parts=("guests",)).guests
+    assert (few.guests, many.guests) == (3, 100)
+    assert few.memory_bytes_per_guest is None
+    assert many.memory_bytes_per_guest is not None
+    assert 0 < many.memory_bytes_per_guest < 1e6
+    assert 0 < few.seconds.median < many.seconds.median < 60
 
 
 def test_what_can_not_be_measured_is_told_and_the_rest_goes_on(

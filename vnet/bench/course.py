@@ -22,8 +22,10 @@ from vnet.errors import VnetError
 Tell = Callable[[str], None]
 SIZES = (60, 1514)
 GUESTS = (10, 100, 1000)
-MEMORY_GUESTS = {"pipe": 100, "tap": 20, "stream": 100}
-"""How many guests of other kinds than `stack` it takes to know what one costs."""
+OTHER_GUESTS = {"pipe": 200, "tap": 100, "stream": 200}
+"""How many guests of other kinds than `stack`."""
+ENOUGH = 100
+"""From how many guests on memory says what one costs, and not what the fabric itself does."""
 SATURATED = 0.9
 """Share of its core from which on the engine is what limits."""
 
@@ -86,7 +88,7 @@ class Guests:
     kind: str
     guests: int
     seconds: Spread
-    memory_bytes_per_guest: float
+    memory_bytes_per_guest: float | None
 
 
 @attrs.frozen
@@ -130,7 +132,8 @@ class Course:
         self.repeats = 3 if quick else 5
         self.seconds = 0.2 if quick else 0.5
         self.trips = 2_000 if quick else 20_000
-        self.numbers = GUESTS[:-1] if quick else GUESTS
+        self.numbers: Sequence[int] = GUESTS[:-1] if quick else GUESTS
+        self.others = OTHER_GUESTS
         self.results = Results(VERSION, machine())
 
     def run(self, tell: Tell) -> Results:
@@ -213,7 +216,7 @@ class Course:
         return Bulk(kind, Spread.of(rates))
 
     async def _guests(self, kind: str, tell: Tell) -> None:
-        for number in self.numbers if kind == "stack" else (MEMORY_GUESTS[kind],):
+        for number in self.numbers if kind == "stack" else (self.others[kind],):
             tell(f"{kind}: {number} guests")
             times, memory = [], []
             for _ in range(self.repeats if number <= 100 else 3):
@@ -229,7 +232,8 @@ class Course:
                 found = json.loads(done.stdout)
                 times.append(found["seconds"])
                 memory.append(found["memory"] / number)
-            self.results.guests.append(Guests(kind, number, Spread.of(times), statistics.median(memory)))
+            each = statistics.median(memory) if number >= ENOUGH else None
+            self.results.guests.append(Guests(kind, number, Spread.of(times), each))
 
 
 def engine_thread() -> int:

@@ -85,7 +85,7 @@ def lines(results: Results) -> Iterator[str]:
                 f"{row.guests}",
                 duration(row.seconds.median),
                 apart(row.seconds),
-                f"{row.memory_bytes_per_guest / 1024:.1f} KiB",
+                "-" if row.memory_bytes_per_guest is None else f"{row.memory_bytes_per_guest / 1024:.1f} KiB",
             )
             for row in results.guests
         ]
