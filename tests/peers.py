@@ -7,12 +7,17 @@ prime, so that no cut at a round number goes unseen.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import random
+import socket
 from typing import Protocol
 
+import attrs
 import trio
+
+import vnet
 
 BLOCK = 999_983
 MB = 1_000_000
@@ -65,3 +70,78 @@ async def transfer(
             await giver.give(address, port, blocks)
     assert found == digest(blocks), f"{giver.name} -> {taker.name}: the bytes arrived changed"
     return trio.current_time() - start
+
+
+async def _hash(stream: trio.abc.ReceiveStream) -> str:
+    told = hashlib.sha256()
+    async with stream:
+        async for data in stream:
+            told.update(data)
+    return told.hexdigest()
+
+
+@attrs.frozen
+class NetnsPeer:
+    """A network namespace of a fabric: the host's kernel, by sockets that belong to the namespace."""
+
+    guest: vnet.NetnsGuest
+
+    @property
+    def name(self) -> str:
+        return self.guest.name
+
+    async def _socket(self, family: int) -> trio.socket.SocketType:
+        assert self.guest.namespace is not None
+        made = await self.guest.namespace.socket(family, socket.SOCK_STREAM)
+        return trio.socket.from_stdlib_socket(made)
+
+    async def ping(self, address: str, *, count: int = 3) -> bool:
+        return await _answers(self.guest, address, count)
+
+    async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
+        with await self._socket(socket.AF_INET6) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await listening.bind(("::", port))
+            listening.listen()
+            task_status.started()
+            connection, _ = await listening.accept()
+        return await _hash(trio.SocketStream(connection))
+
+    async def give(self, address: str, port: int, blocks: int) -> None:
+        with await self._socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as connection:
+            await connection.connect((address, port))
+            stream = trio.SocketStream(connection)
+            for _ in range(blocks):
+                await stream.send_all(block())
+
+
+@attrs.frozen
+class StackPeer:
+    """An in-process TCP/IP guest of a fabric."""
+
+    guest: vnet.StackGuest
+
+    @property
+    def name(self) -> str:
+        return self.guest.name
+
+    async def ping(self, address: str, *, count: int = 3) -> bool:
+        return await _answers(self.guest, address, count)
+
+    async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
+        async with await self.guest.listen_tcp(port) as listener:
+            task_status.started()
+            return await _hash(await listener.accept())
+
+    async def give(self, address: str, port: int, blocks: int) -> None:
+        async with await self.guest.open_tcp_stream(address, port) as stream:
+            for _ in range(blocks):
+                await stream.send_all(block())
+
+
+async def _answers(guest: vnet.Guest, address: str, count: int) -> bool:
+    for _ in range(count):
+        with contextlib.suppress(vnet.Unreachable):
+            await guest.ping(address)
+            return True
+    return False
