@@ -48,16 +48,10 @@ async def _pings(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> No
 
 
 async def _transfers(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> None:
-    """Each pair that a VM is in, in one direction; `tests/kernel/test_pairs.py` has the other."""
-    for giver, taker, ipv6 in (
-        ("vm1", "web", False),
-        ("shell", "vm1", True),
-        ("vm1", "vm2", False),
-        ("web", "vm2", True),
-        ("vm2", "shell", False),
-    ):
+    """Each kind of pair that a VM is in, in one direction; `tests/kernel/test_pairs.py` has all."""
+    for giver, taker, ipv6 in (("vm1", "web", False), ("shell", "vm1", True), ("vm2", "vm1", False)):
         address = lab.addresses(fabric, taker)[ipv6]
-        # Between two emulated CPUs on a busy machine this may take its time; a limit, not a wait.
+        # Between two emulated CPUs on a busy machine this takes its time; a limit, not a wait.
         await peers.transfer(everybody[giver], everybody[taker], address, megabytes=MEGABYTES, deadline=150)
 
 
@@ -68,10 +62,11 @@ async def _isolation(fabric: vnet.Fabric, red: Mapping[str, peers.Peer], heard: 
         for address in unique:
             assert not await one.ping(address, count=1), f"{name} reaches the other tenant at {address}"
     assert await lab.peer(fabric, "spy").ping(unique[0]), "the listener hears nothing at all"
-    ours = {bytes.fromhex(fabric.guests[name].mac.replace(":", "")) for name in red}
+    theirs = bytes.fromhex(fabric.guests["spy"].mac.replace(":", ""))
     with trio.fail_after(10):
-        while bytes.fromhex(fabric.guests["spy"].mac.replace(":", "")) not in heard:
+        while theirs not in heard:  # noqa: ASYNC110
             await trio.sleep(0.01)
+    ours = {bytes.fromhex(fabric.guests[name].mac.replace(":", "")) for name in red}
     assert not heard & ours
 
 
