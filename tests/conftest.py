@@ -3,7 +3,8 @@
 * `async def test_*` is run by trio. With the fixture `mock_clock` or `autojump_clock` it runs in
   virtual time, as with pytest-trio; Hypothesis' `@given` works on it too.
 * Every test has a deadline of 60 s of real time, or `@pytest.mark.deadline(seconds)`.
-* After a test that passed, descriptors, processes, interfaces and namespaces must be as before;
+* After a test that passed, descriptors and processes must be as before, and with VNET_NO_SKIP=1, for
+  a machine to itself, interfaces and namespaces too;
   `@pytest.mark.leaves("what and why")` for the rare test that can't.
 * `tests/needs.py` has the marks for root, tools and QEMU.
 """
@@ -28,7 +29,8 @@ import trio.testing
 from tests import leaks, needs
 
 DEADLINE = 60.0
-ALONE = "PYTEST_XDIST_WORKER" not in os.environ
+ALONE = needs.NO_SKIP and "PYTEST_XDIST_WORKER" not in os.environ
+"""Nothing else makes interfaces and namespaces on this machine meanwhile, as far as we know."""
 HARD_STOP = 60.0
 
 

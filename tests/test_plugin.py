@@ -140,6 +140,7 @@ def test_namespace_left_behind_is_seen(pytester: pytest.Pytester) -> None:
         def teardown_module():
             subprocess.run(["ip", "netns", "del", "vnet-leak-test"], check=True)
         """,
+        VNET_NO_SKIP="1",
     )
     assert found == {"failed": 1}
     assert "network namespace vnet-leak-test" in text
