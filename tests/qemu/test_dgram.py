@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
+import vnet
+from tests import peers
 from tests.needs import needs_qemu, needs_root
-from tests.qemu import scenario
+from tests.qemu import lab, scenario
+from tests.qemu.machine import boot
 
 pytestmark = [needs_qemu, needs_root, pytest.mark.deadline(600)]
 
@@ -17,3 +21,29 @@ async def test_two_guests_with_all_kinds_of_others(model: str) -> None:
         for name in ("vm1", "vm2")
     }
     await scenario.two_guests(nics, model)
+
+
+async def test_either_side_may_come_and_go_first() -> None:
+    words = lab.topology({"vm1": {"kind": "dgram", "local": "vm1.fabric", "remote": "vm1.qemu"}})
+    with lab.runtime() as folder:
+        async with vnet.Fabric.from_dict(words, runtime=folder) as fabric:
+            # The fabric first; its guest crashes, and another takes its place.
+            for _ in range(2):
+                async with lab.plugged(fabric, "vm1") as vm1:
+                    assert await vm1.ping(lab.addresses(fabric, "web")[0])
+                    await peers.transfer(
+                        vm1, lab.peer(fabric, "web"), lab.addresses(fabric, "web")[0], megabytes=2
+                    )
+                    await vm1.kill()
+                with trio.fail_after(10):
+                    while fabric.port("vm1").carrier:  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+            card = lab.card(fabric, "vm1", "virtio-net-pci")
+        # QEMU first; fabrics come and go.
+        async with boot("vm1", card) as vm1:
+            for first in (True, False):
+                async with vnet.Fabric.from_dict(words, runtime=folder) as fabric:
+                    if first:
+                        await lab.Vm(vm1, fabric.port("vm1")).configure()
+                    assert await vm1.ping(lab.addresses(fabric, "shell")[1], count=10)
+                    assert await lab.peer(fabric, "web").ping(lab.addresses(fabric, "vm1")[0])
