@@ -1,7 +1,7 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self, final
 
 VERSION: str
 
@@ -190,6 +190,7 @@ class Engine:
     def wake(self) -> None: ...
     def events(self) -> tuple[list[tuple[int, str, int, int, str]], int]: ...
 
+@final
 class Verdict:
     """What became of one frame."""
 
@@ -217,20 +218,22 @@ class Verdict:
     def lost(self) -> list[tuple[int, str]]:
         """(egress port, why the copy did not leave); a name of `drop_reasons`."""
 
+@final
 class Switch:
     """A learning VLAN switch by itself: frames and a time in nanoseconds in, verdicts out.
 
     Raises KeyError for a port or entry that does not exist, ValueError for anything else wrong.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
-        fdb_limit: int = 1 << 20,
-        vlan_limit: int = 1 << 18,
+        fdb_limit: int = ...,
+        vlan_limit: int = ...,
         ageing: int = 300_000_000_000,
-        seed: tuple[int, int] = (1, 2),
-    ) -> None: ...
+        seed: tuple[int, int] = ...,
+    ) -> Self:
+        """At most `fdb_limit` addresses, `vlan_limit` learned in one VLAN; `ageing` 0 for never."""
     def add_port(self, port: int, config: PortConfig) -> None:
         """Add a port under a number 0..4095."""
 
