@@ -228,14 +228,17 @@ class _Holder:
     def ask(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
         try:
             socket.send_fds(self._control, [json.dumps(wish).encode()], given)
-        except BrokenPipeError as error:
+        except ConnectionError as error:
             raise self._dead() from error
         return self._receive()
 
     def _receive(self) -> tuple[dict[str, Any], list[int]]:
-        message, descriptors, _, _ = socket.recv_fds(
-            self._control, inside.MESSAGE, inside.DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            message, descriptors, _, _ = socket.recv_fds(
+                self._control, inside.MESSAGE, inside.DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError as error:
+            raise self._dead() from error
         if not message:
             raise self._dead()
         reply: dict[str, Any] = json.loads(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.tap import Tap
 from vnet._native import Engine, PortConfig
+
+PREFIX = f"vnet-t{os.getpid()}"
+"""What namespaces of these tests begin with; the same tests may run elsewhere on this machine."""
 
 
 @attrs.define(eq=False)
@@ -52,7 +56,7 @@ class Lab:
 
     async def guest(self, nic: Tap | None = None, vlan: int = 10, **changes: Any) -> Guest:
         number = len(self.guests) + 1
-        namespace = await Namespace.create(f"vnet-test-{number}", self.netlink, host=f"g{number}")
+        namespace = await Namespace.create(f"{PREFIX}-{number}", self.netlink, host=f"g{number}")
         place = self.place(number, netns=namespace.fd, **changes)
         opened = await (nic or Tap()).open(place)
         port = self.engine.add_port(opened.door, self.switch, PortConfig(vlan=vlan, mtu=place.mtu))

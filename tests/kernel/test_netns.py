@@ -18,6 +18,7 @@ from nics import inside
 from nics.errors import NicError, VnetError
 from nics.netlink import Netlink
 from nics.netns import Namespace, command, remove_leftover
+from tests.kernel.lab import PREFIX
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_root, needs_tool, needs_userns
 
@@ -33,7 +34,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def pinned() -> set[str]:
     """The namespaces of these tests that have a path."""
-    return {path.name for path in PINS.glob("vnet-test-*")}
+    return {path.name for path in PINS.glob(f"{PREFIX}-*")}
 
 
 def script(text: str) -> str:
@@ -51,8 +52,8 @@ async def run_script(*argv: str) -> subprocess.CompletedProcess[bytes]:
 @needs_root
 async def test_a_namespace_is_made_entered_and_removed() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-a", netlink, host="a")
-        assert guest.path == PINS / "vnet-test-a"
+        guest = await Namespace.create(f"{PREFIX}-a", netlink, host="a")
+        assert guest.path == PINS / f"{PREFIX}-a"
         assert inside.identity(guest.path) == inside.identity(guest.fd)
         assert (await guest.run("uname", "-n")).strip() == "a"
         assert os.uname().nodename != "a"
@@ -69,11 +70,11 @@ async def test_a_namespace_is_made_entered_and_removed() -> None:
 @needs_tool("ip")
 async def test_ip_netns_knows_it() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-b", netlink)
+        guest = await Namespace.create(f"{PREFIX}-b", netlink)
         listed = await trio.run_process(["ip", "netns", "list"], capture_stdout=True)
-        assert b"vnet-test-b" in listed.stdout
+        assert f"{PREFIX}-b".encode() in listed.stdout
         done = await trio.run_process(
-            ["ip", "netns", "exec", "vnet-test-b", "readlink", "/proc/self/ns/net"], capture_stdout=True
+            ["ip", "netns", "exec", f"{PREFIX}-b", "readlink", "/proc/self/ns/net"], capture_stdout=True
         )
         assert done.stdout.decode() == await guest.run("readlink", "/proc/self/ns/net")
         await guest.aclose()
@@ -82,7 +83,7 @@ async def test_ip_netns_knows_it() -> None:
 @needs_root
 async def test_many_namespaces_come_and_go() -> None:
     async with Netlink() as netlink:
-        guests = [await Namespace.create(f"vnet-test-{i}", netlink) for i in range(50)]
+        guests = [await Namespace.create(f"{PREFIX}-{i}", netlink) for i in range(50)]
         assert len({inside.identity(guest.fd) for guest in guests}) == 50
         for guest in guests[:25]:
             await guest.aclose()
@@ -95,7 +96,7 @@ async def test_many_namespaces_come_and_go() -> None:
 @needs_root
 async def test_the_end_of_netlink_removes_what_is_left() -> None:
     async with Netlink() as netlink:
-        guests = [await Namespace.create(f"vnet-test-{i}", netlink) for i in range(3)]
+        guests = [await Namespace.create(f"{PREFIX}-{i}", netlink) for i in range(3)]
         process = await guests[0].open_process("sleep", "1000")
         await until(lambda: _lives_in(process.pid, guests[0]))
     assert not pinned()
@@ -111,7 +112,7 @@ def _lives_in(pid: int, guest: Namespace) -> bool:
 @needs_root
 async def test_processes_inside_end_with_it_even_stubborn_ones() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-c", netlink)
+        guest = await Namespace.create(f"{PREFIX}-c", netlink)
         shell = "trap '' HUP TERM; echo ready; while :; do sleep 1000; done"
         stubborn = await guest.open_process("sh", "-c", shell, stdout=subprocess.PIPE)
         assert stubborn.stdout is not None
@@ -124,12 +125,12 @@ async def test_processes_inside_end_with_it_even_stubborn_ones() -> None:
 @needs_root
 async def test_a_name_that_is_taken_is_told_with_its_remedy() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-d", netlink)
-        with pytest.raises(NicError, match=r"vnet-test-d can't be made: File exists: .*ip netns delete"):
-            await Namespace.create("vnet-test-d", netlink)
+        guest = await Namespace.create(f"{PREFIX}-d", netlink)
+        with pytest.raises(NicError, match=PREFIX + r"-d can't be made: File exists: .*ip netns delete"):
+            await Namespace.create(f"{PREFIX}-d", netlink)
         async with Netlink() as other:
             with pytest.raises(NicError, match="File exists"):
-                await Namespace.create("vnet-test-d", other)
+                await Namespace.create(f"{PREFIX}-d", other)
         assert guest.path is not None
         assert guest.path.exists()
         await guest.aclose()
@@ -138,8 +139,8 @@ async def test_a_name_that_is_taken_is_told_with_its_remedy() -> None:
 @needs_root
 async def test_commands_that_fail_say_why() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-e", netlink)
-        with pytest.raises(VnetError, match=r"cat /nowhere failed in vnet-test-e \(1\): .*No such file"):
+        guest = await Namespace.create(f"{PREFIX}-e", netlink)
+        with pytest.raises(VnetError, match=rf"cat /nowhere failed in {PREFIX}-e \(1\): .*No such file"):
             await guest.run("cat", "/nowhere")
         assert await guest.run("cat", "/nowhere", check=False) == ""
         with pytest.raises(VnetError, match=r"\(127\): vnet: no-such-command: No such file"):
@@ -156,7 +157,7 @@ async def test_commands_that_fail_say_why() -> None:
 @needs_root
 async def test_sockets_belong_to_the_namespace_they_are_opened_for() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-f", netlink)
+        guest = await Namespace.create(f"{PREFIX}-f", netlink)
         with await guest.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
@@ -173,7 +174,7 @@ async def test_sockets_belong_to_the_namespace_they_are_opened_for() -> None:
 @needs_root
 async def test_netlink_works_in_ours_and_in_theirs_and_errors_come_back() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-g", netlink)
+        guest = await Namespace.create(f"{PREFIX}-g", netlink)
 
         def names(iproute: object) -> list[str]:
             return [link.get("ifname") for link in iproute.get_links()]  # type: ignore[attr-defined]
@@ -188,7 +189,7 @@ async def test_netlink_works_in_ours_and_in_theirs_and_errors_come_back() -> Non
 FABRIC = script("""
     async def main():
         async with Netlink() as netlink:
-            guests = [await Namespace.create(f"vnet-test-{i}", netlink) for i in range(3)]
+            guests = [await Namespace.create(f"{sys.argv[1]}-{i}", netlink) for i in range(3)]
             await guests[0].open_process("sleep", "1000")
             print(netlink._holder._process.pid, flush=True)
             await trio.sleep_forever()
@@ -199,7 +200,7 @@ FABRIC = script("""
 async def _start_fabric() -> tuple[trio.Process, int]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     fabric = await trio.lowlevel.open_process(
-        [sys.executable, "-c", FABRIC], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", FABRIC, PREFIX], stdout=subprocess.PIPE, env=environment
     )
     assert fabric.stdout is not None
     holder = int(await fabric.stdout.receive_some())
@@ -229,16 +230,16 @@ async def test_what_is_left_when_the_holder_is_killed_too_can_be_removed() -> No
     await trio.lowlevel.wait_readable(handle)
     os.close(handle)
     assert len(pinned()) == 3
-    assert all(remove_leftover(f"vnet-test-{i}") for i in range(3))
-    assert not remove_leftover("vnet-test-0")
+    assert all(remove_leftover(f"{PREFIX}-{i}") for i in range(3))
+    assert not remove_leftover(f"{PREFIX}-0")
     assert not pinned()
 
 
 @needs_root
 async def test_a_path_that_was_never_mounted_is_a_leftover_too() -> None:
-    path = PINS / "vnet-test-h"
+    path = PINS / f"{PREFIX}-h"
     async with Netlink() as netlink:
-        await (await Namespace.create("vnet-test-i", netlink)).aclose()  # the folder is there now
+        await (await Namespace.create(f"{PREFIX}-i", netlink)).aclose()  # the folder is there now
         path.touch()
         assert remove_leftover(path.name)
         assert not path.exists()
@@ -247,11 +248,11 @@ async def test_a_path_that_was_never_mounted_is_a_leftover_too() -> None:
 @needs_root
 async def test_a_holder_that_dies_is_told_and_its_namespaces_still_go() -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-j", netlink)
+        guest = await Namespace.create(f"{PREFIX}-j", netlink)
         assert netlink._holder is not None
         netlink._holder._process.kill()
         with pytest.raises(NicError, match=r"holds the network namespaces ended \(exit code -9\): restart"):
-            await Namespace.create("vnet-test-k", netlink)
+            await Namespace.create(f"{PREFIX}-k", netlink)
         await guest.aclose()
     assert not pinned()
 
@@ -295,7 +296,7 @@ async def test_without_the_right_to_make_namespaces_the_remedy_is_told() -> None
         async def main():
             async with Netlink() as netlink:
                 try:
-                    await Namespace.create("vnet-test-l", netlink)
+                    await Namespace.create("vnet-never", netlink)
                 except Exception as error:
                     print(type(error).__name__, error)
         trio.run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from nics.errors import BadInput, NicError
 from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.tap import Tap
-from tests.kernel.lab import Guest, Lab, lab
+from tests.kernel.lab import PREFIX, Guest, Lab, lab
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_tool, needs_tun, needs_userns
 
@@ -57,11 +58,12 @@ async def test_a_guest_gets_its_interface_as_the_topology_says() -> None:
 
 async def test_in_our_own_namespace_it_is_called_like_its_port_and_takes_no_default_route() -> None:
     async with lab() as here:
+        name = f"vt{os.getpid()}.0"
         routes = await output("ip", "route", "show", "default")
-        place = here.place(1, port="vnet-t1.0", addresses=("192.0.2.1/30",), gateways=("192.0.2.2",))
+        place = here.place(1, port=name, addresses=("192.0.2.1/30",), gateways=("192.0.2.2",))
         opened = await Tap().open(place)
-        assert opened.carries == "vnet-t1.0"
-        (shown,) = json.loads(await output("ip", "-json", "address", "show", "vnet-t1.0"))
+        assert opened.carries == name
+        (shown,) = json.loads(await output("ip", "-json", "address", "show", name))
         # It was given no IPv6 address, and takes none by itself.
         assert [a["local"] for a in shown["addr_info"]] == ["192.0.2.1"]
         assert await output("ip", "route", "show", "default") == routes
@@ -75,7 +77,7 @@ async def test_in_our_own_namespace_it_is_called_like_its_port_and_takes_no_defa
 
 async def test_a_named_namespace_is_where_it_goes() -> None:
     async with lab() as here:
-        other = await Namespace.create("vnet-test-other", here.netlink)
+        other = await Namespace.create(f"{PREFIX}-other", here.netlink)
         assert other.path is not None
         for where in (other.name, str(other.path)):
             opened = await Tap(name="lab0", netns=where).open(here.place(1))
@@ -171,7 +173,7 @@ async def nobody(folder: Path, guest: Namespace | None, *argv: str) -> str:
 
 async def test_an_ordinary_user_needs_a_tap_made_for_him(tmp_path: Path) -> None:
     async with Netlink() as netlink:
-        guest = await Namespace.create("vnet-test-n", netlink)
+        guest = await Namespace.create(f"{PREFIX}-n", netlink)
         made = ["ip", "tuntap", "add", "mine", "mode", "tap", "user", "nobody"]
         await guest.run(*made)
         await guest.run("ip", "tuntap", "add", "theirs", "mode", "tap", "user", "daemon")
