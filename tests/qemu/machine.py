@@ -310,7 +310,7 @@ async def boot(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.serve)
-                await nursery.start(machine.qmp.run)
+                await _starts(machine, nursery)
                 if wait:
                     await _boots(machine)
                 yield machine
@@ -325,6 +325,14 @@ async def boot(
                     await machine.kill()
                 for stream, _ in channels.values():
                     await trio.aclose_forcefully(stream)
+
+
+async def _starts(machine: Machine, nursery: trio.Nursery) -> None:
+    try:
+        with trio.fail_after(BOOT):
+            await nursery.start(machine.qmp.run)
+    except (RuntimeError, trio.TooSlowError):
+        raise GuestError(f"QEMU did not start {machine.name}: {machine.console()}") from None
 
 
 async def _boots(machine: Machine) -> None:

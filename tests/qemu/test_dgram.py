@@ -24,8 +24,9 @@ async def test_two_guests_with_all_kinds_of_others(model: str) -> None:
 
 
 async def test_either_side_may_come_and_go_first() -> None:
-    words = lab.topology({"vm1": {"kind": "dgram", "local": "vm1.fabric", "remote": "vm1.qemu"}})
-    with lab.runtime() as folder:
+    with lab.runtime() as folder, lab.runtime() as meeting_place:
+        ends = {"local": str(meeting_place / "fabric"), "remote": str(meeting_place / "qemu")}
+        words = lab.topology({"vm1": {"kind": "dgram", **ends}})
         async with vnet.Fabric.from_dict(words, runtime=folder) as fabric:
             # The fabric first; its guest crashes, and another takes its place.
             for _ in range(2):
@@ -35,6 +36,8 @@ async def test_either_side_may_come_and_go_first() -> None:
                         vm1, lab.peer(fabric, "web"), lab.addresses(fabric, "web")[0], megabytes=2
                     )
                     await vm1.kill()
+                # That nobody is there any more is told only to those who send.
+                assert not await lab.peer(fabric, "web").ping(lab.addresses(fabric, "vm1")[0], count=1)
                 with trio.fail_after(10):
                     while fabric.port("vm1").carrier:  # noqa: ASYNC110
                         await trio.sleep(0.01)
