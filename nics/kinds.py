@@ -248,9 +248,12 @@ KINDS: Mapping[str, Kind] = {
             "nics.pcap:Pcap",
             "Plays a capture in, records what comes out.",
             keys=(
-                Key("read", Text("a path", _PATH), "The capture that is played into the switch.",
+                Key("read", Text("a path", _PATH),
+                    "The capture that is played into the switch. A relative path is looked for where vnet"
+                    " was started.",
                     example="in.pcapng"),
-                Key("write", Text("a path", _PATH), "The capture that frames from the switch are written to.",
+                Key("write", Text("a path", _PATH),
+                    "The capture that frames from the switch are written to; one that exists is replaced.",
                     example="out.pcapng"),
                 Key("speed", Number(0, 1_000_000, "a factor"),
                     "How fast: 1 as it was recorded, 10 ten times as fast, 0 as fast as possible.",
