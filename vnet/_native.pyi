@@ -125,8 +125,31 @@ def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
     with the port that the kernel chose if 0 was asked for. Raises NicError.
     """
 
+class Guard:
+    """What the guest at a port may say and hear: that is itself, and what is allowed here.
+
+    `macs`: further MAC addresses of its own. `addresses`: (prefix such as `10.0.0.1/32`, the MAC address
+    it goes with or None for its own, its VLAN or None for all). `unknown`: VLANs in which nobody
+    knows what addresses are right. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        mac: str,
+        *,
+        macs: Sequence[str] = (),
+        addresses: Sequence[tuple[str, str | None, int | None]] = (),
+        unknown: Sequence[int] = (),
+        mac_changes: bool = False,
+        promiscuous: bool = False,
+        forged_transmits: bool = False,
+        dhcp_server: bool = False,
+        router_advertisements: bool = False,
+        querier: bool = False,
+    ) -> None: ...
+
 class PortConfig:
-    """How a switch's port is set up.
+    """How a switch's port is set up. Without `guard` everything may pass.
 
     Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. Raises ValueError.
     """
@@ -149,6 +172,7 @@ class PortConfig:
         flood_multicast: bool = True,
         flood_broadcast: bool = True,
         up: bool = True,
+        guard: Guard | None = None,
     ) -> None: ...
 
 class Engine:

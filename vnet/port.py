@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from nics.door import Opened
-from vnet._native import Engine, PortConfig
+from vnet._native import Engine, Guard, PortConfig
 from vnet.topology.resolve import Port as Wanted
 
 
@@ -65,6 +65,42 @@ class Port:
         }
 
 
+ROLES = (
+    "mac_changes",
+    "promiscuous",
+    "forged_transmits",
+    "dhcp_server",
+    "router_advertisements",
+    "querier",
+)
+
+
+def guard(wanted: Wanted) -> Guard | None:
+    """What the switch lets the guest of a port be; None: anything.
+
+    Its addresses are those of its network, which on a trunk is the native one.
+    """
+    if wanted.guard is None:
+        return None
+    vlans: dict[str | None, int | None] = {wanted.network: wanted.vlan, **dict(wanted.trunk)}
+    own = [f"{address}/{address.max_prefixlen}" for address in wanted.ip]
+    allow = wanted.guard.allow
+    return Guard(
+        wanted.mac,
+        macs=[allowed.mac for allowed in allow if allowed.mac is not None and allowed.ip is None],
+        addresses=[
+            *((prefix, None, wanted.vlan) for prefix in own),
+            *(
+                (str(allowed.ip), allowed.mac, vlans[allowed.network] if allowed.network else None)
+                for allowed in allow
+                if allowed.ip is not None
+            ),
+        ],
+        unknown=wanted.unknown,
+        **{role: getattr(wanted.guard, role) == "allow" for role in ROLES},
+    )
+
+
 def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
     """How the switch is told about a port."""
     settings = wanted.settings
@@ -80,6 +116,7 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "flood_multicast": settings.flood_multicast,
         "flood_broadcast": settings.flood_broadcast,
         "up": up and settings.up,
+        "guard": guard(wanted),
     }
     if wanted.is_trunk:
         return PortConfig(

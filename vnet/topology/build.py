@@ -79,7 +79,7 @@ def _port(
     nic: Any = given.pop("nic", MISSING)
     if nic is MISSING and not any(problem.path[: len(path) + 1] == (*path, "nic") for problem in problems):
         nic = make_nic(*default_nic(name, kind, index), path, path, problems)
-    if "guard" in given:
+    if given.get("guard", "off") != "off":
         guard = _tuples(given["guard"])
         guard["allow"] = tuple(model.Allow(**allowance) for allowance in guard.get("allow", ()))
         given["guard"] = model.Guard(**guard)

@@ -135,6 +135,7 @@ def _guests(topology: Topology) -> Problems:
                 path, "a NIC without switch", f"switch: {one_of(switches)}", because=(("switches",),)
             )
         yield from _kind(guest, port, path)
+        yield from _guard(topology, port, path)
         yield from _mtu(topology, port, path)
 
 
@@ -178,6 +179,24 @@ def _kind(guest: Guest, port: NicPort, path: Path) -> Problems:
     elif guest.kind == "netns" and getattr(port.nic, "netns", None) is not None:
         found = "netns for a guest that is a namespace itself"
         yield Problem((*path, "nic", "netns"), found, "kind: external, or no netns", because=because)
+
+
+def _guard(topology: Topology, port: NicPort, path: Path) -> Problems:
+    if port.guard is None or port.guard == "off":
+        return
+    for index, allow in enumerate(port.guard.allow):
+        place: Path = (*path, "guard", "allow", index)
+        if allow.ip is None and allow.mac is None:
+            because = tuple((*place, key) for key in ("ip", "mac", "network"))
+            yield Problem(place, "an allowance of nothing", "ip or mac", because=because)
+        elif allow.ip is None and allow.network is not None:
+            found = "network without ip"
+            expected = "ip: an address or a prefix in it"
+            yield Problem((*place, "network"), found, expected, because=((*place, "ip"),))
+        known = bool(port.networks) and all(name in topology.networks for name in port.networks)
+        if known and allow.network and allow.network not in port.networks:
+            found = f"no network {shown(allow.network)} at this NIC"
+            yield Problem((*place, "network"), found, one_of(port.networks))
 
 
 def _mtu(topology: Topology, port: NicPort, path: Path) -> Problems:

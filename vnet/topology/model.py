@@ -65,16 +65,27 @@ class PortSettings:
 class Allow:
     """What a guard lets through besides the port's own addresses."""
 
-    ip: Interface | None = None
+    ip: Subnet | None = None
     mac: str | None = None
+    """With `ip`: what it goes with; None: the port's own. Without: one more of its own."""
+    network: str | None = None
+    """Where `ip` may be used; None: in all networks of the port."""
+
+
+Allowed = Literal["allow", "deny"]
 
 
 @attrs.frozen
 class Guard:
-    """What a guest may send beyond its own addresses."""
+    """What a guest may be besides itself."""
 
     allow: tuple[Allow, ...] = ()
-    dhcp_server: Literal["allow", "deny"] = "deny"
+    mac_changes: Allowed = "deny"
+    promiscuous: Allowed = "deny"
+    forged_transmits: Allowed = "deny"
+    dhcp_server: Allowed = "deny"
+    router_advertisements: Allowed = "deny"
+    querier: Allowed = "deny"
 
 
 @attrs.frozen
@@ -116,7 +127,8 @@ class NicPort:
     """None: an address from each subnet; (): none. What has no prefix length has that of a host."""
     mtu: int | None = None
     settings: PortSettings = PortSettings()
-    guard: Guard | None = None
+    guard: Guard | Literal["off"] | None = None
+    """None: that of a guest which is nothing but itself."""
     limits: Limits | None = None
 
     @property

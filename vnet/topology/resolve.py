@@ -80,7 +80,10 @@ class Port:
     native_tagged: bool
     mtu: int
     settings: PortSettings
-    guard: Guard | None = None
+    guard: Guard | None = attrs.field(factory=Guard)
+    """None: it is off."""
+    unknown: tuple[int, ...] = ()
+    """VLANs without subnets, in which nobody knows what addresses are right."""
     limits: Limits | None = None
 
     @property
@@ -288,6 +291,7 @@ def _port(
         native_tagged=port.native_tagged,
         mtu=port.mtu or max(networks[member].mtu for member in port.networks),
         settings=port.settings,
-        guard=port.guard,
+        guard=None if port.guard == "off" else port.guard or Guard(),
+        unknown=tuple(networks[member].vlan for member in port.networks if not networks[member].subnets),
         limits=port.limits,
     )

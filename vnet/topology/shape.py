@@ -332,6 +332,28 @@ def make_nic(
 
 
 @attrs.frozen
+class OrOff(Shape):
+    """What `on` is, or the word `off` in its place, and then reads as "off"."""
+
+    on: Shape
+
+    @property
+    def expected(self) -> str:
+        return f"off or {self.on.expected}"
+
+    def read(self, node: Node, path: Path, problems: list[Problem]) -> Any:
+        if not isinstance(node, Scalar):
+            return self.on.read(node, path, problems)
+        if node.value == "off":
+            return "off"
+        problems.append(Problem(path, found(node), self.expected))
+        return MISSING
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"const": "off"}, self.on.schema()]}
+
+
+@attrs.frozen
 class Free(Shape):
     """A list whose items are not looked into."""
 

@@ -11,8 +11,8 @@ import attrs
 
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table
-from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
+from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table
+from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
 
 MOST_PORTS = 4096
 AGEING = attrs.evolve(TIME, lowest=1_000_000)
@@ -98,8 +98,20 @@ GUARD = Table(
                 Table(
                     "an allowance",
                     (
-                        Key("ip", IpAddress(prefix=True), "An address or a prefix.", example="10.0.10.200"),
-                        Key("mac", Mac(), "A MAC address.", example="02:00:00:00:00:0b"),
+                        Key("ip", IpPrefix(), "An address or a prefix.", example="10.0.10.200"),
+                        Key(
+                            "mac",
+                            Mac(),
+                            "With `ip`: the MAC address that goes with it; left out, its own. Without: one"
+                            " more of its own.",
+                            example="02:00:00:00:00:0b",
+                        ),
+                        Key(
+                            "network",
+                            NETWORK,
+                            "On a trunk: where `ip` may be used. Left out: in all of its networks.",
+                            example="blue",
+                        ),
                     ),
                 ),
                 "a list of allowances",
@@ -109,9 +121,46 @@ GUARD = Table(
             example=[{"ip": "10.0.10.200"}],
         ),
         Key(
+            "mac_changes",
+            Choice(("allow", "deny")),
+            "Whether the guest may take another MAC address: it sends from any, and frames for the last one"
+            " that it used come to it.",
+            example="allow",
+            default="deny",
+        ),
+        Key(
+            "promiscuous",
+            Choice(("allow", "deny")),
+            "Whether the guest hears frames at its port that are for others.",
+            example="allow",
+            default="deny",
+        ),
+        Key(
+            "forged_transmits",
+            Choice(("allow", "deny")),
+            "Whether the guest may send from any MAC address; frames for those do not come to it, unless it"
+            " is promiscuous as well.",
+            example="allow",
+            default="deny",
+        ),
+        Key(
             "dhcp_server",
             Choice(("allow", "deny")),
-            "Whether the guest may answer DHCP.",
+            "Whether the guest may answer and relay DHCP, of IPv4 and IPv6.",
+            example="allow",
+            default="deny",
+        ),
+        Key(
+            "router_advertisements",
+            Choice(("allow", "deny")),
+            "Whether the guest may send router advertisements.",
+            example="allow",
+            default="deny",
+        ),
+        Key(
+            "querier",
+            Choice(("allow", "deny")),
+            "Whether the guest may query multicast groups (IGMP, MLD).",
             example="allow",
             default="deny",
         ),
@@ -250,8 +299,10 @@ PORT = Table(
         Key("up", Flag(), "false: its port is administratively down.", example=False, default=True),
         Key(
             "guard",
-            GUARD,
-            "What the guest may send beyond its own addresses.",
+            OrOff(GUARD),
+            "What the guest may be besides itself. Every NIC is guarded: the guest sends from its own"
+            " addresses only, plays no other role in its networks, and hears what is meant for it. `off`:"
+            " none of that.",
             example={"dhcp_server": "allow"},
         ),
         Key(

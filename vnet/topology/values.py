@@ -143,6 +143,37 @@ class IpAddress(Type):
         return {"type": "string", "pattern": "^[0-9A-Fa-f:./]+$" if self.prefix else "^[0-9A-Fa-f:.]+$"}
 
 
+@attrs.frozen
+class IpPrefix(Type):
+    """An address or all addresses with a prefix."""
+
+    @property
+    def expected(self) -> str:
+        return "an IPv4 or IPv6 address, or a prefix such as 10.0.10.0/28"
+
+    def read(self, value: object) -> Subnet:
+        """The prefix; without a length it is that of a single host."""
+        if isinstance(value, IPv4Address | IPv6Address | IPv4Network | IPv6Network):
+            value = str(value)
+        if not isinstance(value, str) or "%" in value:
+            raise Wrong(self.expected)
+        try:
+            prefix = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise Wrong(self.expected) from None
+        if ipaddress.ip_interface(value).ip != prefix.network_address:
+            raise Wrong("a prefix without host bits", f"did you mean {prefix}?")
+        if prefix.is_multicast:
+            raise Wrong("addresses that stations can have")
+        return prefix
+
+    def write(self, value: Any) -> str:
+        return _without_host_prefix(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[0-9A-Fa-f:./]+$"}
+
+
 def _without_host_prefix(value: Any) -> str:
     text = str(value)
     interface = ipaddress.ip_interface(text)

@@ -13,7 +13,7 @@ from nics.errors import BadInput
 from nics.keys import Key, Type
 from vnet.topology import model, table
 from vnet.topology.build import FLOODS, SETTINGS, default_nic
-from vnet.topology.shape import ListOf, Table, Value
+from vnet.topology.shape import ListOf, OrOff, Table, Value
 
 NicWords = Callable[[Nic], dict[str, object]]
 
@@ -26,6 +26,8 @@ def _said(shape: Any, value: Any) -> Any:
         return shape.type.write(value)
     if isinstance(shape, ListOf):
         return [_said(shape.item, item) for item in value]
+    if isinstance(shape, OrOff):
+        return value if value == "off" else _said(shape.on, value)
     if isinstance(shape, Table):
         return _keys(shape.keys, value)
     return value

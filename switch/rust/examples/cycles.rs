@@ -78,9 +78,9 @@ fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
             let burst = chunks.next().unwrap();
             let n = switch.classify(black_box(1), 0, burst.iter().map(view), &mut out);
             if round % 2 == 1 {
-                for decision in &out[..n] {
+                for (bytes, decision) in burst.iter().zip(&out[..n]) {
                     if let Out::Port(port) = decision.out {
-                        black_box(switch.egress(port, decision, 64, false)).ok();
+                        black_box(switch.egress(port, decision, &view(bytes))).ok();
                     }
                 }
             }

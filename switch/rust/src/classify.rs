@@ -1,17 +1,19 @@
 //! What happens to a frame on its way in (802.1Q 8.6): one burst from one port, frame by frame.
 //!
 //! The order of the checks is part of what users see, because the first that fails names the drop:
-//! port down, runt, malformed tag, giant, source address, link-local destination, VLAN, then learning
+//! port down, runt, malformed tag, giant, source address, link-local destination, VLAN, guard, then learning
 //! (sticky stations, the port's limit), and last the destination.
 //!
 //! Most frames are like the one before from the same port: same addresses, same tags. What was
 //! decided then is kept (`Last`) and is still right while the FDB and the configuration have the same
-//! version; so a flow costs two comparisons a frame, and no lookup.
+//! version; so a flow costs two comparisons a frame, and no lookup. Only the guard, which judges by
+//! more than that, sees every frame.
 
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
+use crate::guard::Memory;
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::switch::Port;
@@ -23,6 +25,8 @@ pub(crate) struct Last {
     first: First,
     judged: &'static First,
     decision: Decision,
+    /// It came as far as the guard.
+    guarded: bool,
     /// No longer frame is like it; 0 when none is.
     longest: u32,
     /// Of FDB and configuration, when the burst was over.
@@ -34,6 +38,7 @@ impl Last {
         first: JUDGED[0],
         judged: &JUDGED[0],
         decision: Decision::dropped(DropReason::Runt),
+        guarded: false,
         longest: 0,
         version: 0,
     };
@@ -61,7 +66,8 @@ impl Switch {
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let mut desk = Desk { ports, vlans, fdb, id: ingress, config: &port.config, last: port.last };
+        let Port { config, counters, last, memory } = &mut *port;
+        let mut desk = Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory };
         if desk.last.version != desk.fdb.version() {
             desk.last.longest = 0;
         }
@@ -72,17 +78,16 @@ impl Switch {
             counted += 1;
             bytes += u64::from(view.len);
             match First::of(&view) {
-                Some(first) if desk.like_last(&first, &view) => {}
-                Some(first) => desk.judge(first, &view),
-                None => desk.judge_short(&view),
+                Some(first) if desk.like_last(&first, &view) => *out = desk.judge_again(first, &view),
+                Some(first) => *out = desk.judge(first, &view),
+                None => *out = desk.judge_short(&view),
             }
-            *out = desk.last.decision;
             if let Out::Drop(reason) = out.out {
                 tally.0[reason as usize] += 1;
             }
         }
-        port.last = Last { version: desk.fdb.version(), ..desk.last };
-        tally.book(&port.counters, counted, bytes);
+        *last = Last { version: desk.fdb.version(), ..desk.last };
+        tally.book(counters, counted, bytes);
         ports[usize::from(ingress)] = Some(port);
         counted as usize
     }
@@ -127,6 +132,15 @@ fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
     }
 }
 
+/// What the guard said to a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guarded {
+    /// It was dropped before.
+    NotAsked,
+    Admitted,
+    Refused,
+}
+
 /// All that a decision is made from.
 struct Desk<'a> {
     /// The others: the ingress port is not among them.
@@ -136,6 +150,7 @@ struct Desk<'a> {
     id: PortId,
     config: &'a PortConfig,
     last: Last,
+    memory: &'a mut Memory,
 }
 
 impl Desk<'_> {
@@ -146,29 +161,52 @@ impl Desk<'_> {
         first.same(other, judged) && view.len <= *longest
     }
 
-    /// A frame that is not like the last one. Afterwards it is the last one.
-    #[inline(never)]
-    fn judge(&mut self, first: First, view: &View<'_>) {
-        self.last.longest = 0;
-        let (decision, header) = match self.admit(first.parse(), view) {
-            Ok(header) => (self.decide(&header), header),
-            Err(reason) => return self.last.decision = Decision::dropped(reason),
+    /// A frame that is like the last one: only the guard looks at more than they have in common.
+    #[inline]
+    fn judge_again(&mut self, first: First, view: &View<'_>) -> Decision {
+        let decision = self.last.decision;
+        if self.config.guard.is_none() || !self.last.guarded {
+            return decision;
+        }
+        let admitted = match first.parse() {
+            Ok(header) => self.guard(&header, decision.vlan, view),
+            Err(reason) => Err(reason),
         };
-        let tags = header.tags.count();
-        self.last.first = first;
-        self.last.judged = &JUDGED[usize::from(tags).min(2)];
-        self.last.longest = longest(self.config.mtu, tags);
-        self.last.decision = decision;
+        match admitted {
+            Ok(()) => decision,
+            Err(reason) => Decision { out: Out::Drop(reason), ..decision },
+        }
+    }
+
+    /// A frame that is not like the last one. Afterwards it is the last one, unless the guard refused
+    /// it: what its header comes to is not known then.
+    #[inline(never)]
+    fn judge(&mut self, first: First, view: &View<'_>) -> Decision {
+        self.last.longest = 0;
+        let header = match self.admit(first.parse(), view) {
+            Ok(header) => header,
+            Err(reason) => return Decision::dropped(reason),
+        };
+        let (decision, guarded) = self.decide(&header, view);
+        if guarded != Guarded::Refused {
+            let tags = header.tags.count();
+            self.last.first = first;
+            self.last.judged = &JUDGED[usize::from(tags).min(2)];
+            self.last.longest = longest(self.config.mtu, tags);
+            self.last.decision = decision;
+            self.last.guarded = guarded == Guarded::Admitted;
+        }
+        decision
     }
 
     /// A frame of less than 24 bytes, which is too rare to be compared with.
     #[cold]
-    fn judge_short(&mut self, view: &View<'_>) {
+    fn judge_short(&mut self, view: &View<'_>) -> Decision {
         self.last.longest = 0;
-        self.last.decision = match self.admit(parse::parse_short(view), view) {
-            Ok(header) => self.decide(&header),
+        match self.admit(parse::parse_short(view), view) {
+            Ok(header) => self.decide(&header, view).0,
             Err(reason) => Decision::dropped(reason),
-        };
+        }
     }
 
     /// What can be said about a frame without knowing any other.
@@ -185,20 +223,16 @@ impl Desk<'_> {
     }
 
     #[inline]
-    fn decide(&mut self, header: &Header) -> Decision {
+    fn decide(&mut self, header: &Header, view: &View<'_>) -> (Decision, Guarded) {
         let tags = header.tags;
-        let mut vlan = 0;
-        let out = match self.enter(header) {
-            Ok(entered) => {
-                vlan = entered;
-                match self.hear(vlan, header.src) {
-                    Ok(()) => self.route(vlan, header.dst),
-                    Err(reason) => Out::Drop(reason),
-                }
-            }
-            Err(reason) => Out::Drop(reason),
+        let (vlan, out, guarded) = match self.enter(header) {
+            Err(reason) => (0, Out::Drop(reason), Guarded::NotAsked),
+            Ok(vlan) => match self.guard(header, vlan, view) {
+                Err(reason) => (vlan, Out::Drop(reason), Guarded::Refused),
+                Ok(()) => (vlan, self.forward(vlan, header), Guarded::Admitted),
+            },
         };
-        Decision {
+        let decision = Decision {
             out,
             vlan,
             strip: u8::from(tags.tagged()) * 4,
@@ -206,7 +240,8 @@ impl Desk<'_> {
             tags: tags.count(),
             vid: tags.vid() != 0,
             double: tags.double(),
-        }
+        };
+        (decision, guarded)
     }
 
     /// Addresses and VLAN.
@@ -222,6 +257,23 @@ impl Desk<'_> {
             return Err(DropReason::LinkLocal);
         }
         vlan(self.config, header.tags)
+    }
+
+    /// What the port's guard says.
+    #[inline]
+    fn guard(&mut self, header: &Header, vlan: VlanId, view: &View<'_>) -> Result<(), DropReason> {
+        match &self.config.guard {
+            Some(guard) => guard.admits(self.memory, header, vlan, view.head),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn forward(&mut self, vlan: VlanId, header: &Header) -> Out {
+        match self.hear(vlan, header.src) {
+            Ok(()) => self.route(vlan, header.dst),
+            Err(reason) => Out::Drop(reason),
+        }
     }
 
     /// The learning process (802.1Q 8.7).

@@ -1,5 +1,6 @@
 //! How a switch and its ports are set up. Everything here is checked before anything is changed.
 
+use crate::guard::Guard;
 use crate::{Nanos, PortId, VlanId};
 use std::fmt;
 
@@ -92,10 +93,12 @@ pub struct PortConfig {
     pub flood_broadcast: bool,
     /// Administratively up.
     pub up: bool,
+    /// What its guest may say and hear; `None` at a port of the infrastructure: anything.
+    pub guard: Option<Box<Guard>>,
 }
 
 impl PortConfig {
-    /// An untagged port in `vlan` with the defaults every guest gets.
+    /// An untagged port in `vlan` with the defaults every port gets, and no guard.
     #[must_use]
     pub fn access(vlan: VlanId) -> Self {
         PortConfig {
@@ -111,6 +114,7 @@ impl PortConfig {
             flood_multicast: true,
             flood_broadcast: true,
             up: true,
+            guard: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{DropReason, PortId, VlanId};
 /// What the switch sees of a frame: a private copy of its first bytes, and its length.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The first bytes, at least `min(len, 64)` of them. Nobody else can change them.
+    /// The first bytes, at least `min(len, 128)` of them, which is as far as a guard sees. Nobody else can change them.
     pub head: &'a [u8],
     /// The whole frame's length in bytes, tags included, FCS not.
     pub len: u32,

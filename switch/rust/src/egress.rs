@@ -1,8 +1,9 @@
 //! How a frame leaves by a port: tagged or not, and whether it fits (802.1Q 6.9, 8.6.4).
 
 use crate::config::{PortConfig, PortMode};
-use crate::parse::{C_TAG, ETHERNET, TAG};
-use crate::{Decision, DropReason, PortId, Switch, TagEdit};
+use crate::parse::{C_TAG, ETHERNET, TAG, destination};
+use crate::switch::Port;
+use crate::{Decision, DropReason, PortId, Switch, TagEdit, View};
 
 /// The longest frame with `tags` tags that a port with this MTU carries.
 #[inline]
@@ -17,19 +18,24 @@ fn tag(pcp: u8, vid: u16) -> u32 {
 }
 
 impl Switch {
-    /// How a copy of a frame of `len` bytes (as it came) leaves by `egress`, or why it does not; that
-    /// is counted at `egress`, by the caller.
+    /// How a copy of a frame (as it came) leaves by `egress`, or why it does not; that is counted at
+    /// `egress`, by the caller.
     #[inline]
     pub fn egress(
         &self,
         egress: PortId,
         decision: &Decision,
-        len: u32,
-        gso: bool,
+        view: &View<'_>,
     ) -> Result<TagEdit, DropReason> {
-        match self.port(egress) {
-            Some(config) if config.up => leave(config, decision, len, gso),
-            _ => Err(DropReason::TxPortDown),
+        let port = self.live(egress)?;
+        let edit = leave(&port.config, decision, view.len, view.gso)?;
+        match &port.config.guard {
+            Some(guard)
+                if !guard.hears_all(decision.out) && !guard.hears(&port.memory, destination(view)) =>
+            {
+                Err(DropReason::TxNotAddressed)
+            }
+            _ => Ok(edit),
         }
     }
 
@@ -37,9 +43,19 @@ impl Switch {
     /// fits; GSO super-frames always do. `Err`: ask [`egress`](Self::egress) for each frame.
     #[inline]
     pub fn egress_all(&self, egress: PortId, decision: &Decision) -> Result<(TagEdit, u32), DropReason> {
-        let edit = self.egress(egress, decision, 0, false)?;
-        let mtu = self.port(egress).map_or(0, |config| config.mtu);
-        Ok((edit, longest(mtu, decision.tags)))
+        let config = &self.live(egress)?.config;
+        let edit = leave(config, decision, 0, false)?;
+        if config.guard.as_ref().is_some_and(|guard| !guard.hears_all(decision.out)) {
+            return Err(DropReason::TxNotAddressed);
+        }
+        Ok((edit, longest(config.mtu, decision.tags)))
+    }
+
+    /// A port that is there and up.
+    #[inline]
+    fn live(&self, egress: PortId) -> Result<&Port, DropReason> {
+        let port = self.ports.get(usize::from(egress)).and_then(Option::as_deref);
+        port.filter(|port| port.config.up).ok_or(DropReason::TxPortDown)
     }
 }
 

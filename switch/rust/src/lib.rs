@@ -11,6 +11,8 @@ pub mod counters;
 pub mod decision;
 mod egress;
 pub mod fdb;
+pub mod guard;
+mod headers;
 mod members;
 mod parse;
 pub mod reason;
@@ -20,6 +22,7 @@ pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanSe
 pub use counters::{Counter, PortCounters};
 pub use decision::{Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
+pub use guard::{Guard, Roles};
 pub use reason::DropReason;
 pub use switch::Switch;
 

@@ -157,6 +157,12 @@ fn tags(outer: u32, behind: u64, len: usize) -> Result<Tags, DropReason> {
     Ok(Tags(depth << 18 | double | Tags::OUTER | outer & 0xffff))
 }
 
+/// A frame's destination; 0 for what is no frame.
+#[inline]
+pub(crate) fn destination(view: &View<'_>) -> u64 {
+    view.head.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes) >> 16)
+}
+
 #[inline]
 fn is_tag(kind: u16) -> bool {
     kind == C_TAG || kind == S_TAG

@@ -63,6 +63,34 @@ reasons! {
     VlanNotMember = "vlan-not-member", Ingress;
     /// a link-local address (01-80-C2-00-00-0x) that a VLAN bridge never forwards (802.1Q 8.6.3)
     LinkLocal = "link-local", Ingress;
+    /// the guest sent from a MAC address that is not its own
+    GuardMac = "guard-mac", Ingress;
+    /// the guest sent an LLC frame or a protocol of links and bridges (spanning tree, LACP, LLDP, ...)
+    GuardControl = "guard-control", Ingress;
+    /// malformed IP headers, hidden tags, or more extension headers than can be seen through
+    GuardHeaders = "guard-headers", Ingress;
+    /// source routing: an IPv4 option, or an IPv6 routing header in use or of type 0 (RFC 5095)
+    GuardSourceRoute = "guard-source-route", Ingress;
+    /// a fragment that hides what it belongs to: tiny, of a DHCP or ICMP control message, with headers cut
+    GuardFragment = "guard-fragment", Ingress;
+    /// the guest sent what only a DHCP server or relay sends, DHCPv4 or DHCPv6
+    GuardDhcpServer = "guard-dhcp-server", Ingress;
+    /// a DHCP request in the name of another hardware address
+    GuardDhcpClient = "guard-dhcp-client", Ingress;
+    /// the guest sent a router advertisement (ICMPv6, RFC 6105, or ICMP)
+    GuardRa = "guard-ra", Ingress;
+    /// the guest sent a redirect or a router renumbering message
+    GuardRedirect = "guard-redirect", Ingress;
+    /// the guest sent an IGMP or MLD query, or another message of a multicast router
+    GuardQuerier = "guard-querier", Ingress;
+    /// an IPv4 source that is not one of the guest's addresses
+    GuardIp4 = "guard-ip4", Ingress;
+    /// an IPv6 source that is not one of the guest's addresses
+    GuardIp6 = "guard-ip6", Ingress;
+    /// ARP that claims another's MAC or IPv4 address
+    GuardArp = "guard-arp", Ingress;
+    /// IPv6 neighbour discovery that claims another's MAC or IPv6 address
+    GuardNd = "guard-nd", Ingress;
     /// a station with a sticky entry at another port sent from here
     StationSticky = "station-sticky", Ingress;
     /// the port's limit of learned addresses is reached and it is set to drop instead of flood
@@ -83,6 +111,8 @@ reasons! {
     TxFull = "tx-full", Egress;
     /// the NIC has no carrier: its peer is not connected or its link is down
     TxNoCarrier = "tx-no-carrier", Egress;
+    /// unicast that is not addressed to the guest, whose station is unknown or was another's before
+    TxNotAddressed = "tx-not-addressed", Egress;
     /// longer than the egress port's MTU allows
     TxTooBig = "tx-too-big", Egress;
     /// the NIC reported an error when the frame was handed to it

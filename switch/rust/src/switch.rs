@@ -8,8 +8,9 @@ use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
+use crate::guard::Memory;
 use crate::members::Vlans;
-use crate::{Decision, Nanos, Out, PortId, VlanId};
+use crate::{Decision, Guard, Nanos, Out, PortId, VlanId};
 use std::sync::Arc;
 
 /// Port numbers are below this.
@@ -21,6 +22,7 @@ pub(crate) struct Port {
     pub(crate) config: PortConfig,
     pub(crate) counters: Arc<PortCounters>,
     pub(crate) last: Last,
+    pub(crate) memory: Memory,
 }
 
 /// A learning VLAN switch. Frames and a time in, decisions out.
@@ -67,23 +69,27 @@ impl Switch {
         }
         self.vlans.add(id, &config);
         let counters = Arc::new(PortCounters::default());
-        self.ports[at] = Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE }));
+        let memory = Memory::default();
+        self.ports[at] =
+            Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE, memory }));
         self.fdb.outdate();
         Ok(counters)
     }
 
     /// Set a port up anew. Its counters go on. Entries in VLANs that it left are forgotten, and when
-    /// it goes down all that it learned.
+    /// it goes down or gets another guard all that it learned.
     pub fn set_port(&mut self, id: PortId, config: PortConfig) -> Result<(), SwitchError> {
         check(&config)?;
         let port =
             self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
         self.vlans.remove(id, &port.config);
         self.vlans.add(id, &config);
+        let guarded_anew = port.config.guard != config.guard;
         port.config = config;
+        port.memory = Memory::default();
         let config = &port.config;
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
-        if !config.up {
+        if !config.up || guarded_anew {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
         self.fdb.outdate();
@@ -206,7 +212,8 @@ impl Switch {
     pub fn memory(&self) -> (usize, usize) {
         let ports = self.ports.iter().flatten().map(|port| {
             let set = if matches!(port.config.mode, PortMode::Trunk { .. }) { 512 } else { 0 };
-            size_of::<Port>() + size_of::<PortCounters>() + set
+            let guard = port.config.guard.as_ref().map_or(0, |guard| size_of::<Guard>() + guard.memory());
+            size_of::<Port>() + size_of::<PortCounters>() + set + guard
         });
         let table = self.ports.capacity() * size_of::<Option<Box<Port>>>();
         (self.fdb.memory(), ports.sum::<usize>() + table + self.vlans.memory())

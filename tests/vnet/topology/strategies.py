@@ -10,6 +10,13 @@ NETWORKS = ("red", "blue", "green", "lab-1")
 GUESTS = ("web", "db", "shell", "vm1", "vm2", "router")
 SUBNETS = ("10.0.10.0/24", "10.9.0.0/16", "192.168.7.0/26", "fd00:10::/64", "fd00:11::/80", "10.0.11.0/25")
 
+ALLOWANCES = (
+    {"ip": "10.0.10.200"},
+    {"ip": "0.0.0.0/0"},
+    {"ip": "fe80::/64", "mac": "02:00:00:00:00:77"},
+    {"mac": "02:00:00:00:00:78"},
+)
+
 
 @st.composite
 def networks(draw: st.DrawFn) -> dict[str, Any]:
@@ -28,6 +35,15 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
     return found
 
 
+guards = st.one_of(
+    st.just("off"),
+    st.fixed_dictionaries(
+        {"allow": st.lists(st.sampled_from(ALLOWANCES), min_size=1, max_size=3)},
+        optional={"dhcp_server": st.just("allow"), "promiscuous": st.just("allow")},
+    ),
+)
+
+
 @st.composite
 def port(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
@@ -44,6 +60,7 @@ def port(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         "mac_limit": st.integers(1, 5),
         "up": st.booleans(),
         "flood": st.fixed_dictionaries({"unknown": st.booleans()}),
+        "guard": guards,
     }
     for key in draw(st.lists(st.sampled_from(sorted(options)), max_size=2, unique=True)):
         keys[key] = draw(options[key])

@@ -19,9 +19,9 @@ from nics.keys import Choice, Count, Flag, Key, Number, Type
 from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from vnet.topology import Topology
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table, Value
+from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import TOPOLOGY
-from vnet.topology.values import IpAddress, IpSubnet, Mac, Name, Reference
+from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
 
 Path = tuple[str | int, ...]
 LATER = "not supported yet by this version"
@@ -59,6 +59,15 @@ BASE: dict[str, Any] = {
                     "transparent": True,
                     "priority_tags": True,
                     "up": True,
+                    "guard": {
+                        "allow": [{"ip": "10.0.10.200", "mac": "02:00:00:00:00:0b", "network": "red"}],
+                        "mac_changes": "allow",
+                        "promiscuous": "allow",
+                        "forged_transmits": "allow",
+                        "dhcp_server": "allow",
+                        "router_advertisements": "allow",
+                        "querier": "allow",
+                    },
                 }
             ],
         },
@@ -70,10 +79,6 @@ BASE: dict[str, Any] = {
 
 LATER_PARTS: dict[Path, Any] = {
     ("guests", "web", "nics", 0, "static"): True,
-    ("guests", "web", "nics", 0, "guard"): {
-        "allow": [{"ip": "10.0.10.200", "mac": "02:00:00:00:00:0b"}],
-        "dhcp_server": "allow",
-    },
     ("guests", "web", "nics", 0, "limits"): {
         "ingress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
         "egress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
@@ -185,6 +190,8 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
             yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
         case IpAddress():
             yield from ("10.0.10.256", "10.0.10", "fe80::1%eth0", "224.0.0.1", 7)
+        case IpPrefix():
+            yield from ("10.0.10.256", "10.0.10.1/24", "fe80::1%eth0", "224.0.0.0/4", "::/129", 7)
         case IpSubnet():
             yield from ("10.0.10.1/24", "10.0.10.0", "10.0.10.0/33", "fe80::/64", "224.0.0.0/4", 7)
         case _:
@@ -235,6 +242,9 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
                         yield path, {k: v for k, v in NICS[kind.name].items() if k != inner.name}
                     for value in (*wrong_scalars(inner.type), {}, None):
                         yield path, {**NICS[kind.name], inner.name: value}
+        case OrOff():
+            yield from ((path, "on"), (path, False))
+            yield from cases(shape.on, path, None)
         case Free():
             yield from ((path, "x"), (path, {}))
         case _:

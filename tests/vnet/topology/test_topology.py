@@ -36,14 +36,12 @@ def supported() -> dict[str, Any]:
     document = yaml.safe_load(CONTRACT.read_text())
     for key in ("uplinks", "links", "expect", "switches"):
         del document[key]
-    for key in ("guard", "limits"):
-        del document["guests"]["vm1"]["nics"][0][key]
+    del document["guests"]["vm1"]["nics"][0]["limits"]
     return document  # type: ignore[no-any-return]
 
 
 def test_the_contract_in_full_gives_precisely_what_is_not_there_yet() -> None:
     assert refused(Topology.from_file, CONTRACT).split("\n") == [
-        f"{CONTRACT}:27:9: guests.vm1.nics[0].guard: a guard is {LATER}",
         f"{CONTRACT}:28:9: guests.vm1.nics[0].limits: a limit is {LATER}",
         f"{CONTRACT}:32:1: uplinks: uplinks are {LATER}",
         f"{CONTRACT}:35:1: switches: more than one switch is {LATER}",
@@ -222,6 +220,7 @@ def test_built_as_written() -> None:
         network="blue",
         mac="02:00:00:00:00:0a",
         nic={"kind": "vhost-user", "socket": "vm1.sock", "role": "server"},
+        guard={"allow": [{"ip": "10.0.10.200"}], "dhcp_server": "allow"},
     )
     built.guest("router", nics=[{"trunk": ["red", "blue"], "native": "red"}])
     assert built == Topology.from_dict(supported())

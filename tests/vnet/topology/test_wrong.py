@@ -48,6 +48,15 @@ CASES: dict[str, str] = {
         networks: {red: {}}
         guests: {a: {nics: [{network: red, mtu: 9000}]}}
         """,
+    "guards": """
+        name: t
+        networks: {red: {subnets: [10.0.0.0/24]}, blue: {}}
+        guests:
+          a: {nics: [{network: red, guard: {allow: [{}]}}]}
+          b: {nics: [{network: red, guard: {allow: [{ip: 10.0.0.7, network: blue}]}}]}
+          c: {nics: [{trunk: [red], guard: {allow: [{mac: 02:00:00:00:00:07, network: red}]}}]}
+          d: {nics: [{network: red, guard: on}]}
+        """,
     "a network that would mean all": "name: t\nnetworks: {all: {}}",
     "references": """
         name: t

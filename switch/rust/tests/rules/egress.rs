@@ -96,7 +96,11 @@ fn tags_on_the_way_out() {
         let decision = bench.decide(0, 0, &frame(B, A, tags, 46));
         assert_eq!(decision.vlan, 1);
         for (port, wanted) in (1..).zip(wanted) {
-            assert_eq!(bench.0.egress(port, &decision, 64, false), Ok(wanted), "{tags:x?} by port {port}");
+            assert_eq!(
+                bench.0.egress(port, &decision, &of_len(64, false)),
+                Ok(wanted),
+                "{tags:x?} by port {port}"
+            );
         }
     }
 }
@@ -116,13 +120,13 @@ fn tx_double_tag() {
         let decision = bench.decide(0, 0, &frame(B, A, &[0x8100, outer, 0x8100, 2], 46));
         assert_eq!((decision.out, decision.vlan), (Out::Flood(Flood::Unknown), 1));
         for port in 1..4 {
-            assert_eq!(bench.0.egress(port, &decision, 64, false), Err(TxDoubleTag), "port {port}");
+            assert_eq!(bench.0.egress(port, &decision, &of_len(64, false)), Err(TxDoubleTag), "port {port}");
         }
-        assert!(bench.0.egress(4, &decision, 64, false).is_ok());
+        assert!(bench.0.egress(4, &decision, &of_len(64, false)).is_ok());
     }
     // An S-tag behind it is nobody's VLAN here.
     let decision = bench.decide(0, 0, &frame(B, A, &[0x8100, 1, 0x88a8, 2], 46));
-    assert_eq!(bench.0.egress(1, &decision, 64, false), Ok(TagEdit { strip: 4, insert: 0 }));
+    assert_eq!(bench.0.egress(1, &decision, &of_len(64, false)), Ok(TagEdit { strip: 4, insert: 0 }));
 }
 
 #[test]
@@ -136,11 +140,11 @@ fn tx_too_big() {
             let len = bytes.len() as u32;
             // The tag that is put in or taken off does not count.
             assert_eq!(
-                bench.0.egress(1, &decision, len, false).err(),
+                bench.0.egress(1, &decision, &of_len(len, false)).err(),
                 (!fits).then_some(TxTooBig),
                 "{tags:x?}"
             );
-            assert!(bench.0.egress(1, &decision, len, true).is_ok());
+            assert!(bench.0.egress(1, &decision, &of_len(len, true)).is_ok());
         }
     }
 }
@@ -152,8 +156,8 @@ fn tx_port_down_and_tx_not_member() {
     bench.0.set_port(1, PortConfig { up: false, ..PortConfig::access(1) }).unwrap();
     let decision = bench.decide(0, 0, &frame(B, A, &[], 46));
     assert_eq!(decision.out, Out::Port(1), "the operator's entry says so");
-    assert_eq!(bench.0.egress(1, &decision, 60, false), Err(TxPortDown));
-    assert_eq!(bench.0.egress(9, &decision, 60, false), Err(TxPortDown));
+    assert_eq!(bench.0.egress(1, &decision, &of_len(60, false)), Err(TxPortDown));
+    assert_eq!(bench.0.egress(9, &decision, &of_len(60, false)), Err(TxPortDown));
     bench.0.set_port(2, PortConfig::access(2)).unwrap();
-    assert_eq!(bench.0.egress(2, &decision, 60, false), Err(TxNotMember), "a decision from before");
+    assert_eq!(bench.0.egress(2, &decision, &of_len(60, false)), Err(TxNotMember), "a decision from before");
 }

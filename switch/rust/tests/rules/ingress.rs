@@ -119,7 +119,7 @@ fn an_s_tag_is_payload() {
     for tags in [&[0x88a8, 3][..], &[0x88a8, 3, 0x8100, 5]] {
         let decision = bench.decide(0, 0, &frame(B, A, tags, 46));
         assert_eq!((decision.out, decision.vlan, decision.strip), (Out::Flood(Flood::Unknown), 1, 0));
-        assert_eq!(bench.0.egress(1, &decision, 64, false), Ok(TagEdit::NONE));
+        assert_eq!(bench.0.egress(1, &decision, &of_len(64, false)), Ok(TagEdit::NONE));
     }
     let mut bench = Bench::new([trunk(&[3, 5], None), trunk(&[3, 5], None)]);
     bench.drops(0, &frame(B, A, &[0x88a8, 3, 0x8100, 5], 46), UntaggedNotAllowed);

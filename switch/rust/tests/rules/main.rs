@@ -33,6 +33,11 @@ fn view(bytes: &[u8]) -> View<'_> {
     View { head: &bytes[..bytes.len().min(64)], len: bytes.len() as u32, gso: false }
 }
 
+/// What an egress looks at.
+fn of_len(len: u32, gso: bool) -> View<'static> {
+    View { head: &[0; 64], len, gso }
+}
+
 fn trunk(tagged: &[VlanId], native: Option<(VlanId, bool)>) -> PortConfig {
     let mode = PortMode::Trunk {
         tagged: Box::new(tagged.iter().copied().collect::<VlanSet>()),

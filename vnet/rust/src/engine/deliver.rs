@@ -213,7 +213,7 @@ impl Work<'_, '_> {
         for &i in frames {
             let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
             let view = frame.view();
-            let refused = match self.switch.egress(egress, decision, view.len, view.gso) {
+            let refused = match self.switch.egress(egress, decision, &view) {
                 Ok(edit) if carrier => {
                     let tx = TxFrame { frame, edit };
                     plain &= caps.take(frame.offload) && (view.gso || tx.len() <= caps.max_frame as usize);

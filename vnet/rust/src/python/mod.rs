@@ -34,7 +34,7 @@ mod _native {
     #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
-    use super::port::PortConfig;
+    use super::port::{Guard, PortConfig};
     #[pymodule_export]
     use super::stack::{StackHandle, stack_door};
     #[pymodule_export]

@@ -1,8 +1,62 @@
 //! How a port is set up, as Python says it.
 
+use super::switch::mac as parse_mac;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use switch::{Native, PortConfig as Config, PortMode, VlanId, VlanSet};
+use std::net::IpAddr;
+use switch::{Native, PortConfig as Config, PortMode, Roles, VlanId, VlanSet};
+
+/// (address and prefix length, MAC address or the guest's own, VLAN or any)
+type Allowed = (String, Option<String>, Option<VlanId>);
+
+/// What the guest at a port may say and hear: see `switch/rust/src/guard.rs`.
+#[pyclass(frozen, eq)]
+#[derive(Clone, PartialEq, Eq)]
+pub struct Guard(pub switch::Guard);
+
+#[pymethods]
+impl Guard {
+    #[new]
+    #[pyo3(signature = (mac, *, macs=vec![], addresses=vec![], unknown=vec![], mac_changes=false,
+        promiscuous=false, forged_transmits=false, dhcp_server=false, router_advertisements=false,
+        querier=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
+    fn new(
+        mac: &str,
+        macs: Vec<String>,
+        addresses: Vec<Allowed>,
+        unknown: Vec<VlanId>,
+        mac_changes: bool,
+        promiscuous: bool,
+        forged_transmits: bool,
+        dhcp_server: bool,
+        router_advertisements: bool,
+        querier: bool,
+    ) -> PyResult<Self> {
+        let mut guard = switch::Guard::new(parse_mac(mac)?);
+        for mac in macs {
+            guard.add_mac(parse_mac(&mac)?);
+        }
+        for (prefix, mac, vlan) in addresses {
+            let mac = mac.as_deref().map(parse_mac).transpose()?;
+            let parsed = prefix
+                .split_once('/')
+                .and_then(|(ip, length)| Some((ip.parse::<IpAddr>().ok()?, length.parse().ok()?)));
+            if !parsed.is_some_and(|(ip, length)| guard.add_addresses(ip, length, mac, vlan)) {
+                let text = format!("{prefix:?} is not a prefix such as 10.0.0.1/32");
+                return Err(PyValueError::new_err(text));
+            }
+        }
+        guard.unknown = unknown.into_iter().collect();
+        guard.roles =
+            Roles { mac_changes, promiscuous, forged_transmits, dhcp_server, router_advertisements, querier };
+        Ok(Guard(guard))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
 
 /// How a switch's port is set up. Give `vlan` for an access port; `tagged` (and perhaps `native`)
 /// for a trunk.
@@ -15,7 +69,8 @@ impl PortConfig {
     #[new]
     #[pyo3(signature = (*, vlan=None, tagged=None, native=None, native_tagged=false, mtu=1500,
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
-        transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true))]
+        transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
+        guard=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -33,6 +88,7 @@ impl PortConfig {
         flood_multicast: bool,
         flood_broadcast: bool,
         up: bool,
+        guard: Option<&Guard>,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
             (Some(vlan), None) if native.is_none() => PortMode::Access(vlan),
@@ -60,6 +116,7 @@ impl PortConfig {
             flood_multicast,
             flood_broadcast,
             up,
+            guard: guard.map(|guard| Box::new(guard.0.clone())),
         }))
     }
 

@@ -22,7 +22,7 @@ fn error(e: SwitchError) -> PyErr {
 }
 
 /// `02:00:00:00:00:01`, or with dashes.
-fn mac(text: &str) -> PyResult<Mac> {
+pub(super) fn mac(text: &str) -> PyResult<Mac> {
     let bad = || PyValueError::new_err(format!("{text:?} is not a MAC address such as 02:00:00:00:00:01"));
     let mut mac = Mac::default();
     let mut parts = text.split([':', '-']);
@@ -229,7 +229,7 @@ fn deliver(
     };
     for egress in egresses {
         let counters = switch.counters(egress).ok_or_else(|| error(SwitchError::NoSuchPort))?;
-        match switch.egress(egress, decision, frame.len() as u32, gso) {
+        match switch.egress(egress, decision, &switch::View { gso, ..frame.view() }) {
             Ok(edit) => {
                 let leaving = TxFrame { frame, edit };
                 let mut bytes = vec![0; leaving.len()];

@@ -1,0 +1,406 @@
+//! The guard of a guest's port: a guest speaks for itself alone, and hears what is meant for it.
+//!
+//! On the way in, in this order; the first that fails is the drop reason:
+//!
+//!  1. `guard-mac`: the frame's source address is one of the guest's.
+//!  2. `guard-control`: no LLC frame, no protocol of links and bridges.
+//!  3. `guard-headers`, `guard-source-route`, `guard-fragment`: the headers are whole, lead to the
+//!     upper-layer protocol within the first 128 bytes, and nobody can put them together differently
+//!     (`headers.rs`). What can't be seen is refused, never passed.
+//!  4. `guard-dhcp-server`, `guard-dhcp-client`, `guard-ra`, `guard-redirect`, `guard-querier`: a
+//!     guest plays no role in its network that it was not given.
+//!  5. `guard-ip4`, `guard-ip6`, `guard-arp`, `guard-nd`: sources, and claims to an address, are the
+//!     guest's own. The unspecified address is good for what a host must do before it has one:
+//!     DHCP, IGMP and MLD reports, router solicitation, and the probe for its own address.
+//!
+//! On the way out, `tx-not-addressed`: frames for its own stations and for groups.
+//!
+//! The guest's own link-local address is the one that follows from the MAC address (RFC 4291, A): a
+//! guest that may choose one may choose the router's. In a VLAN with no subnets nobody knows what
+//! addresses are right: there (`unknown`) all but the addresses in 5 is checked.
+//!
+//! Nothing is looked up by the frame but the list of addresses; the last one found is remembered.
+//! Tunnels are not looked into, and EtherTypes unknown here pass with their source address checked.
+
+use crate::config::VlanSet;
+use crate::fdb::Mac;
+use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, UDP, be16, be32, be128, mac};
+use crate::parse::{Header, is_link_local};
+use crate::{DropReason, Flood, Out, VlanId};
+use DropReason as Drop;
+use std::net::IpAddr;
+
+/// What a guest may be beside itself. `default` is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// It may take another MAC address: any source, and frames for the last one used come to it.
+    pub mac_changes: bool,
+    /// It hears what the switch sends to its port, addressed to it or not.
+    pub promiscuous: bool,
+    /// It may send from any MAC address; frames for those do not come to it.
+    pub forged_transmits: bool,
+    /// It may answer DHCPv4 and DHCPv6, and relay them.
+    pub dhcp_server: bool,
+    /// It may send router advertisements, of IPv6 and of ICMP.
+    pub router_advertisements: bool,
+    /// It may query IGMP and MLD groups.
+    pub querier: bool,
+}
+
+/// Addresses that a guest may send from: `net` under `mask` ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pair<A> {
+    net: A,
+    mask: A,
+    /// ... from this MAC address, or with 0 from any of its own ...
+    mac: u64,
+    /// ... in this VLAN, or with 0 in any.
+    vlan: VlanId,
+}
+
+/// What a guest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    pub roles: Roles,
+    /// VLANs in which nobody knows which addresses are right.
+    pub unknown: VlanSet,
+    /// Its own MAC addresses.
+    own: Vec<u64>,
+    /// MAC addresses with addresses of their own.
+    paired: Vec<u64>,
+    pairs4: Vec<Pair<u32>>,
+    pairs6: Vec<Pair<u128>>,
+}
+
+/// What a guard remembers between frames. Good for one `Guard` only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// The last addresses that were found among the pairs.
+    last4: (u64, VlanId, u32),
+    last6: (u64, VlanId, u128),
+    /// The address that the guest changed to.
+    changed: u64,
+}
+
+/// One frame: who sends, to whom, where.
+struct Frame<'a> {
+    src: u64,
+    dst: u64,
+    vlan: VlanId,
+    guard: &'a Guard,
+    memory: &'a mut Memory,
+}
+
+fn number(mac: Mac) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// The link-local address that follows from a MAC address (RFC 4291, 2.5.6 and appendix A).
+fn link_local(mac: u64) -> u128 {
+    let id = (mac >> 24) << 40 | 0xff_fe00_0000 | mac & 0xff_ffff;
+    0xfe80 << 112 | u128::from(id ^ 1 << 57)
+}
+
+impl Guard {
+    /// The guard of a guest that has this MAC address and no others, its link-local address, and
+    /// no others.
+    #[must_use]
+    pub fn new(mac: Mac) -> Guard {
+        Guard {
+            roles: Roles::default(),
+            unknown: VlanSet::default(),
+            own: vec![number(mac)],
+            paired: vec![],
+            pairs4: vec![],
+            pairs6: vec![],
+        }
+    }
+
+    /// One more MAC address of its own.
+    pub fn add_mac(&mut self, mac: Mac) {
+        self.own.push(number(mac));
+    }
+
+    /// Let it send from the addresses that have the first `prefix` bits of `ip`: in one VLAN or in
+    /// all, from one MAC address or from those of its own. `false`: there is no such prefix.
+    pub fn add_addresses(&mut self, ip: IpAddr, prefix: u8, mac: Option<Mac>, vlan: Option<VlanId>) -> bool {
+        let prefix = u32::from(prefix);
+        let (mac, vlan) = (mac.map_or(0, number), vlan.unwrap_or(0));
+        match ip {
+            IpAddr::V4(ip) if prefix <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+                self.pairs4.push(Pair { net: u32::from(ip) & mask, mask, mac, vlan });
+            }
+            IpAddr::V6(ip) if prefix <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+                self.pairs6.push(Pair { net: u128::from(ip) & mask, mask, mac, vlan });
+            }
+            _ => return false,
+        }
+        if mac != 0 {
+            self.paired.push(mac);
+        }
+        true
+    }
+
+    /// Bytes of memory held, beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        (self.own.capacity() + self.paired.capacity()) * size_of::<u64>()
+            + self.pairs4.capacity() * size_of::<Pair<u32>>()
+            + self.pairs6.capacity() * size_of::<Pair<u128>>()
+    }
+
+    /// Whether the guest may send this frame; `head` are its first bytes.
+    #[inline]
+    pub(crate) fn admits(
+        &self,
+        memory: &mut Memory,
+        header: &Header,
+        vlan: VlanId,
+        head: &[u8],
+    ) -> Result<(), Drop> {
+        let Header { src, dst, tags } = *header;
+        let stranger = !self.has(src);
+        if stranger && !self.roles.mac_changes && !self.roles.forged_transmits {
+            return Err(Drop::GuardMac);
+        }
+        let at = 12 + 4 * usize::from(tags.count());
+        let kind = be16(head, at).ok_or(Drop::GuardHeaders)?;
+        let packet = head.get(at + 2..).ok_or(Drop::GuardHeaders)?;
+        Frame { src, dst, vlan, guard: self, memory }.check(kind, packet)?;
+        if stranger {
+            memory.changed = src;
+        }
+        Ok(())
+    }
+
+    /// Whether the guest hears all that goes out this way to its port. Groups it does; stations known
+    /// to live here are its own, because what they sent was admitted, unless it may forge.
+    #[inline]
+    pub(crate) fn hears_all(&self, out: Out) -> bool {
+        self.roles.promiscuous
+            || match out {
+                Out::Flood(Flood::Unknown) => false,
+                Out::Port(_) => !self.roles.mac_changes && !self.roles.forged_transmits,
+                _ => true,
+            }
+    }
+
+    /// Whether a frame for the station `dst` is for the guest to hear.
+    #[inline]
+    pub(crate) fn hears(&self, memory: &Memory, dst: u64) -> bool {
+        self.has(dst) || (self.roles.mac_changes && memory.changed == dst)
+    }
+
+    #[inline]
+    fn has(&self, mac: u64) -> bool {
+        self.own.contains(&mac) || self.paired.contains(&mac)
+    }
+}
+
+impl Frame<'_> {
+    #[inline]
+    fn check(&mut self, kind: u16, packet: &[u8]) -> Result<(), Drop> {
+        match kind {
+            0x0800 => self.ipv4(packet),
+            0x86dd => self.ipv6(packet),
+            0x0806 => self.arp(packet),
+            0x8035 => self.rarp(packet),
+            // Tags that are none for us, but perhaps for the next switch.
+            0x9100 | 0x9200 | 0x9300 => Err(Drop::GuardHeaders),
+            // LLC carries spanning trees, CDP, and by SNAP anything else; then flow control, LACP and
+            // OAM, port authentication, LLDP, MVRP and MMRP, CFM. To a link-local group they come
+            // here only where the operator made the port transparent.
+            ..0x600 | 0x8808 | 0x8809 | 0x888e | 0x88cc | 0x88f5 | 0x88f6 | 0x8902
+                if !is_link_local(self.dst) =>
+            {
+                Err(Drop::GuardControl)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // -- roles -------------------------------------------------------------------------------------
+
+    #[inline]
+    fn ipv4(&mut self, packet: &[u8]) -> Result<(), Drop> {
+        let ip = headers::ipv4(packet).map_err(reason)?;
+        // What may be sent from 0.0.0.0.
+        let mut before_address = false;
+        match ip.proto {
+            _ if ip.part == Part::Later => {}
+            UDP => before_address = self.dhcp(&ip, 67, 68)?,
+            ICMP => match kind(&ip)? {
+                5 | 9 if ip.part == Part::First => return Err(Drop::GuardFragment),
+                5 => return Err(Drop::GuardRedirect),
+                9 if !self.guard.roles.router_advertisements => return Err(Drop::GuardRa),
+                _ => {}
+            },
+            IGMP if ip.part == Part::First => return Err(Drop::GuardFragment),
+            IGMP => match kind(&ip)? {
+                0x12 | 0x16 | 0x17 | 0x22 => before_address = true, // reports and leaves
+                _ if !self.guard.roles.querier => return Err(Drop::GuardQuerier),
+                _ => {}
+            },
+            _ => {}
+        }
+        if self.has4(ip.src) || (ip.src == 0 && before_address) { Ok(()) } else { Err(Drop::GuardIp4) }
+    }
+
+    #[inline]
+    fn ipv6(&mut self, packet: &[u8]) -> Result<(), Drop> {
+        let ip = headers::ipv6(packet).map_err(reason)?;
+        let mut before_address = false;
+        match ip.proto {
+            _ if ip.part == Part::Later => {}
+            UDP => drop(self.dhcp(&ip, 547, 546)?),
+            ICMP6 => before_address = self.icmp6(&ip)?,
+            _ => {}
+        }
+        if self.has6(ip.src) || (ip.src == 0 && before_address) { Ok(()) } else { Err(Drop::GuardIp6) }
+    }
+
+    /// UDP: no answer of a DHCP server or relay, and no request in another's name. Whether it is a
+    /// DHCP client's message.
+    #[inline]
+    fn dhcp<A>(&self, ip: &Ip<'_, A>, server: u16, client: u16) -> Result<bool, Drop> {
+        let ports = be32(ip.upper, 0).ok_or(Drop::GuardHeaders)?;
+        let (from, to) = ((ports >> 16) as u16, ports as u16);
+        if from != server && to != client && to != server {
+            return Ok(false);
+        }
+        if self.guard.roles.dhcp_server {
+            return Ok(from == client && to == server && ip.part == Part::Whole);
+        }
+        if ip.part == Part::First {
+            return Err(Drop::GuardFragment);
+        }
+        // Clients take what comes to their port, whatever port it is from.
+        if from == server || to == client {
+            return Err(Drop::GuardDhcpServer);
+        }
+        // RFC 2131, 2: chaddr. DHCPv6 has no such field, only identifiers that a server binds.
+        if server == 67 && mac(ip.upper, 8 + 28) != Some(self.src) {
+            return Err(Drop::GuardDhcpClient);
+        }
+        Ok(from == client)
+    }
+
+    /// Neighbour discovery (RFC 4861) and multicast listeners (RFC 2710, 3810, 4286). Whether the
+    /// message may have the unspecified source.
+    fn icmp6(&mut self, ip: &Ip<'_, u128>) -> Result<bool, Drop> {
+        let kind = kind(ip)?;
+        if ip.part == Part::First && matches!(kind, 130..=138 | 141..=143 | 151..=153) {
+            return Err(Drop::GuardFragment); // RFC 6980
+        }
+        match kind {
+            130 | 151..=153 if !self.guard.roles.querier => Err(Drop::GuardQuerier),
+            134 if !self.guard.roles.router_advertisements => Err(Drop::GuardRa),
+            137 | 138 => Err(Drop::GuardRedirect),
+            131 | 132 | 143 => Ok(true),
+            133 => self.nd_options(ip, 8).map(|()| true),
+            135 => {
+                self.nd_options(ip, 24)?;
+                // From nobody: duplicate address detection, which claims its target.
+                if ip.src == 0 { self.nd_target(ip).map(|()| true) } else { Ok(false) }
+            }
+            136 => {
+                self.nd_options(ip, 24)?;
+                self.nd_target(ip).map(|()| false)
+            }
+            141 | 142 => self.nd_options(ip, 8).map(|()| false),
+            _ => Ok(false),
+        }
+    }
+
+    // -- addresses ---------------------------------------------------------------------------------
+
+    /// All of the message is seen, and what it says about link-layer addresses is the sender's.
+    fn nd_options(&self, ip: &Ip<'_, u128>, at: usize) -> Result<(), Drop> {
+        let options = ip.upper.get(at..ip.len).ok_or(Drop::GuardNd)?;
+        if headers::link_layer_options_are(options, self.src) { Ok(()) } else { Err(Drop::GuardNd) }
+    }
+
+    fn nd_target(&mut self, ip: &Ip<'_, u128>) -> Result<(), Drop> {
+        let target = be128(ip.upper, 8).ok_or(Drop::GuardNd)?;
+        if self.has6(target) { Ok(()) } else { Err(Drop::GuardNd) }
+    }
+
+    /// ARP (RFC 826) for IPv4 on Ethernet; announcements and probes as in RFC 5227.
+    fn arp(&mut self, packet: &[u8]) -> Result<(), Drop> {
+        if self.arp_is_own(packet) == Some(true) { Ok(()) } else { Err(Drop::GuardArp) }
+    }
+
+    fn arp_is_own(&mut self, packet: &[u8]) -> Option<bool> {
+        let (form, sizes, operation) = (be32(packet, 0)?, be16(packet, 4)?, be16(packet, 6)?);
+        let (sender, sender_ip) = (mac(packet, 8)?, be32(packet, 14)?);
+        let (target, target_ip) = (mac(packet, 18)?, be32(packet, 24)?);
+        let own = form == 0x0001_0800 && sizes == 0x0604 && sender == self.src;
+        Some(match operation {
+            // A probe claims the address that it asks for.
+            1 => own && self.has4(if sender_ip == 0 { target_ip } else { sender_ip }),
+            // A reply tells the one that it is sent to, or announces.
+            2 => own && self.has4(sender_ip) && (target == self.dst || target_ip == sender_ip),
+            _ => false,
+        })
+    }
+
+    /// Reverse ARP (RFC 903): a guest that has moved announces its own MAC address by it.
+    fn rarp(&self, packet: &[u8]) -> Result<(), Drop> {
+        let request = be16(packet, 6) == Some(3);
+        let own = mac(packet, 8) == Some(self.src) && mac(packet, 18) == Some(self.src);
+        if request && own { Ok(()) } else { Err(Drop::GuardArp) }
+    }
+
+    /// Whether an IPv4 address is the sender's here.
+    #[inline]
+    fn has4(&mut self, ip: u32) -> bool {
+        let asked = (self.src, self.vlan, ip);
+        if self.memory.last4 == asked {
+            return true;
+        }
+        let found = self.guard.pairs4.iter().any(|pair| ip & pair.mask == pair.net && self.fits(pair));
+        if found {
+            self.memory.last4 = asked;
+        }
+        found || self.guard.unknown.contains(self.vlan)
+    }
+
+    /// Whether an IPv6 address is the sender's here.
+    #[inline]
+    fn has6(&mut self, ip: u128) -> bool {
+        let asked = (self.src, self.vlan, ip);
+        if self.memory.last6 == asked {
+            return true;
+        }
+        let found = ip == link_local(self.src)
+            || self.guard.pairs6.iter().any(|pair| ip & pair.mask == pair.net && self.fits(pair));
+        if found {
+            self.memory.last6 = asked;
+        }
+        found || self.guard.unknown.contains(self.vlan)
+    }
+
+    /// Whether a pair is for this sender: a MAC address that was paired has only what it was paired
+    /// with; one that is forged or changed to counts as the guest's own.
+    fn fits<A>(&self, pair: &Pair<A>) -> bool {
+        let own = || self.guard.own.contains(&self.src) || !self.guard.paired.contains(&self.src);
+        (pair.vlan == 0 || pair.vlan == self.vlan) && if pair.mac == 0 { own() } else { pair.mac == self.src }
+    }
+}
+
+/// The first byte of an ICMP, ICMPv6 or IGMP message.
+#[inline]
+fn kind<A>(ip: &Ip<'_, A>) -> Result<u8, Drop> {
+    ip.upper.first().copied().ok_or(Drop::GuardHeaders)
+}
+
+#[cold]
+fn reason(bad: Bad) -> Drop {
+    match bad {
+        Bad::Headers => Drop::GuardHeaders,
+        Bad::SourceRoute => Drop::GuardSourceRoute,
+        Bad::Fragment => Drop::GuardFragment,
+    }
+}
