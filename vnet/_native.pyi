@@ -118,6 +118,35 @@ def dgram_door(local: str | None, remote: str | None) -> tuple[Door, str | None]
     the port that the kernel chose if 0 was asked for, or None for a unix socket. Raises NicError.
     """
 
+class PcapFiles:
+    """The files of a pcap door, which may need a moment after the door is gone."""
+
+    @property
+    def lost(self) -> int:
+        """Frames that the recording lost."""
+
+    def filenos(self) -> list[int]:
+        """Descriptors that all become readable once nothing of the door is open any more."""
+
+    def error(self) -> str | None:
+        """What writing the recording failed with, if it did."""
+
+def pcap_door(
+    read: int | None,
+    write: int | None,
+    *,
+    speed: float,
+    name: str,
+    application: str,
+    epoch: int | None,
+) -> tuple[Door, PcapFiles]:
+    """Open a pcap door on descriptors, which stay the caller's: `read` is played, `write` is written.
+
+    `speed`: how many times as fast as recorded, 0 for as fast as possible. `name` and `application`
+    stand in the recording. `epoch`: nanoseconds from the Unix epoch to time 0 in virtual time, where
+    files are read and written in the turn; None in real time. Raises NicError and OSError.
+    """
+
 def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
     """Open a stream door at `endpoint`: a path, `@name` or `ip:port`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ import pytest
 
 from nics.dgram import Dgram
 from nics.door import Opened, Place
+from nics.pcap import Pcap
 from nics.stream import Stream
-from tests.nics.peers import DgramPeer, PipePeer, StreamPeer
+from tests.nics.peers import DgramPeer, PcapPeer, PipePeer, StreamPeer
 from vnet._native import pipe_door
 from vnet.testing import Maker, check_nic
 
@@ -72,6 +74,16 @@ def dgram(where: str) -> Maker:
     return maker
 
 
+@asynccontextmanager
+async def pcap(place: Place) -> AsyncIterator[tuple[Pcap, PcapPeer]]:
+    source, target = (str(place.runtime.parent / name) for name in ("in", "out"))
+    os.mkfifo(source)
+    os.mkfifo(target)
+    peer = PcapPeer(source, target)
+    yield Pcap(read=source, write=target, speed=0), peer
+    await peer.disconnect()
+
+
 MAKERS: dict[str, Callable[[], Maker]] = {
     "pipe": lambda: pipe,
     "stream-server-unix": lambda: stream("server", "unix"),
@@ -81,6 +93,7 @@ MAKERS: dict[str, Callable[[], Maker]] = {
     "stream-client-tcp": lambda: stream("client", "tcp"),
     "dgram-unix": lambda: dgram("unix"),
     "dgram-udp": lambda: dgram("udp"),
+    "pcap": lambda: pcap,
 }
 """A line for each kind; other kinds' tests call `check_nic` themselves where they need more than this."""
 

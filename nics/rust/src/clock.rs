@@ -12,6 +12,15 @@ pub fn monotonic() -> Nanos {
     time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
 }
 
+/// CLOCK_REALTIME: nanoseconds since the Unix epoch.
+#[must_use]
+pub fn realtime() -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
+}
+
 /// Bind the calling thread to one CPU.
 pub fn pin(cpu: usize) -> io::Result<()> {
     // SAFETY: cpu_set_t is a plain bit set, for which all zeroes is the empty one.

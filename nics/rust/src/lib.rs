@@ -17,6 +17,7 @@ pub mod nic;
 pub mod offload;
 pub mod outgoing;
 pub mod output;
+pub mod pcap;
 pub mod pcapng;
 pub mod pipe;
 pub mod poller;
@@ -27,6 +28,7 @@ pub mod tap;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod vhost_user;
+pub mod writer;
 
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use error::OpenError;

@@ -10,7 +10,8 @@
 //! gives the same file.
 
 pub mod tap;
-pub mod writer;
+
+pub use nics::writer;
 
 use nics::bpf::Program;
 use nics::context::PORTS_MAX;

@@ -7,6 +7,7 @@ mod engine;
 mod error;
 mod load;
 mod offload;
+mod pcap;
 mod pipe;
 mod port;
 mod stack;
@@ -31,6 +32,8 @@ mod _native {
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
     use super::offload::complete_offload;
+    #[pymodule_export]
+    use super::pcap::{PcapFiles, pcap_door};
     #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]

@@ -1,8 +1,8 @@
 //! From the ring to the file: a thread that may wait, so that the engine never does.
 
-use nics::bytering::{Consumer, Producer, ring};
-use nics::output::Output;
-use nics::poller::{eventfd, signal};
+use crate::bytering::{Consumer, Producer, ring};
+use crate::output::Output;
+use crate::poller::{eventfd, signal};
 use parking_lot::Mutex;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -103,7 +103,7 @@ impl Sink {
         }
         let (mut producer, consumer) = ring(room);
         let shared = handle.clone();
-        let thread = std::thread::Builder::new().name("vnet-capture".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("vnet-writer".into()).spawn(move || {
             let result = drain(consumer, output, &shared);
             shared.end(result);
         })?;
