@@ -16,8 +16,9 @@ from typing import Any
 import attrs
 
 import vnet
+from nics.vhost_user import VhostUser
 from tests.peers import NetnsPeer, Peer, StackPeer
-from tests.qemu.machine import Card, Machine, boot
+from tests.qemu.machine import MEMORY, Card, Machine, boot
 
 SUBNETS = ["10.0.10.0/24", "fd00:10::/64"]
 
@@ -63,26 +64,44 @@ class Vm:
         await self.machine.run(f"ip link set {interface} up")
 
 
-def card(fabric: vnet.Fabric, name: str, model: str) -> Card:
+def card_of(fabric: vnet.Fabric, name: str, model: str) -> Card:
     """The NIC that plugs QEMU into the port of guest `name`."""
     port = fabric.port(name)
     nic = port.wanted.nic
+    options = ""
     if isinstance(nic, vnet.Stream):
         server = "off" if nic.role == "server" else "on"
         netdev = f"stream,server={server},addr.type=unix,addr.path={fabric.runtime / nic.socket}"
-    else:
-        assert isinstance(nic, vnet.Dgram)
+    elif isinstance(nic, vnet.Dgram):
         assert nic.local is not None
         assert nic.remote is not None
         local, remote = fabric.runtime / nic.remote, fabric.runtime / nic.local
         netdev = f"dgram,local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
-    return Card(netdev, model, mac=port.wanted.mac)
+    else:
+        assert isinstance(nic, VhostUser)
+        # Without vectors: QEMU 7.2 crashes with vhost-user and MSI-X where there is no KVM.
+        netdev, options = "vhost-user,chardev=vhost", "vectors=0"
+    return Card(netdev, model, mac=port.wanted.mac, options=options)
+
+
+def more(fabric: vnet.Fabric, name: str) -> list[str]:
+    """What QEMU needs beside the NIC: for vhost-user, memory that can be shared, and the socket."""
+    nic = fabric.port(name).wanted.nic
+    if not isinstance(nic, VhostUser):
+        return []
+    memory = f"memory-backend-memfd,id=shared,size={MEMORY}M,share=on"
+    server = "" if nic.role == "server" else ",server=on,wait=off"
+    socket = f"socket,id=vhost,path={fabric.runtime / nic.socket}{server}"
+    return ["-object", memory, "-machine", "memory-backend=shared", "-chardev", socket]
 
 
 @contextlib.asynccontextmanager
-async def plugged(fabric: vnet.Fabric, name: str, model: str = "virtio-net-pci") -> AsyncIterator[Machine]:
+async def plugged(
+    fabric: vnet.Fabric, name: str, model: str = "virtio-net-pci", *, card: Card | None = None
+) -> AsyncIterator[Machine]:
     """Boot a QEMU guest on the port of guest `name`, with its addresses."""
-    async with boot(name, card(fabric, name, model)) as machine:
+    card = card or card_of(fabric, name, model)
+    async with boot(name, card, more=more(fabric, name)) as machine:
         await Vm(machine, fabric.port(name)).configure()
         yield machine
 

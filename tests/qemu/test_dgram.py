@@ -41,7 +41,7 @@ async def test_either_side_may_come_and_go_first() -> None:
                 with trio.fail_after(10):
                     while fabric.port("vm1").carrier:  # noqa: ASYNC110
                         await trio.sleep(0.01)
-            card = lab.card(fabric, "vm1", "virtio-net-pci")
+            card = lab.card_of(fabric, "vm1", "virtio-net-pci")
         # QEMU first; fabrics come and go.
         async with boot("vm1", card) as vm1:
             for first in (True, False):
