@@ -5,9 +5,17 @@
 //! (sticky stations, the port's limit), and last the destination.
 //!
 //! Most frames are like the one before from the same port: same addresses, same tags. What was
-//! decided then is kept (`Last`) and is still right while the FDB and the configuration have the same
-//! version; so a flow costs two comparisons a frame, and no lookup. Only the guard, which judges by
+//! decided then is kept (`Last`) and is right as long as FDB and configuration have the same version,
+//! which also changes with every step of coarse time, so that a station that talks is heard. Such a
+//! frame is compared as three words and costs no parsing and no lookup. Only the guard, which judges by
 //! more than that, sees every frame.
+//!
+//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 25 instructions, any
+//! other about 170, less than 50 of them for its two lookups; so up to 100,000 stations it is
+//! instructions that count, not the cache. Going over the burst once before, to bring the slots into
+//! the cache, gained nothing even then: the lookups of neighbouring frames do not depend on each other,
+//! and the processor overlaps them by itself. Words are loaded one by one, on purpose: the same with
+//! `array::map` or `from_fn` was not inlined, and ten times slower.
 
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Flood, Out, View};

@@ -84,12 +84,14 @@ impl Switch {
             self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
         self.vlans.remove(id, &port.config);
         self.vlans.add(id, &config);
-        let guarded_anew = port.config.guard != config.guard;
-        port.config = config;
+        let before = std::mem::replace(&mut port.config, config);
         port.memory = Memory::default();
         let config = &port.config;
-        self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
-        if !config.up || guarded_anew {
+        // To look through a large table takes a while; most changes need not.
+        if before.mode != config.mode {
+            self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
+        }
+        if !config.up || before.guard != config.guard {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
         self.fdb.outdate();
