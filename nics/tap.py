@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import attrs
+import trio
 
 from nics import inside
 from nics.door import Opened, Place
@@ -117,6 +118,34 @@ class Tap:
                 raise
         except OSError as error:
             raise _refused(place, name, error) from error
+
+
+@attrs.frozen
+class TapDescriptors:
+    """A TAP that somebody else opened, with IFF_VNET_HDR: a privileged parent, systemd. For use from
+    Python; in a file, a TAP has a name.
+    """
+
+    kind: ClassVar[str] = "tap-descriptors"
+
+    descriptors: tuple[int, ...]
+    """One a queue. They are duplicated, and remain the caller's."""
+    offload: bool = True
+    """As for `Tap`."""
+
+    async def open(self, place: Place) -> Opened:
+        """Use it as it is. Raises NicError when these are no queues of a TAP."""
+        await trio.lowlevel.checkpoint()
+        try:
+            door, name = tap_door(
+                list(self.descriptors), None, create=False, mtu=place.mtu, offload=self.offload
+            )
+        except OSError as error:
+            raise NicError(
+                f"{place.port}: descriptors {self.descriptors} are no TAP: {error.strerror or error}",
+                "open /dev/net/tun and attach it by TUNSETIFF with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR",
+            ) from error
+        return Opened(door=door, carries=name)
 
 
 def _default_name(place: Place, in_namespace: bool) -> str:
