@@ -42,6 +42,11 @@ def _between(least: int, most: int) -> Callable[[object, attrs.Attribute[int], i
     return check
 
 
+def _flag(_self: object, attribute: attrs.Attribute[bool], value: bool) -> None:
+    if not isinstance(value, bool):
+        raise BadInput(f"{attribute.name}: found {value!r}, expected true or false")
+
+
 @attrs.frozen
 class Stack:
     """The NIC of an in-process TCP/IP guest. MAC, addresses, gateways and MTU are its port's."""
@@ -52,6 +57,9 @@ class Stack:
     """What a TCP connection receives ahead of its reader, in bytes. Used as far as it is needed."""
     send_buffer: int = attrs.field(default=256 << 10, validator=_between(4 << 10, 16 << 20))
     """What a TCP connection holds until its peer has acknowledged it, in bytes."""
+    gso: bool = attrs.field(default=True, validator=_flag)
+    """Send bulk data in TCP super-frames, which are cut where a port needs it: faster, but captures
+    show them as they were sent, longer than the MTU."""
 
     async def open(self, place: Place) -> Opened:
         """Make the guest. Raises NicError for addresses that no host can have."""
@@ -66,6 +74,7 @@ class Stack:
                 int.from_bytes(digest),
                 receive_buffer=self.receive_buffer,
                 send_buffer=self.send_buffer,
+                gso=self.gso,
             )
         except ValueError as error:
             raise NicError(f"{place.port}: {error}") from None

@@ -390,6 +390,7 @@ def stack_door(
     *,
     receive_buffer: int = 262_144,
     send_buffer: int = 262_144,
+    gso: bool = True,
     sockets: int = 4096,
     inbox: int = 1_048_576,
 ) -> tuple[Door, StackHandle]:

@@ -31,8 +31,15 @@ pub enum Role {
     Orphan,
 }
 
-/// Bytes received before acknowledgements become sparse.
+/// Bytes received before acknowledgements become sparse, and sent before segments become large.
+/// Both are what lets a sender's window grow in its first round trips.
 const EAGER: usize = 1 << 20;
+/// The same after a loss, from which the window grows back slowly.
+const CAREFUL: usize = 4 << 20;
+/// What a peer takes that does not say (RFC 9293, 3.7.1).
+pub const PEER_MSS: usize = 536;
+/// Peers that take less do not get super-frames, which would be cut into too many.
+const SUPER_MSS: usize = 256;
 
 /// Without progress for that long, an attempt ends (Linux: six SYNs), data that nobody acknowledges
 /// ends a connection (RFC 9293, 3.8.3: at least 100 s; Linux: about 15 minutes), and one that was
@@ -57,6 +64,12 @@ pub struct Conn {
     pub seen: State,
     /// The number behind the segment that was sent last, and the one it acknowledged.
     pub sent: (u32, u32),
+    /// The longest segment that its peer takes.
+    pub peer_mss: usize,
+    /// The number behind all that was ever sent.
+    high: Option<u32>,
+    /// Bytes that are still to be sent in segments as the wire sees them.
+    plain: usize,
     /// When a segment that could be forged was last answered.
     pub challenged: Option<Nanos>,
     /// Since when nothing moved; not known before it was next served.
@@ -101,6 +114,9 @@ impl Conn {
             silent: false,
             seen: State::Closed,
             sent: (0, 0),
+            peer_mss: PEER_MSS,
+            high: None,
+            plain: EAGER,
             challenged: None,
             progress: None,
             unacknowledged: 0,
@@ -162,8 +178,26 @@ impl Conn {
         if len == 0 && self.sent == (seq, ack) && self.unacknowledged > 0 {
             self.eager = EAGER;
         }
-        self.sent = (seq.wrapping_add(len), ack);
+        let end = seq.wrapping_add(len);
+        self.sent = (end, ack);
         self.unacknowledged = 0;
+        // A single byte may be a probe of a closed window, which is sent again with what follows.
+        if len > 1 {
+            self.plain = self.plain.saturating_sub(len as usize);
+            match self.high {
+                Some(high) if (high.wrapping_sub(seq) as i32) > 0 => self.plain = CAREFUL,
+                _ => {}
+            }
+            if self.high.is_none_or(|high| (end.wrapping_sub(high) as i32) > 0) {
+                self.high = Some(end);
+            }
+        }
+    }
+
+    /// Whether its next segment may be a super-frame. Every segment sent alone is acknowledged
+    /// sooner, and a window grows by acknowledgements; once it has grown, large ones cost less.
+    pub fn large(&self) -> bool {
+        self.plain == 0 && self.peer_mss >= SUPER_MSS && self.state() != State::SynReceived
     }
 
     /// What it is ready for.

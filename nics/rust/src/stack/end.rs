@@ -87,6 +87,19 @@ impl StackEnd {
     }
 }
 
+impl StackEnd {
+    /// Receive up to `most` bytes that lie in one piece, as what `f` makes of them; of none, at the end
+    /// of the stream. `f` is called with the guest locked, so it must only copy.
+    pub fn tcp_recv_with<T>(
+        &self,
+        id: SocketId,
+        most: usize,
+        f: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, StackError> {
+        self.with(|guest| guest.tcp_recv_with(id, most, f))
+    }
+}
+
 macro_rules! calls {
     ($($(#[doc = $doc:expr])+ fn $name:ident($($arg:ident: $kind:ty),*) -> $ok:ty;)+) => {
         impl StackEnd {

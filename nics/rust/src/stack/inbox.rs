@@ -16,46 +16,50 @@ const QUIET: Nanos = 1_000_000_000;
 
 #[derive(Debug)]
 pub struct Inbox {
+    /// As long as it ever had to be: what is behind `back` is old and will be written over.
     bytes: Vec<u8>,
     front: usize,
+    back: usize,
     limit: usize,
     shrink: Option<Nanos>,
 }
 
 impl Inbox {
     pub fn new(limit: usize) -> Self {
-        Inbox { bytes: Vec::new(), front: 0, limit, shrink: None }
+        Inbox { bytes: Vec::new(), front: 0, back: 0, limit, shrink: None }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.front == self.bytes.len()
+        self.front == self.back
     }
 
     /// Copy a frame in; false when there is no room.
     #[must_use]
     pub fn push(&mut self, frame: &TxFrame<'_>) -> bool {
-        let len = frame.len();
-        if self.bytes.len() + HEADER + len > self.limit {
-            if self.bytes.len() - self.front + HEADER + len > self.limit {
+        let need = HEADER + frame.len();
+        if self.back + need > self.limit {
+            if self.back - self.front + need > self.limit {
                 return false;
             }
-            self.bytes.drain(..self.front);
-            self.front = 0;
+            self.bytes.copy_within(self.front..self.back, 0);
+            (self.front, self.back) = (0, self.back - self.front);
         }
-        let at = self.bytes.len();
-        self.bytes.resize(at + HEADER + len, 0);
-        let entry = &mut self.bytes[at..];
-        entry[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+        if self.bytes.len() < self.back + need {
+            let len = (self.back + need).max(self.bytes.len() * 2).min(self.limit);
+            self.bytes.resize(len, 0);
+        }
+        let entry = &mut self.bytes[self.back..self.back + need];
+        entry[..4].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
         entry[4..HEADER].copy_from_slice(&frame.offload().to_bytes());
-        if frame.copy_to(&mut entry[HEADER..]).is_none() {
-            self.bytes.truncate(at);
+        if frame.copy_to(&mut entry[HEADER..]).is_some() {
+            self.back += need;
         }
         true
     }
 
     /// The next frame, and no more of it.
     pub fn pop(&mut self) -> Option<(&[u8], Offload)> {
-        let (header, rest) = self.bytes.get(self.front..)?.split_first_chunk::<HEADER>()?;
+        let (header, rest) = self.bytes.get(self.front..self.back)?.split_first_chunk::<HEADER>()?;
         let [a, b, c, d, offload @ ..] = header;
         let len = u32::from_ne_bytes([*a, *b, *c, *d]) as usize;
         self.front += HEADER + len;
@@ -65,9 +69,8 @@ impl Inbox {
     /// Everything was read: start at the front again, and soon give back what is too much.
     pub fn rewind(&mut self, now: Nanos) {
         if self.is_empty() {
-            self.bytes.clear();
-            self.front = 0;
-            self.shrink = (self.bytes.capacity() > SMALL).then_some(now + QUIET);
+            (self.front, self.back) = (0, 0);
+            self.shrink = (self.bytes.len() > SMALL).then_some(now + QUIET);
         }
     }
 
@@ -78,8 +81,8 @@ impl Inbox {
     pub fn tick(&mut self, now: Nanos) {
         if self.shrink.is_some_and(|at| at <= now) {
             self.shrink = None;
-            if self.bytes.is_empty() {
-                self.bytes = Vec::new();
+            if self.is_empty() {
+                (self.front, self.back, self.bytes) = (0, 0, Vec::new());
             }
         }
     }

@@ -77,6 +77,8 @@ pub struct StackConfig {
     /// Bytes that a TCP connection buffers each way.
     pub receive_buffer: u32,
     pub send_buffer: u32,
+    /// Send TCP super-frames, which are cut into segments where it has to be.
+    pub gso: bool,
     /// Sockets there may be, those included that others opened by connecting.
     pub sockets: usize,
     /// Bytes of frames that wait to be looked at.
@@ -95,6 +97,7 @@ impl StackConfig {
             seed,
             receive_buffer: 256 << 10,
             send_buffer: 256 << 10,
+            gso: true,
             sockets: 4096,
             inbox: 1 << 20,
         }

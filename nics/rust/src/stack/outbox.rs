@@ -12,6 +12,7 @@ use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, M
 use smoltcp::phy::{RxToken, TxToken};
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 
 /// The room that one packet may need: itself at its largest, and once more in fragments.
 const PACKET_ROOM: usize = 140_000;
@@ -122,7 +123,6 @@ pub struct Wire<'w, 'a> {
     pub out: &'w mut Outbox<'a>,
     /// Length of the packet that was sent; it is the outbox's draft.
     pub sent: Option<usize>,
-    pub mtu: usize,
 }
 
 impl Device for Wire<'_, '_> {
@@ -151,18 +151,25 @@ impl Device for Wire<'_, '_> {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
+        // What counts is what an interface was made with.
+        capabilities(1500, false)
     }
 }
 
+/// The longest segment that is left to others to cut: with its headers it fits an IP packet.
+const SUPER: NonZeroUsize = NonZeroUsize::new(65_000).unwrap();
+
 /// Checksums are verified before smoltcp sees a packet, and computed after it made one.
-pub fn capabilities(mtu: usize) -> DeviceCapabilities {
+pub fn capabilities(mtu: usize, gso: bool) -> DeviceCapabilities {
     let mut checksum = ChecksumCapabilities::ignored();
     checksum.ipv4 = Checksum::Tx;
     let mut caps = DeviceCapabilities::default();
     caps.medium = Medium::Ip;
     caps.max_transmission_unit = mtu;
     caps.checksum = checksum;
+    if gso {
+        (caps.segmentation.tcpv4, caps.segmentation.tcpv6) = (Some(SUPER), Some(SUPER));
+    }
     caps
 }
 

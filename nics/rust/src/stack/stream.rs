@@ -136,6 +136,29 @@ impl Guest {
         }
     }
 
+    /// Receive up to `most` bytes that lie in one piece, as what `f` makes of them; of none, at the end
+    /// of the stream.
+    pub fn tcp_recv_with<T>(
+        &mut self,
+        id: SocketId,
+        most: usize,
+        f: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, StackError> {
+        if self.tcp_readable(id)? == 0 {
+            return Ok(f(&[]));
+        }
+        let socket = self.stream(id)?.socket();
+        let tight = socket.recv_queue() * 2 >= socket.recv_capacity();
+        let received = socket.recv(|piece| {
+            let piece = &piece[..piece.len().min(most)];
+            (piece.len(), f(piece))
+        });
+        if tight {
+            self.sockets.touch(id);
+        }
+        received.map_err(|_| StackError::Closed)
+    }
+
     /// Close the sending half: the peer sees the end of the stream behind what was sent.
     pub fn tcp_shutdown(&mut self, id: SocketId) -> Result<(), StackError> {
         let conn = self.stream(id)?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::net::{IpAddr, SocketAddr};
 
-/// Copies longer than that are made without the interpreter lock.
+/// What is sent at once and is longer than that is copied without the interpreter lock.
 const LONG: usize = 16 << 10;
 
 /// An address and a port.
@@ -97,24 +97,9 @@ impl StackHandle {
         socket: SocketId,
         most: usize,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(len) = now(self.0.tcp_readable(socket))? else { return Ok(None) };
-        let len = len.min(most);
-        let mut got = 0;
-        let bytes = PyBytes::new_with(py, len, |buffer| {
-            let copied = if len < LONG {
-                self.0.tcp_recv(socket, buffer)
-            } else {
-                py.detach(|| self.0.tcp_recv(socket, buffer))
-            };
-            got = copied.or_else(|e| if e == StackError::WouldBlock { Ok(0) } else { Err(error(e)) })?;
-            Ok(())
-        })?;
-        match got {
-            _ if got == len => Ok(Some(bytes)),
-            // Another thread was faster.
-            0 => Ok(None),
-            _ => Ok(Some(PyBytes::new(py, &bytes.as_bytes()[..got]))),
-        }
+        // One copy, out of the connection's buffer. Making room without the interpreter lock first
+        // would mean to clear it first, which costs as much.
+        now(self.0.tcp_recv_with(socket, most, |piece| PyBytes::new(py, piece)))
     }
 
     /// Close the sending half.
@@ -219,7 +204,7 @@ impl StackHandle {
 /// connection and direction, and `inbox` are in bytes. ValueError says what can't be.
 #[pyfunction]
 #[pyo3(signature = (mac, addresses, gateways, mtu, seed, *, receive_buffer=262_144, send_buffer=262_144,
-    sockets=4096, inbox=1_048_576))]
+    gso=true, sockets=4096, inbox=1_048_576))]
 #[allow(clippy::too_many_arguments)]
 pub fn stack_door(
     mac: &str,
@@ -229,6 +214,7 @@ pub fn stack_door(
     seed: u64,
     receive_buffer: u32,
     send_buffer: u32,
+    gso: bool,
     sockets: usize,
     inbox: usize,
 ) -> PyResult<(Door, StackHandle)> {
@@ -254,6 +240,7 @@ pub fn stack_door(
         seed,
         receive_buffer,
         send_buffer,
+        gso,
         sockets,
         inbox,
     };

@@ -48,6 +48,8 @@ pub struct Hub {
     pub events: Arc<Events>,
     /// Frames that went over the wire, as they went, when they are kept.
     pub trace: Option<Vec<(Nanos, Vec<u8>)>>,
+    /// Bytes of the longest super-frame.
+    pub longest: usize,
     pub frames: usize,
     flying: BTreeMap<(Nanos, u64), (usize, Vec<u8>, Offload)>,
     waker: Arc<Waker>,
@@ -78,6 +80,7 @@ impl Hub {
             impair: Impair::default(),
             events,
             trace: None,
+            longest: 0,
             frames: 0,
             flying: BTreeMap::new(),
             waker,
@@ -99,6 +102,10 @@ impl Hub {
             trace.push((self.now, bytes.clone()));
         }
         self.frames += 1;
+        if offload.gso_type != Offload::GSO_NONE {
+            assert_eq!(offload.vet(bytes.len(), &bytes), Some(offload));
+            self.longest = self.longest.max(bytes.len());
+        }
         let copies = if self.chance(self.impair.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             if self.chance(self.impair.loss) {
@@ -131,7 +138,7 @@ impl Hub {
                 }
                 let mut report = TxReport::default();
                 if self.impair.plain && offload != Offload::NONE {
-                    let caps = crate::Caps::plain(1 << 20);
+                    let caps = crate::Caps::plain(nic.caps().max_frame);
                     let mut emit = |pieces: &[TxFrame<'_>]| nic.tx_burst(self.now, pieces, &mut report);
                     // A hostile header is dropped here, as the engine does.
                     let _ = self.completer.complete(&frame, &caps, &mut emit);

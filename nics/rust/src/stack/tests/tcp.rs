@@ -17,6 +17,7 @@ fn data_arrives_whole_over_both_versions() {
             let (client, server) = hub.connect(0, 1, address, 80);
             let data = bytes(3_000_000);
             assert!(hub.transfer((0, client), (1, server), &data) == data);
+            assert!(hub.longest > 60_000);
             // And the other way, after one half is closed.
             assert!(hub.transfer((1, server), (0, client), &data) == data);
             hub.ends[0].close(client).unwrap();
@@ -37,6 +38,8 @@ fn data_arrives_whole_over_a_bad_wire() {
         let (client, server) = hub.connect(0, 1, "10.0.0.2", 80);
         let data = bytes(400_000);
         assert!(hub.transfer((0, client), (1, server), &data) == data, "{:?}", hub.impair);
+        // No super-frames where they get lost.
+        assert!(loss == 0 && reorder == 0 || hub.longest == 0);
     }
 }
 
@@ -50,6 +53,24 @@ fn small_windows_and_jumbo_frames() {
         let (client, server) = hub.connect(0, 1, "fd00::2", 80);
         let data = bytes(2_000_000);
         assert!(hub.transfer((0, client), (1, server), &data) == data, "{mtu}");
+    }
+}
+
+#[test]
+fn super_frames_are_cut_as_the_peer_wants_it() {
+    // Unlike MTUs: the smaller one counts, whoever has it.
+    for (mtus, gso) in
+        [([9000, 1500], true), ([1500, 9000], true), ([1280, 1280], true), ([1500, 1500], false)]
+    {
+        for plain in [false, true] {
+            let mut hub =
+                Hub::new([1, 2].map(|n| StackConfig { mtu: mtus[usize::from(n) - 1], gso, ..config(n) }));
+            hub.impair.plain = plain;
+            let (client, server) = hub.connect(0, 1, "fd00::2", 80);
+            let data = bytes(3_000_000);
+            assert!(hub.transfer((0, client), (1, server), &data) == data, "{mtus:?}");
+            assert_eq!(hub.longest > 60_000, gso, "{mtus:?} {plain} {}", hub.longest);
+        }
     }
 }
 
@@ -358,4 +379,21 @@ fn a_full_guest_refuses_and_recovers() {
         hub.ends[1].close(id).unwrap();
     }
     hub.ends[1].udp_bind(None, 0).unwrap();
+}
+
+#[test]
+fn nothing_is_ever_sent_twice_over_a_good_wire() {
+    for (mtu, gso) in [(1500, false), (1280, false), (9000, true), (1500, true)] {
+        let mut hub = Hub::new([1, 2].map(|n| StackConfig { mtu, gso, ..config(n) }));
+        let (client, server) = hub.connect(0, 1, "10.0.0.2", 80);
+        hub.trace = Some(Vec::new());
+        let begin = hub.now;
+        let data = bytes(5_000_000);
+        assert!(hub.transfer((0, client), (1, server), &data) == data);
+        assert_eq!(hub.now, begin, "nobody waited for a timer");
+        let trace = hub.trace.take().unwrap();
+        let sent: usize =
+            trace.iter().filter(|(_, f)| f[26..30] == [10, 0, 0, 1]).map(|(_, f)| f.len() - 54).sum();
+        assert!((data.len()..data.len() + 100).contains(&sent), "{mtu} {gso}: {sent}");
+    }
 }
