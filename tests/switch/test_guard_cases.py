@@ -1,0 +1,376 @@
+"""What a guest may send and hear: each rule of the guard from both sides, with frames made by scapy.
+
+The cases are those that firewalls of clouds are tested with: MAC and IP spoofing, allowed pairs, DHCP
+servers, router advertisements, ARP and neighbour poisoning, and ways to hide them from a filter.
+"""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp6 import DHCP6_Advertise, DHCP6_Solicit
+from scapy.layers.igmp import IGMP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_Router_Alert
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLQuery,
+    ICMPv6MLReport,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6ND_RS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.layers.l2 import ARP, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.packet import Packet, Raw
+
+from vnet._native import Guard, PortConfig, Switch
+
+OWN, OTHER, PAIRED = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+IP4, PAIR4, VICTIM4 = "10.0.0.10", "10.0.0.77", "10.0.0.11"
+IP6, VICTIM6 = "fd00::a", "fd00::b"
+LOCAL, LOCAL_VICTIM = "fe80::ff:fe00:a", "fe80::ff:fe00:b"
+ALL_NODES, ALL_ROUTERS = "33:33:00:00:00:01", "33:33:00:00:00:02"
+
+ADDRESSES = [(f"{IP4}/32", None, None), (f"{IP6}/128", None, None), (f"{PAIR4}/32", PAIRED, None)]
+
+
+def guard(**keys) -> Guard:
+    return Guard(OWN, **{"addresses": ADDRESSES, **keys})
+
+
+def switch(of: Guard | None, **keys) -> Switch:
+    """Port 0 has the guard, port 1 is a victim's without one."""
+    made = Switch()
+    made.add_port(0, PortConfig(vlan=1, guard=of, **keys))
+    made.add_port(1, PortConfig(vlan=1))
+    return made
+
+
+def fate(frame: Packet | bytes, of: Guard | None = None, **keys) -> str | None:
+    """Why the guard refuses a frame; None: it arrives."""
+    data = bytes(frame)
+    (verdict,) = switch(of or guard(), **keys).forward(0, 0, [data.ljust(60, b"\0")])
+    assert (verdict.reason is None) == (len(verdict.copies) == 1)
+    return verdict.reason
+
+
+def ether(src: str = OWN, dst: str = "ff:ff:ff:ff:ff:ff", **keys) -> Ether:
+    return Ether(src=src, dst=dst, **keys)
+
+
+def ip(src: str = IP4, **keys) -> Ether:
+    return ether() / IP(src=src, dst=VICTIM4, **keys)
+
+
+def ip6(src: str = IP6, dst: str = "ff02::1", **keys) -> Ether:
+    return ether(dst=ALL_NODES) / IPv6(src=src, dst=dst, **keys)
+
+
+def arp(**keys) -> Ether:
+    return ether() / ARP(**{"hwsrc": OWN, "psrc": IP4, "pdst": VICTIM4, **keys})
+
+
+def dhcp(mac: str = OWN, src: str = "0.0.0.0", sport: int = 68, dport: int = 67, op: int = 1) -> Ether:
+    message = BOOTP(op=op, chaddr=bytes.fromhex(mac.replace(":", ""))) / DHCP(
+        options=[("message-type", "discover" if op == 1 else "offer"), "end"]
+    )
+    return ether() / IP(src=src, dst="255.255.255.255") / UDP(sport=sport, dport=dport) / message
+
+
+def fragment(packet: Packet, offset: int = 0, more: bool = True) -> Packet:
+    """An IPv4 packet as if it were a fragment."""
+    packet[IP].flags, packet[IP].frag = (1 if more else 0), offset
+    return packet
+
+
+def own_mac(kind, mac: str = OWN):
+    return kind(lladdr=mac)
+
+
+SNAPPED = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=0x0800) / IP(src=VICTIM4)
+ND_NS = ICMPv6ND_NS(tgt=VICTIM6) / own_mac(ICMPv6NDOptSrcLLAddr)
+RA = ICMPv6ND_RA() / own_mac(ICMPv6NDOptSrcLLAddr)
+
+ACCEPTED = {
+    "tcp": ip() / TCP(),
+    "udp": ip() / UDP(sport=5000, dport=53),
+    "icmp": ip() / ICMP(),
+    "don't fragment": ip(flags="DF") / TCP(),
+    "another protocol of its own": ether(type=0x88B5) / Raw(bytes(46)),
+    "the paired address from the paired MAC": ether(src=PAIRED) / IP(src=PAIR4, dst=VICTIM4) / UDP(),
+    "router alert": ip(options=[IPOption_Router_Alert()]) / ICMP(),
+    "arp request": arp(),
+    "arp probe for its own": arp(psrc="0.0.0.0", pdst=IP4),
+    "arp announcement": arp(op=2, pdst=IP4, hwdst=OWN),
+    "arp reply": ether(dst=OTHER) / ARP(op=2, hwsrc=OWN, psrc=IP4, hwdst=OTHER, pdst=VICTIM4),
+    "rarp announcement": ether(type=0x8035) / ARP(op=3, hwsrc=OWN, hwdst=OWN, psrc="0.0.0.0"),
+    "dhcp discover": dhcp(),
+    "dhcp renewal": dhcp(src=IP4),
+    "dhcpv6 solicit": ip6(LOCAL) / UDP(sport=546, dport=547) / DHCP6_Solicit(),
+    "igmp report": ip() / IGMP(type=0x16, gaddr="224.1.1.1"),
+    "igmp report without address": ip("0.0.0.0") / IGMP(type=0x16, gaddr="224.1.1.1"),
+    "icmpv6": ip6() / ICMPv6EchoRequest(),
+    "link-local": ip6(LOCAL) / ICMPv6EchoRequest(),
+    "destination options": ip6() / IPv6ExtHdrDestOpt() / UDP(),
+    "router solicitation": ip6(LOCAL) / ICMPv6ND_RS() / own_mac(ICMPv6NDOptSrcLLAddr),
+    "router solicitation without address": ip6("::") / ICMPv6ND_RS(),
+    "neighbour solicitation": ip6() / ND_NS,
+    "duplicate address detection": ip6("::") / ICMPv6ND_NS(tgt=IP6),
+    "the same for link-local": ip6("::") / ICMPv6ND_NS(tgt=LOCAL),
+    "neighbour advertisement": ip6() / ICMPv6ND_NA(tgt=IP6) / own_mac(ICMPv6NDOptDstLLAddr),
+    "mld report": ip6("::") / IPv6ExtHdrHopByHop() / ICMPv6MLReport(),
+    "first fragment": fragment(ip() / UDP(sport=5, dport=6) / Raw(bytes(64))),
+    "later fragment": fragment(ip(proto=17) / Raw(bytes(64)), offset=9),
+    "ipv6 fragment": ip6() / IPv6ExtHdrFragment(m=1) / UDP(sport=5, dport=6) / Raw(bytes(64)),
+    "later ipv6 fragment": ip6() / IPv6ExtHdrFragment(offset=9, nh=17) / Raw(bytes(64)),
+    "an S-tag": ether() / Dot1AD(vlan=5) / IP(src=IP4, dst=VICTIM4) / UDP(),
+}
+
+REFUSED = {
+    # MAC
+    "another's MAC": ("guard-mac", ether(src=OTHER) / IP(src=IP4) / UDP()),
+    "an unknown MAC": ("guard-mac", ether(src="02:00:00:00:00:99") / ARP(hwsrc=OWN, psrc=IP4)),
+    # Links and bridges
+    "lldp to anybody": ("guard-control", ether(type=0x88CC) / Raw(bytes(46))),
+    "lacp to a station": ("guard-control", ether(dst=OTHER, type=0x8809) / Raw(bytes(46))),
+    "spanning tree": ("guard-control", Dot3(src=OWN, dst=OTHER) / LLC() / STP()),
+    "pvst, cdp": ("guard-control", Dot3(src=OWN, dst="01:00:0c:cc:cc:cd") / SNAPPED),
+    "ip in snap": ("guard-control", Dot3(src=OWN, dst=OTHER) / SNAPPED),
+    "stp to its group": ("link-local", Dot3(src=OWN, dst="01:80:c2:00:00:00") / LLC() / STP()),
+    "a tag": ("tag-not-allowed", ether() / Dot1Q(vlan=5) / IP(src=IP4) / UDP()),
+    "double tags": ("tag-not-allowed", ether() / Dot1Q(vlan=0) / Dot1Q(vlan=5) / IP(src=IP4) / UDP()),
+    "tags of the old kind": ("guard-headers", ether(type=0x9100) / Raw(bytes(46))),
+    # IPv4
+    "another's address": ("guard-ip4", ip(VICTIM4) / UDP()),
+    "the paired address from its own MAC": ("guard-ip4", ip(PAIR4) / UDP()),
+    "its own address from the paired MAC": ("guard-ip4", ether(src=PAIRED) / IP(src=IP4) / UDP()),
+    "no address": ("guard-ip4", ip("0.0.0.0") / UDP(sport=5, dport=6)),
+    "no address, in tcp": ("guard-ip4", ip("0.0.0.0") / TCP(sport=68, dport=67)),
+    "a later fragment": ("guard-ip4", fragment(ip(VICTIM4, proto=17) / Raw(bytes(64)), offset=9)),
+    "behind an S-tag": ("guard-ip4", ether() / Dot1AD(vlan=5) / IP(src=VICTIM4) / UDP()),
+    "behind a priority tag": ("guard-ip4", ether() / Dot1Q(vlan=0) / IP(src=VICTIM4) / UDP()),
+    "source routing": ("guard-source-route", ip(options=[IPOption_LSRR(routers=[VICTIM4])]) / UDP()),
+    "ipv6 in an ipv4 frame": ("guard-headers", ether(type=0x0800) / IPv6(src=IP6) / UDP()),
+    "icmp redirect": ("guard-redirect", ip() / ICMP(type=5, code=1, gw=IP4)),
+    "icmp router advertisement": ("guard-ra", ip() / ICMP(type=9)),
+    "igmp query": ("guard-querier", ip() / IGMP(type=0x11)),
+    "tcp flags cut off": ("guard-fragment", fragment(ip(proto=6) / Raw(bytes(8)))),
+    "tcp flags overwritten": ("guard-fragment", fragment(ip(proto=6) / Raw(bytes(64)), offset=1)),
+    "ping of death": ("guard-fragment", fragment(ip(proto=1) / Raw(bytes(64)), offset=8189, more=False)),
+    # DHCP
+    "dhcp offer": ("guard-dhcp-server", dhcp(src=IP4, sport=67, dport=68, op=2)),
+    "dhcp offer from another port": ("guard-dhcp-server", dhcp(src=IP4, sport=6767, dport=68, op=2)),
+    "dhcp relay": ("guard-dhcp-server", dhcp(src=IP4, sport=67, dport=67)),
+    "dhcp for another": ("guard-dhcp-client", dhcp(mac=OTHER)),
+    "dhcp in fragments": ("guard-fragment", fragment(dhcp(src=IP4, sport=67, dport=68, op=2))),
+    "dhcpv6 advertise": ("guard-dhcp-server", ip6(LOCAL) / UDP(sport=547, dport=546) / DHCP6_Advertise()),
+    "dhcpv6 from another port": ("guard-dhcp-server", ip6(LOCAL) / UDP(sport=99, dport=546)),
+    # ARP
+    "arp of another's address": ("guard-arp", arp(psrc=VICTIM4)),
+    "arp with another's MAC": ("guard-arp", arp(hwsrc=OTHER)),
+    "arp reply for another": ("guard-arp", arp(op=2, psrc=VICTIM4)),
+    "arp reply from nobody": ("guard-arp", arp(op=2, psrc="0.0.0.0")),
+    "arp announcement of another's": ("guard-arp", arp(psrc=VICTIM4, pdst=VICTIM4)),
+    "arp probe for another's": ("guard-arp", arp(psrc="0.0.0.0", pdst=VICTIM4)),
+    "arp reply to a third": ("guard-arp", ether(dst=OTHER) / ARP(op=2, hwsrc=OWN, psrc=IP4, hwdst=PAIRED)),
+    "arp of another kind": ("guard-arp", arp(op=8)),
+    "rarp for another": ("guard-arp", ether(type=0x8035) / ARP(op=3, hwsrc=OWN, hwdst=OTHER)),
+    # IPv6
+    "another's ipv6 address": ("guard-ip6", ip6(VICTIM6) / ICMPv6EchoRequest()),
+    "another's link-local address": ("guard-ip6", ip6(LOCAL_VICTIM) / ICMPv6EchoRequest()),
+    "a link-local address of its choice": ("guard-ip6", ip6("fe80::1") / ICMPv6EchoRequest()),
+    "no ipv6 address": ("guard-ip6", ip6("::") / UDP(sport=5, dport=6)),
+    "a later ipv6 fragment": (
+        "guard-ip6",
+        ip6(VICTIM6) / IPv6ExtHdrFragment(offset=9, nh=17) / Raw(bytes(64)),
+    ),
+    "router advertisement": ("guard-ra", ip6(LOCAL) / RA),
+    "behind options": ("guard-ra", ip6(LOCAL) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / RA),
+    "in an atomic fragment": ("guard-fragment", ip6(LOCAL) / IPv6ExtHdrFragment() / RA),
+    "options in a fragment": (
+        "guard-fragment",
+        ip6(LOCAL) / IPv6ExtHdrFragment(m=1) / IPv6ExtHdrDestOpt() / RA,
+    ),
+    "beyond what is seen": (
+        "guard-headers",
+        ip6(LOCAL, nh=60) / Raw(b"\x3a\x09" + bytes(78)) / Raw(bytes(RA)),
+    ),
+    "an endless chain": (
+        "guard-headers",
+        ip6(LOCAL, nh=60) / Raw(b"\x3c\0\x01\x04\0\0\0\0" * 9),
+    ),
+    "redirect": ("guard-redirect", ip6(LOCAL) / ICMPv6ND_Redirect()),
+    "mld query": ("guard-querier", ip6(LOCAL) / IPv6ExtHdrHopByHop() / ICMPv6MLQuery()),
+    "routing header 0": (
+        "guard-source-route",
+        ip6() / IPv6ExtHdrRouting(type=0, addresses=[VICTIM6]) / UDP(),
+    ),
+    "solicitation with another's MAC": (
+        "guard-nd",
+        ip6() / ICMPv6ND_NS(tgt=VICTIM6) / own_mac(ICMPv6NDOptSrcLLAddr, OTHER),
+    ),
+    "advertisement of another's": ("guard-nd", ip6() / ICMPv6ND_NA(tgt=VICTIM6)),
+    "advertisement with another's MAC": (
+        "guard-nd",
+        ip6() / ICMPv6ND_NA(tgt=IP6) / own_mac(ICMPv6NDOptDstLLAddr, OTHER),
+    ),
+    "claim of another's address": ("guard-nd", ip6("::") / ICMPv6ND_NS(tgt=VICTIM6)),
+    "router solicitation with another's MAC": (
+        "guard-nd",
+        ip6() / ICMPv6ND_RS() / own_mac(ICMPv6NDOptSrcLLAddr, OTHER),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_normal_life(case: str) -> None:
+    assert fate(ACCEPTED[case]) is None
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_attack(case: str) -> None:
+    reason, frame = REFUSED[case]
+    assert fate(frame) == reason
+    if reason.startswith("guard-"):
+        made = switch(None)
+        assert not made.forward(0, 0, [bytes(frame).ljust(60, b"\0")])[0].reason, "an open port takes it"
+
+
+def test_after_a_good_frame_of_the_same_flow() -> None:
+    """The header of a refused frame is that of the frame before: it is judged all the same."""
+    made = switch(guard())
+    good, bad = bytes(ACCEPTED["tcp"]).ljust(60, b"\0"), bytes(ip(VICTIM4) / TCP()).ljust(60, b"\0")
+    reasons = [verdict.reason for verdict in made.forward(0, 0, [good, bad, good, good, bad])]
+    assert reasons == [None, "guard-ip4", None, None, "guard-ip4"]
+    assert made.counters(0)["drops"] == {"guard-ip4": 2}
+
+
+def test_a_refused_frame_teaches_nothing() -> None:
+    made = switch(guard())
+    made.forward(0, 0, [bytes(REFUSED[case][1]).ljust(60, b"\0") for case in REFUSED])
+    assert made.fdb_count() == (0, 0)
+
+
+ROLES = {
+    "dhcp_server": ["dhcp offer", "dhcp offer from another port", "dhcp relay", "dhcp for another",
+                    "dhcp in fragments", "dhcpv6 advertise", "dhcpv6 from another port"],
+    "router_advertisements": ["icmp router advertisement", "router advertisement", "behind options"],
+    "querier": ["igmp query", "mld query"],
+    "forged_transmits": ["another's MAC"],
+    "mac_changes": ["another's MAC"],
+    "promiscuous": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_opens_what_it_names_and_nothing_else(role: str) -> None:
+    opened = guard(**{role: True})
+    for case, (reason, frame) in REFUSED.items():
+        got = fate(frame, opened)
+        if case in ROLES[role]:
+            assert got is None, case
+        elif case == "an unknown MAC" and role in ("forged_transmits", "mac_changes"):
+            assert got == "guard-arp"
+        else:
+            assert got == reason, case
+
+
+def test_allowed_prefixes() -> None:
+    allows = guard(addresses=[("10.1.0.0/16", None, None), ("fd01::/32", None, None)])
+    for source, reason in (("10.1.0.0", None), ("10.1.255.255", None), ("10.2.0.0", "guard-ip4")):
+        assert fate(ip(source) / UDP(), allows) == reason
+        assert fate(arp(psrc=source), allows) == (reason and "guard-arp")
+    for source, reason in (("fd01::1", None), ("fd01:0:ffff::", None), ("fd02::1", "guard-ip6")):
+        assert fate(ip6(source) / ICMPv6EchoRequest(), allows) == reason
+    everything = guard(addresses=[("0.0.0.0/0", None, None), ("::/0", None, None)])
+    assert fate(ip(VICTIM4) / UDP(), everything) is None
+    assert fate(ip6(VICTIM6) / UDP(), everything) is None
+    assert fate(ip(VICTIM4) / UDP(sport=67, dport=68), everything) == "guard-dhcp-server"
+
+
+def test_an_address_is_good_in_its_network_only() -> None:
+    made = Switch()
+    addresses = [(f"{IP4}/32", None, 1), (f"{VICTIM4}/32", None, 2)]
+    made.add_port(0, PortConfig(tagged=[2], native=1, guard=guard(addresses=addresses)))
+    made.add_port(1, PortConfig(tagged=[2], native=1))
+    for vlan, source, reason in (
+        (1, IP4, None),
+        (2, VICTIM4, None),
+        (1, VICTIM4, "guard-ip4"),
+        (2, IP4, "guard-ip4"),
+    ):
+        frame = ether() / Dot1Q(vlan=vlan) / IP(src=source, dst="10.0.0.1") / UDP()
+        assert made.forward(0, 0, [bytes(frame).ljust(60, b"\0")])[0].reason == reason
+
+
+def test_where_no_addresses_are_known_the_rest_holds() -> None:
+    unknown = guard(addresses=[], unknown=[1])
+    free = {"guard-ip4", "guard-ip6"}
+    for case in ("another's address", "another's ipv6 address", "arp of another's address",
+                 "advertisement of another's", "no address"):  # fmt: skip
+        assert fate(REFUSED[case][1], unknown) is None, case
+    for case, (reason, frame) in REFUSED.items():
+        if reason not in free | {"guard-arp", "guard-nd", "guard-mac"}:
+            assert fate(frame, unknown) == reason, case
+    for case in ("arp with another's MAC", "solicitation with another's MAC"):
+        assert fate(REFUSED[case][1], unknown) == REFUSED[case][0]
+    assert fate(ip() / UDP(), guard(addresses=[])) == "guard-ip4", "known to have none"
+
+
+def heard(of: Guard, dst: str) -> list[str]:
+    """What becomes of a frame for `dst` at the guarded port; the stranger is at port 1."""
+    made = switch(of)
+    frame = Ether(src=OTHER, dst=dst, type=0x88B5) / Raw(bytes(46))
+    made.add_port(2, PortConfig(vlan=1))
+    (verdict,) = made.forward(0, 1, [bytes(frame)])
+    assert 2 in [port for port, _ in verdict.copies], "a port without a guard hears it"
+    return ["heard" for port, _ in verdict.copies if port == 0] + [
+        why for port, why in verdict.lost if port == 0
+    ]
+
+
+def test_a_guest_hears_what_is_for_it() -> None:
+    for dst in (OWN, PAIRED, "ff:ff:ff:ff:ff:ff", ALL_NODES, "01:00:5e:00:00:01"):
+        assert heard(guard(), dst) == ["heard"], dst
+    assert heard(guard(), "02:00:00:00:00:99") == ["tx-not-addressed"]
+    assert heard(guard(forged_transmits=True), "02:00:00:00:00:99") == ["tx-not-addressed"]
+    assert heard(guard(promiscuous=True), "02:00:00:00:00:99") == ["heard"]
+
+
+def test_a_changed_mac_is_heard_until_the_next_change() -> None:
+    made = switch(guard(mac_changes=True))
+    first, second = "02:00:00:00:00:91", "02:00:00:00:00:92"
+    to = {mac: bytes(Ether(src=OTHER, dst=mac, type=0x88B5) / Raw(bytes(46))) for mac in (first, second)}
+    made.forward(0, 0, [bytes(Ether(src=first, dst=OTHER) / IP(src=IP4) / UDP()).ljust(60, b"\0")])
+    assert [port for port, _ in made.forward(0, 1, [to[first]])[0].copies] == [0]
+    made.forward(0, 0, [bytes(Ether(src=second, dst=OTHER) / IP(src=IP4) / UDP()).ljust(60, b"\0")])
+    assert made.forward(0, 1, [to[first]])[0].lost == [(0, "tx-not-addressed")]
+    assert [port for port, _ in made.forward(0, 1, [to[second]])[0].copies] == [0]
+
+
+def test_another_guard_holds_at_once_and_forgets_what_was_learned() -> None:
+    made = switch(None)
+    spoofed = bytes(ether(src=OTHER) / IP(src=VICTIM4) / UDP()).ljust(60, b"\0")
+    assert made.forward(0, 0, [spoofed])[0].reason is None
+    made.set_port(0, PortConfig(vlan=1, guard=guard()))
+    assert made.fdb_count() == (0, 0)
+    assert made.forward(0, 0, [spoofed])[0].reason == "guard-mac"
+    assert made.forward(0, 0, [bytes(ACCEPTED["tcp"]).ljust(60, b"\0")])[0].reason is None
+    made.set_port(0, PortConfig(vlan=1, guard=guard(addresses=[])))
+    assert made.forward(0, 0, [bytes(ACCEPTED["tcp"]).ljust(60, b"\0")])[0].reason == "guard-ip4"
+
+
+def test_what_is_no_address_is_refused() -> None:
+    for prefix in ("10.0.0.1", "10.0.0.1/33", "fd00::/129", "10.0.0/8", "/", ""):
+        with pytest.raises(ValueError, match="is not a prefix"):
+            Guard(OWN, addresses=[(prefix, None, None)])
+    with pytest.raises(ValueError, match="MAC"):
+        Guard("02:00")
