@@ -3,21 +3,54 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Self, final
 
+__all__ = [
+    "VERSION",
+    "BpfProgram",
+    "CaptureHandle",
+    "Door",
+    "Engine",
+    "Guard",
+    "LoadFar",
+    "LoadTcp",
+    "PcapFiles",
+    "PipeHandle",
+    "PortConfig",
+    "StackHandle",
+    "Switch",
+    "Verdict",
+    "complete_offload",
+    "describe_port",
+    "dgram_door",
+    "drop_reasons",
+    "load_bulk",
+    "load_echo",
+    "load_flood",
+    "pcap_door",
+    "pipe_door",
+    "stack_door",
+    "start_capture",
+    "stream_door",
+    "tap_door",
+    "vhost_user_door",
+]
+
 VERSION: str
 
 def drop_reasons() -> list[tuple[str, str]]:
     """Every drop reason: (name, what it means)."""
 
+@final
 class BpfProgram:
     """A verified BPF program of (code, jt, jf, k).
 
     Raises ValueError for one that could do anything but end.
     """
 
-    def __init__(self, instructions: Sequence[tuple[int, int, int, int]]) -> None: ...
+    def __new__(cls, instructions: Sequence[tuple[int, int, int, int]]) -> Self: ...
     def run(self, data: bytes, length: int | None = None) -> int:
         """How many bytes of the packet to keep, 0 to reject it. `length` is that on the wire."""
 
+@final
 class CaptureHandle:
     """A running capture."""
 
@@ -46,9 +79,9 @@ def start_capture(
     drops: bool = False,
     program: BpfProgram | None = None,
     filter: str = "",  # noqa: A002
-    snaplen: int = 262144,
+    snaplen: int = ...,
     count: int | None = None,
-    room: int = 16777216,
+    room: int = ...,
     inline: bool = False,
     epoch: int = 0,
     hardware: str = "",
@@ -82,6 +115,7 @@ def complete_offload(
     frame can't be completed.
     """
 
+@final
 class Door:
     """An open NIC that is not attached to a port yet. Dropping it closes it."""
 
@@ -90,6 +124,7 @@ class Door:
     def close(self) -> None:
         """Close it now, unless it is attached: then the engine does."""
 
+@final
 class PipeHandle:
     """The far end of a pipe.
 
@@ -118,6 +153,7 @@ def dgram_door(local: str | None, remote: str | None) -> tuple[Door, str | None]
     the port that the kernel chose if 0 was asked for, or None for a unix socket. Raises NicError.
     """
 
+@final
 class PcapFiles:
     """The files of a pcap door, which may need a moment after the door is gone."""
 
@@ -154,6 +190,7 @@ def stream_door(endpoint: str, role: str) -> tuple[Door, str]:
     with the port that the kernel chose if 0 was asked for. Raises NicError.
     """
 
+@final
 class Guard:
     """What the guest at a port may say and hear: that is itself, and what is allowed here.
 
@@ -162,29 +199,30 @@ class Guard:
     knows what addresses are right. Raises ValueError.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         mac: str,
         *,
-        macs: Sequence[str] = (),
-        addresses: Sequence[tuple[str, str | None, int | None]] = (),
-        unknown: Sequence[int] = (),
+        macs: Sequence[str] = ...,
+        addresses: Sequence[tuple[str, str | None, int | None]] = ...,
+        unknown: Sequence[int] = ...,
         mac_changes: bool = False,
         promiscuous: bool = False,
         forged_transmits: bool = False,
         dhcp_server: bool = False,
         router_advertisements: bool = False,
         querier: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
 
+@final
 class PortConfig:
     """How a switch's port is set up. Without `guard` everything may pass.
 
     Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. Raises ValueError.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         vlan: int | None = None,
         tagged: list[int] | None = None,
@@ -202,8 +240,9 @@ class PortConfig:
         flood_broadcast: bool = True,
         up: bool = True,
         guard: Guard | None = None,
-    ) -> None: ...
+    ) -> Self: ...
 
+@final
 class Engine:
     """Switches, ports and NICs, and the `turn` that moves frames between them.
 
@@ -213,7 +252,7 @@ class Engine:
 
     turns: int
 
-    def __init__(self) -> None: ...
+    def __new__(cls) -> Self: ...
     def fileno(self) -> int: ...
     def events_fileno(self) -> int: ...
     def now(self) -> int: ...
@@ -287,7 +326,7 @@ class Switch:
         seed: tuple[int, int] = ...,
     ) -> Self:
         """At most `fdb_limit` addresses, `vlan_limit` learned in one VLAN; `ageing` 0 for never."""
-    def add_port(self, port: int, config: PortConfig) -> None:
+    def add_port(self, port: int, config: PortConfig) -> Self:
         """Add a port under a number 0..4095."""
 
     def set_port(self, port: int, config: PortConfig) -> None:
@@ -339,6 +378,7 @@ def tap_door(fds: list[int], name: str | None, *, create: bool, mtu: int, offloa
     interface's name. Raises OSError: EBUSY taken, EPERM not allowed there, EINVAL no TAP.
     """
 
+@final
 class StackHandle:
     """The far end of an in-process guest: its sockets, by number.
 
@@ -403,6 +443,7 @@ def vhost_user_door(path: str, role: str, *, queues: int, mtu: int, offload: boo
     may tell its guest. `offload`: offer checksum and segmentation offloads. Raises NicError.
     """
 
+@final
 class LoadFar:
     """A far side that sends one frame over and over; for `vnet bench`, as all that begins with load."""
 
@@ -415,6 +456,7 @@ class LoadFar:
     @staticmethod
     def udp(handle: StackHandle, socket: int, to: str, payload: bytes) -> LoadFar: ...
 
+@final
 class LoadTcp:
     """One side of a TCP connection."""
 
