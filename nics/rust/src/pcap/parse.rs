@@ -206,7 +206,7 @@ impl Parser {
             return Ok(Item::Need(8));
         };
         let length = total as usize;
-        if length < 12 || length % 4 != 0 {
+        if length < 12 || !length.is_multiple_of(4) {
             return Err(Problem::BlockLength(total));
         }
         let wanted = match kind {
@@ -362,7 +362,7 @@ impl Interface {
         let ticks = i128::from(ticks);
         let time = if self.resolution & 0x80 != 0 {
             // 2^64 * 10^9 is below 2^94, so this does not overflow.
-            ticks * 1_000_000_000 >> exponent
+            (ticks * 1_000_000_000) >> exponent
         } else if exponent <= 9 {
             ticks * 10_i128.pow(9 - exponent)
         } else {
