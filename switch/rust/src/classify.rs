@@ -10,7 +10,7 @@
 //! frame is compared as three words and costs no parsing and no lookup. Only the guard, which judges by
 //! more than that, sees every frame.
 //!
-//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 25 instructions, any
+//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 40 instructions, any
 //! other about 170, less than 50 of them for its two lookups; so up to 100,000 stations it is
 //! instructions that count, not the cache. Going over the burst once before, to bring the slots into
 //! the cache, gained nothing even then: the lookups of neighbouring frames do not depend on each other,
