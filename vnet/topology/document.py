@@ -13,7 +13,7 @@ from nics import kinds
 from nics.keys import Key, Type
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.not_yet import NOT_YET
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, Table, Value
+from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table
 from vnet.topology.table import TOPOLOGY
 
 HEAD = """\
@@ -73,11 +73,17 @@ def page() -> str:
 
 
 def _inner(shape: Any, path: str) -> tuple[Any, str]:
-    """The table inside of lists and mappings of names, and its path."""
-    while isinstance(shape, ListOf | MapOf):
-        path += "[]" if isinstance(shape, ListOf) else ".NAME"
-        shape = shape.item
-    return shape, path
+    """The table inside of lists, mappings of names and what can be off, and its path."""
+    while True:
+        match shape:
+            case ListOf(item=item):
+                shape, path = item, f"{path}[]"
+            case MapOf(item=item):
+                shape, path = item, f"{path}.NAME"
+            case OrOff(on=on):
+                shape = on
+            case _:
+                return shape, path
 
 
 def _sections(table: Table, path: str) -> Iterator[tuple[str, Table, str]]:
@@ -118,14 +124,17 @@ def _table(keys: tuple[Key, ...], path: str) -> Iterator[str]:
 
 
 def _expected(shape: Any) -> str:
-    if isinstance(shape, Value | Type | Free):
-        return shape.expected
-    if isinstance(shape, NicShape):
-        return "a mapping: see NIC kinds"
-    if isinstance(shape, Table):
-        return "a mapping"
-    assert isinstance(shape, ListOf | MapOf)
-    return shape.expected + (", or one" if isinstance(shape, ListOf) and shape.or_one else "")
+    match shape:
+        case NicShape():
+            return "a mapping: see NIC kinds"
+        case Table():
+            return "a mapping"
+        case OrOff(on=on):
+            return f"off, or {_expected(on)}"
+        case ListOf(or_one=True):
+            return f"{shape.expected}, or one"
+        case _:
+            return str(shape.expected)
 
 
 def _default(key: Key) -> str:
