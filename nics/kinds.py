@@ -131,6 +131,10 @@ KINDS: Mapping[str, Kind] = {
                 Key("send_buffer", BUFFER,
                     "What a TCP connection holds until its peer has acknowledged it.",
                     example="1 MiB", default=256 << 10),
+                Key("gso", Flag(),
+                    "false: bulk data is sent in frames of the MTU. Super-frames, which are cut where a port"
+                    " needs it, are faster, but captures show them as they were sent.",
+                    example=False, default=True),
             ),
         ),
         Kind(

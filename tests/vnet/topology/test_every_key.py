@@ -120,7 +120,7 @@ LATER_PARTS: dict[Path, Any] = {
 """What is in the table and not in this version."""
 
 NICS: dict[str, dict[str, Any]] = {
-    "stack": {"kind": "stack", "receive_buffer": "1 MiB", "send_buffer": "1 MiB"},
+    "stack": {"kind": "stack", "receive_buffer": "1 MiB", "send_buffer": "1 MiB", "gso": False},
     "pipe": {"kind": "pipe", "limit": 10},
     "tap": {
         "kind": "tap",
