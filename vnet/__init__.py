@@ -7,11 +7,10 @@ user-space switch with VLANs carries frames between them. Every public name is h
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nics.pcap import Pcap
-    from nics.pipe import Pipe, PipeEnd
-
     from nics.dgram import Dgram
     from nics.errors import BadInput, NicError, Unreachable, VnetError
+    from nics.pcap import Pcap
+    from nics.pipe import Pipe, PipeEnd
     from nics.stack import Host, Stack
     from nics.stream import Stream
     from nics.tap import Tap

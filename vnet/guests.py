@@ -13,9 +13,8 @@ from vnet.errors import BadInput, VnetError
 from vnet.port import Port
 
 if TYPE_CHECKING:
-    from nics.stack import Host
-
     from nics.netns import Namespace
+    from nics.stack import Host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
