@@ -159,6 +159,7 @@ class Course:
                 self.results.forwarding.append(await self._flood(kind, made, size))
         if "tcp" in self.parts and made.tcp is not None:
             tell(f"{kind}: TCP")
+            made.start("adaptive")
             self.results.tcp.append(await self._tcp(kind, made))
         if "latency" in self.parts:
             tell(f"{kind}: round trips")
