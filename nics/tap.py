@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from nics.door import Opened, Place
 from nics.errors import BadInput, NicError
 from vnet._native import Door, tap_door
 
+log = logging.getLogger("vnet")
+
 _QUEUES_MAX = 64
 _NAME = re.compile(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}")
 """What the kernel takes (dev_valid_name), but for `%`, which it would replace."""
@@ -25,6 +28,7 @@ _NUMBERED = "vtap%d"
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
 _METRIC = 100
+_IFF_UP = 1
 
 
 def _check_name(_tap: Tap, _field: Any, name: str | None) -> None:
@@ -74,12 +78,14 @@ class Tap:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        if created:
-            try:
+        try:
+            if created:
                 await place.netlink.run(_Configure(place, name, netns is not None), netns)
-            except BaseException:
-                door.close()  # and with it the interface
-                raise
+            else:
+                await place.netlink.run(lambda iproute: _compare(place, name, iproute), netns)
+        except BaseException:
+            door.close()  # and with it the interface
+            raise
         return Opened(door=door, carries=name)
 
     @contextmanager
@@ -229,6 +235,28 @@ class _Configure:
         if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             return "a gateway lies in a subnet of the guest's addresses"
         return ""
+
+
+def _compare(place: Place, name: str, iproute: Any) -> None:
+    """Say where an interface that was there before is not as the topology says; it is somebody's, and
+    may well be meant so (in a bridge, say).
+    """
+    (link,) = iproute.get_links(iproute.link_lookup(ifname=name)[0])
+    mac, mtu = link.get("address"), link.get("mtu")
+    if mac != place.mac:
+        log.warning(
+            "%s: the TAP %s was there before and keeps its MAC address %s; the topology has %s: write "
+            "`mac: %s` there, or run `ip link set %s address %s`",
+            *(place.port, name, mac, place.mac, mac, name, place.mac),
+        )
+    if mtu != place.mtu:
+        log.warning(
+            "%s: the TAP %s was there before and keeps its MTU %s; the topology has %s: run "
+            "`ip link set %s mtu %s`",
+            *(place.port, name, mtu, place.mtu, name, place.mtu),
+        )
+    if not link["flags"] & _IFF_UP:
+        log.warning("%s: the TAP %s is down: run `ip link set %s up`", place.port, name, name)
 
 
 def _no_device(error: OSError) -> str:

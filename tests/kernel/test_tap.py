@@ -24,6 +24,7 @@ from nics.tap import Tap, TapDescriptors
 from tests.kernel.lab import PREFIX, Guest, Lab, lab
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_tool, needs_tun, needs_userns
+from vnet._native import PortConfig
 
 pytestmark = [needs_tun, needs_tool("ip")]
 
@@ -88,6 +89,33 @@ async def test_a_named_namespace_is_where_it_goes() -> None:
         await other.aclose()
         with pytest.raises(NicError, match=r"namespace /run/netns/nope: No such file .*`ip netns add nope`"):
             await Tap(netns="nope").open(here.place(1))
+
+
+async def test_a_tap_that_was_there_is_used_as_it_is_and_stays(caplog: pytest.LogCaptureFixture) -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest()
+        await b.run("ip", "tuntap", "add", "mine", "mode", "tap", "multi_queue")
+        await b.run("ip", "link", "set", "mine", "address", "02:00:00:00:00:99")
+        place = here.place(2, netns=b.namespace.fd, mtu=1400)
+        for _ in range(2):
+            caplog.clear()
+            opened = await Tap(name="mine").open(place)
+            said = "\n".join(record.getMessage() for record in caplog.records)
+            assert "keeps its MAC address 02:00:00:00:00:99; the topology has 02:00:00:00:00:02" in said
+            assert "keeps its MTU 1500; the topology has 1400: run `ip link set mine mtu 1400`" in said
+            assert "g2.0: the TAP mine is down: run `ip link set mine up`" in said
+            opened.door.close()
+        shown = await interface(b, "mine")
+        assert (shown["address"], shown["mtu"], shown.get("ifalias")) == ("02:00:00:00:00:99", 1500, None)
+        # Once it is as the topology says, nothing is said.
+        for change in (["address", place.mac], ["mtu", "1400"], ["up"]):
+            await b.run("ip", "link", "set", "mine", *change)
+        caplog.clear()
+        opened = await Tap(name="mine").open(place)
+        assert caplog.records == []
+        here.engine.remove_port(here.engine.add_port(opened.door, here.switch, PortConfig(vlan=10)))
+        assert "mine" in await b.run("ip", "link")
+        assert await ping(a, b.ip)
 
 
 def attach(descriptor: int, flags: int) -> None:
