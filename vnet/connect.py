@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from nics.endpoint import Endpoint
 from vnet.errors import BadInput
 
 Facts = Mapping[str, Any]
@@ -34,6 +35,10 @@ def _qemu_address(value: str, prefix: str = "addr") -> str:
     if _is_inet(value):
         host, _, port = value.rpartition(":")
         return f"{prefix}.type=inet,{prefix}.host={host.strip('[]')},{prefix}.port={port}"
+    if value.startswith("@"):
+        if prefix != "addr":
+            raise BadInput(f"QEMU's dgram knows no abstract sockets like {value}: give the port paths")
+        return f"{prefix}.type=unix,{prefix}.path={value[1:]},{prefix}.abstract=on"
     return f"{prefix}.type=unix,{prefix}.path={value}"
 
 
@@ -53,8 +58,9 @@ def _qemu_stream(facts: Facts) -> list[str]:
 
 
 def _qemu_dgram(facts: Facts) -> list[str]:
-    ours, theirs = _path(facts, "local"), _path(facts, "remote")
-    local, remote = _qemu_address(theirs, "local"), _qemu_address(ours, "remote")
+    if _is_inet(theirs := _path(facts, "remote")) and Endpoint.parse(theirs).multicast:
+        return [f"-netdev dgram,id=net0,{_qemu_address(theirs, 'remote')} \\", _device(facts)]
+    local, remote = _qemu_address(theirs, "local"), _qemu_address(_path(facts, "local"), "remote")
     return [f"-netdev dgram,id=net0,{local},{remote} \\", _device(facts)]
 
 

@@ -54,6 +54,17 @@ def test_qemu_dgram_has_our_remote_as_its_local():
     assert "local.port=10000,remote.type=inet" in said(DGRAM_UDP)
 
 
+def test_qemu_joins_a_group_as_we_do():
+    text = said(facts("dgram", local="127.0.0.1:0", remote="230.0.0.1:1234"))
+    assert "-netdev dgram,id=net0,remote.type=inet,remote.host=230.0.0.1,remote.port=1234 " in text
+
+
+def test_qemu_is_told_of_abstract_sockets_where_it_knows_them():
+    assert "addr.path=vm1,addr.abstract=on" in said(facts("stream", socket="@vm1", role="server"))
+    with pytest.raises(BadInput, match="QEMU's dgram knows no abstract sockets like @theirs"):
+        words(facts("dgram", local="@ours", remote="@theirs"), "qemu")
+
+
 def test_every_device_has_the_mac_and_a_large_mtu():
     for given in ALL:
         for form, kinds in FORMS.items():

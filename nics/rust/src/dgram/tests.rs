@@ -3,10 +3,12 @@
 
 use super::*;
 use crate::backoff::Backoff;
-use crate::frame::Seg;
+use crate::frame::{HEAD, Seg};
+
 use crate::testkit::{Bench, Folder, PATIENCE, numbered};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use switch::TagEdit;
 
 fn unix(folder: &Folder) -> Bench<DgramNic> {
     let (local, remote) = (folder.endpoint("vnet"), folder.endpoint("vm"));

@@ -9,6 +9,7 @@
 
 mod parse;
 mod read;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,11 @@ use crate::error::OpenError;
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
-use crate::pcapng::{self, Direction};
 use crate::poller::Readiness;
 use crate::socket::claim::plain;
-use crate::writer::{Handle, Sink};
+use crate::writer::Handle;
 use read::{Chunk, End, Reader, Shared, Source, Supply};
+use record::Recorder;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -80,9 +81,6 @@ enum Clock {
 }
 
 impl PcapNic {
-    /// Bytes that may wait for a recording's writer.
-    const ROOM: usize = 4 << 20;
-
     /// Open the files' descriptors as a door. A capture that is none, or not one of Ethernet, is
     /// refused here if it is a regular file; what comes out of a FIFO can only be told of later.
     pub fn open(spec: Spec) -> Result<(Self, Files), OpenError> {
@@ -298,11 +296,8 @@ impl Nic for PcapNic {
     }
 
     fn flush(&mut self, _now: Nanos) -> bool {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.sink.flush(&recorder.handle);
-            if let Some(line) = recorder.failed() {
-                self.log(line);
-            }
+        if let Some(line) = self.recorder.as_mut().and_then(Recorder::flush) {
+            self.log(line);
         }
         false
     }
@@ -335,112 +330,5 @@ impl Nic for PcapNic {
 impl Drop for PcapNic {
     fn drop(&mut self) {
         self.detach();
-    }
-}
-
-/// Writes frames as pcapng, off the per-frame path.
-#[derive(Debug)]
-struct Recorder {
-    sink: Sink,
-    handle: Arc<Handle>,
-    block: Vec<u8>,
-    epoch: Option<Nanos>,
-    /// Of the first and the last frame.
-    times: Option<(u64, u64)>,
-    number: u64,
-    lost_since: u64,
-    failure_told: bool,
-}
-
-impl Recorder {
-    fn open(
-        fd: OwnedFd,
-        name: &str,
-        application: &str,
-        epoch: Option<Nanos>,
-    ) -> io::Result<(Self, Arc<Handle>)> {
-        let (mut sink, handle) = Sink::open(fd, PcapNic::ROOM, epoch.is_some())?;
-        let mut block = Vec::with_capacity(FRAME_MAX + 512);
-        pcapng::section(&mut block, &pcapng::Section { application, ..Default::default() });
-        let interface = pcapng::Interface { name, snaplen: 262_144, ..Default::default() };
-        pcapng::interface(&mut block, &interface);
-        sink.push(&block, &handle);
-        sink.flush(&handle);
-        let recorder = Recorder {
-            sink,
-            handle: handle.clone(),
-            block,
-            epoch,
-            times: None,
-            number: 0,
-            lost_since: 0,
-            failure_told: false,
-        };
-        Ok((recorder, handle))
-    }
-
-    fn record(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
-        // In real time it is the clock's offset when the first frame comes that counts: the engine's
-        // time when the door was attached may have been an old one.
-        let epoch = *self.epoch.get_or_insert_with(|| crate::clock::realtime().wrapping_sub(now));
-        let time = epoch.wrapping_add(now);
-        let first = self.times.map_or(time, |(first, _)| first);
-        self.times = Some((first, time));
-        for (i, frame) in frames.iter().enumerate() {
-            self.number += 1;
-            self.handle.received.add(1);
-            self.handle.accepted.add(1);
-            self.block.clear();
-            let packet = pcapng::Packet {
-                interface: 0,
-                time,
-                len: frame.len() as u32,
-                direction: Direction::Out,
-                id: self.number,
-                lost: self.lost_since,
-                dropped: None,
-            };
-            pcapng::packet(&mut self.block, &packet, frame.len(), |room| {
-                frame.copy_to(room);
-            });
-            if self.handle.has_ended() {
-                report.drop(i, DropReason::TxError);
-            } else if self.sink.push(&self.block, &self.handle) {
-                self.handle.written.add(1);
-                self.lost_since = 0;
-                continue;
-            } else {
-                report.drop(i, DropReason::TxFull);
-            }
-            self.handle.lost.add(1);
-            self.lost_since += 1;
-        }
-    }
-
-    /// One line when writing has failed.
-    fn failed(&mut self) -> Option<String> {
-        if self.failure_told || !self.handle.has_ended() {
-            return None;
-        }
-        self.failure_told = true;
-        let (code, text) = self.handle.error()?;
-        let why = code.map_or(text, |code| plain(&io::Error::from_raw_os_error(code)));
-        Some(format!("the recording ends here: {why}"))
-    }
-
-    fn close(&mut self) {
-        self.block.clear();
-        let (start, end) = self.times.unwrap_or_default();
-        let statistics = pcapng::Statistics {
-            interface: 0,
-            start,
-            end,
-            received: self.handle.received.get(),
-            accepted: self.handle.accepted.get(),
-            lost: self.handle.lost.get(),
-            written: self.handle.written.get(),
-        };
-        pcapng::statistics(&mut self.block, &statistics);
-        self.sink.close(std::mem::take(&mut self.block), &self.handle);
     }
 }
