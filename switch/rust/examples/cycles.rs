@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
-use switch::{Decision, Out, PortConfig, PortMode, Switch, SwitchConfig, View, VlanSet};
+use switch::{Decision, Guard, Out, PortConfig, PortMode, Switch, SwitchConfig, View, VlanSet};
 
 const BURST: usize = 64;
 
@@ -51,6 +51,11 @@ fn trunk(vlans: impl IntoIterator<Item = u16>) -> PortConfig {
 /// Half of the stations live at port 0, half at port 1; all talk from 0 to 1. Bursts are cut from
 /// `frames` in turn.
 fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
+    measure_guarded(name, stations, vid, frames, None);
+}
+
+/// With a guard at port 0.
+fn measure_guarded(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes], guard: Option<&Guard>) {
     if std::env::args().nth(1).is_some_and(|only| !name.contains(&only)) {
         return;
     }
@@ -58,6 +63,7 @@ fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
     for port in 0..2 {
         let mut config = if vid.is_some() { trunk(1..=100) } else { PortConfig::access(1) };
         config.mac_limit = u32::MAX;
+        config.guard = guard.filter(|_| port == 0).map(|guard| Box::new(guard.clone()));
         switch.add_port(port, config).unwrap();
     }
     let mut out = [Decision::default(); BURST];
@@ -95,6 +101,18 @@ fn measure(name: &str, stations: u32, vid: Option<u16>, frames: &[Bytes]) {
     println!("{name:<34} {classify:>9.2} {both:>11.2} {each:>12.1} {slowest:>17}");
 }
 
+/// The same frames as UDP over IPv4, and the guard of their sender.
+fn guarded(frames: &[Bytes]) -> (Vec<Bytes>, Guard) {
+    let packet = |bytes: &Bytes| {
+        let mut bytes = *bytes;
+        bytes[14..34].copy_from_slice(&[0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes
+    };
+    let mut guard = Guard::new(frames[0][6..12].try_into().unwrap());
+    assert!(guard.add_addresses([10, 0, 0, 1].into(), 32, None, None));
+    (frames.iter().map(packet).collect(), guard)
+}
+
 fn view(bytes: &Bytes) -> View<'_> {
     View { head: bytes, len: 64, gso: false }
 }
@@ -114,6 +132,8 @@ fn main() {
     let one = pairs(2, BURST, None);
     measure("1 flow, access", 2, None, &one);
     measure("1 flow, tagged", 2, Some(7), &pairs(2, BURST, Some(7)));
+    let (packets, guard) = guarded(&one);
+    measure_guarded("1 flow, guarded", 2, None, &packets, Some(&guard));
     // Two flows, in turn: the decision of the frame before never fits.
     let two: Vec<_> = (0..BURST as u32).map(|i| frame(i % 2 * 2 + 1, i % 2 * 2, None)).collect();
     measure("2 flows in turn, access", 4, None, &two);
