@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+pub const USAGE: &str = "\
+usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
+  --mode uni|both|latency  one way, both ways, or one frame at a time (uni)
+  --size N       bytes of each frame, without FCS (60)
+  --macs N       pairs of addresses (1)
+  --seconds N    how long to measure (2)
+  --touch        write the first line of each frame sent, read that of each one received
+  --check        compare every byte received (slow)
+  --segments N   descriptors of each frame sent: 1, or a header alone and the rest in N - 1
+  --buffer N     bytes of each receive buffer (2060)
+  --gso          TCP super-frames: the size may be up to 65,000
+  --ring N       entries of each ring (1024)
+  --tag N        802.1Q VLAN id that the first guest's frames carry
+  --cpu N        core to run on (0)";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    OneWay,
+    Both,
+    Latency,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub sockets: Vec<PathBuf>,
+    pub mode: Mode,
+    pub size: usize,
+    pub macs: usize,
+    pub seconds: f64,
+    pub touch: bool,
+    pub check: bool,
+    pub segments: usize,
+    pub buffer: usize,
+    pub gso: bool,
+    pub ring: usize,
+    pub tag: Option<u16>,
+    pub cpu: usize,
+}
+
+impl Options {
+    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
+        let mut options = Options {
+            sockets: vec![],
+            mode: Mode::OneWay,
+            size: 60,
+            macs: 1,
+            seconds: 2.0,
+            touch: false,
+            check: false,
+            segments: 1,
+            buffer: 2060,
+            gso: false,
+            ring: 1024,
+            tag: None,
+            cpu: 0,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--socket" => options.sockets.push(value()?.into()),
+                "--mode" => {
+                    options.mode = match value()?.as_str() {
+                        "uni" => Mode::OneWay,
+                        "both" => Mode::Both,
+                        "latency" => Mode::Latency,
+                        other => return Err(format!("what is mode {other}?")),
+                    }
+                }
+                "--size" => options.size = number(&value()?)?,
+                "--macs" => options.macs = number(&value()?)?,
+                "--seconds" => options.seconds = value()?.parse().map_err(|_| "seconds are a number")?,
+                "--touch" => options.touch = true,
+                "--check" => options.check = true,
+                "--segments" => options.segments = number(&value()?)?,
+                "--buffer" => options.buffer = number(&value()?)?,
+                "--gso" => options.gso = true,
+                "--ring" => options.ring = number(&value()?)?,
+                "--tag" => options.tag = Some(number(&value()?)? as u16),
+                "--cpu" => options.cpu = number(&value()?)?,
+                other => return Err(format!("what is {other}?")),
+            }
+        }
+        let most = if options.gso { 65_000 } else { 60_000 };
+        if options.sockets.len() < 2 {
+            return Err("two sockets at least".into());
+        }
+        if !(60..=most).contains(&options.size) || options.buffer < 128 || options.buffer > 65_600 {
+            return Err("a size or buffer that can't be".into());
+        }
+        if !options.ring.is_power_of_two() || !(16..=4096).contains(&options.ring) {
+            return Err("a ring has 16 to 4096 entries, a power of two".into());
+        }
+        if !(1..=16).contains(&options.segments) || !options.segments.is_power_of_two() {
+            return Err("1, 2, 4, 8 or 16 segments".into());
+        }
+        if !(1..=options.ring / options.segments).contains(&options.macs) {
+            return Err("no more addresses than frames in a ring".into());
+        }
+        Ok(options)
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text} is no number"))
+}
