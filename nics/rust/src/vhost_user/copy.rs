@@ -54,11 +54,10 @@ pub fn prefetch_out(ptr: *const u8, len: u32) {
     }
 }
 
-/// A buffer that the guest receives into will be written: its frame's first line. Its header's line
-/// is only read, for it mostly holds what it should already.
+/// A buffer that the guest receives into will be written: its frame's first line. If its header is in
+/// another line, that one is only read, and mostly near.
 #[inline(always)]
 pub fn prefetch_in(ptr: *const u8) {
-    prefetch_read(ptr);
     prefetch_write(ptr.wrapping_add(HEADER));
 }
 

@@ -3,12 +3,12 @@
 use super::fault;
 use super::protocol;
 use super::queue::KICKS;
-use super::ring::{RingFault, Run};
+use super::ring::RingFault;
 use super::rx;
 use super::session::{Offer, Session};
 use super::socket::{self, Gone, Messages};
 use super::steer::Steer;
-use super::tx;
+use super::tx::{self, Scratch};
 use crate::backoff::LogLimit;
 use crate::context::{Context, EventKind};
 use crate::error::OpenError;
@@ -51,7 +51,7 @@ pub struct VhostUser {
     lender: usize,
     /// The next queue to receive from.
     turn: usize,
-    runs: Vec<Run>,
+    scratch: Scratch,
     /// Whether the guest could be reached when we last told.
     carrier: bool,
     link: bool,
@@ -79,7 +79,7 @@ impl VhostUser {
             steer: Steer::default(),
             lender: 0,
             turn: 0,
-            runs: Vec::new(),
+            scratch: Scratch::default(),
             carrier: false,
             link: true,
             strikes: fault::strikes(),
@@ -371,14 +371,14 @@ impl Nic for VhostUser {
     fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
         self.now = now;
         self.check_memory();
-        let VhostUser { session: Some(session), steer, runs, .. } = self else {
+        let VhostUser { session: Some(session), steer, scratch, .. } = self else {
             return report.drop_rest(0, frames.len(), DropReason::TxNoCarrier);
         };
         let log = session.log().cloned();
         let takes = session.takes;
         let mut broken = None;
         steer.each(&mut session.queues, frames, report, &mut |index, ring, frames, report| {
-            if let Err(fault) = tx::deliver(ring, &takes, frames, log.as_ref(), runs, report) {
+            if let Err(fault) = tx::deliver(ring, &takes, frames, log.as_ref(), scratch, report) {
                 broken = Some((index, fault));
             }
         });

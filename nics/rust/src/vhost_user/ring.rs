@@ -1,8 +1,10 @@
 //! What both ring layouts have in common: buffers taken from a ring ahead of their use, and what can
 //! be wrong with a ring.
 
+use super::copy;
 use super::memory::Memory;
 use super::protocol::feature;
+use std::cell::Cell;
 use std::fmt;
 
 /// Buffers taken from a ring that wait for their use. A burst, a look ahead and a large frame in
@@ -41,16 +43,21 @@ impl Buf {
 }
 
 /// Buffers in the order of the ring.
+///
+/// Counters are as wide as they are read: a load that is wider than the store before it has to wait
+/// until that store has reached the cache, behind all the payload.
 #[derive(Debug)]
 pub struct Ahead {
     bufs: [Buf; AHEAD_MAX],
-    head: u16,
-    tail: u16,
+    head: u32,
+    tail: u32,
+    /// Those before this one are on their way into our cache.
+    warm: Cell<u32>,
 }
 
 impl Default for Ahead {
     fn default() -> Self {
-        Ahead { bufs: [Buf::NONE; AHEAD_MAX], head: 0, tail: 0 }
+        Ahead { bufs: [Buf::NONE; AHEAD_MAX], head: 0, tail: 0, warm: Cell::new(0) }
     }
 }
 
@@ -58,21 +65,31 @@ impl Ahead {
     #[inline(always)]
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.tail.wrapping_sub(self.head))
+        self.tail.wrapping_sub(self.head) as usize
     }
 
     /// The `i`th from the front; one that was not pushed is nonsense but harmless.
     #[inline(always)]
     #[must_use]
     pub fn get(&self, i: usize) -> &Buf {
-        &self.bufs[(usize::from(self.head) + i) % AHEAD_MAX]
+        &self.bufs[(self.head as usize).wrapping_add(i) % AHEAD_MAX]
+    }
+
+    /// Asks for the first lines of buffers, [`WARM`] ahead of their use. A processor can wait for a
+    /// dozen or two of lines at a time and forgets requests beyond that, so the buffers are not asked
+    /// for all at once but one by one, while others are worked on.
+    #[inline(always)]
+    pub fn warmer<const IN: bool>(&self) -> Warmer<'_, IN> {
+        let warm = self.warm.get().wrapping_sub(self.head) as usize;
+        // Buffers may have been used before they were asked for.
+        Warmer { ahead: self, warm: if warm > AHEAD_MAX { 0 } else { warm } }
     }
 
     /// The caller checks that there is room: `len() < AHEAD_MAX`.
     #[inline(always)]
     pub fn push(&mut self, buf: Buf) {
         debug_assert!(self.len() < AHEAD_MAX);
-        self.bufs[usize::from(self.tail) % AHEAD_MAX] = buf;
+        self.bufs[self.tail as usize % AHEAD_MAX] = buf;
         self.tail = self.tail.wrapping_add(1);
     }
 
@@ -80,7 +97,40 @@ impl Ahead {
     #[inline(always)]
     pub fn pop(&mut self, n: usize) {
         debug_assert!(self.len() >= n);
-        self.head = self.head.wrapping_add(n as u16);
+        self.head = self.head.wrapping_add(n as u32);
+    }
+}
+
+/// How far ahead of their use the first lines of buffers are asked for.
+const WARM: usize = 24;
+
+/// See [`Ahead::warmer`].
+pub struct Warmer<'a, const IN: bool> {
+    ahead: &'a Ahead,
+    warm: usize,
+}
+
+impl<const IN: bool> Warmer<'_, IN> {
+    /// The `i`th buffer is about to be used.
+    #[inline(always)]
+    pub fn at(&mut self, i: usize) {
+        let end = (i + WARM).min(self.ahead.len());
+        while self.warm < end {
+            let buf = self.ahead.get(self.warm);
+            if IN {
+                copy::prefetch_in(buf.ptr)
+            } else {
+                copy::prefetch_out(buf.ptr, buf.len)
+            }
+            self.warm += 1;
+        }
+    }
+}
+
+impl<const IN: bool> Drop for Warmer<'_, IN> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.ahead.warm.set(self.ahead.head.wrapping_add(self.warm as u32));
     }
 }
 

@@ -80,7 +80,9 @@ pub fn lend<'a>(
     ring.hush();
     let ring: &'a Vring = ring;
     let (heads, mut segs) = arena.parts();
+    let mut warmer = ring.ahead.warmer::<false>();
     for (i, head) in heads.as_chunks_mut::<HEAD>().0.iter_mut().enumerate().take(n) {
+        warmer.at(i);
         let buf = ring.ahead.get(i);
         let frame = if buf.simple() {
             simple(buf, sends, head)
@@ -112,6 +114,7 @@ pub fn lend<'a>(
         }
         loan.buffers += 1;
     }
+    drop(warmer);
     // What follows parses the private copies; the compiler must not read the originals again.
     compiler_fence(Ordering::SeqCst);
     ring.loan.set(loan);

@@ -39,7 +39,6 @@
 //! IN_ORDER negotiated one used entry may stand for a whole run of transmit buffers. It also means
 //! that `used.idx` tells a successor all it needs: what lies behind it was not done.
 
-use super::copy;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{
@@ -155,9 +154,8 @@ impl Split {
         Ok(waiting)
     }
 
-    /// Take buffers until `ahead` holds `want`, or there are no more. For the simple ones the lines
-    /// that will be touched first are on their way into this core's cache when this returns.
-    /// `IN`: buffers that we will write to.
+    /// Take buffers until `ahead` holds `want`, or there are no more. `IN`: buffers that we will write
+    /// to.
     #[inline(always)]
     pub fn take<const IN: bool>(
         &mut self,
@@ -212,7 +210,6 @@ impl Split {
             if let Some(ptr) = at {
                 buf.ptr = ptr;
                 buf.len = desc.len;
-                if IN { copy::prefetch_in(ptr) } else { copy::prefetch_out(ptr, desc.len) }
             }
         }
         ahead.push(buf);

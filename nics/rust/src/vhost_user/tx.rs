@@ -12,12 +12,11 @@
 use super::copy;
 use super::log::Log;
 use super::protocol::feature;
-use super::ring::{AHEAD_MAX, RingFault, Run, Used};
+use super::ring::{AHEAD_MAX, Ahead, RingFault, Run, Used};
 use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
 use crate::nic::{Caps, TxReport};
 use crate::offload::Offload;
-use arrayvec::ArrayVec;
 use switch::DropReason;
 
 /// Buffers taken ahead, so that their first lines are ours when frames come for them.
@@ -91,6 +90,19 @@ unsafe fn put_header(dst: *mut u8, header: [u8; HEADER]) {
     }
 }
 
+/// What deliveries need room for, again and again.
+#[derive(Debug)]
+pub struct Scratch {
+    used: Box<[Used; AHEAD_MAX]>,
+    runs: Vec<Run>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { used: Box::new([Used::default(); AHEAD_MAX]), runs: Vec::new() }
+    }
+}
+
 /// Copy `frames` into the guest's buffers, in order. What did not fit is named in `report`.
 #[inline]
 pub fn deliver(
@@ -98,59 +110,87 @@ pub fn deliver(
     takes: &Takes,
     frames: &[TxFrame<'_>],
     log: Option<&Log>,
-    runs: &mut Vec<Run>,
+    scratch: &mut Scratch,
     report: &mut TxReport,
 ) -> Result<(), RingFault> {
-    let mut used: ArrayVec<Used, AHEAD_MAX> = ArrayVec::new();
-    let plain = takes.header == HEADER;
-    let mut scratch = [0; HEAD + 4];
+    let Scratch { used, runs } = scratch;
+    // The first `n` buffers ahead are filled, as `used[..n]` says, and not given back yet.
+    let mut n = 0;
+    let mut i = 0;
     let mut ahead = ring.take::<true>(frames.len())?;
-    for (i, tx) in frames.iter().enumerate() {
-        if used.len() >= ahead {
-            give(ring, &mut used, log);
+    while i < frames.len() {
+        if n >= ahead {
+            give(ring, &used[..n], log);
+            n = 0;
             ahead = ring.take::<true>(frames.len() - i)?;
             if ahead == 0 {
                 report.drop_rest(i, frames.len(), DropReason::TxFull);
                 break;
             }
         }
-        let buf = ring.ahead.get(used.len());
-        let len = tx.len();
-        if buf.simple() && plain && buf.len as usize >= HEADER + len {
-            let (tail, more) = tx.frame.tail();
-            if more.is_empty() {
-                let head = tx.head(&mut scratch);
-                let next = ring.ahead.get(used.len() + 1).ptr.wrapping_add(HEADER + HEAD);
-                // SAFETY: the buffer was checked to be buf.len bytes of guest memory, which the ring
-                // keeps mapped; header and frame fit (above; a frame is its head and its tail). The
-                // frame's own runs are readable by Seg's promise, and lie elsewhere: a guest that lets
-                // them overlap garbles its own frame.
-                unsafe {
-                    let dst = buf.ptr.add(HEADER);
-                    copy::short(dst, head.as_ptr(), head.len());
-                    if !tail.is_empty() {
-                        copy::long(dst.add(head.len()), tail.as_ptr(), tail.len(), next);
-                    }
-                    put_header(buf.ptr, takes.header(tx.offload(), 1));
-                }
-                // There is room: used is shorter than what is ahead.
-                let _ = used.try_push(Used { id: buf.id, len: (HEADER + len) as u32 });
-                continue;
+        let done = plain(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
+        n += done;
+        i += done;
+        if i >= frames.len() || n >= ahead {
+            continue;
+        }
+        n = match scattered(ring, takes, &frames[i], log, runs, used, n)? {
+            Ok(n) => n,
+            Err((n, reason)) => {
+                report.drop(i, reason);
+                n
             }
-        }
-        if let Err(reason) = scattered(ring, takes, tx, log, runs, &mut used)? {
-            report.drop(i, reason);
-        }
+        };
+        i += 1;
         ahead = ring.ahead.len();
     }
-    give(ring, &mut used, log);
+    give(ring, &used[..n], log);
     ring.take::<true>(LOOK)?;
     Ok(())
 }
 
+/// Fill the buffers from the `first` ahead on with one frame each, as long as each frame is in one
+/// piece and fits. How many.
+#[inline(always)]
+fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], used: &mut [Used]) -> usize {
+    if takes.header != HEADER {
+        return 0;
+    }
+    let mut scratch = [0; HEAD + 4];
+    let mut warmer = ahead.warmer::<true>();
+    let most = ahead.len() - first;
+    let mut done = 0;
+    for ((tx, used), i) in frames.iter().zip(used).zip(first..).take(most) {
+        warmer.at(i);
+        let buf = ahead.get(i);
+        let len = HEADER + tx.len();
+        let (tail, more) = tx.frame.tail();
+        if !buf.simple() || (buf.len as usize) < len || !more.is_empty() {
+            break;
+        }
+        let head = tx.head(&mut scratch);
+        // SAFETY: the buffer was checked to be buf.len bytes of guest memory, which the ring keeps
+        // mapped; header and frame fit (above; a frame is its head and its tail). The frame's own
+        // runs are readable by Seg's promise, and lie elsewhere: a guest that lets them overlap
+        // garbles its own frame.
+        unsafe {
+            let dst = buf.ptr.add(HEADER);
+            copy::short(dst, head.as_ptr(), head.len());
+            if !tail.is_empty() {
+                let next = ahead.get(i + 1).ptr.wrapping_add(HEADER + HEAD);
+                copy::long(dst.add(head.len()), tail.as_ptr(), tail.len(), next);
+            }
+            put_header(buf.ptr, takes.header(tx.offload(), 1));
+        }
+        *used = Used { id: buf.id, len: len as u32 };
+        done += 1;
+    }
+    done
+}
+
 /// Give the buffers that were filled back.
 #[inline(always)]
-fn give(ring: &mut Vring, used: &mut ArrayVec<Used, AHEAD_MAX>, log: Option<&Log>) {
+fn give(ring: &mut Vring, used: &[Used], log: Option<&Log>) {
     if used.is_empty() {
         return;
     }
@@ -163,10 +203,10 @@ fn give(ring: &mut Vring, used: &mut ArrayVec<Used, AHEAD_MAX>, log: Option<&Log
         }
     }
     ring.give_filled(used);
-    used.clear();
 }
 
-/// One frame in several pieces, into several buffers, or into chains, or for an old driver.
+/// One frame in several pieces, into several buffers, or into chains, or for an old driver. `n`
+/// buffers ahead are filled already; returns how many are then, and why the frame was dropped if so.
 #[cold]
 fn scattered(
     ring: &mut Vring,
@@ -174,27 +214,29 @@ fn scattered(
     tx: &TxFrame<'_>,
     log: Option<&Log>,
     runs: &mut Vec<Run>,
-    used: &mut ArrayVec<Used, AHEAD_MAX>,
-) -> Result<Result<(), DropReason>, RingFault> {
+    used: &mut [Used; AHEAD_MAX],
+    mut n: usize,
+) -> Result<Result<usize, (usize, DropReason)>, RingFault> {
     let need = takes.header + tx.len();
     // Where it goes: the runs of as many buffers as it takes.
-    let mut mine: ArrayVec<Used, AHEAD_MAX> = ArrayVec::new();
+    let mut buffers = 0;
     let mut room = 0;
     runs.clear();
     while room < need {
-        if !mine.is_empty() && !takes.mergeable {
-            return Ok(Err(DropReason::TxTooBig));
+        if buffers > 0 && !takes.mergeable {
+            return Ok(Err((n, DropReason::TxTooBig)));
         }
-        if used.len() + mine.len() >= ring.ahead.len() {
+        if n + buffers >= ring.ahead.len() {
             // The buffers before this frame's are done with, so there is room for more ahead.
-            give(ring, used, log);
-            if ring.take::<true>(mine.len() + LOOK)? <= mine.len() {
-                return Ok(Err(DropReason::TxFull));
+            give(ring, &used[..n], log);
+            used.copy_within(n..n + buffers, 0);
+            n = 0;
+            if ring.take::<true>(buffers + LOOK)? <= buffers {
+                return Ok(Err((n, DropReason::TxFull)));
             }
         }
-        let i = used.len() + mine.len();
         let from = room;
-        ring.walk::<true>(i, &mut |run| {
+        ring.walk::<true>(n + buffers, &mut |run| {
             if room < need && run.len > 0 {
                 let len = run.len.min((need - room) as u32);
                 runs.push(Run { ptr: run.ptr, len });
@@ -202,11 +244,11 @@ fn scattered(
             }
             Ok(())
         })?;
-        let buf = ring.ahead.get(i);
-        // There is room: both together are never longer than what is ahead.
-        let _ = mine.try_push(Used { id: buf.id, len: (room - from) as u32 });
+        // There is room: both together are never more than what is ahead.
+        used[n + buffers] = Used { id: ring.ahead.get(n + buffers).id, len: (room - from) as u32 };
+        buffers += 1;
     }
-    let header = takes.header(tx.offload(), mine.len() as u16);
+    let header = takes.header(tx.offload(), buffers as u16);
     let mut scratch = [0; HEAD + 4];
     let mut into = Into { runs: runs.iter(), run: Run { ptr: std::ptr::null_mut(), len: 0 } };
     into.put(Seg::from(&header[..takes.header]));
@@ -219,8 +261,7 @@ fn scattered(
             log.mark_host(ring.memory(), run.ptr, run.len);
         }
     }
-    used.extend(mine);
-    Ok(Ok(()))
+    Ok(Ok(n + buffers))
 }
 
 /// Writes one piece after the other into runs of guest memory.

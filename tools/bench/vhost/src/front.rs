@@ -68,8 +68,9 @@ pub struct Guest {
     sock: UnixStream,
     pub rings: [Ring; 2],
     pub in_order: bool,
-    /// Kept, because they are the other ends of what the switch was given.
-    _events: Vec<OwnedFd>,
+    /// The other ends of what the switch was given: call and kick of each ring.
+    events: Vec<OwnedFd>,
+    pub kicks: u64,
 }
 
 impl Guest {
@@ -86,7 +87,7 @@ impl Guest {
             ring
         };
         let rings = [ring(), ring()];
-        let mut guest = Guest { sock, rings, in_order: false, _events: vec![] };
+        let mut guest = Guest { sock, rings, in_order: false, events: vec![], kicks: 0 };
         guest.tell(3, &[], None)?;
         let offered = guest.ask(1)?;
         guest.ask(15)?;
@@ -130,10 +131,21 @@ impl Guest {
                 // SAFETY: just made, and owned here alone.
                 let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                 self.tell(request, &u64::from(index).to_ne_bytes(), Some(fd.as_raw_fd()))?;
-                self._events.push(fd);
+                self.events.push(fd);
             }
         }
         self.enable(1)
+    }
+
+    /// Tell the switch of transmit buffers, if it wants to be told.
+    #[inline(always)]
+    pub fn kick(&mut self) {
+        if self.rings[1].wants_kick() {
+            let one = 1u64;
+            self.kicks += 1;
+            // SAFETY: eight bytes of a local. It fails when the counter is full, which is as good.
+            unsafe { libc::write(self.events[3].as_raw_fd(), (&raw const one).cast(), 8) };
+        }
     }
 
     fn enable(&mut self, on: u32) -> io::Result<()> {

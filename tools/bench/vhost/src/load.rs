@@ -178,6 +178,7 @@ impl Load {
         }
         ring.next = ring.next.wrapping_add(n);
         ring.publish();
+        at.guest.kick();
         at.sent += u64::from(n);
         n
     }
@@ -309,13 +310,14 @@ impl Load {
         let sum = |of: fn(&Port) -> u64| self.ports.iter().map(of).sum::<u64>() as f64;
         let (sent, got) = (sum(|p| p.sent), sum(|p| p.got));
         format!(
-            "{{\"mpps\": {:.4}, \"gbps\": {:.3}, \"sent_mpps\": {:.4}, \"loss\": {:.4}, \"waiting\": {:.3}, \"bad\": {}, \"in_order\": {}, \"huge\": {}}}",
+            "{{\"mpps\": {:.4}, \"gbps\": {:.3}, \"sent_mpps\": {:.4}, \"loss\": {:.4}, \"waiting\": {:.3}, \"bad\": {}, \"kicks\": {}, \"in_order\": {}, \"huge\": {}}}",
             got / seconds / 1e6,
             sum(|p| p.bytes) * 8.0 / seconds / 1e9,
             sent / seconds / 1e6,
             if sent > 0.0 { (1.0 - got / sent).max(0.0) } else { 0.0 },
             full as f64 / tries.max(1) as f64,
             sum(|p| p.bad),
+            sum(|p| p.guest.kicks),
             self.ports[0].guest.in_order,
             self.huge,
         )

@@ -1,6 +1,6 @@
 //! The driver's side of a split ring, in memory of our own.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 /// Shared memory that everything lies in.
 #[derive(Clone, Copy)]
@@ -67,6 +67,13 @@ impl Ring {
     #[inline(always)]
     pub fn publish(&self) {
         self.index(self.avail + 2).store(self.next, Ordering::Release);
+    }
+
+    /// Whether the switch wants to be told of what was published: it sleeps.
+    #[inline(always)]
+    pub fn wants_kick(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.index(self.used).load(Ordering::Relaxed) & 1 == 0
     }
 
     #[inline(always)]

@@ -1,0 +1,1 @@
+"""Benchmarks: vnet and its peers in one interleaved run."""

@@ -1,0 +1,242 @@
+"""The switches that are compared: each is started, serves vhost-user sockets, and is gone afterwards.
+
+All of them have their data path on core 1; the load has core 0.
+"""
+
+# ruff: noqa: D102 - what `serve` does is said once, at Switch
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+CORE = 1
+MEGABYTES = 768
+"""Huge pages that OVS and testpmd are given."""
+
+
+class Missing(Exception):
+    """A switch can't be run here, and why."""
+
+
+class Failed(Exception):
+    """A switch did not come up."""
+
+
+@contextlib.contextmanager
+def running(
+    argv: Sequence[str],
+    log: Path,
+    *,
+    realtime: bool = False,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, for as long as the block runs."""
+    words = [*(("chrt", "-f", "20") if realtime else ()), *argv]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            words, stdin=stdin, stdout=out, stderr=out, env=env, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+def appear(paths: Sequence[Path], process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
+    """Wait until sockets are there."""
+    end = time.monotonic() + seconds
+    while not all(path.exists() for path in paths):
+        if process.poll() is not None or time.monotonic() > end:
+            told = log.read_text(errors="replace")[-2000:]
+            raise Failed(f"{process.args!r} did not come up:\n{told}")
+        time.sleep(0.02)
+
+
+class Switch:
+    """One way to switch.
+
+    `serve` starts it with so many ports, for `jumbo` frames if asked, `realtime`: ahead of everything
+    else on the machine; it yields the sockets, and ends the switch with the block.
+    """
+
+    name = ""
+    jumbo = True
+    """Whether it takes frames of 9,000 bytes as it is started for all the others."""
+
+    def serve(
+        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+    ) -> contextlib.AbstractContextManager[list[Path]]:
+        raise NotImplementedError
+
+
+class Vnet(Switch):
+    """vnet: access ports in one VLAN, learning, counters, drop accounting, adaptive polling."""
+
+    name = "vnet"
+
+    @contextlib.contextmanager
+    def serve(
+        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+    ) -> Iterator[list[Path]]:
+        sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
+        nic = {"kind": "vhost-user", "role": "server"}
+        document = {
+            "name": "bench",
+            "engine": {"driver": "thread", "cpu": CORE, "poll": "adaptive"},
+            "networks": {"n": {"vlan": 10, "mtu": 9000}},
+            "guests": {
+                f"g{number}": {
+                    "kind": "external",
+                    "nics": [{"network": "n", "nic": {**nic, "socket": str(path)}}],
+                }
+                for number, path in enumerate(sockets)
+            },
+        }
+        file = folder / "bench.yaml"
+        file.write_text(json.dumps(document))  # JSON is YAML too
+        log = folder / "vnet.log"
+        argv = [sys.executable, "-m", "vnet", "up", str(file)]
+        env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+        with running(argv, log, realtime=realtime, env=env) as process:
+            appear(sockets, process, log)
+            yield sockets
+
+
+class Testpmd(Switch):
+    """DPDK's testpmd in mode `io`: from one port to the other, nothing looked at."""
+
+    name = "testpmd"
+    jumbo = False
+
+    @contextlib.contextmanager
+    def serve(
+        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+    ) -> Iterator[list[Path]]:
+        if (command := shutil.which("dpdk-testpmd")) is None:
+            raise Missing("no dpdk-testpmd: apt install dpdk")
+        _huge_pages()
+        sockets = [folder / f"testpmd{number}.sock" for number in range(2)]
+        argv = [command, "--lcores", f"0@0,1@{CORE}", "--main-lcore", "0", "-m", "512", "--no-pci"]
+        argv += ["--file-prefix=vnetbench", "--single-file-segments", "--log-level=4"]
+        for number, path in enumerate(sockets):
+            argv += ["--vdev", f"net_vhost{number},iface={path}"]
+        argv += ["--", "-i", "--nb-cores=1", "--forward-mode=io", "--auto-start", "--rxd=1024", "--txd=1024"]
+        if jumbo:
+            argv += ["--mbuf-size=9600", "--total-num-mbufs=16384"]
+        log = folder / "testpmd.log"
+        try:
+            # It ends when its standard input does.
+            with running(argv, log, realtime=realtime, stdin=subprocess.PIPE) as process:
+                appear(sockets, process, log)
+                time.sleep(2)
+                yield sockets
+        finally:
+            _sweep("vnetbench")
+
+
+class OvsDpdk(Switch):
+    """Open vSwitch with DPDK: an instance of its own, two ports, plain L2 learning (NORMAL)."""
+
+    name = "ovs"
+    jumbo = False
+
+    @contextlib.contextmanager
+    def serve(
+        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+    ) -> Iterator[list[Path]]:
+        daemon = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+        if not daemon.exists():
+            raise Missing(f"no {daemon}: apt install openvswitch-switch-dpdk")
+        _huge_pages()
+        home = folder / "ovs"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        names = ("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR")
+        env = {**os.environ, **dict.fromkeys(names, str(home))}
+        schema = "/usr/share/openvswitch/vswitch.ovsschema"
+        subprocess.run(["ovsdb-tool", "create", str(home / "conf.db"), schema], check=True, env=env)
+        socket = home / "db.sock"
+
+        def vsctl(*words: str) -> None:
+            argv = ["ovs-vsctl", f"--db=unix:{socket}", "--timeout=60", *words]
+            subprocess.run(argv, check=True, env=env, stdout=subprocess.DEVNULL)
+
+        database = ["ovsdb-server", str(home / "conf.db"), f"--remote=punix:{socket}"]
+        database += [f"--unixctl={home}/dbctl", "--no-chdir"]
+        switchd = [str(daemon), f"unix:{socket}", f"--unixctl={home}/ctl", "--no-chdir"]
+        try:
+            with running(database, folder / "ovsdb.log", env=env) as first:
+                appear([socket], first, folder / "ovsdb.log")
+                vsctl("--no-wait", "init")
+                settings = {
+                    "dpdk-init": "true",
+                    "dpdk-lcore-mask": "0x1",
+                    "pmd-cpu-mask": hex(1 << CORE),
+                    "dpdk-socket-mem": str(MEGABYTES),
+                    "dpdk-extra": "--no-pci --file-prefix=vnetbench",
+                }
+                words = [f"other_config:{key}={value}" for key, value in settings.items()]
+                vsctl("--no-wait", "set", "Open_vSwitch", ".", *words)
+                log = folder / "ovs.log"
+                with running(switchd, log, env=env, realtime=realtime) as process:
+                    appear([home / "ctl"], process, log, 60)
+                    vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
+                          "other_config:mac-table-size=8192")  # fmt: skip
+                    mtu = ["mtu_request=9000"] if jumbo else []
+                    for number in range(2):
+                        vsctl("add-port", "br0", f"vu{number}", "--",
+                              "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
+                    time.sleep(1)
+                    yield [home / f"vu{number}" for number in range(2)]
+        finally:
+            subprocess.run(["ip", "link", "del", "br0"], check=False, stderr=subprocess.DEVNULL)
+            subprocess.run(["ip", "link", "del", "ovs-netdev"], check=False, stderr=subprocess.DEVNULL)
+            _sweep("vnetbench")
+
+
+class Command(Switch):
+    """Any other program that serves two sockets: words with `{a}` and `{b}` for their paths."""
+
+    def __init__(self, name: str, command: str) -> None:
+        self.name = name
+        self.command = command
+
+    @contextlib.contextmanager
+    def serve(
+        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+    ) -> Iterator[list[Path]]:
+        a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]
+        argv = shlex.split(self.command.format(a=a, b=b))
+        log = folder / f"{self.name}.log"
+        with running(argv, log, realtime=realtime) as process:
+            appear(sockets, process, log)
+            time.sleep(0.2)
+            yield sockets
+
+
+def _huge_pages() -> None:
+    free = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    if not free.exists() or int(free.read_text()) * 2 < MEGABYTES:
+        raise Missing(f"{MEGABYTES} MB of huge pages: `sysctl vm.nr_hugepages=1024` as root")
+
+
+def _sweep(prefix: str) -> None:
+    """DPDK leaves its files behind when it is ended by a signal."""
+    for left in Path("/dev/hugepages").glob(f"{prefix}*"):
+        left.unlink(missing_ok=True)
