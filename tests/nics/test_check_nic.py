@@ -98,6 +98,7 @@ MAKERS: dict[str, Callable[[], Maker]] = {
 """A line for each kind; other kinds' tests call `check_nic` themselves where they need more than this."""
 
 
+@pytest.mark.deadline(180)
 @pytest.mark.parametrize("driver", ["trio", "thread"])
 @pytest.mark.parametrize("name", MAKERS)
 async def test_every_kind_passes(name: str, driver: str) -> None:
