@@ -429,10 +429,10 @@ fn a_full_burst_says_that_there_is_more() {
         for _ in 0..BURST + 10 {
             guest.send(offload, &frame);
         }
-        // There is room for a burst of super-frames.
+        // Of super-frames a burst is shorter, so that nobody waits long for its end.
         let mut burst = Burst::new();
         assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut burst), Rx::More);
-        assert_eq!(burst.len(), BURST);
+        assert!((2..16).contains(&burst.len()), "{}", burst.len());
     });
 }
 
