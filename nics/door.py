@@ -42,7 +42,8 @@ class Place:
     gateways: tuple[str, ...] = ()
     """Default gateways, for kinds that set them."""
     seed: int = 0
-    """The topology's: every choice that a kind makes by chance follows from it and the port's name."""
+    """Every choice that a kind makes by chance follows from it and the port's name. The topology's under
+    the trio driver, and otherwise nobody's."""
     mtu: int = 1500
     """Largest payload in bytes."""
     netns: int | None = None

@@ -22,7 +22,9 @@ def fabric(driver: str = "trio") -> vnet.Fabric:
 
 
 async def two_ends(fabric: vnet.Fabric, **keys: int) -> tuple[PipeEnd, PipeEnd]:
-    return tuple([await fabric.attach(name, network="lan", nic=Pipe(**keys)) for name in ("a", "b")])
+    return tuple(
+        [await fabric.attach(name, network="lan", nic=Pipe(**keys), guard="off") for name in ("a", "b")]
+    )
 
 
 def frame(number: int = 0) -> bytes:

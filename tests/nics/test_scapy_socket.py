@@ -41,7 +41,9 @@ async def lab(driver: str) -> AsyncIterator[tuple[Host, PipeEnd, Any]]:
         "guests": {"web": {"nics": [{"network": "lan", "ip": ["10.0.0.11", "fd00::11"]}]}},
     }
     async with vnet.Fabric.from_dict(document, driver=driver) as fabric:
-        nic = await fabric.attach("probe", network="lan", mac=MAC, ip=["10.0.0.99", "fd00::99"], nic=Pipe())
+        nic = await fabric.attach(
+            "probe", network="lan", mac=MAC, ip=["10.0.0.99", "fd00::99"], nic=Pipe(), guard="off"
+        )
         with scapy_socket(nic) as socket:
             yield fabric.guests["web"].host(), nic, socket
 

@@ -4,7 +4,7 @@ use super::sim::{Hub, MS, SECOND, bytes, config, ip};
 use crate::offload::checksum::{finish, sum};
 use crate::stack::StackError;
 use crate::stack::packet::{Header, pseudo};
-use crate::{EventKind, Nic, Offload};
+use crate::{Event, EventKind, Nic, Offload};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -90,6 +90,11 @@ fn mend(frame: &mut [u8]) {
     }
 }
 
+/// Whether a guest's turn panicked, which is only seen in the log.
+fn panicked(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(&event.kind, EventKind::Log(line) if line.contains("internal error")))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -98,12 +103,12 @@ proptest! {
     fn mutated_frames_do_no_harm(
         changes in proptest::collection::vec(
             (any::<prop::sample::Index>(), proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-             any::<prop::sample::Index>(), 0u8..6, any::<bool>(), 0u64..3000),
+             any::<prop::sample::Index>(), 0u8..6, (any::<bool>(), 0u8..40, 0u16..2000), 0u64..3000),
             1..60,
         ),
     ) {
         let (mut hub, client, server, trace) = network();
-        for (which, edits, cut, cuts, verified, wait) in changes {
+        for (which, edits, cut, cuts, (verified, gso_type, gso_size), wait) in changes {
             let mut frame = which.get(&trace).clone();
             for (at, value) in edits {
                 // Headers are where it matters.
@@ -115,7 +120,8 @@ proptest! {
             }
             mend(&mut frame);
             let flags = if verified { Offload::DATA_VALID } else { 0 };
-            hub.inject(&frame, Offload { flags, ..Offload::NONE });
+            let gso_type = if gso_type < 6 { gso_type } else { 0 };
+            hub.inject(&frame, Offload { flags, gso_type, gso_size, ..Offload::NONE });
             hub.pass(wait * MS);
             let _ = hub.ends[0].tcp_send(client, b"on");
             let mut buffer = [0; 3000];
@@ -125,6 +131,7 @@ proptest! {
         // An address that somebody took over may stay taken; the others work.
         let alive = ["10.0.0.2", "fd00::2", "fe80::ff:fe00:2"].iter().any(|to| hub.ping(0, to, 56).is_ok());
         prop_assert!(alive);
+        prop_assert!(!panicked(&hub.take_events()));
     }
 
     /// Noise.
@@ -149,6 +156,7 @@ proptest! {
         }
         hub.pass(40 * SECOND);
         prop_assert_eq!(hub.ping(0, "10.0.0.1", 56), Ok(0));
+        prop_assert!(!panicked(&hub.take_events()));
     }
 }
 
@@ -258,11 +266,7 @@ fn a_panic_costs_one_connection() {
     hub.ends[0].tcp_send(client, b"panic, for a test").unwrap();
     hub.pass(SECOND);
     let events = hub.take_events();
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(&event.kind, EventKind::Log(line) if line.contains("internal error")))
-    );
+    assert!(panicked(&events));
     assert!(events.iter().any(|event| matches!(event.kind, EventKind::Socket(id, _) if id == server)));
     hub.ends[0].tcp_send(other, b"fine").unwrap();
     assert_eq!(hub.wait(|hub| hub.ends[1].tcp_recv(peer, &mut [0; 9])), Ok(4));

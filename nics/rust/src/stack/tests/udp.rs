@@ -1,8 +1,8 @@
 //! Datagrams and echoes.
 
 use super::sim::{Hub, Impair, MS, SECOND, at, bytes, config, ip};
-use crate::EventKind;
 use crate::stack::{StackConfig, StackError, ready};
+use crate::{EventKind, Offload};
 
 #[test]
 fn datagrams_of_every_size_arrive_over_both_versions() {
@@ -53,6 +53,32 @@ fn a_queue_that_nobody_reads_is_bounded() {
     }
     assert_eq!(received, (512 << 10) / 1128);
     assert_eq!(hub.ends[1].udp_lost(server), Ok(2000 - blocked - received as u64));
+}
+
+#[test]
+fn a_super_frame_is_many_datagrams() {
+    let mut hub = Hub::new([config(1)]);
+    let socket = hub.ends[0].udp_bind(None, 53).unwrap();
+    hub.pass(SECOND);
+    let data = bytes(2500);
+    let mut udp = vec![0, 7, 0, 53, 0, 0, 0, 0];
+    udp.extend(&data);
+    let frame = super::hostile::ipv4_frame(
+        [2, 0, 0, 0, 0, 1],
+        [10, 0, 0, 9].into(),
+        [10, 0, 0, 1].into(),
+        17,
+        64,
+        &udp,
+    );
+    let gso_type = Offload::GSO_UDP_L4;
+    let offload = Offload { flags: Offload::NEEDS_CSUM, gso_type, gso_size: 1000, ..Offload::NONE };
+    hub.inject(&frame, offload);
+    hub.pass(MS);
+    for piece in data.chunks(1000) {
+        assert_eq!(&*hub.ends[0].udp_recv(socket).unwrap().2, piece);
+    }
+    assert_eq!(hub.ends[0].udp_recv(socket), Err(StackError::WouldBlock));
 }
 
 #[test]
