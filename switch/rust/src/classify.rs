@@ -89,10 +89,11 @@ impl Switch {
             *out = match First::of(&view) {
                 Some(first) if desk.like_last(&first, &view) => {
                     // The guard alone looks at more than they have in common.
-                    if guarded && desk.last.guarded {
-                        desk.judge_again(first, &view)
-                    } else {
-                        desk.last.decision
+                    let refused =
+                        if guarded && desk.last.guarded { desk.judge_again(first, &view) } else { None };
+                    match refused {
+                        Some(reason) => Decision { out: Out::Drop(reason), ..desk.last.decision },
+                        None => desk.last.decision,
                     }
                 }
                 Some(first) => desk.judge(first, &view),
@@ -177,17 +178,12 @@ impl Desk<'_> {
         first.same(other, judged) && view.len <= *longest
     }
 
-    /// A frame that is like the last one, at a port with a guard.
+    /// A frame that is like the last one, at a port with a guard: why that refuses it.
     #[inline(never)]
-    fn judge_again(&mut self, first: First, view: &View<'_>) -> Decision {
-        let decision = self.last.decision;
-        let admitted = match first.parse() {
-            Ok(header) => self.guard(&header, decision.vlan, view),
-            Err(reason) => Err(reason),
-        };
-        match admitted {
-            Ok(()) => decision,
-            Err(reason) => Decision { out: Out::Drop(reason), ..decision },
+    fn judge_again(&mut self, first: First, view: &View<'_>) -> Option<DropReason> {
+        match first.parse() {
+            Ok(header) => self.guard(&header, self.last.decision.vlan, view).err(),
+            Err(reason) => Some(reason),
         }
     }
 
