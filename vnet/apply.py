@@ -34,7 +34,7 @@ Step = Callable[[], Awaitable[None]]
 
 def namespace_name(fabric: str, guest: str) -> str:
     """What the namespace of a guest is called, in `ip netns list` for one."""
-    return f"vnet-{fabric}-{guest}"
+    return f"vnet-{fabric}.{guest}"
 
 
 async def change(fabric: Fabric, wanted: Topology) -> list[str]:

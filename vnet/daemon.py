@@ -78,7 +78,6 @@ def spawn(topology: Topology) -> None:
                 stderr=output,
                 pass_fds=[writing],
                 start_new_session=True,
-                cwd="/",
             )
         os.close(writing)
         writing = -1

@@ -60,7 +60,7 @@ def status(name: str) -> dict:
 
 
 def namespaces(name: str) -> list[str]:
-    return [path.name for path in Path("/run/netns").glob(f"vnet-{name}-*")]
+    return [path.name for path in Path("/run/netns").glob(f"vnet-{name}.*")]
 
 
 def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
