@@ -1,0 +1,48 @@
+"""Boot the tiny Linux of the tests in this terminal, to plug it into something by hand.
+
+    .venv/bin/python -m tools.guest vm           plugged into guest `vm` of the running fabric
+    .venv/bin/python -m tools.guest -nic none    with these words for QEMU
+
+Needs qemu-system-x86, busybox-static and the kernel: `make needs` says what is missing. A root shell
+comes up on the console; Ctrl-A X ends QEMU.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+from tools.guest import image
+
+
+def plug(guest: str) -> list[str]:
+    """The words for QEMU that `vnet connect` has for a guest. Ends with its error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vnet", "connect", guest], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+    return shlex.split(done.stdout.replace("\\\n", " "), comments=True)
+
+
+def main() -> None:
+    """Become QEMU."""
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        sys.exit("there is no qemu-system-x86_64; Debian has it in qemu-system-x86")
+    given = sys.argv[1:]
+    if len(given) == 1 and not given[0].startswith("-"):
+        given = plug(given[0])
+    try:
+        boot = image.build().words()
+    except image.ImageError as error:
+        sys.exit(str(error))
+    words = [qemu, "-m", "192", "-nographic", "-nodefaults", "-serial", "mon:stdio", *boot]
+    os.execv(qemu, [*words, "-append", "console=ttyS0 quiet net.ifnames=0 vnet.name=vm", *given])
+
+
+if __name__ == "__main__":
+    main()
