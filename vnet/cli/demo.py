@@ -41,9 +41,10 @@ def run(given: argparse.Namespace) -> int:
         result = trio.run(demo.run, size, given.write, lambda _demo: None)
         words.print_json(result.document())
     elif sys.stdout.isatty():
+        from rich.console import Console
         from rich.live import Live
 
-        with Live(refresh_per_second=10) as live:
+        with Live(console=Console(emoji=False), refresh_per_second=10) as live:
             result = trio.run(demo.run, size, given.write, lambda now: live.update(_table(now)))
         _tell(result)
     else:
@@ -51,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
         result = trio.run(demo.run, size, given.write, lambda now: _step(now, steps))
         from rich.console import Console
 
-        Console(width=100, highlight=False).print(_table(result))
+        Console(width=100, highlight=False, emoji=False).print(_table(result))
         _tell(result)
     return 1 if result.failures() else 0
 

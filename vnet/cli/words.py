@@ -48,7 +48,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     for row in rows:
         grid.add_row(*row)
     width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False).print(grid)
+    # Without emoji: `:ab:` stands in many a MAC address, and is one.
+    Console(width=width, highlight=False, markup=False, emoji=False).print(grid)
 
 
 def count(number: float) -> str:
