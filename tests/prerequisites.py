@@ -29,6 +29,7 @@ class Tool(NamedTuple):
 TOOLS = (
     Tool("busybox", "busybox-static", "the user space of the QEMU guests"),
     Tool("ethtool", "ethtool", "offloads and driver statistics of real interfaces"),
+    Tool("git", "git", "what belongs into a source distribution"),
     Tool("ip", "iproute2", "namespaces and interfaces, as an administrator makes them"),
     Tool("iperf3", "iperf3", "TCP and UDP throughput between real guests"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
