@@ -31,8 +31,13 @@ def fabric(
     """A fabric with guests `a`, `b`, ... behind vhost-user sockets of those names."""
     nic = {"kind": "vhost-user", "role": role, **more}
     named = {
-        name: {"kind": "external", "nics": [{"network": "n", "nic": {**nic, "socket": f"{name}.sock"}}]}
-        for name in "abcdefgh"[:guests]
+        name: {
+            "kind": "external",
+            "nics": [
+                {"network": "n", "mac": f"02:00:00:00:00:0{n}", "nic": {**nic, "socket": f"{name}.sock"}}
+            ],
+        }
+        for n, name in enumerate("abcdefgh"[:guests], 1)
     }
     document = {"name": "vu", "networks": {"n": {"mtu": mtu} if mtu != 1500 else {}}, "guests": named}
     return vnet.Fabric.from_dict(document, runtime=folder)
