@@ -218,7 +218,9 @@ class Guard:
 class PortConfig:
     """How a switch's port is set up. Without `guard` everything may pass.
 
-    Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. Raises ValueError.
+    Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. `translate`: (our VLAN,
+    VID on the wire), every one of a trunk whose far side has other numbers. `uplink`: what is behind it
+    is the physical network. Raises ValueError.
     """
 
     def __new__(
@@ -239,6 +241,8 @@ class PortConfig:
         flood_multicast: bool = True,
         flood_broadcast: bool = True,
         up: bool = True,
+        translate: list[tuple[int, int]] | None = None,
+        uplink: bool = False,
         guard: Guard | None = None,
     ) -> Self: ...
 

@@ -143,8 +143,11 @@ fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
         }
         PortMode::Trunk { tagged, native } => match (tags.tagged(), tags.vid()) {
             (false, _) | (true, 0) => native.map(|native| native.vlan).ok_or(DropReason::UntaggedNotAllowed),
-            (true, vid) if tagged.contains(vid) || native.is_some_and(|native| native.vlan == vid) => Ok(vid),
-            (true, _) => Err(DropReason::VlanNotMember),
+            (true, vid) => {
+                let vlan = config.translate.as_ref().map_or(vid, |map| map.inward(vid));
+                let member = tagged.contains(vlan) || native.is_some_and(|native| native.vlan == vlan);
+                if member { Ok(vlan) } else { Err(DropReason::VlanNotMember) }
+            }
         },
     }
 }
@@ -248,6 +251,7 @@ impl Desk<'_> {
             pcp: tags.pcp(),
             tags: tags.count(),
             vid: tags.vid() != 0,
+            moved: tags.vid() != 0 && tags.vid() != vlan,
             double: tags.double(),
         };
         (decision, guarded)
@@ -320,6 +324,9 @@ impl Desk<'_> {
         if stays {
             return Err(DropReason::StationSticky);
         }
+        if self.config.uplink && self.is_guests_own(home.port) {
+            return Err(DropReason::UplinkOwn);
+        }
         if home.kind == Kind::Learned && self.config.learning {
             if !self.fdb.has_room(self.id, self.config.mac_limit) {
                 return self.over_limit();
@@ -327,6 +334,13 @@ impl Desk<'_> {
             self.fdb.relocate(home, self.id);
         }
         Ok(())
+    }
+
+    /// Whether stations of `port` are known to live in the fabric and nowhere else, because a guard
+    /// vouches for them.
+    fn is_guests_own(&self, port: PortId) -> bool {
+        let port = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+        port.and_then(|port| port.config.guard.as_ref()).is_some_and(|guard| guard.vouches())
     }
 
     #[cold]

@@ -67,6 +67,55 @@ pub enum PortMode {
     Trunk { tagged: Box<VlanSet>, native: Option<Native> },
 }
 
+/// VLAN ids as a trunk's far side knows them, where they differ from ours (802.1Q 6.9: VID translation
+/// table). Both ways are one-to-one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VlanMap {
+    /// By our VLAN: the far side's VID.
+    outward: [VlanId; 4096],
+    /// By the far side's VID: our VLAN; 0 where there is none.
+    inward: [VlanId; 4096],
+}
+
+impl VlanMap {
+    /// Of a trunk with these (our VLAN, the far side's VID), which are all there are: a VID that is not
+    /// among them is nobody's, whatever VLAN of ours has its number. `None` when an id is not in
+    /// 1..=4094 or twice there.
+    #[must_use]
+    pub fn new(pairs: impl IntoIterator<Item = (VlanId, VlanId)>) -> Option<Box<Self>> {
+        let mut map = Box::new(VlanMap { outward: [0; 4096], inward: [0; 4096] });
+        for (ours, theirs) in pairs {
+            let known = (1..=4094).contains(&ours) && (1..=4094).contains(&theirs);
+            if !known || map.outward[usize::from(ours)] != 0 || map.inward[usize::from(theirs)] != 0 {
+                return None;
+            }
+            map.outward[usize::from(ours)] = theirs;
+            map.inward[usize::from(theirs)] = ours;
+        }
+        Some(map)
+    }
+
+    /// Our VLAN for the far side's VID; 0 for none.
+    #[inline]
+    #[must_use]
+    pub fn inward(&self, vid: u16) -> VlanId {
+        self.inward[usize::from(vid & 0xfff)]
+    }
+
+    /// The far side's VID for our VLAN.
+    #[inline]
+    #[must_use]
+    pub fn outward(&self, vlan: VlanId) -> VlanId {
+        self.outward[usize::from(vlan & 0xfff)]
+    }
+}
+
+impl fmt::Debug for VlanMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries((1..4095).map(|v| (v, self.outward(v))).filter(|(_, vid)| *vid != 0)).finish()
+    }
+}
+
 /// One port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
@@ -93,6 +142,11 @@ pub struct PortConfig {
     pub flood_broadcast: bool,
     /// Administratively up.
     pub up: bool,
+    /// Of a trunk: VIDs on the wire that are not our VLANs' numbers.
+    pub translate: Option<Box<VlanMap>>,
+    /// What is behind it is not part of the fabric: the physical network. Stations that have a guard
+    /// are never heard from there.
+    pub uplink: bool,
     /// What its guest may say and hear; `None` at a port of the infrastructure: anything.
     pub guard: Option<Box<Guard>>,
 }
@@ -114,6 +168,8 @@ impl PortConfig {
             flood_multicast: true,
             flood_broadcast: true,
             up: true,
+            translate: None,
+            uplink: false,
             guard: None,
         }
     }

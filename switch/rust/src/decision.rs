@@ -50,6 +50,9 @@ pub struct Decision {
     pub tags: u8,
     /// The VID in the consumed tag was `vlan`, not 0: a tagged egress leaves the tag as it came.
     pub vid: bool,
+    /// That VID was another one than `vlan`, because the ingress translates: no egress leaves the tag
+    /// as it came.
+    pub moved: bool,
     /// Behind the consumed tag stands another C-tag, which must not come to the light.
     pub double: bool,
 }
@@ -58,7 +61,16 @@ impl Decision {
     /// A frame that was dropped before it had a VLAN.
     #[must_use]
     pub const fn dropped(reason: DropReason) -> Self {
-        Decision { out: Out::Drop(reason), vlan: 0, strip: 0, pcp: 0, tags: 0, vid: false, double: false }
+        Decision {
+            out: Out::Drop(reason),
+            vlan: 0,
+            strip: 0,
+            pcp: 0,
+            tags: 0,
+            vid: false,
+            moved: false,
+            double: false,
+        }
     }
 }
 

@@ -74,7 +74,8 @@ fn leave(config: &PortConfig, decision: &Decision, len: u32, gso: bool) -> Resul
         }
     };
     let insert = if tagged {
-        tag(decision.pcp, decision.vlan)
+        let translate = config.translate.as_ref();
+        tag(decision.pcp, translate.map_or(decision.vlan, |map| map.outward(decision.vlan)))
     } else if decision.double {
         // Double tagging: whoever takes off VID 0 or the native VLAN shows the next bridge a VLAN of
         // the guest's choice.
@@ -88,5 +89,9 @@ fn leave(config: &PortConfig, decision: &Decision, len: u32, gso: bool) -> Resul
         0 => 0,
         _ => tag(decision.pcp, if decision.vid { decision.vlan } else { 0 }),
     };
-    Ok(if insert == came { TagEdit::NONE } else { TagEdit { strip: decision.strip, insert } })
+    Ok(if insert == came && !decision.moved {
+        TagEdit::NONE
+    } else {
+        TagEdit { strip: decision.strip, insert }
+    })
 }

@@ -198,9 +198,15 @@ impl Guard {
         self.roles.promiscuous
             || match out {
                 Out::Flood(Flood::Unknown) => false,
-                Out::Port(_) => !self.roles.mac_changes && !self.roles.forged_transmits,
+                Out::Port(_) => self.vouches(),
                 _ => true,
             }
+    }
+
+    /// Whether all stations that are heard from the guest are its own, so that they are nowhere else.
+    #[inline]
+    pub(crate) fn vouches(&self) -> bool {
+        !self.roles.mac_changes && !self.roles.forged_transmits
     }
 
     /// Whether a frame for the station `dst` is for the guest to hear.

@@ -18,7 +18,7 @@ mod parse;
 pub mod reason;
 mod switch;
 
-pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanSet};
+pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};
 pub use counters::{Counter, PortCounters};
 pub use decision::{Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};

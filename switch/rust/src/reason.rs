@@ -93,6 +93,8 @@ reasons! {
     GuardNd = "guard-nd", Ingress;
     /// a station with a sticky entry at another port sent from here
     StationSticky = "station-sticky", Ingress;
+    /// a station of the fabric's own was heard from the wire: a reflection, or somebody forges it
+    UplinkOwn = "uplink-own", Ingress;
     /// the port's limit of learned addresses is reached and it is set to drop instead of flood
     MacLimit = "mac-limit", Ingress;
     /// the destination lives at the port that the frame came from

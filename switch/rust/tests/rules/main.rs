@@ -7,11 +7,12 @@ mod egress;
 mod guard;
 mod ingress;
 mod learning;
+mod uplink;
 
 use switch::DropReason::{self, *};
 use switch::{
-    Decision, FdbCount, Flood, Flush, Kind, Mac, Nanos, Native, Out, PortConfig, PortId, PortMode, Switch,
-    SwitchConfig, SwitchError, TagEdit, View, VlanId, VlanSet,
+    Decision, FdbCount, Flood, Flush, Guard, Kind, Mac, Nanos, Native, Out, PortConfig, PortId, PortMode,
+    Switch, SwitchConfig, SwitchError, TagEdit, View, VlanId, VlanMap, VlanSet,
 };
 
 const A: Mac = [2, 0, 0, 0, 0, 0xa];

@@ -4,7 +4,7 @@ use super::switch::mac as parse_mac;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
-use switch::{Native, PortConfig as Config, PortMode, Roles, VlanId, VlanSet};
+use switch::{Native, PortConfig as Config, PortMode, Roles, VlanId, VlanMap, VlanSet};
 
 /// (address and prefix length, MAC address or the guest's own, VLAN or any)
 type Allowed = (String, Option<String>, Option<VlanId>);
@@ -70,7 +70,7 @@ impl PortConfig {
     #[pyo3(signature = (*, vlan=None, tagged=None, native=None, native_tagged=false, mtu=1500,
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
         transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
-        guard=None))]
+        translate=None, uplink=false, guard=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -88,6 +88,8 @@ impl PortConfig {
         flood_multicast: bool,
         flood_broadcast: bool,
         up: bool,
+        translate: Option<Vec<(VlanId, VlanId)>>,
+        uplink: bool,
         guard: Option<&Guard>,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
@@ -103,6 +105,12 @@ impl PortConfig {
             }
             _ => return Err(PyValueError::new_err("give either vlan, or tagged and perhaps native")),
         };
+        let translate = match translate {
+            None => None,
+            Some(pairs) => Some(VlanMap::new(pairs).ok_or_else(|| {
+                PyValueError::new_err("translate has a VLAN twice, or one that is not in 1..4094")
+            })?),
+        };
         Ok(PortConfig(Config {
             mode,
             mtu,
@@ -116,6 +124,8 @@ impl PortConfig {
             flood_multicast,
             flood_broadcast,
             up,
+            translate,
+            uplink,
             guard: guard.map(|guard| Box::new(guard.0.clone())),
         }))
     }

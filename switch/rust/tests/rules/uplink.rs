@@ -1,0 +1,103 @@
+//! What is particular about a port to the physical network.
+
+use super::*;
+
+/// An uplink that carries VLAN 10 as 110 and 20 as 10, and the native VLAN 30.
+fn uplink() -> PortConfig {
+    let translate = VlanMap::new([(10, 110), (20, 10), (30, 30)]);
+    PortConfig { translate, uplink: true, ..trunk(&[10, 20], Some((30, false))) }
+}
+
+fn edit(bench: &Bench, egress: PortId, decision: &Decision, bytes: &[u8]) -> TagEdit {
+    bench.0.egress(egress, decision, &view(bytes)).unwrap()
+}
+
+#[test]
+fn vids_are_translated_both_ways() {
+    let ports = [uplink(), PortConfig::access(10), PortConfig::access(20), trunk(&[10, 20], None)];
+    let mut bench = Bench::new(ports);
+    for (vid, vlan, access) in [(110, 10, 1), (10, 20, 2)] {
+        let bytes = frame(BROADCAST, A, &[0x8100, 0x6000 | vid], 46);
+        let decision = bench.decide(0, 0, &bytes);
+        assert_eq!((decision.out, decision.vlan), (Out::Flood(Flood::Broadcast), vlan));
+        assert_eq!(edit(&bench, access, &decision, &bytes), TagEdit { strip: 4, insert: 0 });
+        // The other trunk knows it by our number, although it came with a tag.
+        let insert = 0x8100_6000 | u32::from(vlan);
+        assert_eq!(edit(&bench, 3, &decision, &bytes), TagEdit { strip: 4, insert });
+
+        let untagged = frame(BROADCAST, B, &[], 46);
+        let decision = bench.decide(0, access, &untagged);
+        let insert = 0x8100_0000 | u32::from(vid);
+        assert_eq!(edit(&bench, 0, &decision, &untagged), TagEdit { strip: 0, insert });
+
+        let tagged = frame(BROADCAST, C, &[0x8100, vlan], 46);
+        let decision = bench.decide(0, 3, &tagged);
+        assert_eq!(edit(&bench, 0, &decision, &tagged), TagEdit { strip: 4, insert });
+    }
+}
+
+#[test]
+fn numbers_of_ours_mean_nothing_on_the_wire() {
+    let mut bench = Bench::new([uplink(), PortConfig::access(10), PortConfig::access(20)]);
+    for vid in [20, 111, 4095] {
+        bench.drops(0, &frame(BROADCAST, A, &[0x8100, vid], 46), VlanNotMember);
+    }
+    assert_eq!(bench.decide(0, 0, &frame(BROADCAST, A, &[0x8100, 30], 46)).vlan, 30, "native, tagged");
+    assert_eq!(bench.decide(0, 0, &frame(BROADCAST, A, &[], 46)).vlan, 30, "native");
+}
+
+#[test]
+fn a_priority_that_stays_is_not_mixed_up_with_a_vid() {
+    // Untagged by VID 0 with a priority: what the wire's tag said must not stand there.
+    let keeps = PortConfig { priority_tags: true, ..PortConfig::access(10) };
+    let mut bench = Bench::new([uplink(), keeps]);
+    let bytes = frame(BROADCAST, A, &[0x8100, 0x6000 | 110], 46);
+    let decision = bench.decide(0, 0, &bytes);
+    assert_eq!(edit(&bench, 1, &decision, &bytes), TagEdit { strip: 4, insert: 0x8100_6000 });
+}
+
+#[test]
+fn a_map_is_one_to_one() {
+    assert!(VlanMap::new([(10, 110), (20, 110)]).is_none());
+    assert!(VlanMap::new([(10, 110), (10, 120)]).is_none());
+    assert!(VlanMap::new([(0, 1)]).is_none());
+    assert!(VlanMap::new([(1, 4095)]).is_none());
+}
+
+/// A broadcast that no guard looks into.
+fn broadcast(src: Mac) -> Vec<u8> {
+    let mut bytes = frame(BROADCAST, src, &[], 46);
+    bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
+    bytes
+}
+
+#[test]
+fn what_we_sent_is_never_taken_in_again() {
+    let guest = PortConfig { guard: Some(Box::new(Guard::new(A))), ..PortConfig::access(10) };
+    let mut bench = Bench::new([PortConfig { uplink: true, ..PortConfig::access(10) }, guest]);
+    bench.out(0, &broadcast(A)); // it lived out there before it came here
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    bench.out(1, &broadcast(A));
+    assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)), "and moves in");
+    let reflection = broadcast(A);
+    bench.drops(0, &reflection, UplinkOwn);
+    bench.drops(0, &reflection, UplinkOwn);
+    assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)));
+    // It moves out again when its port goes.
+    bench.0.remove_port(1).unwrap();
+    bench.hear(0, A);
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+}
+
+#[test]
+fn stations_that_nobody_vouches_for_move_as_on_any_bridge() {
+    let mut forger = Guard::new(A);
+    forger.roles.forged_transmits = true;
+    for guard in [None, Some(Box::new(forger))] {
+        let guest = PortConfig { guard, ..PortConfig::access(10) };
+        let mut bench = Bench::new([PortConfig { uplink: true, ..PortConfig::access(10) }, guest]);
+        bench.hear(1, B);
+        bench.hear(0, B);
+        assert_eq!(bench.entry(10, B), Some((0, Kind::Learned)));
+    }
+}
