@@ -1,6 +1,8 @@
 """The switch: how its ports are set up. The switch itself is native, in `switch/rust`."""
 
 from switch.modes import Access, Mode, Trunk
+from switch.policy import Allow, Policy, Remote
 from switch.port import Port
+from switch.private import Private, may_reach
 
-__all__ = ["Access", "Mode", "Port", "Trunk"]
+__all__ = ["Access", "Allow", "Mode", "Policy", "Port", "Private", "Remote", "Trunk", "may_reach"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vnet.topology.model import (
     Engine,
     Expect,
+    Group,
     Guard,
     Guest,
     Impair,
@@ -14,6 +15,7 @@ from vnet.topology.model import (
     Network,
     NicPort,
     PortSettings,
+    Rule,
     Switch,
     Uplink,
 )
@@ -23,6 +25,7 @@ from vnet.topology.topology import Topology
 __all__ = [
     "Engine",
     "Expect",
+    "Group",
     "Guard",
     "Guest",
     "Impair",
@@ -36,6 +39,7 @@ __all__ = [
     "Resolved",
     "ResolvedGuest",
     "ResolvedNetwork",
+    "Rule",
     "Switch",
     "Topology",
     "Uplink",

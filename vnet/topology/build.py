@@ -46,6 +46,15 @@ def network(name: str, values: Values) -> model.Network:
     return model.Network(name, **given)
 
 
+def group(name: str, values: Values) -> model.Group:
+    """A security group."""
+    given = dict(values)
+    for way in ("ingress", "egress"):
+        if way in given:
+            given[way] = tuple(model.Rule(**_tuples(rule)) for rule in given[way])
+    return model.Group(name, **given)
+
+
 def switch(name: str, values: Values) -> model.Switch:
     """A switch."""
     return model.Switch(name, **values)

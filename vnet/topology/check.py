@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nics import kinds
 from nics.keys import did_you_mean, one_of, shown
+from vnet.topology import check_groups
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
@@ -36,6 +37,9 @@ def check(topology: Topology) -> list[Problem]:
     return [
         *_engine(topology),
         *_networks(topology),
+        *check_groups.networks(topology),
+        *check_groups.groups(topology),
+        *_members(topology),
         *_guests(topology),
         *_stations(topology),
         *_addresses(topology),
@@ -197,6 +201,16 @@ def _guard(topology: Topology, port: NicPort, path: Path) -> Problems:
         if known and allow.network and allow.network not in port.networks:
             found = f"no network {shown(allow.network)} at this NIC"
             yield Problem((*place, "network"), found, one_of(port.networks))
+
+
+def _members(topology: Topology) -> Problems:
+    """Security groups that are named somewhere."""
+    for group in topology.groups.values():
+        for path, rule in check_groups.rules(group):
+            yield from _refers(rule.group, (*path, "group"), "group", topology.groups)
+    for path, _, _, port in _ports(topology):
+        for index, name in enumerate(port.groups):
+            yield from _refers(name, (*path, "groups", index), "group", topology.groups)
 
 
 def _mtu(topology: Topology, port: NicPort, path: Path) -> Problems:

@@ -40,14 +40,48 @@ class Network:
     gateway: tuple[Address, ...] | None = None
     """The gateways, at most one in a subnet. None: the first address of each subnet; (): none."""
     private: bool = False
+    proxy_arp: bool = False
+    """Isolated guests of a private network reach each other through the gateway."""
     mtu: int = 1500
     """Largest payload of a frame, in bytes."""
+
+
+@attrs.frozen
+class Rule:
+    """What a security group allows: all of its keys together, each list one of its items."""
+
+    protocol: int | None = None
+    """The IANA number; None: any."""
+    ports: tuple[tuple[int, int], ...] = ()
+    """Destination ports, first and last; (): any."""
+    type: int | None = None
+    """Of ICMP and ICMPv6."""
+    code: int | None = None
+    prefix: tuple[Subnet, ...] = ()
+    """The other end's address; () and no group: any."""
+    group: str | None = None
+    """The other end is a guest with this group."""
+
+
+@attrs.frozen
+class Group:
+    """A security group: what may reach its guests, and what they may reach."""
+
+    name: str
+    ingress: tuple[Rule, ...] = ()
+    """To the guest."""
+    egress: tuple[Rule, ...] | None = None
+    """From the guest; None: everything, (): nothing."""
+    log: bool = True
+    """Tell of what is denied."""
 
 
 @attrs.frozen
 class PortSettings:
     """How the switch treats a port; each has the meaning of the same key in a topology file."""
 
+    connections: int = 65536
+    """Connections of its guest that are tracked, at most."""
     mac_limit: int = 1024
     mac_limit_action: Literal["flood", "drop"] = "flood"
     learning: bool = True
@@ -130,6 +164,10 @@ class NicPort:
     guard: Guard | Literal["off"] | None = None
     """None: that of a guest which is nothing but itself."""
     limits: Limits | None = None
+    groups: tuple[str, ...] = ()
+    """Security groups; (): none, everything passes that the guard lets pass."""
+    private: str | None = None
+    """`promiscuous`, `isolated`, `community NAME`; None: as its networks are."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -171,6 +209,8 @@ class Switch:
     """Nanoseconds."""
     fdb_limit: int = 1 << 20
     vlan_limit: int = 1 << 18
+    connection_limit: int = 1 << 18
+    """Connections that are tracked, of all guests."""
     stp: Literal["none", "stp", "rstp"] = "none"
 
 

@@ -21,7 +21,6 @@ NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("links", "links are", _said),
     ("switches", "more than one switch is", lambda switches: len(switches) > 1),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
-    ("networks.*.private", "a private network is", bool),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
     ("guests.*.nics.*.static", "a static address is", bool),
     ("guests.*.nics.*.limits", "a limit is", lambda _: True),

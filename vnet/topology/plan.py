@@ -22,7 +22,8 @@ from typing import Any
 import attrs
 
 from nics.errors import BadInput
-from vnet.topology.model import Switch
+from switch.policy import Policy
+from vnet.topology.model import Group, Switch
 from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
 from vnet.topology.shape import Table
@@ -149,6 +150,49 @@ class ChangeNetwork(Action):
 
 
 @attrs.frozen
+class ChangeRules(Action):
+    """The rules of running ports change, all at once: between two frames, for all of them.
+
+    What is in `before` and `after` are the groups by name, and the groups and policies of ports. The
+    ports of a step are those that stay in their VLANs; who moves takes its rules along (ChangePort).
+    """
+
+    before: Mapping[str, Group]
+    after: Mapping[str, Group]
+    ports_before: Mapping[str, tuple[tuple[str, ...], Policy | None]]
+    ports: Mapping[str, tuple[tuple[str, ...], Policy | None]]
+
+    def inverse(self) -> ChangeRules:
+        return ChangeRules(self.after, self.before, self.ports, self.ports_before)
+
+    def on(self, model: Resolved) -> Resolved:
+        changed = {
+            name: attrs.evolve(model.ports[name], groups=groups, policy=policy)
+            for name, (groups, policy) in self.ports.items()
+        }
+        return attrs.evolve(model, groups=dict(self.after), ports={**model.ports, **changed})
+
+    def __str__(self) -> str:
+        told = [f"add group {name}" for name in self.after if name not in self.before]
+        told += [f"remove group {name}" for name in self.before if name not in self.after]
+        told += [
+            f"change group {name}"
+            for name, group in self.after.items()
+            if name in self.before and self.before[name] != group
+        ]
+        if self.ports:
+            count = len(self.ports)
+            told.append(f"change the rules of {count} port{'' if count == 1 else 's'}: {_few(self.ports)}")
+        return ", ".join(told)
+
+
+def _few(names: Iterable[str], most: int = 5) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+@attrs.frozen
 class AddGuest(Action):
     """A guest is new; its ports are added by actions of their own."""
 
@@ -268,6 +312,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         for name, network in wanted.networks.items()
         if name in running.networks and running.networks[name] != network
     ]
+    changed = _rules(running, wanted, changed, actions)
     actions += _moves(running, wanted, changed)
     actions += [RemoveNetwork(n) for name, n in running.networks.items() if name not in wanted.networks]
     actions += [RemoveSwitch(s) for name, s in running.switches.items() if name not in wanted.switches]
@@ -320,6 +365,32 @@ def _ports(running: Resolved, wanted: Resolved) -> tuple[list[Port], list[tuple[
     return removed, changed, added
 
 
+def _rules(
+    running: Resolved,
+    wanted: Resolved,
+    changed: list[tuple[Port, Port]],
+    actions: list[Action],
+) -> list[tuple[Port, Port]]:
+    """Add the step that changes rules; what else of `changed` there is to do after it."""
+    stay = [(before, after) for before, after in changed if before.vlans == after.vlans]
+    rules = {
+        after.name: ((before.groups, before.policy), (after.groups, after.policy))
+        for before, after in stay
+        if (before.groups, before.policy) != (after.groups, after.policy)
+    }
+    if rules or running.groups != wanted.groups:
+        ports_before = {name: before for name, (before, _) in rules.items()}
+        ports = {name: after for name, (_, after) in rules.items()}
+        actions.append(ChangeRules(running.groups, wanted.groups, ports_before, ports))
+    left = []
+    for before, after in changed:
+        if after.name in rules:
+            before = attrs.evolve(before, groups=after.groups, policy=after.policy)
+        if before != after:
+            left.append((before, after))
+    return left
+
+
 def _replugged(before: Port, after: Port) -> bool:
     """Whether a port can't change in place, because its NIC was opened with something else."""
     if (before.guest_kind, before.nic, before.switch, before.mac, before.mtu) != (
@@ -359,7 +430,7 @@ def _differences(before: Any, after: Any) -> str:
     told = []
     for field in attrs.fields(type(after)):
         was, becomes = getattr(before, field.name), getattr(after, field.name)
-        if was == becomes:
+        if was == becomes or field.name == "policy":
             continue
         if attrs.has(type(was)) and type(was) is type(becomes):
             told.append(_differences(was, becomes))

@@ -95,6 +95,7 @@ def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
         seed=values.get("seed", 0),
         engine=build.engine(values.get("engine", {})),
         networks={name: build.network(name, part) for name, part in values.get("networks", {}).items()},
+        groups={name: build.group(name, part) for name, part in values.get("groups", {}).items()},
         guests={
             name: build.guest(name, part, ("guests", name), problems)
             for name, part in values.get("guests", {}).items()

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from nics.door import Nic
+from switch.policy import Policy
 from vnet.topology import address as addresses
 from vnet.topology.model import (
     DEFAULT_SWITCH,
     Engine,
+    Group,
     Guard,
     Guest,
     GuestKind,
@@ -28,6 +30,7 @@ from vnet.topology.model import (
     Switch,
 )
 from vnet.topology.problems import Problem
+from vnet.topology.rules import COMMUNITY
 from vnet.topology.values import Address, Interface, Subnet
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class ResolvedNetwork:
     gateways: tuple[Address, ...]
     mtu: int
     private: bool = False
+    proxy_arp: bool = False
 
 
 @attrs.frozen
@@ -85,6 +89,14 @@ class Port:
     unknown: tuple[int, ...] = ()
     """VLANs without subnets, in which nobody knows what addresses are right."""
     limits: Limits | None = None
+    groups: tuple[str, ...] = ()
+    """Security groups, by name."""
+    policy: Policy | None = attrs.field(default=None, repr=False)
+    """What they come to; None: there are none, everything passes."""
+    private: tuple[int, ...] = ()
+    """VLANs in which it is not promiscuous: it reaches promiscuous ports and its community."""
+    community: str | None = None
+    """In those; None: it is isolated."""
 
     @property
     def is_trunk(self) -> bool:
@@ -127,6 +139,7 @@ class Resolved:
     networks: Mapping[str, ResolvedNetwork]
     guests: Mapping[str, ResolvedGuest]
     ports: Mapping[str, Port]
+    groups: Mapping[str, Group] = attrs.field(factory=dict)
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -143,12 +156,19 @@ class Unresolvable(Exception):
 
 def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
     """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
+    from vnet.topology import policies
+
     networks = _networks(topology, keep)
     ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
              for index, port in enumerate(guest.nics)}  # fmt: skip
     macs = _macs(topology, ports, keep)
     given = _addresses(topology, ports, networks, macs, keep)
     default = next(iter(topology.switches), DEFAULT_SWITCH)
+    resolved_ports = {
+        f"{guest.name}.{index}": _port(guest, index, networks, default, macs, given)
+        for guest in topology.guests.values()
+        for index in range(len(guest.nics))
+    }
     return Resolved(
         name=topology.name,
         seed=topology.seed,
@@ -156,11 +176,8 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         switches=dict(topology.switches) or {DEFAULT_SWITCH: Switch(DEFAULT_SWITCH)},
         networks=networks,
         guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
-        ports={
-            f"{guest.name}.{index}": _port(guest, index, networks, default, macs, given)
-            for guest in topology.guests.values()
-            for index in range(len(guest.nics))
-        },
+        ports=policies.fill(topology.groups, resolved_ports, networks),
+        groups=dict(topology.groups),
     )
 
 
@@ -178,7 +195,9 @@ def _networks(topology: Topology, keep: Resolved | None) -> dict[str, ResolvedNe
     for name, network in wanted.items():
         vlan = vlans[name] if name in vlans else next(free)
         found = tuple(addresses.gateways(network).values())
-        resolved[name] = ResolvedNetwork(name, vlan, network.subnets, found, network.mtu, network.private)
+        resolved[name] = ResolvedNetwork(
+            name, vlan, network.subnets, found, network.mtu, network.private, network.proxy_arp
+        )
     return resolved
 
 
@@ -294,4 +313,23 @@ def _port(
         guard=None if port.guard == "off" else port.guard or Guard(),
         unknown=tuple(networks[member].vlan for member in port.networks if not networks[member].subnets),
         limits=port.limits,
+        groups=tuple(dict.fromkeys(port.groups)),
+        private=tuple(
+            sorted(networks[member].vlan for member in port.networks if _confined(port, networks[member]))
+        ),
+        community=(port.private or "").removeprefix(COMMUNITY)
+        if (port.private or "").startswith(COMMUNITY)
+        else None,
     )
+
+
+def _confined(port: NicPort, network: ResolvedNetwork) -> bool:
+    """Whether a NIC is less than promiscuous in a network."""
+    if port.private is not None:
+        return port.private != "promiscuous"
+    if not network.private or port.guard == "off":
+        return network.private
+    # The gateway of a private network is for everybody.
+    gateways = {ipaddress.ip_network(gateway) for gateway in network.gateways}
+    allowed = port.guard.allow if port.guard else ()
+    return not any(allow.ip in gateways and allow.network in (None, network.name) for allow in allowed)

@@ -11,6 +11,7 @@ import attrs
 
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
+from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
 
@@ -74,7 +75,16 @@ NETWORK_TABLE = Table(
         Key(
             "private",
             Flag(),
-            "true: a guest reaches the gateway and uplinks, never another guest.",
+            "true: a guest reaches the gateway and uplinks, never another guest (a private VLAN, RFC 5517)."
+            " Its NICs are isolated, unless `private` there says otherwise.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "proxy_arp",
+            Flag(),
+            "true: guests of a private network that don't reach each other find the gateway at each other's"
+            " addresses (local proxy ARP and ND), so that it can forward between them if it will.",
             example=True,
             default=False,
         ),
@@ -84,6 +94,68 @@ NETWORK_TABLE = Table(
             "The largest payload of a frame, in bytes, Ethernet header and tags not counted.",
             example=9000,
             default=1500,
+        ),
+    ),
+    may_be_empty=True,
+)
+
+RULE = Table(
+    "a rule",
+    (
+        Key(
+            "protocol",
+            Protocol(),
+            "The protocol above IP. `icmp` is that of IPv4, `icmp6` that of IPv6. Left out: any.",
+            example="tcp",
+        ),
+        Key(
+            "ports",
+            ListOf(PortRange(), "a list of ports and ranges", fewest=1, most=1024, or_one=True),
+            "Destination ports, of tcp, udp, sctp, dccp or udplite. Left out: any.",
+            example=[80, 443, "8000-8080"],
+        ),
+        Key("type", Count(0, 255, "a type"), "Of icmp or icmp6: the type. Left out: any.", example=8),
+        Key("code", Count(0, 255, "a code"), "With `type`: the code. Left out: any.", example=0),
+        Key(
+            "prefix",
+            ListOf(IpPrefix(multicast=True), "a list of prefixes", fewest=1, most=4096, or_one=True),
+            "Addresses at the other end. Left out, with no `group`: any. `0.0.0.0/0` is all of IPv4,"
+            " `::/0` all of IPv6.",
+            example=["192.0.2.0/24"],
+        ),
+        Key(
+            "group",
+            Reference("group"),
+            "Instead of `prefix`: the addresses of all NICs that have this group.",
+            example="web",
+        ),
+    ),
+    may_be_empty=True,
+)
+
+GROUP = Table(
+    "a security group",
+    (
+        Key(
+            "ingress",
+            ListOf(RULE, "a list of rules", most=4096),
+            "Who may begin to talk to its guests, as in clouds: to the guest. What none of a NIC's groups"
+            " allows is denied.",
+            example=[{"protocol": "tcp", "ports": 80}],
+        ),
+        Key(
+            "egress",
+            ListOf(RULE, "a list of rules", most=4096),
+            "Whom its guests may begin to talk to. Left out: everybody. `[]`: nobody.",
+            example=[{"prefix": "10.0.10.0/24"}],
+        ),
+        Key(
+            "log",
+            Flag(),
+            "false: what is denied is counted and not told. A NIC tells if one of its groups does, a line a"
+            " second at most.",
+            example=False,
+            default=True,
         ),
     ),
     may_be_empty=True,
@@ -306,6 +378,30 @@ PORT = Table(
             example={"dhcp_server": "allow"},
         ),
         Key(
+            "groups",
+            ListOf(Reference("group"), "a list of groups", most=64, or_one=True),
+            "Its security groups. What they allow is added up; replies to it, and errors about it, need no"
+            " rule. DHCP, ARP, neighbour discovery and multicast membership work in any case. Left out:"
+            " none, and everything passes that the guard lets pass.",
+            example=["web"],
+        ),
+        Key(
+            "private",
+            Place(),
+            "Whom it reaches in its networks: `promiscuous` everybody, `isolated` promiscuous NICs and"
+            " uplinks alone, `community NAME` those and its community. Left out: isolated in a private"
+            " network, unless its guard allows it the gateway's address, and promiscuous elsewhere.",
+            example="community db",
+        ),
+        Key(
+            "connections",
+            Count(1, 1 << 20, "a number of connections"),
+            "How many of its connections are tracked for security groups; beyond that, its own oldest that"
+            " was never answered makes room, or new ones are refused.",
+            example=1000,
+            default=65536,
+        ),
+        Key(
             "limits",
             LIMITS,
             "How much it may carry.",
@@ -379,6 +475,14 @@ SWITCH_TABLE = Table(
             Count(1, 1 << 24, "a number of addresses"),
             "How many addresses are learned in one VLAN at most.",
             example=4096,
+            default=1 << 18,
+        ),
+        Key(
+            "connection_limit",
+            Count(1, 1 << 20, "a number of connections"),
+            "How many connections are tracked at most, of all guests; beyond that, whoever has most makes"
+            " room.",
+            example=65536,
             default=1 << 18,
         ),
         Key(
@@ -468,6 +572,12 @@ TOPOLOGY = Table(
             MapOf(Name(), NETWORK_TABLE, "a mapping of networks", most=4094),
             "Tenants' broadcast domains, by name.",
             example={"red": {"vlan": 10, "subnets": ["10.0.10.0/24"]}},
+        ),
+        Key(
+            "groups",
+            MapOf(Name(), GROUP, "a mapping of security groups", most=MOST_PORTS),
+            "Security groups, by name: stateful rules for the NICs that have them.",
+            example={"web": {"ingress": [{"protocol": "tcp", "ports": [80, 443]}]}},
         ),
         Key(
             "guests",

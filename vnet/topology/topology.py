@@ -44,6 +44,8 @@ class Topology:
     """Empty: one, `s1`."""
     links: list[model.Link] = attrs.field(factory=list)
     expect: list[model.Expect] = attrs.field(factory=list)
+    groups: dict[str, model.Group] = attrs.field(factory=dict)
+    """Security groups."""
 
     # -- from a file or a dict -------------------------------------------------------------------
 
@@ -86,6 +88,11 @@ class Topology:
         self.guests[name] = reader.read_guest(name, {"kind": kind, "nics": list(nics) or [nic]})
         return self
 
+    def group(self, name: str, **keys: Any) -> Self:
+        """Add or replace a security group; keys as in a file: `ingress`, `egress`, `log`."""
+        self.groups[name] = build.group(name, reader.read_part(table.TOPOLOGY, "groups", name, keys))
+        return self
+
     def switch(self, name: str, **keys: Any) -> Self:
         """Add or replace a switch; keys as in a file."""
         values = reader.read_part(table.TOPOLOGY, "switches", name, keys)
@@ -110,6 +117,7 @@ class Topology:
             dict(self.switches),
             list(self.links),
             list(self.expect),
+            dict(self.groups),
         )
 
     # -- using -----------------------------------------------------------------------------------
@@ -158,6 +166,7 @@ class Topology:
         parts: dict[str, Any] = {
             "engine": write.engine_words(self.engine),
             "networks": {name: write.network_words(network) for name, network in self.networks.items()},
+            "groups": {name: write.group_words(group) for name, group in self.groups.items()},
             "guests": {name: write.guest_words(guest, nic) for name, guest in self.guests.items()},
             "uplinks": {name: write.uplink_words(uplink, nic) for name, uplink in self.uplinks.items()},
             "switches": {name: write.switch_words(switch) for name, switch in self.switches.items()},

@@ -147,6 +147,9 @@ class IpAddress(Type):
 class IpPrefix(Type):
     """An address or all addresses with a prefix."""
 
+    multicast: bool = False
+    """Whether it may be of multicast groups."""
+
     @property
     def expected(self) -> str:
         return "an IPv4 or IPv6 address, or a prefix such as 10.0.10.0/28"
@@ -163,7 +166,7 @@ class IpPrefix(Type):
             raise Wrong(self.expected) from None
         if ipaddress.ip_interface(value).ip != prefix.network_address:
             raise Wrong("a prefix without host bits", f"did you mean {prefix}?")
-        if prefix.is_multicast:
+        if prefix.is_multicast and not self.multicast:
             raise Wrong("addresses that stations can have")
         return prefix
 

@@ -40,7 +40,7 @@ def _keys(keys: Iterable[Key], thing: Any) -> dict[str, Any]:
         value = getattr(thing, key.name, None)
         if value is None or value == key.default:
             continue
-        if value == () and key.name not in ("ip", "gateway"):  # there, nothing is a wish too
+        if value == () and key.name not in ("ip", "gateway", "egress"):  # there, nothing is a wish too
             continue
         said[key.name] = _said(key.type, value)
     return said
@@ -83,6 +83,11 @@ def guest_words(guest: model.Guest, nic: NicWords) -> dict[str, Any]:
 def network_words(network: model.Network) -> dict[str, Any]:
     """A network."""
     return _keys(table.NETWORK_TABLE.keys, network)
+
+
+def group_words(group: model.Group) -> dict[str, Any]:
+    """A security group."""
+    return _keys(table.GROUP.keys, group)
 
 
 def switch_words(switch: model.Switch) -> dict[str, Any]:

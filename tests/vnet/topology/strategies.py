@@ -10,6 +10,8 @@ NETWORKS = ("red", "blue", "green", "lab-1")
 GUESTS = ("web", "db", "shell", "vm1", "vm2", "router")
 SUBNETS = ("10.0.10.0/24", "10.9.0.0/16", "192.168.7.0/26", "fd00:10::/64", "fd00:11::/80", "10.0.11.0/25")
 
+GROUPS = ("open", "shut")
+
 ALLOWANCES = (
     {"ip": "10.0.10.200"},
     {"ip": "0.0.0.0/0"},
@@ -31,6 +33,8 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
             keys["mtu"] = draw(st.sampled_from([1280, 1500, 9000]))
         if draw(st.integers(0, 3)) == 0:
             keys["gateway"] = []
+        if draw(st.integers(0, 3)) == 0:
+            keys["private"] = True
         found[name] = keys
     return found
 
@@ -41,6 +45,25 @@ guards = st.one_of(
         {"allow": st.lists(st.sampled_from(ALLOWANCES), min_size=1, max_size=3)},
         optional={"dhcp_server": st.just("allow"), "promiscuous": st.just("allow")},
     ),
+)
+
+
+rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "protocol": st.sampled_from(["tcp", "udp"]),
+        "ports": st.sampled_from([80, [22, "8000-8080"]]),
+        "group": st.sampled_from(GROUPS),
+    },
+).map(lambda rule: {"protocol": "tcp", **rule} if "ports" in rule else rule)
+
+groups = st.fixed_dictionaries(
+    {
+        name: st.fixed_dictionaries(
+            {"ingress": st.lists(rules, max_size=3)}, optional={"egress": st.lists(rules, max_size=2)}
+        )
+        for name in GROUPS
+    }
 )
 
 
@@ -61,6 +84,8 @@ def port(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         "up": st.booleans(),
         "flood": st.fixed_dictionaries({"unknown": st.booleans()}),
         "guard": guards,
+        "groups": st.lists(st.sampled_from(GROUPS), min_size=1, unique=True),
+        "private": st.sampled_from(["isolated", "promiscuous", "community one", "community two"]),
     }
     for key in draw(st.lists(st.sampled_from(sorted(options)), max_size=2, unique=True)):
         keys[key] = draw(options[key])
@@ -93,6 +118,7 @@ def documents(draw: st.DrawFn, seed: int | None = None) -> dict[str, Any]:
         "name": "lab",
         "seed": draw(st.integers(0, 3)) if seed is None else seed,
         "networks": nets,
+        "groups": draw(groups),
         "guests": guests,
         "switches": draw(st.sampled_from([{"s1": {"ageing": "15 s"}}, {"s2": {}}])),
     }

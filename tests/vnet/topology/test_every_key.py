@@ -19,6 +19,7 @@ from nics.keys import Choice, Count, Flag, Key, Number, Type
 from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from vnet.topology import Topology
+from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import TOPOLOGY
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
@@ -35,10 +36,25 @@ BASE: dict[str, Any] = {
             "vlan": 10,
             "subnets": ["10.0.10.0/24", "fd00:10::/64"],
             "gateway": ["10.0.10.254"],
-            "private": False,
+            "private": True,
+            "proxy_arp": True,
             "mtu": 9000,
         },
         "blue": {"vlan": 20, "subnets": ["10.0.10.0/24"]},
+    },
+    "groups": {
+        "web": {
+            "ingress": [
+                {
+                    "protocol": "tcp",
+                    "ports": [80, "8000-8080"],
+                    "prefix": ["192.0.2.0/24"],
+                },
+                {"protocol": "icmp", "type": 8, "code": 0},
+                {"group": "web"},
+            ],
+            "log": False,
+        },
     },
     "guests": {
         "web": {
@@ -59,6 +75,9 @@ BASE: dict[str, Any] = {
                     "transparent": True,
                     "priority_tags": True,
                     "up": True,
+                    "groups": ["web"],
+                    "private": "community db",
+                    "connections": 1000,
                     "guard": {
                         "allow": [{"ip": "10.0.10.200", "mac": "02:00:00:00:00:0b", "network": "red"}],
                         "mac_changes": "allow",
@@ -73,9 +92,14 @@ BASE: dict[str, Any] = {
         },
         "router": {"nics": [{"trunk": ["red", "blue"], "native": "red", "native_tagged": True}]},
     },
-    "switches": {"s1": {"ageing": "300 s", "fdb_limit": 1000, "vlan_limit": 100, "stp": "none"}},
+    "switches": {
+        "s1": {"ageing": "300 s", "fdb_limit": 1000, "vlan_limit": 100, "connection_limit": 50, "stp": "none"}
+    },
 }
 """Every key that this version supports, but for the kinds of NIC."""
+RULES = {"type": 1, "code": 1, "group": 2}
+"""The rule among three that has a key which does not go with the others."""
+BASE["groups"]["web"]["egress"] = copy.deepcopy(BASE["groups"]["web"]["ingress"])
 
 LATER_PARTS: dict[Path, Any] = {
     ("guests", "web", "nics", 0, "static"): True,
@@ -191,9 +215,17 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
         case IpAddress():
             yield from ("10.0.10.256", "10.0.10", "fe80::1%eth0", "224.0.0.1", 7)
         case IpPrefix():
-            yield from ("10.0.10.256", "10.0.10.1/24", "fe80::1%eth0", "224.0.0.0/4", "::/129", 7)
+            yield from ("10.0.10.256", "10.0.10.1/24", "fe80::1%eth0", "::/129", 7)
+            if not kind.multicast:
+                yield "224.0.0.0/4"
         case IpSubnet():
             yield from ("10.0.10.1/24", "10.0.10.0", "10.0.10.0/33", "fe80::/64", "224.0.0.0/4", 7)
+        case Protocol():
+            yield from ("tpc", "ICMPv6", "any", 256, -1, True)
+        case PortRange():
+            yield from ("ssh", "90-80", "80-65536", 65536, -1, True)
+        case Place():
+            yield from ("isolate", "community", "community Two", 7)
         case _:
             yield from (7, "")
 
@@ -222,6 +254,8 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
                 place: Path = (*path, inner.name)
                 if inner.name in ("trunk", "native", "native_tagged") and path[0] == "guests":
                     place = ("guests", "router", *place[2:])
+                if path and path[0] == "groups" and inner.name in RULES:
+                    place = (*path[:-1], RULES[inner.name], inner.name)
                 yield from cases(inner.type, place, inner)
         case MapOf():
             yield from ((path, "x"), (path, []))

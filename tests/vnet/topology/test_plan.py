@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from nics.errors import BadInput
 from tests.vnet.topology.strategies import documents
 from vnet.topology import Resolved, Topology
-from vnet.topology.plan import Action, AddPort, ChangePort, RemovePort, plan
+from vnet.topology.plan import Action, AddPort, ChangePort, ChangeRules, RemovePort, plan
 
 
 def carry_out(model: Resolved, actions: Iterable[Action]) -> list[Resolved]:
@@ -24,7 +24,7 @@ def carry_out(model: Resolved, actions: Iterable[Action]) -> list[Resolved]:
 
 
 def nothing_of(resolved: Resolved) -> Resolved:
-    return attrs.evolve(resolved, switches={}, networks={}, guests={}, ports={})
+    return attrs.evolve(resolved, switches={}, networks={}, guests={}, ports={}, groups={})
 
 
 def assert_apart(model: Resolved) -> None:
@@ -154,6 +154,47 @@ def test_networks_that_swap_vlans_never_meet() -> None:
     changes = [action for action in actions if isinstance(action, ChangePort)]
     assert [change.after.settings.up for change in changes] == [False] * 4 + [True] * 4
     assert not [action for action in actions if isinstance(action, AddPort | RemovePort)]
+
+
+def rules_of(**groups: Any) -> Topology:
+    found = lab(
+        a={"kind": "external", "network": "red", "groups": ["web"]},
+        b={"kind": "external", "network": "red", "groups": ["web", "ssh"]},
+        c={"kind": "external", "network": "red"},
+    )
+    for name, keys in {"web": {"ingress": [{"protocol": "tcp", "ports": 80}]}, "ssh": {}, **groups}.items():
+        found.group(name, **keys)
+    return found
+
+
+def test_rules_change_in_one_step() -> None:
+    before, after = rules_of(), rules_of(web={"ingress": [{"protocol": "tcp", "ports": 443}]})
+    (change,) = steps(before, after)
+    assert isinstance(change, ChangeRules)
+    assert str(change) == "change group web, change the rules of 2 ports: a.0, b.0"
+    assert set(change.ports) == {"a.0", "b.0"}
+    (back,) = steps(after, before)
+    assert change.inverse() == back
+
+
+def test_a_member_more_changes_the_rules_that_speak_of_it() -> None:
+    mesh = {"ingress": [{"group": "web"}]}
+    after = rules_of(web=mesh).guest("d", kind="external", network="red", groups=["web"])
+    actions = steps(rules_of(web=mesh), after)
+    # Its neighbours know it before it comes.
+    assert [str(action) for action in actions] == [
+        "change the rules of 2 ports: a.0, b.0",
+        "add guest d (external)",
+        "add port d.0 (stream) in red",
+    ]
+
+
+def test_who_moves_takes_its_rules_along() -> None:
+    before, after = rules_of(), rules_of()
+    after.guest("a", kind="external", network="blue", groups=["ssh"])
+    (change,) = steps(before, after)
+    assert isinstance(change, ChangePort)
+    assert "groups web -> ssh" in str(change)
 
 
 def test_a_guest_more_touches_no_other() -> None:

@@ -254,7 +254,8 @@ def test_a_nic_of_ones_own_kind() -> None:
 def test_mistakes_in_building_are_told_at_once() -> None:
     topology = Topology("lab")
     assert refused(topology.network, "red", vlam=10) == (
-        "networks.red.vlam: unknown key, expected vlan, subnets, gateway, private or mtu (did you mean vlan?)"
+        "networks.red.vlam: unknown key, expected vlan, subnets, gateway, private, proxy_arp or mtu"
+        " (did you mean vlan?)"
     )
     assert refused(topology.network, "Red").startswith("networks.Red: not a name")
     assert refused(topology.guest, "a", network=5).startswith("guests.a.nics[0].network: 5, expected")
@@ -266,10 +267,10 @@ def test_mistakes_in_building_are_told_at_once() -> None:
 
 
 def test_mistakes_in_the_whole_are_told_when_it_is_used() -> None:
-    topology = Topology("lab").guest("a", network="red").network("blue", private=True)
+    topology = Topology("lab").guest("a", network="red").network("blue").switch("s1", stp="rstp")
     for use in (topology.check, topology.resolve):
         assert refused(use).split("\n") == [
-            f"networks.blue.private: a private network is {LATER}",
+            f"switches.s1.stp: a spanning tree is {LATER}",
             'guests.a.nics[0].network: no network "red", expected blue',
         ]
 

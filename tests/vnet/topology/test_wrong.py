@@ -158,6 +158,22 @@ CASES: dict[str, str] = {
           red: {nic: {kind: pipe}}
           all: {nic: {kind: packet, interface: eth0}, native: red, tagged: [red]}
         """,
+    "rules of groups": """
+        name: t
+        networks: {red: {proxy_arp: true}}
+        groups:
+          web:
+            ingress:
+              - {ports: 80}
+              - {protocol: icmp, ports: 80}
+              - {protocol: tcp, type: 8}
+              - {protocol: icmp, code: 0}
+              - {prefix: 10.0.0.0/8, group: web}
+              - {protocol: icmp, prefix: ["::/0"]}
+              - {group: wbe}
+            egress: {}
+        guests: {a: {nics: [{network: red, groups: [web, dbb], private: community}]}}
+        """,
     "a key that is given twice": """
         name: t
         networks:
