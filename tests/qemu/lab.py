@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+import trio
 
 import vnet
 from nics.vhost_user import VhostUser
@@ -80,11 +81,12 @@ def card_of(fabric: vnet.Fabric, name: str, model: str) -> Card:
     else:
         assert isinstance(nic, VhostUser)
         # Without vectors: QEMU 7.2 crashes with vhost-user and MSI-X where there is no KVM.
-        netdev, options = "vhost-user,chardev=vhost", "vectors=0"
+        many = f",queues={nic.queues}" if nic.queues > 1 else ""
+        netdev, options = f"vhost-user,chardev=vhost{many}", "vectors=0"
     return Card(netdev, model, mac=port.wanted.mac, options=options)
 
 
-def more(fabric: vnet.Fabric, name: str) -> list[str]:
+def words_of(fabric: vnet.Fabric, name: str) -> list[str]:
     """What QEMU needs beside the NIC: for vhost-user, memory that can be shared, and the socket."""
     nic = fabric.port(name).wanted.nic
     if not isinstance(nic, VhostUser):
@@ -97,13 +99,30 @@ def more(fabric: vnet.Fabric, name: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def plugged(
-    fabric: vnet.Fabric, name: str, model: str = "virtio-net-pci", *, card: Card | None = None
+    fabric: vnet.Fabric,
+    name: str,
+    model: str = "virtio-net-pci",
+    *,
+    card: Card | None = None,
+    options: str = "",
+    more: Sequence[str] = (),
 ) -> AsyncIterator[Machine]:
-    """Boot a QEMU guest on the port of guest `name`, with its addresses."""
+    """Boot a QEMU guest on the port of guest `name`, with its addresses.
+
+    `options` are more of the device, with a comma in front; `more` further words for QEMU.
+    """
     card = card or card_of(fabric, name, model)
-    async with boot(name, card, more=more(fabric, name)) as machine:
+    card = attrs.evolve(card, options=f"{card.options}{options}")
+    async with boot(name, card, more=[*words_of(fabric, name), *more]) as machine:
         await Vm(machine, fabric.port(name)).configure()
         yield machine
+
+
+async def carrier(port: vnet.Port, up: bool, *, deadline: float = 20) -> None:
+    """Wait until the guest behind a port can be reached, or can't."""
+    with trio.fail_after(deadline):
+        while port.carrier != up:  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
 
 def peer(fabric: vnet.Fabric, name: str) -> Peer:

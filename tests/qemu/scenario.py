@@ -34,13 +34,13 @@ async def two_guests(nics: Mapping[str, Mapping[str, Any]], model: str) -> None:
                 "vm1": vm1,
                 "vm2": vm2,
             }
-            await _pings(fabric, everybody)
+            await pings(fabric, everybody)
             await _transfers(fabric, everybody)
             await _isolation(fabric, everybody, heard)
-            _counted(fabric)
+            counted(fabric)
 
 
-async def _pings(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> None:
+async def pings(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> None:
     for name, one in everybody.items():
         for other in everybody.keys() - {name}:
             for address in lab.addresses(fabric, other):
@@ -70,7 +70,7 @@ async def _isolation(fabric: vnet.Fabric, red: Mapping[str, peers.Peer], heard: 
     assert not heard & ours
 
 
-def _counted(fabric: vnet.Fabric) -> None:
+def counted(fabric: vnet.Fabric) -> None:
     """Nothing of this was dropped for another reason than these."""
     for port in fabric.ports.values():
         drops = {reason: count for reason, count in port.status()["drops"].items() if count}

@@ -10,6 +10,11 @@
 //! given back is chained up here (`last_batch_head`, `next`); if the ring's index turns out to be
 //! ahead of the one noted here, then that batch was given back and is crossed out now.
 //!
+//! For a packed ring one place is enough: buffers are given back in the ring's order, and until then
+//! their descriptors stand in the ring as the driver wrote them. So what is noted is the place that
+//! is given back to next, and, before a batch, the place behind it: which of the two is true after a
+//! crash, the ring itself tells.
+//!
 //! The front-end can write here too. Numbers that are read are checked like a guest's.
 
 use super::memory::{MemoryError, Region};
@@ -26,6 +31,9 @@ const HEADER: usize = 16;
 /// inflight u8, 5 bytes unused, next u16, counter u64.
 const ENTRY: usize = 16;
 const VERSION: u16 = 1;
+/// Packed rings: where `used_idx` and `old_used_idx` are, with the wrap counter as bit 15.
+const PLACE: usize = 16;
+const OLD_PLACE: usize = 18;
 
 fn queue_bytes(queue_size: u16) -> usize {
     (HEADER + ENTRY * usize::from(queue_size)).next_multiple_of(64)
@@ -184,6 +192,42 @@ impl InflightQueue {
             }
         }
         self.used_idx().store(used, Ordering::Release);
+    }
+
+    fn place(&self) -> &AtomicU16 {
+        self.u16(PLACE)
+    }
+
+    fn old_place(&self) -> &AtomicU16 {
+        self.u16(OLD_PLACE)
+    }
+
+    /// A packed ring starts at `base`, if there was nobody before us, or else where a predecessor
+    /// stopped. `was_used` looks whether the descriptor at a place was given back.
+    pub fn recover_place(&self, base: u16, was_used: impl Fn(u16) -> bool) -> u16 {
+        let mut at = base;
+        if self.version().swap(VERSION, Ordering::Relaxed) == VERSION {
+            let (old, new) = (self.old_place().load(Ordering::Relaxed), self.place().load(Ordering::Relaxed));
+            at = if was_used(old) { new } else { old };
+        }
+        self.place().store(at, Ordering::Relaxed);
+        self.old_place().store(at, Ordering::Relaxed);
+        at
+    }
+
+    /// A packed ring was stopped in an orderly way: the front-end knows where it goes on.
+    pub fn forget_place(&self) {
+        self.version().store(0, Ordering::Release);
+    }
+
+    /// A packed ring is about to give buffers back, up to `place`.
+    pub fn giving_to(&self, place: u16) {
+        self.place().store(place, Ordering::Release);
+    }
+
+    /// It has.
+    pub fn given_to(&self, place: u16) {
+        self.old_place().store(place, Ordering::Release);
     }
 
     /// Nothing is in flight: the ring was stopped in an orderly way.

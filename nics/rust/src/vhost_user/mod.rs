@@ -10,7 +10,7 @@
 //!    connection itself is that of all socket doors, `nics::socket`);
 //!  * `session.rs`, `queue.rs`: what follows from it;
 //!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
-//!  * `ring.rs`, `split.rs`, `vring.rs`: buffers out of rings and back into them;
+//!  * `ring.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
 //!  * `nic.rs`: all of it together as a door.
@@ -34,6 +34,7 @@ mod inflight;
 mod log;
 mod memory;
 mod nic;
+mod packed;
 mod protocol;
 mod queue;
 mod ring;

@@ -38,7 +38,7 @@ impl Drop for Kick {
 pub struct Queue {
     size: u16,
     addr: Option<VringAddr>,
-    base: u16,
+    base: u32,
     kick: Option<Kick>,
     pub call: Option<EventFd>,
     err: Option<EventFd>,
@@ -87,7 +87,7 @@ impl Queue {
 
     /// Where to begin; not while the ring runs.
     #[must_use]
-    pub fn set_base(&mut self, base: u16) -> bool {
+    pub fn set_base(&mut self, base: u32) -> bool {
         let ok = self.ring.is_none();
         if ok {
             self.base = base;
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Stop the ring until there is another kick descriptor. Returns where a successor begins.
-    pub fn stop(&mut self) -> u16 {
+    pub fn stop(&mut self) -> u32 {
         self.pause();
         self.kick = None;
         self.started = false;

@@ -186,6 +186,7 @@ pub struct RingFeatures {
     pub event_idx: bool,
     pub in_order: bool,
     pub indirect: bool,
+    pub packed: bool,
 }
 
 impl RingFeatures {
@@ -195,6 +196,7 @@ impl RingFeatures {
             event_idx: features & feature::EVENT_IDX != 0,
             in_order: features & feature::IN_ORDER != 0,
             indirect: features & feature::INDIRECT_DESC != 0,
+            packed: features & feature::RING_PACKED != 0,
         }
     }
 }

@@ -60,6 +60,7 @@ impl Offer {
             | feature::EVENT_IDX
             | feature::PROTOCOL_FEATURES
             | feature::VERSION_1
+            | feature::RING_PACKED
             | feature::IN_ORDER;
         if offloads {
             features |= feature::SENDS_OFFLOADS | feature::TAKES_OFFLOADS;
@@ -299,8 +300,10 @@ impl Session {
                 self.set_memory(memory);
             }
             Request::RemMemReg(spec) => {
-                let memory = self.memory.without(&spec)?;
-                self.set_memory(memory);
+                // Removed once for each queue pair, too: the second time it is gone already.
+                if let Some(memory) = self.memory.without(&spec) {
+                    self.set_memory(memory);
+                }
             }
             Request::SetLogBase { size, offset } => {
                 let Some(fd) = fds.pop() else { return fatal("a log without its descriptor") };
@@ -323,7 +326,7 @@ impl Session {
             }
             Request::SetVringAddr(addr) => self.queue(addr.index)?.set_addr(addr),
             Request::SetVringBase { index, base } => {
-                if !self.queue(index)?.set_base(base as u16) {
+                if !self.queue(index)?.set_base(base) {
                     return fatal("another ring index while the ring runs");
                 }
             }
@@ -332,7 +335,7 @@ impl Session {
                 if self.queues.iter().all(|queue| !queue.started()) {
                     self.broken = None;
                 }
-                return Ok(Some((Answer::VringState { index, num: u32::from(base) }, None)));
+                return Ok(Some((Answer::VringState { index, num: base }, None)));
             }
             Request::SetVringKick { index, .. } => {
                 let fd = eventfd(&mut fds)?;

@@ -16,6 +16,7 @@ use super::eventfd::EventFd;
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
+use super::packed::Packed;
 use super::ring::{Ahead, Placement, RingFault, RingFeatures, Run, Used};
 use super::split::Split;
 use std::cell::Cell;
@@ -35,8 +36,24 @@ pub struct UsedLog {
 }
 
 #[derive(Debug)]
+enum Layout {
+    Split(Split),
+    Packed(Packed),
+}
+
+/// The same call for either layout.
+macro_rules! either {
+    ($layout:expr, $ring:ident => $call:expr) => {
+        match $layout {
+            Layout::Split($ring) => $call,
+            Layout::Packed($ring) => $call,
+        }
+    };
+}
+
+#[derive(Debug)]
 pub struct Vring {
-    split: Split,
+    layout: Layout,
     pub ahead: Ahead,
     window: Window,
     memory: Arc<Memory>,
@@ -72,20 +89,25 @@ impl Vring {
     pub fn start(
         memory: &Arc<Memory>,
         place: &Placement,
-        base: u16,
+        base: u32,
         features: RingFeatures,
         inflight: Option<InflightQueue>,
         used_log: Option<UsedLog>,
     ) -> Result<Vring, RingFault> {
-        let mut split = Split::new(memory, place, base, features)?;
         let mut inflight = inflight;
         let mut resumed = VecDeque::new();
-        if let Some(inflight) = &mut inflight {
-            resumed = inflight.recover(split.base())?;
-            split.skip_resumed(resumed.len() as u16);
-        }
+        let layout = if features.packed {
+            Layout::Packed(Packed::new(memory, place, base, features, inflight.as_ref())?)
+        } else {
+            let mut split = Split::new(memory, place, base as u16, features)?;
+            if let Some(inflight) = &mut inflight {
+                resumed = inflight.recover(split.base())?;
+                split.skip_resumed(resumed.len() as u16);
+            }
+            Layout::Split(split)
+        };
         Ok(Vring {
-            split,
+            layout,
             ahead: Ahead::default(),
             window: Window::NONE,
             memory: memory.clone(),
@@ -101,12 +123,21 @@ impl Vring {
 
     /// The ring stops. What was taken and not used goes back to the available ones. Returns where a
     /// successor goes on.
-    pub fn stop(self) -> u16 {
-        let base = self.split.base();
-        if let Some(inflight) = &self.inflight {
-            inflight.close(base);
+    pub fn stop(self) -> u32 {
+        match self.layout {
+            Layout::Split(split) => {
+                if let Some(inflight) = &self.inflight {
+                    inflight.close(split.base());
+                }
+                u32::from(split.base())
+            }
+            Layout::Packed(packed) => {
+                if let Some(inflight) = &self.inflight {
+                    inflight.forget_place();
+                }
+                packed.base()
+            }
         }
-        base
     }
 
     #[must_use]
@@ -121,7 +152,8 @@ impl Vring {
             if self.inflight.is_some() {
                 self.take_noted::<IN>(want)?;
             } else {
-                self.split.take::<IN>(&self.memory, &mut self.window, &mut self.ahead, want)?;
+                let Vring { layout, memory, window, ahead, .. } = self;
+                either!(layout, ring => ring.take::<IN>(memory, window, ahead, want))?;
             }
         }
         Ok(self.ahead.len())
@@ -130,7 +162,11 @@ impl Vring {
     #[cold]
     fn take_noted<const IN: bool>(&mut self, want: usize) -> Result<(), RingFault> {
         let before = self.ahead.len();
-        let Vring { split, memory, window, ahead, resumed, .. } = self;
+        let Vring { layout, memory, window, ahead, resumed, .. } = self;
+        let split = match layout {
+            Layout::Split(split) => split,
+            Layout::Packed(packed) => return packed.take::<IN>(memory, window, ahead, want),
+        };
         if !resumed.is_empty() {
             split.resume::<IN>(memory, window, ahead, resumed, want)?;
         }
@@ -155,7 +191,7 @@ impl Vring {
         if buf.simple() {
             return each(Run { ptr: buf.ptr, len: buf.len });
         }
-        self.split.walk::<IN>(&self.memory, buf.len as u16, each)
+        either!(&self.layout, ring => ring.walk::<IN>(&self.memory, buf.len as u16, each))
     }
 
     /// The frames that were lent are no longer looked at: their buffers go back.
@@ -174,7 +210,10 @@ impl Vring {
         if self.inflight.is_none() && self.used_log.is_none() {
             let ahead = &self.ahead;
             let used = |i| Used { id: ahead.get(i).id, len: 0 };
-            self.split.give(n, used, true);
+            match &mut self.layout {
+                Layout::Split(split) => split.give(n, used, true),
+                Layout::Packed(packed) => packed.give(n, used),
+            }
             self.ahead.pop(n);
             self.unsure = true;
         } else {
@@ -188,7 +227,11 @@ impl Vring {
     #[inline(always)]
     pub fn give_filled(&mut self, used: &[Used]) {
         if self.inflight.is_none() && self.used_log.is_none() {
-            self.split.give(used.len(), |i| used.get(i).copied().unwrap_or_default(), false);
+            let entry = |i: usize| used.get(i).copied().unwrap_or_default();
+            match &mut self.layout {
+                Layout::Split(split) => split.give(used.len(), entry, false),
+                Layout::Packed(packed) => packed.give(used.len(), entry),
+            }
             self.ahead.pop(used.len());
             self.unsure = true;
         } else {
@@ -198,19 +241,37 @@ impl Vring {
 
     #[cold]
     fn give_noted(&mut self, used: &[Used]) {
-        if let Some(inflight) = &self.inflight {
-            inflight.giving(used);
-        }
-        self.split.give(used.len(), |i| used.get(i).copied().unwrap_or_default(), false);
-        if let Some(inflight) = &self.inflight {
-            inflight.given(used, self.split.base());
-        }
-        if let Some(UsedLog { log, gpa }) = &self.used_log {
-            for (offset, len) in self.split.given(used.len()) {
-                log.mark(gpa.saturating_add(offset), len);
+        let entry = |i: usize| used.get(i).copied().unwrap_or_default();
+        match &mut self.layout {
+            Layout::Split(split) => {
+                if let Some(inflight) = &self.inflight {
+                    inflight.giving(used);
+                }
+                split.give(used.len(), entry, false);
+                if let Some(inflight) = &self.inflight {
+                    inflight.given(used, split.base());
+                }
+                if let Some(UsedLog { log, gpa }) = &self.used_log {
+                    for (offset, len) in split.given(used.len()) {
+                        log.mark(gpa.saturating_add(offset), len);
+                    }
+                    // flags and idx
+                    log.mark(*gpa, 4);
+                }
             }
-            // flags and idx
-            log.mark(*gpa, 4);
+            Layout::Packed(packed) => {
+                let from = packed.done();
+                if let Some(inflight) = &self.inflight {
+                    inflight.giving_to(packed.place_after(used.len()).bits());
+                }
+                packed.give(used.len(), entry);
+                if let Some(inflight) = &self.inflight {
+                    inflight.given_to(packed.done().bits());
+                }
+                if let Some(UsedLog { log, .. }) = &self.used_log {
+                    packed.log_given(&self.memory, log, from);
+                }
+            }
         }
         self.ahead.pop(used.len());
         self.unsure = true;
@@ -224,7 +285,7 @@ impl Vring {
         }
         self.gives += 1;
         let sure = sure || self.gives >= UNSURE_MAX;
-        let wants = self.split.wants_call(sure);
+        let wants = either!(&mut self.layout, ring => ring.wants_call(sure));
         if wants || sure {
             self.unsure = false;
             self.gives = 0;
@@ -236,13 +297,16 @@ impl Vring {
 
     /// Ask the guest for kicks. False when there is work already, or buffers wait to be used.
     pub fn listen(&mut self) -> bool {
-        self.split.listen(true);
+        either!(&self.layout, ring => ring.listen(true));
         self.listening = true;
         if let Some(UsedLog { log, gpa }) = &self.used_log {
-            self.split.listen_log(log, *gpa);
+            match &self.layout {
+                Layout::Split(split) => split.listen_log(log, *gpa),
+                Layout::Packed(packed) => packed.listen_log(&self.memory, log),
+            }
         }
         fence(Ordering::SeqCst);
-        self.split.empty() && self.ahead.len() == 0 && self.resumed.is_empty()
+        either!(&self.layout, ring => ring.empty()) && self.ahead.len() == 0 && self.resumed.is_empty()
     }
 
     /// Kicks are not needed while we look in anyway.
@@ -250,7 +314,7 @@ impl Vring {
     pub fn hush(&mut self) {
         if self.listening {
             self.listening = false;
-            self.split.listen(false);
+            either!(&self.layout, ring => ring.listen(false));
         }
     }
 }

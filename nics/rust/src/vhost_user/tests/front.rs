@@ -187,6 +187,11 @@ pub struct Ring {
     pub seen: u16,
     /// Descriptors that are not in flight (simple buffers only).
     pub free: Vec<u16>,
+    /// In a packed ring `next` and `seen` are places, with these wrap counters, and `spans` are how many
+    /// descriptors the buffer with each id has.
+    pub wrap: bool,
+    pub seen_wrap: bool,
+    pub spans: Vec<u16>,
 }
 
 /// A guest with its front-end.
@@ -238,6 +243,9 @@ impl Guest {
                     next: 0,
                     seen: 0,
                     free: (0..size).rev().collect(),
+                    wrap: true,
+                    seen_wrap: true,
+                    spans: vec![1; usize::from(size)],
                 }
             })
             .collect();
@@ -283,7 +291,8 @@ impl Guest {
         let r = self.rings[ring].clone();
         let index = ring as u32;
         self.say(host, 8, &pair(index, u32::from(r.size)), &[]);
-        self.say(host, 10, &pair(index, u32::from(base)), &[]);
+        let base = if self.packed() { u32::from(base | 0x8000) * 0x10001 } else { u32::from(base) };
+        self.say(host, 10, &pair(index, base), &[]);
         self.say(host, 9, &self.addr(ring, 0), &[]);
         let call = self.calls[ring].as_raw_fd();
         self.say(host, 13, &u64::from(index).to_ne_bytes(), &[call]);
@@ -442,8 +451,12 @@ impl Guest {
     /// Post one buffer of `len` bytes to receive in; false when all descriptors are in flight.
     pub fn post(&mut self, ring: usize, len: u32) -> bool {
         let Some(index) = self.rings[ring].free.pop() else { return false };
-        self.desc(ring, index, GPA + self.buffer(ring, index), len, 2, 0);
-        self.offer(ring, index);
+        if self.packed() {
+            self.offer_packed(ring, &[(GPA + self.buffer(ring, index), len, 2)], index);
+        } else {
+            self.desc(ring, index, GPA + self.buffer(ring, index), len, 2, 0);
+            self.offer(ring, index);
+        }
         true
     }
 
@@ -453,8 +466,69 @@ impl Guest {
         let at = self.buffer(ring, index);
         self.write(at, header);
         self.write(at + header.len() as u64, frame);
-        self.desc(ring, index, GPA + at, (header.len() + frame.len()) as u32, 0, 0);
-        self.offer(ring, index);
+        let len = (header.len() + frame.len()) as u32;
+        if self.packed() {
+            self.offer_packed(ring, &[(GPA + at, len, 0)], index);
+        } else {
+            self.desc(ring, index, GPA + at, len, 0, 0);
+            self.offer(ring, index);
+        }
+    }
+
+    pub fn packed(&self) -> bool {
+        self.features & feature::RING_PACKED != 0
+    }
+
+    /// Make a chain of descriptors (address, length, flags) available in a packed ring.
+    pub fn offer_packed(&mut self, ring: usize, descs: &[(u64, u32, u16)], id: u16) {
+        let r = &mut self.rings[ring];
+        let (desc, size) = (r.desc, r.size);
+        if let Some(span) = r.spans.get_mut(usize::from(id)) {
+            *span = descs.len() as u16;
+        }
+        let mut first = None;
+        for (i, (addr, len, flags)) in descs.iter().enumerate() {
+            let r = &mut self.rings[ring];
+            let at = desc + 16 * u64::from(r.next);
+            let more = u16::from(i + 1 < descs.len());
+            let flags = flags | more | if r.wrap { 0x80 } else { 0x8000 };
+            r.next += 1;
+            if r.next == size {
+                r.next = 0;
+                r.wrap = !r.wrap;
+            }
+            self.write(at, &addr.to_le_bytes());
+            self.write(at + 8, &len.to_le_bytes());
+            self.write(at + 12, &id.to_le_bytes());
+            if i == 0 {
+                first = Some((at + 14, flags));
+            } else {
+                self.u16(at + 14).store(flags, Ordering::Release);
+            }
+        }
+        if let Some((at, flags)) = first {
+            self.u16(at).store(flags, Ordering::SeqCst);
+        }
+    }
+
+    fn used_packed(&mut self, ring: usize) -> Vec<(u32, u32)> {
+        let mut all = vec![];
+        loop {
+            let r = &self.rings[ring];
+            let at = r.desc + 16 * u64::from(r.seen);
+            let flags = self.u16(at + 14).load(Ordering::SeqCst) & 0x8080;
+            if flags != if r.seen_wrap { 0x8080 } else { 0 } {
+                return all;
+            }
+            let id = self.u16(at + 12).load(Ordering::Relaxed);
+            all.push((u32::from(id), self.u32(at + 8)));
+            let r = &mut self.rings[ring];
+            r.seen += r.spans[usize::from(id)];
+            if r.seen >= r.size {
+                r.seen -= r.size;
+                r.seen_wrap = !r.seen_wrap;
+            }
+        }
     }
 
     pub fn send(&mut self, frame: &[u8]) {
@@ -465,6 +539,16 @@ impl Guest {
     pub fn kick(&mut self, ring: usize, before: u16) -> bool {
         std::sync::atomic::fence(Ordering::SeqCst);
         let r = &self.rings[ring];
+        if self.packed() {
+            let wish = self.u32(r.used);
+            let (at, flags) = (wish as u16, (wish >> 16) as u16);
+            let passed = (r.next | if r.wrap { 0x8000 } else { 0 }) != at;
+            let wanted = flags == 0 || flags == 2 && passed;
+            if wanted {
+                crate::poller::signal(&self.kicks[ring]);
+            }
+            return wanted;
+        }
         let wanted = if self.features & feature::EVENT_IDX != 0 {
             let event = self.u16(r.used + 4 + 8 * u64::from(r.size)).load(Ordering::SeqCst);
             r.next.wrapping_sub(event).wrapping_sub(1) < r.next.wrapping_sub(before)
@@ -479,6 +563,9 @@ impl Guest {
 
     /// Used entries that the driver has not seen: (id, length).
     pub fn used(&mut self, ring: usize) -> Vec<(u32, u32)> {
+        if self.packed() {
+            return self.used_packed(ring);
+        }
         let mut all = vec![];
         loop {
             let r = &self.rings[ring];

@@ -7,3 +7,4 @@ mod functional;
 mod fuzz;
 mod hostile;
 mod messages;
+mod packed;

@@ -1,0 +1,434 @@
+//! The packed ring (virtio 1.2, 2.8), seen from the device.
+//!
+//! One table of descriptors, which both sides walk round and round. Two bits in each descriptor say
+//! whose it is: the driver makes it *available* by setting AVAIL to its wrap counter and USED to the
+//! opposite; the device makes it *used* by setting both to its own. A wrap counter is a bit that
+//! flips each time a side passes the end. A chain is a run of neighbours; its id stands in the last
+//! of them, and it is used by one descriptor, written over its first. Two words beside the ring say
+//! who wants to be notified.
+//!
+//! **Who may rely on what** is as in `split.rs`: the guest may write anywhere at any time, so places
+//! and lengths that decide about anything are ours, in private memory. How many descriptors a chain
+//! has is counted once, when it is taken, and kept (`spans`); a chain that the guest makes longer
+//! afterwards is walked as it is found then, within the same bounds.
+//!
+//! **Memory ordering.** The driver writes the descriptors, then the flags of the chain's first one
+//! (release); we read those flags (acquire), then the rest. We write all used descriptors of a batch
+//! but the flags of the first, then those flags (release): the driver looks at them in the ring's
+//! order, so the batch becomes visible at once. Notifications are paired by full fences as those of
+//! the split ring are.
+//!
+//! **In order.** We take buffers in the ring's order and give them back in that order, always. So a
+//! used descriptor never hits a buffer that is still in flight, and one place in the ring tells a
+//! successor all it needs (`inflight.rs`).
+//!
+//! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
+//! room in the processor's caches.
+
+use super::inflight::InflightQueue;
+use super::log::Log;
+use super::memory::{Memory, Window};
+use super::ring::{
+    AHEAD_MAX, Ahead, Buf, CHAIN_MAX, Desc, INDIRECT, NEXT, Placement, RingFault, RingFeatures, Run, Used,
+    WRITE,
+};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
+
+const AVAIL: u16 = 1 << 7;
+const USED: u16 = 1 << 15;
+/// What a side wants to be told: everything, nothing, or (with EVENT_IDX) when a place is passed.
+const EVENT_ENABLE: u16 = 0;
+const EVENT_DISABLE: u16 = 1;
+const EVENT_DESC: u16 = 2;
+
+/// A place in the ring and the wrap counter that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub index: u16,
+    pub wrap: bool,
+}
+
+impl Place {
+    /// As rings and front-ends write it: the wrap counter is bit 15.
+    #[must_use]
+    pub fn from_bits(bits: u16) -> Place {
+        Place { index: bits & 0x7fff, wrap: bits & 0x8000 != 0 }
+    }
+
+    #[must_use]
+    pub fn bits(self) -> u16 {
+        self.index | if self.wrap { 0x8000 } else { 0 }
+    }
+
+    /// `n` descriptors on, of a ring of `size`; `n` is at most `size`.
+    fn step(&mut self, n: u16, size: u16) {
+        let index = u32::from(self.index) + u32::from(n);
+        if index >= u32::from(size) {
+            self.index = (index - u32::from(size)) as u16;
+            self.wrap = !self.wrap;
+        } else {
+            self.index = index as u16;
+        }
+    }
+
+    /// The flags of a descriptor that was used here.
+    fn used_flags(self) -> u16 {
+        if self.wrap { AVAIL | USED } else { 0 }
+    }
+}
+
+#[derive(Debug)]
+pub struct Packed {
+    ring: *mut u8,
+    /// What the driver wants to be told.
+    driver: *const u8,
+    /// What we want to be told.
+    device: *mut u8,
+    size: u16,
+    /// The next descriptor to take.
+    next: Place,
+    /// The next one to give back.
+    done: Place,
+    /// Descriptors taken and not given back: at most `size`.
+    held: u16,
+    /// Descriptors given back since the driver's wish was last decided upon; more than `size` count
+    /// as `size`.
+    since: u16,
+    /// How many descriptors each buffer ahead has: those from `first` to `last`, modulo its length.
+    spans: Box<[u16; AHEAD_MAX]>,
+    first: usize,
+    last: usize,
+    features: RingFeatures,
+}
+
+impl Packed {
+    /// A ring that goes on at `base`: the place to take from, and above it the one to give back to.
+    /// What was taken and not given back is taken again.
+    pub fn new(
+        memory: &Memory,
+        place: &Placement,
+        base: u32,
+        features: RingFeatures,
+        inflight: Option<&InflightQueue>,
+    ) -> Result<Packed, RingFault> {
+        let at = |uva, len, align: usize| {
+            let ptr = memory.translate_uva(uva, len).ok_or(RingFault::Placement)?;
+            if (ptr as usize).is_multiple_of(align) { Ok(ptr) } else { Err(RingFault::Placement) }
+        };
+        // Some front-ends tell the upper half and some leave it zero, which means: the same.
+        let (taken, given) = (base as u16, (base >> 16) as u16);
+        let start = Place::from_bits(if given == 0 { taken } else { given });
+        let mut packed = Packed {
+            ring: at(place.desc, 16 * u64::from(place.size), 16)?,
+            driver: at(place.avail, 4, 4)?,
+            device: at(place.used, 4, 4)?,
+            size: place.size,
+            next: start,
+            done: start,
+            held: 0,
+            since: 0,
+            spans: Box::new([0; AHEAD_MAX]),
+            first: 0,
+            last: 0,
+            features,
+        };
+        if let Some(inflight) = inflight {
+            // What a killed predecessor noted is newer than what the front-end knows.
+            let noted = inflight.recover_place(start.bits(), |bits| packed.was_used(Place::from_bits(bits)));
+            packed.next = Place::from_bits(noted);
+            packed.done = packed.next;
+        }
+        if packed.next.index >= packed.size {
+            return Err(RingFault::IndexJump);
+        }
+        packed.listen(false);
+        Ok(packed)
+    }
+
+    fn flags(&self, index: u16) -> &AtomicU16 {
+        debug_assert!(index < self.size);
+        // SAFETY: the table has `size` descriptors of 16 bytes (see `new`), aligned to 16, and stays
+        // mapped while the ring lives; the guest's writes are those of another thread.
+        unsafe { AtomicU16::from_ptr(self.ring.add(usize::from(index) * 16 + 14).cast()) }
+    }
+
+    /// Descriptor number `index`, which is below `size`.
+    fn desc(&self, index: u16) -> Desc {
+        debug_assert!(index < self.size);
+        // SAFETY: as for `flags`.
+        let desc = unsafe { Desc::read(self.ring.add(usize::from(index) * 16)) };
+        // Here the id comes before the flags.
+        Desc { flags: desc.last, last: desc.flags, ..desc }
+    }
+
+    fn available(&self, place: Place) -> bool {
+        let flags = u16::from_le(self.flags(place.index).load(Ordering::Acquire));
+        (flags & AVAIL != 0) == place.wrap && (flags & USED != 0) != place.wrap
+    }
+
+    /// Whether the descriptor at `place` was given back there.
+    fn was_used(&self, place: Place) -> bool {
+        if place.index >= self.size {
+            return false;
+        }
+        u16::from_le(self.flags(place.index).load(Ordering::Acquire)) & (AVAIL | USED) == place.used_flags()
+    }
+
+    /// Take buffers until `ahead` holds `want`, or there are no more. `IN`: buffers that we will write
+    /// to.
+    #[inline(never)]
+    pub fn take<const IN: bool>(
+        &mut self,
+        memory: &Memory,
+        window: &mut Window,
+        ahead: &mut Ahead,
+        want: usize,
+    ) -> Result<(), RingFault> {
+        while ahead.len() < want.min(AHEAD_MAX) && self.held < self.size && self.available(self.next) {
+            let head = self.next.index;
+            let desc = self.desc(head);
+            let (id, span) = if desc.flags & NEXT == 0 { (desc.last, 1) } else { self.end(head)? };
+            if span > self.size - self.held {
+                // It runs into descriptors that the driver was not given back.
+                return Err(RingFault::Chain);
+            }
+            let mut buf = Buf { ptr: std::ptr::null_mut(), len: u32::from(head), id };
+            if desc.flags & (NEXT | WRITE | INDIRECT) == if IN { WRITE } else { 0 } {
+                let mut at = window.translate(desc.addr, desc.len);
+                if at.is_none() {
+                    *window = memory.window(desc.addr);
+                    at = window.translate(desc.addr, desc.len);
+                }
+                // What is not in one region is walked as a chain is, which finds out why.
+                if let Some(ptr) = at {
+                    buf.ptr = ptr;
+                    buf.len = desc.len;
+                }
+            }
+            ahead.push(buf);
+            self.spans[self.last % AHEAD_MAX] = span;
+            self.last = self.last.wrapping_add(1);
+            self.held += span;
+            self.next.step(span, self.size);
+        }
+        Ok(())
+    }
+
+    /// The id of the chain that begins at `head`, and how many descriptors it has.
+    #[cold]
+    fn end(&self, head: u16) -> Result<(u16, u16), RingFault> {
+        let mut index = head;
+        for span in 1..=self.size {
+            let desc = self.desc(index);
+            if desc.flags & NEXT == 0 {
+                return Ok((desc.last, span));
+            }
+            index = self.after(index);
+        }
+        Err(RingFault::Chain)
+    }
+
+    fn after(&self, index: u16) -> u16 {
+        if index + 1 == self.size { 0 } else { index + 1 }
+    }
+
+    /// Every run of bytes of the chain that begins at descriptor `head`.
+    pub fn walk<const IN: bool>(
+        &self,
+        memory: &Memory,
+        head: u16,
+        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
+    ) -> Result<(), RingFault> {
+        let mut index = head;
+        if index >= self.size {
+            return Err(RingFault::Head);
+        }
+        for _ in 0..self.size {
+            let desc = self.desc(index);
+            if desc.flags & INDIRECT != 0 {
+                if !self.features.indirect || index != head || desc.flags & NEXT != 0 {
+                    return Err(RingFault::Indirect);
+                }
+                return Self::walk_table::<IN>(memory, &desc, each);
+            }
+            if (desc.flags & WRITE != 0) != IN {
+                return Err(RingFault::Direction);
+            }
+            desc.runs(memory, each)?;
+            if desc.flags & NEXT == 0 {
+                return Ok(());
+            }
+            index = self.after(index);
+        }
+        Err(RingFault::Chain)
+    }
+
+    /// All entries of the table in their order: of their flags only WRITE means something.
+    fn walk_table<const IN: bool>(
+        memory: &Memory,
+        table: &Desc,
+        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
+    ) -> Result<(), RingFault> {
+        let (ptr, entries) = table.table(memory)?;
+        if entries > CHAIN_MAX {
+            return Err(RingFault::Chain);
+        }
+        for index in 0..entries {
+            // SAFETY: `table` checked that `entries` descriptors at `ptr`, aligned to 8, are guest
+            // memory, which stays mapped.
+            let desc = unsafe { Desc::read(ptr.add(index * 16)) };
+            // Here the id comes before the flags.
+            let flags = desc.last;
+            if flags & INDIRECT != 0 {
+                return Err(RingFault::Indirect);
+            }
+            if (flags & WRITE != 0) != IN {
+                return Err(RingFault::Direction);
+            }
+            desc.runs(memory, each)?;
+        }
+        Ok(())
+    }
+
+    /// Give `n` buffers back, in the ring's order; all of them become visible at once.
+    #[inline(never)]
+    pub fn give(&mut self, n: usize, used: impl Fn(usize) -> Used) {
+        let Some(first) = self.entry(n, 0, &used) else { return };
+        let mut place = self.done;
+        let mut given = 0;
+        for i in 0..n {
+            let Some((entry, span)) = self.entry(n, i, &used) else { break };
+            if i > 0 {
+                // SAFETY: place.index < size, so the descriptor is within the table (see `new`), aligned
+                // to 16. What a hostile driver does in between is its own loss.
+                unsafe { self.meta(place.index).write_volatile(meta(entry, place).to_le()) };
+            }
+            place.step(span, self.size);
+            given += span;
+        }
+        let head = self.done;
+        let value = meta(first.0, head);
+        // SAFETY: as above; the first six bytes of it, and then, when all else is written, the flags.
+        unsafe {
+            let at: *mut u8 = self.meta(head.index).cast();
+            at.cast::<u32>().write_volatile((value as u32).to_le());
+            at.add(4).cast::<u16>().write_volatile(((value >> 32) as u16).to_le());
+        }
+        self.flags(head.index).store(((value >> 48) as u16).to_le(), Ordering::Release);
+        self.first = self.first.wrapping_add(n);
+        self.done = place;
+        self.held -= given;
+        self.since = self.since.saturating_add(given).min(self.size);
+    }
+
+    /// What the `i`th of `n` buffers is given back as, and how many descriptors it has.
+    #[inline(always)]
+    fn entry(&self, n: usize, i: usize, used: &impl Fn(usize) -> Used) -> Option<(Used, u16)> {
+        let held = self.last.wrapping_sub(self.first);
+        (i < n && i < held).then(|| (used(i), self.spans[self.first.wrapping_add(i) % AHEAD_MAX]))
+    }
+
+    /// Length, id and flags of a descriptor.
+    fn meta(&self, index: u16) -> *mut u64 {
+        debug_assert!(index < self.size);
+        // SAFETY: within the table of `size` descriptors (see `new`).
+        unsafe { self.ring.add(usize::from(index) * 16 + 8).cast() }
+    }
+
+    /// Where `n` buffers from the front will be given back up to.
+    #[must_use]
+    pub fn place_after(&self, n: usize) -> Place {
+        let mut place = self.done;
+        for i in 0..n.min(self.last.wrapping_sub(self.first)) {
+            place.step(self.spans[self.first.wrapping_add(i) % AHEAD_MAX], self.size);
+        }
+        place
+    }
+
+    /// The next place that is given back to.
+    #[must_use]
+    pub fn done(&self) -> Place {
+        self.done
+    }
+
+    /// What was given back since `from` has been written to the ring: for the dirty log.
+    pub fn log_given(&self, memory: &Memory, log: &Log, from: Place) {
+        let mark = |from: u16, to: u16| {
+            // SAFETY: from <= to <= size, so this is within the table or just behind it.
+            let at = unsafe { self.ring.add(usize::from(from) * 16) };
+            log.mark_host(memory, at, u32::from(to - from) * 16);
+        };
+        if from.wrap == self.done.wrap {
+            mark(from.index.min(self.done.index), self.done.index);
+        } else {
+            mark(from.index, self.size);
+            mark(0, self.done.index);
+        }
+    }
+
+    /// Whether the driver wants to be interrupted for what was given back since the last "yes" or
+    /// `sure` "no". Without `sure` a "no" is preliminary, as in `split.rs`.
+    pub fn wants_call(&mut self, sure: bool) -> bool {
+        if sure {
+            fence(Ordering::SeqCst);
+        }
+        // SAFETY: 4 bytes, aligned to 4, in guest memory that stays mapped (see `new`).
+        let wish = u32::from_le(
+            unsafe { AtomicU32::from_ptr(self.driver.cast_mut().cast()) }.load(Ordering::Relaxed),
+        );
+        let (event, flags) = (Place::from_bits(wish as u16), (wish >> 16) as u16 & 3);
+        let wants = match flags {
+            EVENT_DISABLE => false,
+            EVENT_DESC if self.features.event_idx => {
+                // Whether `event` is among the `since` descriptors before `done`.
+                let mut at = event.index;
+                if event.wrap != self.done.wrap {
+                    at = at.wrapping_sub(self.size);
+                }
+                self.done.index.wrapping_sub(at).wrapping_sub(1) < self.since
+            }
+            _ => self.since > 0,
+        };
+        if wants || sure {
+            self.since = 0;
+        }
+        wants
+    }
+
+    /// Ask the driver for kicks, or for silence.
+    pub fn listen(&self, kicks: bool) {
+        let (place, flags) = match (kicks, self.features.event_idx) {
+            (false, _) => (0, EVENT_DISABLE),
+            (true, false) => (0, EVENT_ENABLE),
+            (true, true) => (self.next.bits(), EVENT_DESC),
+        };
+        let wish = (u32::from(place) | u32::from(flags) << 16).to_le();
+        // SAFETY: 4 bytes, aligned to 4, in guest memory that stays mapped (see `new`).
+        unsafe { AtomicU32::from_ptr(self.device.cast()) }.store(wish, Ordering::Relaxed);
+    }
+
+    /// Where `listen` writes, for the dirty log.
+    pub fn listen_log(&self, memory: &Memory, log: &Log) {
+        log.mark_host(memory, self.device, 4);
+    }
+
+    /// Whether nothing is available that was not taken. After `listen(true)` and a full fence this is
+    /// the last look before sleeping.
+    #[must_use]
+    pub fn empty(&self) -> bool {
+        self.held >= self.size || !self.available(self.next)
+    }
+
+    /// Where a successor goes on: behind the last buffer that was given back.
+    #[must_use]
+    pub fn base(&self) -> u32 {
+        let bits = u32::from(self.done.bits());
+        bits | bits << 16
+    }
+}
+
+/// A used descriptor's length, id and flags.
+fn meta(used: Used, place: Place) -> u64 {
+    let flags = place.used_flags() | if used.len > 0 { WRITE } else { 0 };
+    u64::from(used.len) | u64::from(used.id) << 32 | u64::from(flags) << 48
+}
