@@ -114,8 +114,3 @@ def link(values: Values) -> model.Link:
         **{way: model.Impair(**{**impair, **differs}) for way, differs in ways.items()},
         transparent=values.get("transparent", False),
     )
-
-
-def expect(values: Values) -> model.Expect:
-    """An expectation."""
-    return model.Expect(values.get("from", ""), values.get("to", ""), values.get("reach", True))

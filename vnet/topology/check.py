@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nics import kinds
 from nics.keys import did_you_mean, one_of, shown
-from vnet.topology import check_groups
+from vnet.topology import check_groups, expect
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
@@ -46,7 +46,7 @@ def check(topology: Topology) -> list[Problem]:
         *_claims(topology),
         *_uplinks(topology),
         *_links(topology),
-        *_expect(topology),
+        *expect.check(topology),
     ]
 
 
@@ -329,9 +329,3 @@ def _links(topology: Topology) -> Problems:
             yield from _refers(end, (*path, side), "switch", switches)
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
-
-
-def _expect(topology: Topology) -> Problems:
-    for index, expect in enumerate(topology.expect):
-        for key, name in (("from", expect.source), ("to", expect.target)):
-            yield from _refers(name, ("expect", index, key), "guest", topology.guests)

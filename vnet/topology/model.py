@@ -239,11 +239,19 @@ class Link:
 
 @attrs.frozen
 class Expect:
-    """What must hold between two guests."""
+    """What must hold between guests; see `topology/expect.py`."""
 
-    source: str
-    target: str
+    sources: tuple[str, ...]
+    """Guests and uplinks, by name or pattern; each of them."""
+    targets: tuple[str, ...]
     reach: bool
+    protocol: Literal["any", "icmp", "tcp", "udp", "ethernet"] = "any"
+    ports: tuple[tuple[int, int], ...] = ()
+    """With `tcp` and `udp`: first and last of each range; (): some port or other."""
+    family: Literal[4, 6] | None = None
+    network: str | None = None
+    via: str | None = None
+    """The guest that forwards between the two."""
 
 
 DEFAULT_SWITCH = "s1"

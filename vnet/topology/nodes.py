@@ -145,6 +145,8 @@ def _mark_after(text: str) -> Mark:
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
     at = error.problem_mark or error.context_mark
     mark = Mark(at.line + 1, at.column + 1) if at else None
+    if "nesting depth" in (error.problem or ""):  # the parser's own bound, which some versions have
+        return _stop(mark, f"nested more than {MOST_DEPTH} deep")
     lines = text.split("\n")
     line = lines[at.line] if at and at.line < len(lines) else ""
     character = line[at.column : at.column + 1] if at else ""

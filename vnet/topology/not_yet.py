@@ -24,7 +24,6 @@ NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
     ("guests.*.nics.*.static", "a static address is", bool),
     ("guests.*.nics.*.limits", "a limit is", lambda _: True),
-    ("expect", "an expectation is", _said),
     ("scenario", "a scenario is", lambda _: True),
 )
 

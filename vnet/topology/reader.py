@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import topologies
 from nics.errors import BadInput
-from vnet.topology import build, model, table
+from vnet.topology import build, expect, model, table
 from vnet.topology.check import check
 from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
 from vnet.topology.nodes import from_text as nodes_of
 from vnet.topology.not_yet import not_yet
 from vnet.topology.problems import Path, Problem, bad_input, told
 from vnet.topology.resolve import Unresolvable, resolve
-from vnet.topology.shape import MapOf, Table
+from vnet.topology.shape import ListOf, MapOf, Table
 
 if TYPE_CHECKING:
     from vnet.topology.topology import Topology
@@ -103,7 +103,7 @@ def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
         uplinks={name: build.uplink(name, part) for name, part in values.get("uplinks", {}).items()},
         switches={name: build.switch(name, part) for name, part in values.get("switches", {}).items()},
         links=[build.link(part) for part in values.get("links", [])],
-        expect=[build.expect(part) for part in values.get("expect", [])],
+        expect=[expect.build(part) for part in values.get("expect", [])],
     )
 
 
@@ -127,3 +127,13 @@ def read_guest(name: str, keys: Mapping[str, Any]) -> model.Guest:
     if problems:
         raise bad_input(problems)
     return guest
+
+
+def read_expectations(items: list[Mapping[str, Any]]) -> list[model.Expect]:
+    """Expectations made in Python. Raises BadInput."""
+    problems: list[Problem] = []
+    shape = ListOf(expect.EXPECT, "a list of expectations")
+    values = shape.read(nodes_of_object(items), ("expect",), problems)
+    if problems:
+        raise bad_input(problems)
+    return [expect.build(part) for part in values]

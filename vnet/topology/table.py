@@ -11,6 +11,7 @@ import attrs
 
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
+from vnet.topology.expect import EXPECT
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
@@ -537,15 +538,6 @@ LINK = Table(
             example=True,
             default=False,
         ),
-    ),
-)
-
-EXPECT = Table(
-    "an expectation",
-    (
-        Key("from", Reference("guest"), "Who sends.", example="web", required=True),
-        Key("to", Reference("guest"), "Whom to.", example="db", required=True),
-        Key("reach", Flag(), "Whether it arrives.", example=True, required=True),
     ),
 )
 

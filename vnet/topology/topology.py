@@ -21,7 +21,7 @@ import yaml
 
 from nics.door import Nic
 from nics.errors import BadInput
-from vnet.topology import build, model, reader, table, write
+from vnet.topology import build, expect, model, reader, table, write
 from vnet.topology.check import check
 from vnet.topology.nodes import resolved
 from vnet.topology.not_yet import not_yet
@@ -99,6 +99,14 @@ class Topology:
         self.switches[name] = build.switch(name, values)
         return self
 
+    def expecting(
+        self, source: str | Sequence[str], target: str | Sequence[str], reach: bool = True, **keys: Any
+    ) -> Self:
+        """Add an expectation, of `source` to `target`; other keys as in a file."""
+        words = {"from": source, "to": target, "reach": reach, **keys}
+        self.expect += reader.read_expectations([words])
+        return self
+
     def remove_guest(self, name: str) -> Self:
         """Take a guest out. Raises BadInput if there is none."""
         if self.guests.pop(name, None) is None:
@@ -171,7 +179,7 @@ class Topology:
             "uplinks": {name: write.uplink_words(uplink, nic) for name, uplink in self.uplinks.items()},
             "switches": {name: write.switch_words(switch) for name, switch in self.switches.items()},
             "links": [write.link_words(link) for link in self.links],
-            "expect": [write.expect_words(expect) for expect in self.expect],
+            "expect": [expect.words(item) for item in self.expect],
         }
         return said | {key: value for key, value in parts.items() if value}
 

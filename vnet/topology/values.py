@@ -215,3 +215,35 @@ class IpSubnet(Type):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
+
+
+@attrs.frozen
+class Pattern(Type):
+    """The name of a guest or uplink, or a shell pattern that stands for several: `web-*`."""
+
+    @property
+    def expected(self) -> str:
+        return "the name of a guest, or a pattern such as web-*"
+
+    def read(self, value: object) -> str:
+        return Text(self.expected, r"[a-z0-9*?-]{1,63}").read(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[a-z0-9*?-]{1,63}$"}
+
+
+@attrs.frozen
+class Family(Type):
+    """A version of IP."""
+
+    @property
+    def expected(self) -> str:
+        return "4 or 6"
+
+    def read(self, value: object) -> int:
+        if value in (4, 6) and not isinstance(value, bool):
+            return 4 if value == 4 else 6
+        raise Wrong(self.expected)
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": [4, 6]}

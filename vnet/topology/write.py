@@ -120,9 +120,4 @@ def link_words(link: model.Link) -> dict[str, Any]:
     return said
 
 
-def expect_words(expect: model.Expect) -> dict[str, Any]:
-    """An expectation."""
-    return {"from": expect.source, "to": expect.target, "reach": expect.reach}
-
-
 assert set(SETTINGS) | {f"flood_{name}" for name in FLOODS} == set(attrs.fields_dict(model.PortSettings))

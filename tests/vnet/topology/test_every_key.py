@@ -22,7 +22,16 @@ from vnet.topology import Topology
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import TOPOLOGY
-from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
+from vnet.topology.values import (
+    Family,
+    IpAddress,
+    IpPrefix,
+    IpSubnet,
+    Mac,
+    Name,
+    Pattern,
+    Reference,
+)
 
 Path = tuple[str | int, ...]
 LATER = "not supported yet by this version"
@@ -91,10 +100,23 @@ BASE: dict[str, Any] = {
             ],
         },
         "router": {"nics": [{"trunk": ["red", "blue"], "native": "red", "native_tagged": True}]},
+        "db": {"nics": [{"network": "red"}]},
     },
     "switches": {
         "s1": {"ageing": "300 s", "fdb_limit": 1000, "vlan_limit": 100, "connection_limit": 50, "stp": "none"}
     },
+    "expect": [
+        {
+            "from": ["web"],
+            "to": ["db*"],
+            "reach": True,
+            "protocol": "tcp",
+            "port": [443],
+            "family": 4,
+            "network": "red",
+            "via": "router",
+        }
+    ],
 }
 """Every key that this version supports, but for the kinds of NIC."""
 RULES = {"type": 1, "code": 1, "group": 2}
@@ -138,7 +160,6 @@ LATER_PARTS: dict[Path, Any] = {
             "transparent": True,
         }
     ],
-    ("expect",): [{"from": "web", "to": "router", "reach": True}],
     ("scenario",): [{"at": "1 s"}],
 }  # fmt: skip
 """What is in the table and not in this version."""
@@ -212,6 +233,10 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
             yield from ("reed", 7)
         case Mac():
             yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
+        case Family():
+            yield from (5, "4", True)
+        case Pattern():
+            yield from ("Web", "wbe", "v*", 7)
         case IpAddress():
             yield from ("10.0.10.256", "10.0.10", "fe80::1%eth0", "224.0.0.1", 7)
         case IpPrefix():
