@@ -16,12 +16,13 @@ import trio
 
 from nics.door import Place
 from nics.netns import Namespace
+from vnet import links
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
 from vnet.port import Port, port_config
 from vnet.topology import plan
 from vnet.topology.resolve import Port as WantedPort
-from vnet.topology.resolve import Resolved, ResolvedGuest
+from vnet.topology.resolve import Resolved, ResolvedGuest, ResolvedLink
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -65,6 +66,8 @@ async def take_down(fabric: Fabric) -> None:
     """Remove every port and guest, in reverse order of their coming, whatever fails on the way."""
     for name in reversed(list(fabric.ports)):
         await _despite_errors(lambda name=name: fabric.unplug(name))  # type: ignore[misc]
+    for name in reversed(list(fabric.links)):
+        fabric.part(name)
     for name in reversed(list(fabric.guests)):
         await _despite_errors(lambda name=name: _remove_guest(fabric, name))  # type: ignore[misc]
 
@@ -94,9 +97,17 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             await fabric.unplug(port.name)
         case plan.ChangePort(after=port):
             await _change_port(fabric, port)
+        case plan.AddLink(link=link):
+            _add_link(fabric, link)
+        case plan.RemoveLink(link=link):
+            fabric.part(link.name)
+        case plan.ChangeLink(after=link):
+            links.change(fabric.engine, fabric.links[link.name], link)
+        case plan.RemoveSwitch(switch=switch):
+            fabric.forget_switch(switch.name)
         case _:
-            # Switches, networks and the seed are words for what their ports are; a switch is made
-            # when its first port is.
+            # Networks and the seed are words for what their ports are; a switch is made when its
+            # first port is.
             await trio.lowlevel.checkpoint()
 
 
@@ -146,6 +157,13 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
             engine=fabric.engine,
         )
     )
+
+
+def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:
+    try:
+        fabric.join(wanted)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise NicError(f"{wanted.name}: {error}") from error
 
 
 async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:

@@ -18,17 +18,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive
+from vnet import apply, drive, links
 from vnet._native import Engine, describe_port
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
 from vnet.guests import Guest, one_of, suggestion
+from vnet.links import Link, LinkEnd
 from vnet.port import Port
 from vnet.runtime import Runtime, base
 from vnet.topology import Resolved, Switch, Topology
+from vnet.topology.resolve import ResolvedLink
 
 log = logging.getLogger("vnet")
 
@@ -55,9 +58,11 @@ class Fabric:
         """The same with every MAC, address and VLAN; None while nothing runs."""
         self.guests: dict[str, Guest] = {}
         self.ports: dict[str, Port] = {}
+        """The guests' ports."""
+        self.links: dict[str, Link] = {}
         self.engine = Engine()
         self.netlink = Netlink()
-        self._numbers: dict[int, Port] = {}
+        self._numbers: dict[int, Port | LinkEnd] = {}
         self._switches: dict[str, int] = {}
         self._folder = runtime
         self._runtime: Runtime | None = None
@@ -168,7 +173,13 @@ class Fabric:
         await self.apply(self.topology.copy().remove_guest(name))
 
     async def set_link(self, port: str, up: bool) -> None:
-        """Set a port's link up or down, as its guest sees it where its kind can show it."""
+        """Set a port's link up or down, as its guest sees it where its kind can show it. A link between
+        switches is cut, or mended, at both ends, whichever of its names is given.
+        """
+        if (cable := self._link(port)) is not None:
+            links.change(self.engine, cable, attrs.evolve(cable.wanted, up=up))
+            await trio.lowlevel.checkpoint()
+            return
         record = self.port(port)
         self.engine.set_link(record.number, up)
         record.link = up
@@ -197,12 +208,20 @@ class Fabric:
         return Capture(
             self.engine,
             target,
-            select(what, ports=self.ports, networks=vlans),
+            select(what, ports={**self.ports, **self._link_ends()}, networks=vlans),
             clock=clock,
             **options,
         )
 
     # -- look ------------------------------------------------------------------------------------
+
+    def _link(self, name: str) -> Link | None:
+        """The link called `name`, or with a port called so."""
+        return next((link for link in self.links.values() if name in (link.name, *link.wanted.ports)), None)
+
+    def _link_ends(self) -> dict[str, LinkEnd]:
+        """The ports of links, by name."""
+        return {end.name: end for link in self.links.values() for end in link.ends}
 
     def port(self, name: str) -> Port:
         """The port called `name`; a guest's name stands for its first port."""
@@ -217,12 +236,16 @@ class Fabric:
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
-            "ports": [port.status() for port in self.ports.values()],
+            "ports": [
+                *(port.status() for port in self.ports.values()),
+                *(end.status() for end in self._link_ends().values()),
+            ],
         }
 
     def fdb(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
         """The forwarding database, sorted: switch, vlan, network, mac, port, kind, age in seconds."""
-        only = self.port(port).number if port is not None else None
+        ends = self._link_ends()
+        only = None if port is None else ends[port].number if port in ends else self.port(port).number
         networks = self.resolved.networks if self.resolved else {}
         if network is not None and network not in networks:
             raise BadInput(f"there is no network {network!r}{suggestion(network, list(networks))}")
@@ -268,6 +291,27 @@ class Fabric:
             )
         return self._switches[name]
 
+    def forget_switch(self, name: str) -> None:
+        """Give up the number of a switch that has no ports any more."""
+        if name in self._switches:
+            self.engine.remove_switch(self._switches.pop(name))
+
+    def join(self, wanted: ResolvedLink) -> None:
+        """Add a link."""
+        switches = self.switch_number(wanted.ends[0]), self.switch_number(wanted.ends[1])
+        link = links.add(self.engine, self.name, self.topology.seed, wanted, switches)
+        self.links[link.name] = link
+        for end in link.ends:
+            self._numbers[end.number] = end
+            mac = bytes.fromhex(end.mac.replace(":", ""))
+            describe_port(self.engine, end.number, end.name, end.description, mac)
+
+    def part(self, name: str) -> None:
+        """Remove a link."""
+        for end in self.links.pop(name).ends:
+            self.engine.remove_port(end.number)
+            del self._numbers[end.number]
+
     def plug(self, port: Port) -> None:
         """Note a port that was attached."""
         self.ports[port.name] = port
@@ -299,7 +343,7 @@ class Fabric:
         elif kind == "carrier":
             port.carrier = bool(a)
             log.info("%s: carrier %s", port.name, "up" if a else "down")
-        elif port.opened.far is not None:
+        elif isinstance(port, Port) and port.opened.far is not None:
             port.opened.far.event(a, b)
 
     def _lost(self, count: int) -> None:

@@ -109,8 +109,10 @@ def link(values: Values) -> model.Link:
     impair = dict(values.get("impair", {}))
     ways = {way: impair.pop(way, {}) for way in ("a_to_b", "b_to_a")}
     ends = tuple(values.get("ends", ("", "")))
+    a_to_b, b_to_a = (model.Impair(**{**impair, **differs}) for differs in ways.values())
     return model.Link(
         (ends[0], ends[1]),
-        **{way: model.Impair(**{**impair, **differs}) for way, differs in ways.items()},
-        transparent=values.get("transparent", False),
+        a_to_b,
+        b_to_a,
+        **_tuples({key: values[key] for key in ("transparent", "name", "networks", "up") if key in values}),
     )

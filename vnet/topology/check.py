@@ -15,6 +15,7 @@ from vnet.topology import check_groups, expect
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
+from vnet.topology.resolve import link_names
 from vnet.topology.table import MOST_PORTS
 from vnet.topology.values import Address, Subnet
 
@@ -134,10 +135,6 @@ def _guests(topology: Topology) -> Problems:
             yield Problem(path, f"more than {MOST_PORTS} NICs", "fewer")
         yield from _mode(topology, port, path)
         yield from _refers(port.switch, (*path, "switch"), "switch", switches)
-        if port.switch is None and len(switches) > 1:
-            yield Problem(
-                path, "a NIC without switch", f"switch: {one_of(switches)}", because=(("switches",),)
-            )
         yield from _kind(guest, port, path)
         yield from _guard(topology, port, path)
         yield from _mtu(topology, port, path)
@@ -329,3 +326,16 @@ def _links(topology: Topology) -> Problems:
             yield from _refers(end, (*path, side), "switch", switches)
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
+        for at, network in enumerate(link.networks or ()):
+            yield from _refers(network, ("links", index, "networks", at), "network", topology.networks)
+    names: dict[str, int] = {}
+    for index, name in enumerate(link_names(topology.links)):
+        path = ("links", index, "name") if topology.links[index].name else ("links", index)
+        if name in names:
+            yield Problem(path, f"{name} is links[{names[name]}]'s already", "a name of its own")
+        elif name in RESERVED or name in topology.networks or name in topology.guests:
+            what = (
+                "every port" if name in RESERVED else "a network" if name in topology.networks else "a guest"
+            )
+            yield Problem(path, f"a link called {name}, which is {what}", "name: another")
+        names.setdefault(name, index)

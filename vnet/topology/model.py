@@ -235,6 +235,11 @@ class Link:
     a_to_b: Impair = Impair()
     b_to_a: Impair = Impair()
     transparent: bool = False
+    name: str | None = None
+    """None: made of its ends' names."""
+    networks: tuple[str, ...] | None = None
+    """The networks that it carries; None: all."""
+    up: bool = True
 
 
 @attrs.frozen

@@ -18,8 +18,7 @@ def _said(value: Any) -> bool:
 
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("uplinks", "uplinks are", _said),
-    ("links", "links are", _said),
-    ("switches", "more than one switch is", lambda switches: len(switches) > 1),
+    ("links.*.impair", "an impairment is", _said),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
     ("guests.*.nics.*.static", "a static address is", bool),

@@ -25,7 +25,7 @@ from nics.errors import BadInput
 from switch.policy import Policy
 from vnet.topology.model import Group, Switch
 from vnet.topology.problems import Path, Problem, bad_input
-from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
+from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
 from vnet.topology.shape import Table
 from vnet.topology.table import ENGINE, SWITCH_TABLE
 
@@ -283,6 +283,55 @@ class ChangePort(Action):
         return f"change port {self.after.name}: {_differences(self.before, self.after)}"
 
 
+@attrs.frozen
+class AddLink(Action):
+    """Two switches are joined."""
+
+    link: ResolvedLink
+
+    def inverse(self) -> RemoveLink:
+        return RemoveLink(self.link)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, links=_with(model.links, self.link.name, self.link))
+
+    def __str__(self) -> str:
+        return f"add link {self.link.name} between {' and '.join(self.link.ends)}"
+
+
+@attrs.frozen
+class RemoveLink(Action):
+    """Two switches are parted."""
+
+    link: ResolvedLink
+
+    def inverse(self) -> AddLink:
+        return AddLink(self.link)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, links=_without(model.links, self.link.name))
+
+    def __str__(self) -> str:
+        return f"remove link {self.link.name}"
+
+
+@attrs.frozen
+class ChangeLink(Action):
+    """What a link carries, or does to it, changes; it is not cut unless that is the change."""
+
+    before: ResolvedLink
+    after: ResolvedLink
+
+    def inverse(self) -> ChangeLink:
+        return ChangeLink(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, links=_with(model.links, self.after.name, self.after))
+
+    def __str__(self) -> str:
+        return f"change link {self.after.name}: {_differences(self.before, self.after)}"
+
+
 def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     """The steps from `running` to `wanted`. Raises BadInput for what can't change while it runs."""
     if running is None:
@@ -297,6 +346,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         for name, guest in running.guests.items()
         if name in wanted.guests and wanted.guests[name] != guest
     }
+    gone, altered, new = _links(running, wanted)
     # What goes.
     actions += [RemovePort(port) for port in reversed(removed)]
     actions += [
@@ -304,6 +354,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         for name, guest in reversed(list(running.guests.items()))
         if name not in wanted.guests or name in again
     ]
+    actions += [RemoveLink(link) for link in gone]
     # What changes.
     actions += [AddSwitch(s) for name, s in wanted.switches.items() if name not in running.switches]
     actions += [AddNetwork(n) for name, n in wanted.networks.items() if name not in running.networks]
@@ -313,10 +364,11 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         if name in running.networks and running.networks[name] != network
     ]
     changed = _rules(running, wanted, changed, actions)
-    actions += _moves(running, wanted, changed)
+    actions += _moves(running, wanted, changed, altered)
     actions += [RemoveNetwork(n) for name, n in running.networks.items() if name not in wanted.networks]
     actions += [RemoveSwitch(s) for name, s in running.switches.items() if name not in wanted.switches]
     # What comes.
+    actions += [AddLink(link) for link in new]
     actions += [
         AddGuest(guest)
         for name, guest in wanted.guests.items()
@@ -406,12 +458,34 @@ def _replugged(before: Port, after: Port) -> bool:
     return told and (before.addresses, before.gateways) != (after.addresses, after.gateways)
 
 
+def _links(
+    running: Resolved, wanted: Resolved
+) -> tuple[list[ResolvedLink], list[tuple[ResolvedLink, ResolvedLink]], list[ResolvedLink]]:
+    """Links to remove, to change (before, after; also those that stay as they are) and to add."""
+    removed, changed = [], []
+    for name, link in running.links.items():
+        if name in wanted.links and wanted.links[name].ends == link.ends:
+            changed.append((link, wanted.links[name]))
+        else:
+            removed.append(link)
+    kept = {link.name for link, _ in changed}
+    return removed, changed, [link for name, link in wanted.links.items() if name not in kept]
+
+
 def _owners(resolved: Resolved) -> dict[int, str]:
     return {network.vlan: network.name for network in resolved.networks.values()}
 
 
-def _moves(running: Resolved, wanted: Resolved, changed: Iterable[tuple[Port, Port]]) -> list[Action]:
-    """Changes of ports, those in VLANs that pass to another network parked before any moves."""
+def _moves(
+    running: Resolved,
+    wanted: Resolved,
+    changed: Iterable[tuple[Port, Port]],
+    links: Iterable[tuple[ResolvedLink, ResolvedLink]],
+) -> list[Action]:
+    """Changes of ports and links, those in VLANs that pass to another network parked before any moves.
+
+    A link that is parked loses what is on it: a slow one could deliver it to the wrong network.
+    """
     owners = _owners(wanted)
     passing = {vlan for vlan, name in _owners(running).items() if owners.get(vlan, name) != name}
     parked: list[Action] = []
@@ -422,6 +496,13 @@ def _moves(running: Resolved, wanted: Resolved, changed: Iterable[tuple[Port, Po
             start = attrs.evolve(before, settings=attrs.evolve(before.settings, up=False))
             parked.append(ChangePort(before, start))
         moves.append(ChangePort(start, after))
+    for link, becomes in links:
+        begin = link
+        if link.up and not passing.isdisjoint(link.vlans):
+            begin = attrs.evolve(link, up=False)
+            parked.append(ChangeLink(link, begin))
+        if begin != becomes:
+            moves.append(ChangeLink(begin, becomes))
     return parked + moves
 
 

@@ -119,6 +119,18 @@ def read_part(whole: Table, section: str, name: str, keys: Mapping[str, Any]) ->
     return part
 
 
+def read_item(whole: Table, section: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """One item of a section that is a list, made in Python. Raises BadInput."""
+    problems: list[Problem] = []
+    shape = next(key.type for key in whole.keys if key.name == section)
+    assert isinstance(shape, ListOf)
+    values = shape.read(nodes_of_object([keys]), (section,), problems)
+    if problems:
+        raise bad_input(problems)
+    item: dict[str, Any] = values[0]
+    return item
+
+
 def read_guest(name: str, keys: Mapping[str, Any]) -> model.Guest:
     """A guest made in Python. Raises BadInput."""
     problems: list[Problem] = []

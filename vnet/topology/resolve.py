@@ -9,7 +9,8 @@ a guest that runs.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,7 +25,9 @@ from vnet.topology.model import (
     Guard,
     Guest,
     GuestKind,
+    Impair,
     Limits,
+    Link,
     NicPort,
     PortSettings,
     Switch,
@@ -129,6 +132,27 @@ class Port:
 
 
 @attrs.frozen
+class ResolvedLink:
+    """A link, everything known."""
+
+    name: str
+    ends: tuple[str, str]
+    a_to_b: Impair
+    b_to_a: Impair
+    transparent: bool
+    vlans: tuple[int, ...]
+    """The VLANs that it carries, ascending."""
+    mtu: int
+    """That of the widest network."""
+    up: bool
+
+    @property
+    def ports(self) -> tuple[str, str]:
+        """The names of its ports, a's and b's."""
+        return f"{self.name}.a", f"{self.name}.b"
+
+
+@attrs.frozen
 class Resolved:
     """A whole topology, worked out. Mappings are by name, in the order of the file."""
 
@@ -140,6 +164,7 @@ class Resolved:
     guests: Mapping[str, ResolvedGuest]
     ports: Mapping[str, Port]
     groups: Mapping[str, Group] = attrs.field(factory=dict)
+    links: Mapping[str, ResolvedLink] = attrs.field(factory=dict)
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -178,7 +203,39 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
         ports=policies.fill(topology.groups, resolved_ports, networks),
         groups=dict(topology.groups),
+        links={link.name: link for link in _links(topology, networks)},
     )
+
+
+def _links(topology: Topology, networks: Mapping[str, ResolvedNetwork]) -> Iterator[ResolvedLink]:
+    mtu = max((network.mtu for network in networks.values()), default=1500)
+    for name, link in zip(link_names(topology.links), topology.links, strict=True):
+        carried = networks if link.networks is None else link.networks
+        yield ResolvedLink(
+            name=name,
+            ends=link.ends,
+            a_to_b=link.a_to_b,
+            b_to_a=link.b_to_a,
+            transparent=link.transparent,
+            vlans=tuple(sorted(networks[network].vlan for network in carried)),
+            mtu=mtu,
+            up=link.up,
+        )
+
+
+def link_names(links: Sequence[Link]) -> list[str]:
+    """The names of `links`, in order: their own, or made of their ends' names."""
+    taken = {link.name for link in links if link.name is not None}
+    names = []
+    for link in links:
+        name = link.name
+        if name is None:
+            base = "-".join(link.ends)
+            tries = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+            name = next(name for name in tries if name not in taken)
+            taken.add(name)
+        names.append(name)
+    return names
 
 
 def _networks(topology: Topology, keep: Resolved | None) -> dict[str, ResolvedNetwork]:

@@ -284,7 +284,9 @@ PORT = Table(
             example=True,
             default=False,
         ),
-        Key("switch", SWITCH, "The switch that it is plugged into. With one switch: that one.", example="s1"),
+        Key(
+            "switch", SWITCH, "The switch that it is plugged into. Left out: the file's first.", example="s1"
+        ),
         Key(
             "mac",
             Mac(),
@@ -450,7 +452,9 @@ UPLINK = Table(
             "Networks that it carries with their VLAN's tag.",
             example=["blue"],
         ),
-        Key("switch", SWITCH, "The switch that it is plugged into.", example="s1"),
+        Key(
+            "switch", SWITCH, "The switch that it is plugged into. Left out: the file's first.", example="s1"
+        ),
     ),
 )
 
@@ -512,6 +516,13 @@ LINK = Table(
     "a link",
     (
         Key(
+            "name",
+            Name(),
+            "Its name; its ports are `NAME.a` and `NAME.b`. Left out: `A-B` of its two switches, and"
+            " `A-B-2` for a second one.",
+            example="backbone",
+        ),
+        Key(
             "ends",
             ListOf(SWITCH, "a list of two switches", fewest=2, most=2),
             "The two switches, a and b.",
@@ -531,6 +542,13 @@ LINK = Table(
             "What it does to frames.",
             example={"delay": "2 ms"},
         ),
+        Key(
+            "networks",
+            ListOf(NETWORK, "a list of networks"),
+            "The networks that it carries, each tagged with its VLAN. Left out: all.",
+            example=["red"],
+        ),
+        Key("up", Flag(), "false: the cable is cut.", example=False, default=True),
         Key(
             "transparent",
             Flag(),

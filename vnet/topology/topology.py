@@ -107,6 +107,11 @@ class Topology:
         self.expect += reader.read_expectations([words])
         return self
 
+    def link(self, a: str, b: str, **keys: Any) -> Self:
+        """Add a link between two switches; keys as in a file: `name`, `impair`, `networks`, ..."""
+        self.links.append(build.link(reader.read_item(table.TOPOLOGY, "links", {"ends": [a, b], **keys})))
+        return self
+
     def remove_guest(self, name: str) -> Self:
         """Take a guest out. Raises BadInput if there is none."""
         if self.guests.pop(name, None) is None:

@@ -115,9 +115,9 @@ def link_words(link: model.Link) -> dict[str, Any]:
         impair = {way: words for way, words in ways.items() if words}
     if impair:
         said["impair"] = impair
-    if link.transparent:
-        said["transparent"] = True
-    return said
+    if link.networks == ():
+        said["networks"] = []
+    return said | _keys((key for key in table.LINK.keys if key.name not in ("ends", "impair")), link)
 
 
 assert set(SETTINGS) | {f"flood_{name}" for name in FLOODS} == set(attrs.fields_dict(model.PortSettings))

@@ -12,6 +12,7 @@ pub mod context;
 pub mod dgram;
 pub mod error;
 pub mod frame;
+pub mod link;
 pub mod load;
 pub mod nic;
 pub mod offload;

@@ -133,6 +133,14 @@ impl<N: Nic> Bench<N> {
         busy
     }
 
+    /// Receive until there is nothing more: what the engine does for a link whose other end sent.
+    pub fn pull(&mut self) {
+        self.receive();
+        while self.more {
+            self.receive();
+        }
+    }
+
     fn receive(&mut self) {
         let mut burst = Burst::new();
         self.more = self.nic.rx_burst(self.now, &mut self.arena, &mut burst) == Rx::More;

@@ -119,6 +119,8 @@ reasons! {
     TxTooBig = "tx-too-big", Egress;
     /// the NIC reported an error when the frame was handed to it
     TxError = "tx-error", Egress;
+    /// the link's queue was full
+    LinkQueue = "link-queue", Egress;
     /// an offload header that does not fit its frame, so it could not be completed in software
     TxOffload = "tx-offload", Egress;
     /// the guest sent something that is no frame (framing, length or header out of bounds)

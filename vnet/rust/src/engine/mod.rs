@@ -10,11 +10,13 @@
 //!  2. timers that have come mark theirs;
 //!  3. each ready port gives one burst, in ascending order of ports, so that a busy port costs the
 //!     others at most one burst of waiting; the burst is decided and delivered (`deliver.rs`);
-//!  4. ports that were sent to are flushed: one notification or system call for the whole turn.
+//!  4. ports that were sent to are flushed: one notification or system call for the whole turn;
+//!  5. what crossed a link is forwarded by the next switch (`link.rs`).
 //!
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
 
 mod deliver;
+mod link;
 mod ports;
 pub mod thread;
 
@@ -47,6 +49,8 @@ pub enum EngineError {
     PortsExhausted,
     NoSuchPort,
     NoSuchSwitch,
+    /// It still has ports.
+    SwitchInUse,
     Switch(SwitchError),
     Io(io::Error),
 }
@@ -57,6 +61,7 @@ impl fmt::Display for EngineError {
             EngineError::PortsExhausted => write!(f, "all {PORTS_MAX} ports are taken"),
             EngineError::NoSuchPort => write!(f, "there is no such port"),
             EngineError::NoSuchSwitch => write!(f, "there is no such switch"),
+            EngineError::SwitchInUse => write!(f, "the switch still has ports"),
             EngineError::Switch(e) => e.fmt(f),
             EngineError::Io(e) => e.fmt(f),
         }
@@ -81,11 +86,14 @@ impl From<io::Error> for EngineError {
 pub struct Engine {
     slots: Vec<Slot>,
     switches: Vec<Switch>,
+    free_switches: Vec<u16>,
     ready: PortSet,
     /// Ports with polled NICs that are being polled now.
     hot: PortSet,
     /// Sent to in this turn.
     touched: PortSet,
+    /// Ends of links at which frames have arrived.
+    crossed: PortSet,
     timers: Timers,
     poller: Arc<Poller>,
     waker: Arc<Waker>,
@@ -110,9 +118,11 @@ impl Engine {
         Ok(Engine {
             slots: Vec::new(),
             switches: Vec::new(),
+            free_switches: Vec::new(),
             ready: PortSet::new(),
             hot: PortSet::new(),
             touched: PortSet::new(),
+            crossed: PortSet::new(),
             timers: Timers::default(),
             poller,
             waker,
@@ -168,8 +178,27 @@ impl Engine {
 
     /// A new switch; its number.
     pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
-        self.switches.push(Switch::new(config));
+        let switch = Switch::new(config);
+        if let Some(number) = self.free_switches.pop() {
+            self.switches[usize::from(number)] = switch;
+            return number;
+        }
+        self.switches.push(switch);
         (self.switches.len() - 1) as u16
+    }
+
+    /// Forget a switch, which must have no ports any more. Its number may be given to another.
+    pub fn remove_switch(&mut self, switch: u16) -> Result<(), EngineError> {
+        if self.free_switches.contains(&switch) {
+            return Err(EngineError::NoSuchSwitch);
+        }
+        let place = self.switch_mut(switch)?;
+        if place.ports().next().is_some() {
+            return Err(EngineError::SwitchInUse);
+        }
+        *place = Switch::new(SwitchConfig::default());
+        self.free_switches.push(switch);
+        Ok(())
     }
 
     pub fn switch(&self, switch: u16) -> Result<&Switch, EngineError> {
@@ -252,6 +281,9 @@ impl Engine {
         if let Some(nic) = &mut self.slot(port)?.nic {
             nic.set_link(up, now);
         }
+        if let Some(peer) = self.slot(port)?.peer {
+            self.carrier_changed(peer)?;
+        }
         self.ready.insert(port);
         self.waker.wake();
         Ok(())
@@ -273,8 +305,12 @@ impl Engine {
         if let Some(mut nic) = slot.nic {
             nic.detach();
         }
+        if let Some(peer) = slot.peer.and_then(|peer| self.slots.get_mut(usize::from(peer))) {
+            peer.peer = None;
+        }
         self.ready.remove(port);
         self.hot.remove(port);
+        self.crossed.remove(port);
         self.delivery.captures.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
@@ -287,6 +323,9 @@ impl Engine {
         self.gather(now);
         self.bursts(now);
         self.flush(now);
+        if !self.crossed.is_empty() {
+            self.cross(now);
+        }
         if self.delivery.captures.any() {
             self.delivery.captures.flush();
         }
@@ -316,7 +355,10 @@ impl Engine {
             slot.deadline = None;
             if let Some(nic) = slot.nic.as_mut() {
                 if nic.deadline().is_some_and(|at| at <= now) && nic.tick(now) {
-                    self.ready.insert(port);
+                    match slot.peer {
+                        None => self.ready.insert(port),
+                        Some(peer) => self.crossed.insert(peer),
+                    }
                 }
                 self.timers.schedule(port, slot);
             }
@@ -347,7 +389,7 @@ impl Engine {
 
     fn burst(&mut self, now: Nanos, port: PortId) {
         self.ready.remove(port);
-        let Engine { slots, switches, arena, delivery, touched, ready, hot, timers, .. } = self;
+        let Engine { slots, switches, arena, delivery, touched, ready, crossed, hot, timers, .. } = self;
         let Some(slot) = slots.get_mut(usize::from(port)) else { return };
         let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return };
         let switch = &mut switches[usize::from(slot.switch)];
@@ -377,7 +419,7 @@ impl Engine {
         }
         slot.nic = Some(nic);
         if rx == Rx::More {
-            ready.insert(port);
+            if slot.peer.is_some() { crossed.insert(port) } else { ready.insert(port) }
         }
         timers.schedule(port, slot);
     }
@@ -390,7 +432,10 @@ impl Engine {
             let slot = &mut self.slots[usize::from(port)];
             if let Some(nic) = slot.nic.as_mut() {
                 if nic.flush(now) {
-                    self.ready.insert(port);
+                    match slot.peer {
+                        None => self.ready.insert(port),
+                        Some(peer) => self.crossed.insert(peer),
+                    }
                 }
                 self.timers.schedule(port, slot);
             }
@@ -418,7 +463,8 @@ impl Engine {
     }
 
     fn next(&self) -> Next {
-        if !self.ready.is_empty() || !self.hot.is_empty() || self.waker.pending() {
+        if !self.ready.is_empty() || !self.hot.is_empty() || !self.crossed.is_empty() || self.waker.pending()
+        {
             return Next::Again;
         }
         let ageing = self.switches.iter().filter_map(Switch::deadline).min();

@@ -72,6 +72,8 @@ pub struct Slot {
     pub nic: Option<Box<dyn Nic>>,
     pub switch: u16,
     pub counters: Option<Arc<PortCounters>>,
+    /// The other end, if this is one of a link: what is sent here arrives there.
+    pub peer: Option<PortId>,
     /// When the NIC's timer is set for, as the heap knows it.
     pub deadline: Option<Nanos>,
     /// Since when a polled NIC had nothing; `None` while it is not being polled.

@@ -36,7 +36,7 @@ type FdbTuple = (VlanId, String, PortId, &'static str, Nanos);
 fn error(e: EngineError) -> PyErr {
     match e {
         EngineError::NoSuchPort | EngineError::NoSuchSwitch => PyKeyError::new_err(e.to_string()),
-        EngineError::PortsExhausted => PyRuntimeError::new_err(e.to_string()),
+        EngineError::PortsExhausted | EngineError::SwitchInUse => PyRuntimeError::new_err(e.to_string()),
         EngineError::Switch(e) => PyValueError::new_err(e.to_string()),
         EngineError::Io(e) => match e.raw_os_error() {
             Some(code) => PyOSError::new_err((code, e.to_string())),
@@ -115,6 +115,11 @@ impl Engine {
         self.command(py, |engine| Ok(engine.add_switch(config)))
     }
 
+    /// Forget a switch without ports. Raises RuntimeError if it has any.
+    fn remove_switch(&self, py: Python<'_>, switch: u16) -> PyResult<()> {
+        self.command(py, |engine| engine.remove_switch(switch))
+    }
+
     /// Attach `door` to a new port of `switch`; the port's number. When it can't be done, nothing
     /// has changed but that the door is closed. Raises OSError, ValueError, KeyError, RuntimeError.
     fn add_port(&self, py: Python<'_>, door: &Door, switch: u16, config: &PortConfig) -> PyResult<PortId> {
@@ -122,6 +127,22 @@ impl Engine {
         let (port, counters) = self.command(py, |engine| engine.add_port(nic, switch, config))?;
         self.counters.lock().insert(port, counters);
         Ok(port)
+    }
+
+    /// Join switches `a` and `b` by a link; the ports of its ends. Raises as `add_port` does.
+    fn add_link(
+        &self,
+        py: Python<'_>,
+        a: u16,
+        config_a: &PortConfig,
+        b: u16,
+        config_b: &PortConfig,
+    ) -> PyResult<(PortId, PortId)> {
+        let ends = [(a, config_a.0.clone()), (b, config_b.0.clone())];
+        let [(port_a, counters_a), (port_b, counters_b)] =
+            self.command(py, |engine| engine.add_link(ends))?;
+        self.counters.lock().extend([(port_a, counters_a), (port_b, counters_b)]);
+        Ok((port_a, port_b))
     }
 
     /// Change how a port is set up; its counters and its traffic go on.
