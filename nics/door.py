@@ -24,6 +24,9 @@ class Far(Protocol):
     def event(self, a: int, b: int) -> None:
         """The engine has news for it; never blocks."""
 
+    def look(self) -> None:
+        """News may have been lost: have whoever waits for some look again; never blocks."""
+
 
 @attrs.frozen
 class Place:

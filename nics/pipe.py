@@ -65,6 +65,10 @@ class PipeEnd(trio.abc.Channel[bytes]):
         """There are frames, or there is room, or the port was removed: have everybody look."""
         self._tasks.unpark_all()
 
+    def look(self) -> None:
+        """The same, when nobody knows what there is."""
+        self._tasks.unpark_all()
+
     def _check(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this end of the pipe was closed")

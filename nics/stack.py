@@ -113,6 +113,11 @@ class Host:
             for waiting in self._waiting.values():
                 waiting.wake()
 
+    def look(self) -> None:
+        """Events were lost: whoever waits for one looks again."""
+        for waiting in self._waiting.values():
+            waiting.wake()
+
     def watch(self, socket: int) -> Waiting:
         """Note who wants to hear of a socket."""
         waiting = self._waiting[socket] = Waiting()

@@ -269,16 +269,37 @@ class Engine:
         hash_seed: tuple[int, int] | None = None,
     ) -> int: ...
     def remove_switch(self, switch: int) -> None: ...
-    def add_port(self, door: Door, switch: int, config: PortConfig) -> int: ...
+    def set_switch(
+        self, switch: int, *, fdb_limit: int, vlan_limit: int, ageing: int, now: int | None = None
+    ) -> None:
+        """Change a switch's limits and ageing time; entries keep their age. `now`: see `add_port`.
+
+        Learned entries beyond a lower limit are forgotten, longest heard first. ValueError when there
+        are more static ones than `fdb_limit`; then nothing has changed.
+        """
+
+    def add_port(self, door: Door, switch: int, config: PortConfig, *, now: int | None = None) -> int:
+        """Attach a door; the port's number.
+
+        `now`: the time in nanoseconds of the clock by which `turn` is called; the engine's own thread
+        needs none. Without it the time is that of the latest turn.
+        """
+
     def add_link(self, a: int, config_a: PortConfig, b: int, config_b: PortConfig) -> tuple[int, int]: ...
     def set_port(self, port: int, config: PortConfig) -> None: ...
     def remove_port(self, port: int) -> None: ...
-    def set_link(self, port: int, up: bool) -> None: ...
+    def set_link(self, port: int, up: bool, *, now: int | None = None) -> None: ...
     def carrier(self, port: int) -> bool: ...
     def counters(self, port: int) -> dict[str, Any]: ...
     def fdb(
         self, switch: int, cursor: int, limit: int
     ) -> tuple[list[tuple[int, str, int, str, int]], int | None]: ...
+    def fdb_set(self, port: int, vlan: int, mac: str, *, sticky: bool = False) -> None:
+        """Enter an address at a port for good. `sticky`: what comes from it elsewhere is dropped."""
+
+    def fdb_remove(self, port: int, vlan: int, mac: str) -> None:
+        """Forget an address of a port's switch, of any kind."""
+
     def fdb_flush(
         self, switch: int, port: int | None = None, vlan: int | None = None, fixed: bool = False
     ) -> int: ...
@@ -332,7 +353,10 @@ class Switch:
         seed: tuple[int, int] = ...,
     ) -> Self:
         """At most `fdb_limit` addresses, `vlan_limit` learned in one VLAN; `ageing` 0 for never."""
-    def add_port(self, port: int, config: PortConfig) -> Self:
+    def configure(self, now: int, *, fdb_limit: int, vlan_limit: int, ageing: int) -> None:
+        """Other limits and another ageing time, from `now` on; see `Engine.set_switch`."""
+
+    def add_port(self, port: int, config: PortConfig) -> None:
         """Add a port under a number 0..4095."""
 
     def set_port(self, port: int, config: PortConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,7 +19,7 @@ from nics.netns import Namespace
 from vnet import links
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
-from vnet.port import Port, port_config
+from vnet.port import Port, entries, port_config
 from vnet.topology import plan
 from vnet.topology.resolve import Port as WantedPort
 from vnet.topology.resolve import Resolved, ResolvedGuest, ResolvedLink
@@ -105,6 +105,9 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             links.change(fabric.engine, fabric.links[link.name], link)
         case plan.RemoveSwitch(switch=switch):
             fabric.forget_switch(switch.name)
+        case plan.ChangeSwitch(after=switch):
+            fabric.set_switch(switch)
+            await trio.lowlevel.checkpoint()
         case _:
             # Networks and the seed are words for what their ports are; a switch is made when its
             # first port is.
@@ -140,9 +143,14 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         seed=fabric.topology.seed if fabric.driver == "trio" else secrets.randbits(64),
     )
     opened = await wanted.nic.open(place)
+    number = None
     try:
-        number = fabric.engine.add_port(opened.door, fabric.switch_number(wanted.switch), port_config(wanted))
+        switch = fabric.switch_number(wanted.switch)
+        number = fabric.engine.add_port(opened.door, switch, port_config(wanted), now=fabric.now())
+        _enter(fabric, number, {}, wanted)
     except (OSError, ValueError, RuntimeError) as error:
+        if number is not None:
+            fabric.engine.remove_port(number)
         if opened.close is not None:
             await opened.close()
         raise NicError(f"{wanted.name}: {error}") from error
@@ -169,5 +177,20 @@ def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:
 async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     port = fabric.ports[wanted.name]
     fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
+    # With a VLAN, the entries in it are gone already.
+    stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
     port.wanted = wanted
+    _enter(fabric, port.number, stayed, wanted)
     await trio.lowlevel.checkpoint()
+
+
+def _enter(fabric: Fabric, number: int, had: Mapping[int, bool], wanted: WantedPort) -> None:
+    """Have the forwarding database know a port's own address as `wanted` says; it knew it as `had` says.
+    There is room: the topology was checked for that.
+    """
+    new = entries(wanted)
+    for vlan in had.keys() - new.keys():
+        fabric.engine.fdb_remove(number, vlan, wanted.mac)
+    for vlan, sticky in new.items():
+        if had.get(vlan) != sticky:
+            fabric.engine.fdb_set(number, vlan, wanted.mac, sticky=sticky)

@@ -181,7 +181,7 @@ class Fabric:
             await trio.lowlevel.checkpoint()
             return
         record = self.port(port)
-        self.engine.set_link(record.number, up)
+        self.engine.set_link(record.number, up, now=self.now())
         record.link = up
         await trio.lowlevel.checkpoint()
 
@@ -275,6 +275,10 @@ class Fabric:
 
     # -- for apply.py ----------------------------------------------------------------------------
 
+    def now(self) -> int | None:
+        """The time that the engine goes by, in nanoseconds; None: its own thread knows."""
+        return drive.now() if self._driver == "trio" else None
+
     def switch_number(self, name: str) -> int:
         """The engine's number of a switch, made when it is first asked for."""
         if name not in self._switches:
@@ -312,6 +316,17 @@ class Fabric:
             self.engine.remove_port(end.number)
             del self._numbers[end.number]
 
+    def set_switch(self, settings: Switch) -> None:
+        """Have a switch that was made already go by other settings."""
+        if settings.name in self._switches:
+            self.engine.set_switch(
+                self._switches[settings.name],
+                fdb_limit=settings.fdb_limit,
+                vlan_limit=settings.vlan_limit,
+                ageing=settings.ageing,
+                now=self.now(),
+            )
+
     def plug(self, port: Port) -> None:
         """Note a port that was attached."""
         self.ports[port.name] = port
@@ -347,7 +362,13 @@ class Fabric:
             port.opened.far.event(a, b)
 
     def _lost(self, count: int) -> None:
+        """Nobody knows what they were: have everybody look who waits for one."""
         log.error("%d events were lost: the loop was busy for too long", count)
+        for port in self.ports.values():
+            if (carrier := self.engine.carrier(port.number)) != port.carrier:
+                self._event((port.number, "carrier", int(carrier), 0, ""))
+            if port.opened.far is not None:
+                port.opened.far.look()
 
 
 def _in_virtual_time() -> bool:

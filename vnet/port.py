@@ -101,6 +101,13 @@ def guard(wanted: Wanted) -> Guard | None:
     )
 
 
+def entries(wanted: Wanted) -> dict[int, bool]:
+    """The VLANs in which the forwarding database knows a port's own address for good, and whether frames
+    from that address at other ports are dropped.
+    """
+    return dict.fromkeys(wanted.vlans, wanted.settings.sticky) if wanted.settings.static else {}
+
+
 def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
     """How the switch is told about a port."""
     settings = wanted.settings

@@ -137,6 +137,21 @@ class ReferenceSwitch:
 
     # -- what an operator does ---------------------------------------------------------------------
 
+    def configure(self, now: int, *, ageing: int, fdb_limit: int, vlan_limit: int) -> bool:
+        """Other limits, another ageing time. Entries keep their age; what has no room any more goes, the
+        longest heard first. False, and nothing has changed, when there are too many static ones.
+        """
+        if len(self.fdb) - self.learned() > fdb_limit:
+            return False
+        self.tick(now)
+        self.ageing, self.fdb_limit, self.vlan_limit = ageing, fdb_limit, vlan_limit
+        self._expire(now)
+        oldest = sorted((e.heard, e.order, key) for key, e in self.fdb.items() if e.kind == "learned")
+        for _, _, (vlan, mac) in oldest:
+            if len(self.fdb) > fdb_limit or self.learned(vlan=vlan) > vlan_limit:
+                del self.fdb[vlan, mac]
+        return True
+
     def add_port(self, number: int, port: Port) -> None:
         """Add a port."""
         self.ports[number] = port
@@ -183,8 +198,12 @@ class ReferenceSwitch:
 
     def tick(self, now: int) -> None:
         """Ageing (8.8.3)."""
-        if self.ageing and now != self.time:
+        if now != self.time:
             self.time = now
+            self._expire(now)
+
+    def _expire(self, now: int) -> None:
+        if self.ageing:
             self._forget(lambda _, entry: entry.kind == "learned" and now - entry.heard >= self.ageing)
 
     def learned(self, port: int | None = None, vlan: int | None = None) -> int:

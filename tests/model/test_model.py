@@ -186,7 +186,7 @@ class Model(RuleBasedStateMachine):
         both = self.both
         deadline = both.native.deadline()
         heard = [entry.heard for entry in both.reference.fdb.values() if entry.kind == "learned"]
-        assert deadline == (min(heard) + AGEING if heard and both.reference.ageing else None)
+        assert deadline == (min(heard) + both.reference.ageing if heard and both.reference.ageing else None)
         both.now += steps * (STEP if both.reference.ageing else STEP_FOR_EVER)
         both.reference.tick(both.now)
         if tick:
@@ -212,6 +212,26 @@ class Model(RuleBasedStateMachine):
             assert not done
         else:
             assert done
+
+    @rule(
+        fdb_limit=st.sampled_from([100, 5, 3, 1, 0]),
+        vlan_limit=st.sampled_from([100, 3, 1, 0]),
+        ageing=st.sampled_from([AGEING, AGEING // 2, AGEING + AGEING // 2]),
+    )
+    def configure(self, fdb_limit: int, vlan_limit: int, ageing: int) -> None:
+        """Other limits and another ageing time, in which the native switch's time has the same grain."""
+        both = self.both
+        settings = {
+            "fdb_limit": fdb_limit,
+            "vlan_limit": vlan_limit,
+            "ageing": ageing if both.reference.ageing else 0,
+        }
+        if both.reference.configure(both.now, **settings):
+            both.native.configure(both.now, **settings)
+            both.fdb_limit, both.vlan_limit = fdb_limit, vlan_limit
+        else:
+            with pytest.raises(ValueError, match="full"):
+                both.native.configure(both.now, **settings)
 
     @rule(vlan=st.sampled_from(frames.VLANS), mac=st.sampled_from(frames.STATIONS))
     def fdb_remove(self, vlan: int, mac: bytes) -> None:

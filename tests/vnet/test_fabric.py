@@ -223,3 +223,50 @@ async def test_nothing_is_left_when_it_can_not_come_up(tmp_path):
         async with Fabric.from_dict(bad, runtime=tmp_path / "run"):
             pass
     assert not (tmp_path / "run").exists()
+
+
+async def test_events_that_were_lost_leave_nobody_waiting(autojump_clock):
+    async with Fabric.from_dict(tenants()) as fabric:
+        web, db = fabric.guests["web"], fabric.guests["db"]
+        probe = await fabric.attach("probe", network="red", nic=vnet.Pipe(), guard="off")
+        other = await fabric.attach("other", network="red", nic=vnet.Pipe(), guard="off")
+        listener = await db.listen_tcp(80)
+        got = []
+
+        def steal():
+            """Have a turn, and take its events away from the task that hands them out."""
+            while fabric.engine.turn(fabric.now()) == 0:
+                pass
+            assert fabric.engine.events()[0]
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(web.open_tcp_stream, db, 80)
+            stream = await listener.accept()
+            await trio.sleep(60)  # until all is quiet
+
+            async def receive(source):
+                got.append(await source())
+
+            while True:
+                try:
+                    probe.receive_nowait()
+                except trio.WouldBlock:
+                    break
+            nursery.start_soon(receive, probe.receive)
+            nursery.start_soon(receive, listener.accept)
+            await trio.testing.wait_all_tasks_blocked()
+            frame = b"\xff" * 6 + bytes.fromhex("020000000001") + b"\x88\xb5" + bytes(46)
+            other.handle.send(frame)
+            web.host().handle.tcp_connect(str(db.ip), 80)
+            steal()
+            other.handle.close()
+            steal()
+            await trio.sleep(60)
+            assert got == []
+            assert fabric.port("other").carrier
+            fabric._lost(3)
+            await trio.sleep(60)
+            assert not fabric.port("other").carrier
+            assert frame in got
+            assert len(got) == 2
+        await stream.aclose()

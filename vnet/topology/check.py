@@ -6,6 +6,7 @@ single value is right on its own, the table said before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def check(topology: Topology) -> list[Problem]:
         *_members(topology),
         *_guests(topology),
         *_stations(topology),
+        *_static(topology),
         *_addresses(topology),
         *_claims(topology),
         *_uplinks(topology),
@@ -234,6 +236,20 @@ def _stations(topology: Topology) -> Problems:
         if port.mac is not None and (first := macs.setdefault(port.mac, path)) != path:
             found = f"{port.mac} is {dotted(first)}'s already"
             yield Problem((*path, "mac"), found, "an address of its own")
+
+
+def _static(topology: Topology) -> Problems:
+    """There is room for what never ages."""
+    names = list(topology.switches) or [DEFAULT_SWITCH]
+    counts: Counter[str] = Counter()
+    for _, _, _, port in _ports(topology):
+        if port.settings.static:
+            counts[port.switch or names[0]] += len(port.networks)
+    for name, switch in topology.switches.items():
+        if counts[name] > switch.fdb_limit:
+            found = f"{switch.fdb_limit} for {counts[name]} static addresses"
+            because: tuple[Path, ...] = (("guests",),)
+            yield Problem(("switches", name, "fdb_limit"), found, f"at least {counts[name]}", because=because)
 
 
 def _addresses(topology: Topology) -> Problems:

@@ -151,6 +151,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
     line = lines[at.line] if at and at.line < len(lines) else ""
     character = line[at.column : at.column + 1] if at else ""
     problem = " ".join(filter(None, (error.problem, error.context))) or "something else"
+    if "nesting depth" in problem:
+        # libyaml has a limit of its own since 0.2.6, and scans ahead of what it gives us.
+        return _stop(mark, f"nested more than {MOST_DEPTH} deep")
     begun = error.context_mark
     if begun and at and begun.line != at.line:
         problem += f" that begins in line {begun.line + 1}"

@@ -21,7 +21,6 @@ NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("links.*.impair", "an impairment is", _said),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
-    ("guests.*.nics.*.static", "a static address is", bool),
     ("guests.*.nics.*.limits", "a limit is", lambda _: True),
     ("scenario", "a scenario is", lambda _: True),
 )

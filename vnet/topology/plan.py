@@ -29,6 +29,9 @@ from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, R
 from vnet.topology.shape import Table
 from vnet.topology.table import ENGINE, SWITCH_TABLE
 
+LIVE = ("ageing", "fdb_limit", "vlan_limit")
+"""Keys of a switch that change while it runs."""
+
 
 @attrs.frozen
 class Action:
@@ -98,6 +101,23 @@ class RemoveSwitch(Action):
 
     def __str__(self) -> str:
         return f"remove switch {self.switch.name}"
+
+
+@attrs.frozen
+class ChangeSwitch(Action):
+    """A switch gets other limits or another ageing time; its ports and what it learned stay."""
+
+    before: Switch
+    after: Switch
+
+    def inverse(self) -> ChangeSwitch:
+        return ChangeSwitch(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, switches=_with(model.switches, self.after.name, self.after))
+
+    def __str__(self) -> str:
+        return f"change switch {self.after.name}: {_differences(self.before, self.after)}"
 
 
 @attrs.frozen
@@ -355,7 +375,9 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         if name not in wanted.guests or name in again
     ]
     actions += [RemoveLink(link) for link in gone]
-    # What changes.
+    # What changes. A switch makes room before anything needs it, and gives it up afterwards.
+    larger, smaller = _switches(running, wanted)
+    actions += larger
     actions += [AddSwitch(s) for name, s in wanted.switches.items() if name not in running.switches]
     actions += [AddNetwork(n) for name, n in wanted.networks.items() if name not in running.networks]
     actions += [
@@ -365,6 +387,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     ]
     changed = _rules(running, wanted, changed, actions)
     actions += _moves(running, wanted, changed, altered)
+    actions += smaller
     actions += [RemoveNetwork(n) for name, n in running.networks.items() if name not in wanted.networks]
     actions += [RemoveSwitch(s) for name, s in running.switches.items() if name not in wanted.switches]
     # What comes.
@@ -393,6 +416,8 @@ def _check_fixed(running: Resolved, wanted: Resolved) -> None:
     problems = []
     for path, before, after, table in fixed:
         for key in table.keys:
+            if table is SWITCH_TABLE and key.name in LIVE:
+                continue
             was, becomes = getattr(before, key.name), getattr(after, key.name)
             if was != becomes:
                 found = "nothing" if becomes is None else key.type.write(becomes)
@@ -401,6 +426,17 @@ def _check_fixed(running: Resolved, wanted: Resolved) -> None:
                 problems.append(Problem((*path, key.name), str(found), expected, hint))
     if problems:
         raise bad_input(problems)
+
+
+def _switches(running: Resolved, wanted: Resolved) -> tuple[list[Action], list[Action]]:
+    """Changes of switches: those that give room, and those that take some."""
+    larger: list[Action] = []
+    smaller: list[Action] = []
+    for name, after in wanted.switches.items():
+        before = running.switches.get(name, after)
+        if before != after:
+            (smaller if after.fdb_limit < before.fdb_limit else larger).append(ChangeSwitch(before, after))
+    return larger, smaller
 
 
 def _ports(running: Resolved, wanted: Resolved) -> tuple[list[Port], list[tuple[Port, Port]], list[Port]]:

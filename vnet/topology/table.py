@@ -346,7 +346,9 @@ PORT = Table(
         Key(
             "static",
             Flag(),
-            "true: its MAC address is entered at its port for good and never learned elsewhere.",
+            "true: its MAC address is entered at its port for good, in each of its networks, and never"
+            " learned elsewhere, so that frames for it are never flooded. With `sticky`, frames from it at"
+            " other ports are dropped (`station-sticky`).",
             example=True,
             default=False,
         ),

@@ -54,6 +54,13 @@ impl Switch {
         Switch { ports: Vec::new(), vlans: Vlans::new(), fdb: Fdb::new(&config) }
     }
 
+    /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
+    /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
+    /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.
+    pub fn configure(&mut self, now: Nanos, config: &SwitchConfig) -> Result<(), SwitchError> {
+        self.fdb.configure(now, config)
+    }
+
     /// Add a port under a number of the caller's choice, 0..=4095. Returns its counters.
     pub fn add_port(&mut self, id: PortId, config: PortConfig) -> Result<Arc<PortCounters>, SwitchError> {
         if id >= PORTS {

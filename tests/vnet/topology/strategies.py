@@ -79,6 +79,7 @@ def port(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
             keys["native_tagged"] = draw(st.booleans())
     options: dict[str, Any] = {
         "sticky": st.booleans(),
+        "static": st.booleans(),
         "transparent": st.booleans(),
         "mac_limit": st.integers(1, 5),
         "up": st.booleans(),
@@ -114,11 +115,16 @@ def documents(draw: st.DrawFn, seed: int | None = None) -> dict[str, Any]:
     for name, mac in zip(names, macs, strict=False):
         if draw(st.integers(0, 3)) == 0:
             guests[name]["nics"][0]["mac"] = mac
+    # Often there is just so much room as its static addresses need.
+    nics = [nic for guest in guests.values() for nic in guest["nics"]]
+    static = sum(len(nic.get("trunk", [""])) for nic in nics if nic.get("static"))
+    limits = {"fdb_limit": max(static, 1), "vlan_limit": 1 + static}
+    settings = draw(st.sampled_from([{}, {"ageing": "15 s"}, limits]))
     return {
         "name": "lab",
         "seed": draw(st.integers(0, 3)) if seed is None else seed,
         "networks": nets,
         "groups": draw(groups),
         "guests": guests,
-        "switches": draw(st.sampled_from([{"s1": {"ageing": "15 s"}}, {"s2": {}}])),
+        "switches": {draw(st.sampled_from(["s1", "s1", "s2"])): settings},
     }

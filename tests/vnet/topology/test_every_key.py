@@ -80,6 +80,7 @@ BASE: dict[str, Any] = {
                     "mac_limit_action": "drop",
                     "learning": True,
                     "sticky": True,
+                    "static": True,
                     "flood": {"unknown": True, "multicast": True, "broadcast": True},
                     "transparent": True,
                     "priority_tags": True,
@@ -132,7 +133,6 @@ RULES = {"type": 1, "code": 1, "group": 2}
 BASE["groups"]["web"]["egress"] = copy.deepcopy(BASE["groups"]["web"]["ingress"])
 
 LATER_PARTS: dict[Path, Any] = {
-    ("guests", "web", "nics", 0, "static"): True,
     ("guests", "web", "nics", 0, "limits"): {
         "ingress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
         "egress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},

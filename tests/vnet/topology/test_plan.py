@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from nics.errors import BadInput
 from tests.vnet.topology.strategies import documents
 from vnet.topology import Resolved, Topology
-from vnet.topology.plan import Action, AddPort, ChangePort, ChangeRules, RemovePort, plan
+from vnet.topology.plan import Action, AddPort, ChangePort, ChangeRules, ChangeSwitch, RemovePort, plan
 
 
 def carry_out(model: Resolved, actions: Iterable[Action]) -> list[Resolved]:
@@ -36,6 +36,13 @@ def assert_apart(model: Resolved) -> None:
             for name, vlan in zip(port.networks, vlans, strict=True):
                 held.setdefault(vlan, set()).add(name)
     assert all(len(names) == 1 for names in held.values()), held
+
+
+def assert_room(model: Resolved) -> None:
+    """Static addresses fit into their switch's database."""
+    for name, switch in model.switches.items():
+        ports = [port for port in model.ports.values() if port.switch == name and port.settings.static]
+        assert sum(len(port.vlans) for port in ports) <= switch.fdb_limit
 
 
 def lab(**guests: Any) -> Topology:
@@ -69,12 +76,14 @@ def test_a_plan_leads_there_and_back_and_mixes_nobody(one: dict[str, Any], two: 
     assert models[-1] == after
     for model in models:
         assert_apart(model)
+        assert_room(model)
     # When a step fails, those before it are undone.
     for done in range(len(actions) + 1):
         undone = carry_out(models[done], [action.inverse() for action in reversed(actions[:done])])
         assert undone[-1] == before
         for model in undone:
             assert_apart(model)
+            assert_room(model)
 
 
 @given(documents())
@@ -220,16 +229,18 @@ def test_the_engine_does_not_change_while_it_runs(engine: dict[str, Any], line: 
     assert plan(None, wanted), "when nothing runs it may be any"
 
 
-def test_a_switch_does_not_change_while_it_runs() -> None:
-    running = Topology("lab").switch("s1", ageing="15 s", fdb_limit=100).resolve()
-    with pytest.raises(BadInput) as error:
-        plan(running, Topology("lab").switch("s1", vlan_limit=5).resolve())
-    hint = "this changes only when the fabric is brought down and up"
-    assert error.value.args == (
-        f"switches.s1.ageing: 5 min, expected 15 s, which runs ({hint})",
-        f"switches.s1.fdb_limit: 1048576, expected 100, which runs ({hint})",
-        f"switches.s1.vlan_limit: 5, expected 262144, which runs ({hint})",
-    )
+def test_a_switch_changes_while_it_runs_and_has_room_whenever_it_is_needed() -> None:
+    def topology(limit: int, **static: bool) -> Topology:
+        found = Topology("lab").network("red").switch("s1", fdb_limit=limit)
+        for name, value in static.items():
+            found.guest(name, network="red", static=value)
+        return found
+
+    few, many = topology(1, a=True, b=False), topology(2, a=True, b=True)
+    assert [type(action) for action in steps(few, many)] == [ChangeSwitch, ChangePort]
+    assert [type(action) for action in steps(many, few)] == [ChangePort, ChangeSwitch]
+    (change,) = steps(Topology("lab").switch("s1", ageing="15 s"), Topology("lab").switch("s1"))
+    assert str(change) == "change switch s1: ageing 15000000000 -> 300000000000"
 
 
 def test_the_name_does_not_change_while_it_runs() -> None:

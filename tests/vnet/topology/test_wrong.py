@@ -57,6 +57,14 @@ CASES: dict[str, str] = {
           c: {nics: [{trunk: [red], guard: {allow: [{mac: 02:00:00:00:00:07, network: red}]}}]}
           d: {nics: [{network: red, guard: on}]}
         """,
+    "more static addresses than there is room for": """
+        name: t
+        networks: {red: {}, blue: {}}
+        guests:
+          a: {nics: [{network: red, static: true}]}
+          b: {nics: [{trunk: [red, blue], static: true}]}
+        switches: {s1: {fdb_limit: 2}}
+        """,
     "a network that would mean all": "name: t\nnetworks: {all: {}}",
     "references": """
         name: t

@@ -3,9 +3,11 @@
 
 use _native::engine::{Engine, Next};
 use nics::pipe::{PipeEnd, pipe};
+use nics::{Arena, Burst, Caps, Context, Nic, Readiness, Rx, TxFrame, TxReport};
 use proptest::prelude::*;
-use std::sync::Arc;
-use switch::{DropReason, PortConfig, PortCounters, PortId, SwitchConfig};
+use std::io;
+use std::sync::{Arc, Mutex};
+use switch::{DropReason, Nanos, PortConfig, PortCounters, PortId, SwitchConfig};
 
 const LIMIT: usize = 512;
 
@@ -152,6 +154,9 @@ fn a_link_that_is_down_carries_nothing() {
 fn four_thousand_idle_ports_cost_no_turn() {
     let mut bed = Bed::new(&[7; 4096]);
     bed.settle();
+    // No time that a turn is wanted at, and nothing to be woken by: whoever turns it sleeps.
+    assert_eq!(bed.engine.turn(bed.now), Next::Wait(None));
+    bed.engine.poller().wait(Some(0), |port, _, _| panic!("port {port} is ready")).unwrap();
     let before = bed.engine.turns().get();
     bed.ports[0].end.send(&frame([0xff; 6], mac(1), 0)).unwrap();
     bed.settle();
@@ -159,6 +164,66 @@ fn four_thousand_idle_ports_cost_no_turn() {
     assert!((1..4096).all(|port| bed.received(port).len() == 1));
     let (nic, _end) = pipe(1, 1518);
     assert!(bed.engine.add_port(Box::new(nic), 0, PortConfig::access(7)).is_err());
+}
+
+/// A door that notes when it was called.
+struct Watch(Arc<Mutex<Vec<Nanos>>>);
+
+impl Nic for Watch {
+    fn kind(&self) -> &'static str {
+        "watch"
+    }
+    fn caps(&self) -> Caps {
+        Caps::plain(1518)
+    }
+    fn carrier(&self) -> bool {
+        true
+    }
+    fn set_link(&mut self, _up: bool, now: Nanos) {
+        self.0.lock().unwrap().push(now);
+    }
+    fn attach(&mut self, _cx: Context, now: Nanos) -> io::Result<()> {
+        self.0.lock().unwrap().push(now);
+        Ok(())
+    }
+    fn detach(&mut self) {}
+    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
+        false
+    }
+    fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, _burst: &mut Burst<'a>) -> Rx {
+        Rx::Idle
+    }
+    fn tx_burst(&mut self, _now: Nanos, _frames: &[TxFrame<'_>], _report: &mut TxReport) {}
+}
+
+#[test]
+fn commands_go_by_the_time_of_now_and_not_of_the_latest_turn() {
+    let mut bed = Bed::new(&[10]);
+    let seen = Arc::new(Mutex::new(vec![]));
+    bed.engine.turn(5);
+    bed.engine.advance(3_600_000_000_000);
+    let watch = Box::new(Watch(seen.clone()));
+    let (port, _) = bed.engine.add_port(watch, 0, PortConfig::access(10)).unwrap();
+    bed.engine.advance(1);
+    bed.engine.set_link(port, false).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [3_600_000_000_000; 2]);
+    // Neither does a turn go back.
+    bed.engine.turn(7);
+    assert_eq!(bed.engine.now(), 3_600_000_000_000);
+}
+
+#[test]
+fn a_switch_with_a_shorter_ageing_time_wants_its_turn_sooner() {
+    let mut bed = Bed::new(&[10]);
+    bed.ports[0].end.send(&frame([0xff; 6], mac(1), 0)).unwrap();
+    bed.settle();
+    let config = SwitchConfig { ageing: 2_000_000_000, ..SwitchConfig::default() };
+    bed.engine.set_switch(0, &config).unwrap();
+    let Next::Wait(Some(due)) = bed.engine.turn(bed.now) else { panic!("nothing ages") };
+    assert!((2_000_000_000..2_100_000_000).contains(&due), "{due}");
+    bed.engine.turn(due);
+    assert_eq!(bed.engine.switch(0).unwrap().fdb_count().learned, 0);
+    assert!(bed.engine.set_switch(1, &config).is_err());
 }
 
 proptest! {

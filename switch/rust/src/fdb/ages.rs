@@ -52,6 +52,12 @@ impl Ages {
         (self.oldest != END).then_some(self.oldest as usize)
     }
 
+    /// The slot that was heard next after this one, which is in the list.
+    pub(super) fn newer(&self, slot: usize) -> Option<usize> {
+        let next = self.link(slot).next;
+        (next != END).then_some(next as usize)
+    }
+
     /// Whether this slot is in the list.
     #[cfg(test)]
     pub(super) fn contains(&self, slot: usize) -> bool {

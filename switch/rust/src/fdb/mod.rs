@@ -122,15 +122,21 @@ fn number(mac: Mac) -> u64 {
     mac.iter().fold(0, |n, &byte| n << 8 | u64::from(byte))
 }
 
+/// How coarse time is with this ageing time (`shift`), and how many of its steps an entry lives.
+fn steps(ageing: Nanos) -> (u32, Option<u32>) {
+    // A step is no shorter than a millisecond, so that stamps of 32 bits last for weeks of silence.
+    let shift = match ageing {
+        0 => 30,
+        ageing => (ageing / 256).checked_ilog2().unwrap_or(0).max(20),
+    };
+    let steps = ageing.div_ceil(1 << shift);
+    (shift, (steps > 0).then_some(steps as u32))
+}
+
 impl Fdb {
     pub(crate) fn new(config: &SwitchConfig) -> Self {
         let mut ages = Ages::new();
-        // A step is no shorter than a millisecond, so that stamps of 32 bits last for weeks of silence.
-        let shift = match config.ageing {
-            0 => 30,
-            ageing => (ageing / 256).checked_ilog2().unwrap_or(0).max(20),
-        };
-        let steps = config.ageing.div_ceil(1 << shift);
+        let (shift, lifetime) = steps(config.ageing);
         Fdb {
             table: Table::new(config.fdb_limit, config.hash_seed, &mut ages),
             ages,
@@ -141,9 +147,66 @@ impl Fdb {
             by_port: Vec::new(),
             by_vlan: vec![FdbCount::default(); 4096].into_boxed_slice(),
             shift,
-            lifetime: (steps > 0).then_some(steps as u32),
+            lifetime,
             time: 0,
             version: 1,
+        }
+    }
+
+    /// Have other limits and another ageing time from `now` on; the hash stays as it is. Entries keep
+    /// their age. What has no room any more is forgotten, longest heard first; static and sticky entries
+    /// never are, so a limit below their number is refused, and nothing has changed.
+    pub(crate) fn configure(&mut self, now: Nanos, config: &SwitchConfig) -> Result<(), SwitchError> {
+        if self.count.fixed > config.fdb_limit {
+            return Err(SwitchError::FdbFull);
+        }
+        self.advance(now);
+        let (shift, lifetime) = steps(config.ageing);
+        if shift != self.shift {
+            let time = (self.time << self.shift).max(now) >> shift;
+            let mut next = self.ages.oldest();
+            while let Some(slot) = next {
+                let age = u64::from(self.age(self.table.slot(slot).stamp)) << self.shift >> shift;
+                self.table.slot_mut(slot).stamp = (time as u32).wrapping_sub(age as u32);
+                next = self.ages.newer(slot);
+            }
+            (self.time, self.shift) = (time, shift);
+        }
+        (self.lifetime, self.limit, self.vlan_limit) = (lifetime, config.fdb_limit, config.vlan_limit);
+        self.table.set_limit(config.fdb_limit);
+        self.shrink();
+        self.version += 1;
+        self.expire();
+        Ok(())
+    }
+
+    /// Forget learned entries beyond the limits, longest heard first.
+    fn shrink(&mut self) {
+        while self.count.total() > self.limit as usize
+            && let Some(oldest) = self.ages.oldest()
+        {
+            self.remove(oldest);
+        }
+        if self.by_vlan.iter().all(|count| count.learned <= self.vlan_limit) {
+            return;
+        }
+        // By key: a slot that is given up may be filled with another entry.
+        let mut beyond = Vec::new();
+        let mut next = self.ages.oldest();
+        let mut gone = vec![0; self.by_vlan.len()];
+        while let Some(slot) = next {
+            let key = self.table.slot(slot).key;
+            let vlan = (key >> 48) as usize & 0xfff;
+            if self.by_vlan[vlan].learned - gone[vlan] > self.vlan_limit {
+                gone[vlan] += 1;
+                beyond.push(key);
+            }
+            next = self.ages.newer(slot);
+        }
+        for key in beyond {
+            if let Some(slot) = self.table.find(key) {
+                self.remove(slot);
+            }
         }
     }
 

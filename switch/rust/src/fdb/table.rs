@@ -59,6 +59,12 @@ fn secret(seed: [u64; 2]) -> [u64; 2] {
     [first, mix(seed[1].wrapping_add(first)) | 1]
 }
 
+/// Twice as many segments as `limit` entries fill, and twice again for uneven ones.
+fn max_depth(limit: u32) -> u8 {
+    let segments = (u64::from(limit) / u64::from(FULL) + 1).next_power_of_two();
+    segments.trailing_zeros() as u8 + 2
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     segments: Vec<Box<Segment>>,
@@ -73,17 +79,21 @@ pub(super) struct Table {
 impl Table {
     /// An empty table that will be asked to hold up to `limit` entries.
     pub(super) fn new(limit: u32, seed: [u64; 2], ages: &mut Ages) -> Self {
-        // Twice as many segments as `limit` entries fill, and twice again for uneven ones.
-        let segments = (u64::from(limit) / u64::from(FULL) + 1).next_power_of_two();
         let mut table = Table {
             segments: Vec::new(),
             fills: Vec::new(),
             directory: vec![0],
-            max_depth: segments.trailing_zeros() as u8 + 2,
+            max_depth: max_depth(limit),
             seed: secret(seed),
         };
         table.push_segment(0, ages);
         table
+    }
+
+    /// From now on it will be asked to hold up to `limit` entries.
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        // A directory that has grown does not shrink.
+        self.max_depth = max_depth(limit).max(self.directory.len().trailing_zeros() as u8);
     }
 
     /// Keyed multiply and fold, as in wyhash: every bit of the key reaches every bit of the result.

@@ -38,11 +38,17 @@ struct Pair {
     known: HashMap<u64, Known>,
     time: u64,
     turn: u64,
+    limit: u32,
+    vlan_limit: u32,
+    /// Steps that a learned entry lives.
+    lifetime: u64,
 }
 
 impl Pair {
     fn new(seed: [u64; 2]) -> Self {
-        Pair { fdb: Fdb::new(&config(seed)), known: HashMap::new(), time: 0, turn: 0 }
+        let fdb = Fdb::new(&config(seed));
+        let (limit, vlan_limit) = (LIMIT, VLAN_LIMIT);
+        Pair { fdb, known: HashMap::new(), time: 0, turn: 0, limit, vlan_limit, lifetime: 256 }
     }
 
     fn learned(&self, vlan: Option<VlanId>) -> u32 {
@@ -52,7 +58,7 @@ impl Pair {
 
     fn room(&self, vlan: VlanId) -> bool {
         let known = self.known.len() as u32;
-        known < VLAN_LIMIT || (known < LIMIT && self.learned(Some(vlan)) < VLAN_LIMIT)
+        known < self.limit && (known < self.vlan_limit || self.learned(Some(vlan)) < self.vlan_limit)
     }
 
     /// What a switch does with a source address, at a port without a limit.
@@ -78,7 +84,7 @@ impl Pair {
         let key = key_of(vlan, n);
         self.known.remove(&key);
         let mut full = false;
-        if self.known.len() >= LIMIT as usize {
+        if self.known.len() >= self.limit as usize {
             let learned = self.known.iter().filter(|(_, entry)| entry.kind == Kind::Learned);
             match learned.min_by_key(|(_, entry)| (entry.heard, entry.order)).map(|(key, _)| *key) {
                 Some(oldest) => drop(self.known.remove(&oldest)),
@@ -95,7 +101,8 @@ impl Pair {
     fn wait(&mut self, steps: u64) {
         self.time += steps;
         let time = self.time;
-        self.known.retain(|_, entry| entry.kind != Kind::Learned || time - entry.heard < 256);
+        let lifetime = self.lifetime;
+        self.known.retain(|_, entry| entry.kind != Kind::Learned || time - entry.heard < lifetime);
         // As often as it takes: one call forgets a bounded number.
         self.fdb.tick(time * STEP);
         while self.fdb.deadline().is_some_and(|deadline| deadline <= time * STEP) {
@@ -103,6 +110,37 @@ impl Pair {
             self.fdb.tick(time * STEP);
             assert!(self.fdb.count().learned < before);
         }
+    }
+
+    fn configure(&mut self, limit: u32, vlan_limit: u32, lifetime: u64) {
+        let config = SwitchConfig {
+            fdb_limit: limit,
+            vlan_limit,
+            ageing: lifetime * STEP,
+            hash_seed: [0, 0], // is not asked for
+        };
+        let fixed = self.known.len() as u32 - self.learned(None);
+        let done = self.fdb.configure(self.time * STEP, &config);
+        if fixed > limit {
+            assert_eq!(done, Err(SwitchError::FdbFull));
+            return;
+        }
+        assert_eq!(done, Ok(()));
+        (self.limit, self.vlan_limit, self.lifetime) = (limit, vlan_limit, lifetime);
+        // The longest heard go: of all, and then of each VLAN.
+        let mut learned: Vec<_> = self.known.iter().filter(|(_, e)| e.kind == Kind::Learned).collect();
+        learned.sort_by_key(|(_, entry)| (entry.heard, entry.order));
+        let mut keys: Vec<_> = learned.into_iter().map(|(key, _)| *key).collect();
+        for key in keys.drain(..self.known.len().saturating_sub(limit as usize)) {
+            self.known.remove(&key);
+        }
+        for vlan in 1..4 {
+            let mine: Vec<_> = keys.iter().filter(|&key| (key >> 48) as VlanId == vlan).collect();
+            for key in &mine[..mine.len().saturating_sub(vlan_limit as usize)] {
+                self.known.remove(key);
+            }
+        }
+        self.wait(0);
     }
 
     fn flush(&mut self, which: Flush) {
@@ -150,8 +188,11 @@ impl Pair {
         let mut wanted: Vec<_> = self.known.iter().filter(|(_, entry)| entry.kind == Kind::Learned).collect();
         wanted.sort_by_key(|(_, entry)| (entry.heard, entry.order));
         assert_eq!(ages, wanted.into_iter().map(|(key, _)| *key).collect::<Vec<_>>());
-        let oldest =
-            self.fdb.ages.oldest().map(|slot| self.known[&self.fdb.table.slot(slot).key].heard + 256);
+        let oldest = self
+            .fdb
+            .ages
+            .oldest()
+            .map(|slot| self.known[&self.fdb.table.slot(slot).key].heard + self.lifetime);
         assert_eq!(self.fdb.deadline(), oldest.map(|step| step * STEP));
     }
 }
@@ -163,6 +204,7 @@ enum Step {
     Forget { vlan: VlanId, first: u32, count: u32 },
     Wait(u64),
     Flush(Flush),
+    Configure { limit: u32, vlan_limit: u32, lifetime: u64 },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -178,6 +220,9 @@ fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(vlan, first, count)| Step::Forget { vlan, first, count }),
         2 => prop_oneof![Just(1), 1..200u64, 200..300u64].prop_map(Step::Wait),
         1 => which.prop_map(|(port, vlan, fixed)| Step::Flush(Flush { port, vlan, fixed })),
+        // Lifetimes with the same grain of time.
+        1 => (prop_oneof![0..20u32, 500..2000u32], prop_oneof![0..20u32, 300..1200u32], 1..512u64)
+            .prop_map(|(limit, vlan_limit, lifetime)| Step::Configure { limit, vlan_limit, lifetime }),
     ]
 }
 
@@ -199,6 +244,9 @@ proptest! {
                 },
                 Step::Wait(steps) => pair.wait(steps),
                 Step::Flush(which) => pair.flush(which),
+                Step::Configure { limit, vlan_limit, lifetime } => {
+                    pair.configure(limit, vlan_limit, lifetime);
+                }
             }
             pair.check();
         }
@@ -322,6 +370,56 @@ fn ageing_times_from_never_to_for_ever() {
             (deadline, due) => assert_eq!(deadline, due, "{ageing}"),
         }
     }
+}
+
+#[test]
+fn entries_keep_their_age_when_time_gets_another_grain() {
+    let minutes = |n: u64| n * 60_000_000_000;
+    for other in [0, minutes(1), minutes(100), minutes(6000), u64::MAX] {
+        let config = |ageing| SwitchConfig { ageing, ..SwitchConfig::default() };
+        let mut fdb = Fdb::new(&config(minutes(5)));
+        fdb.advance(minutes(10));
+        fdb.learn(key_of(1, 1), 0);
+        let now = minutes(10) + minutes(1) / 2;
+        assert_eq!(fdb.configure(now, &config(other)), Ok(()));
+        assert_eq!(fdb.configure(now, &config(minutes(5))), Ok(()));
+        // Too early by nothing; too late by a grain of each.
+        let grain = minutes(5) / 256 + (other / 256).clamp(1 << 30, minutes(1));
+        let due = fdb.deadline().unwrap();
+        assert!((minutes(15) - grain..=minutes(15) + grain).contains(&due), "{other}: {due}");
+        fdb.tick(due);
+        assert_eq!(fdb.count().learned, 0);
+    }
+}
+
+#[test]
+fn a_shorter_ageing_time_holds_for_what_is_there() {
+    let mut fdb = Fdb::new(&config([1, 2]));
+    fdb.learn(key_of(1, 1), 0);
+    fdb.advance(100 * STEP);
+    fdb.learn(key_of(1, 2), 0);
+    let shorter = SwitchConfig { ageing: 50 * STEP, ..config([1, 2]) };
+    assert_eq!(fdb.configure(110 * STEP, &shorter), Ok(()));
+    assert_eq!((fdb.count().learned, fdb.deadline()), (1, Some(150 * STEP)));
+}
+
+#[test]
+fn a_limit_below_what_is_static_is_refused_and_a_larger_one_gives_room() {
+    let mut fdb = Fdb::new(&SwitchConfig { fdb_limit: 2, ..config([1, 2]) });
+    fdb.set(1, mac(1), 0, Kind::Static).unwrap();
+    fdb.set(1, mac(2), 0, Kind::Static).unwrap();
+    let refused = fdb.configure(0, &SwitchConfig { fdb_limit: 1, ..config([1, 2]) });
+    assert_eq!(refused, Err(SwitchError::FdbFull));
+    assert_eq!((fdb.count().fixed, fdb.limit), (2, 2));
+    // As large as any: the table grows beyond what it was made for.
+    fdb.configure(0, &SwitchConfig { vlan_limit: 1 << 20, ..SwitchConfig::default() }).unwrap();
+    for n in 10..100_010 {
+        fdb.learn(key_of(1, n), 0);
+    }
+    assert_eq!(fdb.count().learned, 100_000);
+    fdb.configure(0, &config([1, 2])).unwrap();
+    assert_eq!((fdb.count().learned, fdb.count().fixed), (VLAN_LIMIT, 2));
+    assert!((100_010 - VLAN_LIMIT..100_010).all(|n| fdb.get(1, mac(n)).is_some()));
 }
 
 #[test]

@@ -28,7 +28,9 @@ use ports::{PortSet, Slot, Timers};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use switch::{Counter, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError};
+use switch::{
+    Counter, Mac, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError, VlanId,
+};
 
 /// While there is work at hand, descriptors are looked at every so many turns only.
 const TURNS_PER_POLL: u32 = 16;
@@ -165,6 +167,12 @@ impl Engine {
         self.now
     }
 
+    /// It is `now`, which commands go by until the next turn: between two turns hours may pass. A `now`
+    /// that goes back counts as the latest one.
+    pub fn advance(&mut self, now: Nanos) {
+        self.now = self.now.max(now);
+    }
+
     /// When a frame last moved.
     #[must_use]
     pub fn worked(&self) -> Nanos {
@@ -198,6 +206,15 @@ impl Engine {
         }
         *place = Switch::new(SwitchConfig::default());
         self.free_switches.push(switch);
+        Ok(())
+    }
+
+    /// Change a switch's limits and ageing time; see [`Switch::configure`].
+    pub fn set_switch(&mut self, switch: u16, config: &SwitchConfig) -> Result<(), EngineError> {
+        let now = self.now;
+        self.switch_mut(switch)?.configure(now, config)?;
+        // An entry may be due earlier than the next turn was meant for.
+        self.waker.wake();
         Ok(())
     }
 
@@ -272,6 +289,18 @@ impl Engine {
         self.switch(switch)?.port(port).cloned().ok_or(EngineError::NoSuchPort)
     }
 
+    /// Enter a station at a port for good, see [`Switch::fdb_set`].
+    pub fn fdb_set(&mut self, port: PortId, vlan: VlanId, mac: Mac, sticky: bool) -> Result<(), EngineError> {
+        let switch = self.slot(port)?.switch;
+        Ok(self.switch_mut(switch)?.fdb_set(vlan, mac, port, sticky)?)
+    }
+
+    /// Forget a station of a port's switch.
+    pub fn fdb_remove(&mut self, port: PortId, vlan: VlanId, mac: Mac) -> Result<(), EngineError> {
+        let switch = self.slot(port)?.switch;
+        Ok(self.switch_mut(switch)?.fdb_remove(vlan, mac)?)
+    }
+
     /// Set a port's link up or down: on the switch's side, and for the guest if its NIC can show it.
     pub fn set_link(&mut self, port: PortId, up: bool) -> Result<(), EngineError> {
         let now = self.now;
@@ -317,8 +346,8 @@ impl Engine {
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.
     pub fn turn(&mut self, now: Nanos) -> Next {
-        let now = now.max(self.now);
-        self.now = now;
+        self.advance(now);
+        let now = self.now;
         self.turns.add(1);
         self.gather(now);
         self.bursts(now);

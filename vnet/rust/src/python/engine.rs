@@ -55,6 +55,27 @@ impl Engine {
         py.detach(|| command(&mut self.inner.lock())).map_err(error)
     }
 
+    /// The same for a command that depends on the time: `now` of the driver's clock. `None`: that of
+    /// the engine's own thread if there is one, and otherwise that of the latest turn.
+    fn command_at<T: Send>(
+        &self,
+        py: Python<'_>,
+        now: Option<Nanos>,
+        command: impl FnOnce(&mut Inner) -> Result<T, EngineError> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| {
+            let threaded = self.driver.lock().is_some();
+            let mut engine = self.inner.lock();
+            if threaded {
+                engine.advance(nics::clock::monotonic());
+            } else if let Some(now) = now {
+                engine.advance(now);
+            }
+            command(&mut engine)
+        })
+        .map_err(error)
+    }
+
     /// The counters of a port, to be read from Rust.
     pub fn counters_of(&self, port: PortId) -> PyResult<Arc<PortCounters>> {
         self.counters.lock().get(&port).cloned().ok_or_else(|| error(EngineError::NoSuchPort))
@@ -120,11 +141,37 @@ impl Engine {
         self.command(py, |engine| engine.remove_switch(switch))
     }
 
+    /// Change a switch's limits and ageing time (nanoseconds). Learned entries keep their age; those
+    /// beyond a lower limit are forgotten, longest heard first. Raises ValueError, and nothing has
+    /// changed, when there are more static entries than `fdb_limit`. `now`: as for `add_port`.
+    #[pyo3(signature = (switch, *, fdb_limit, vlan_limit, ageing, now=None))]
+    fn set_switch(
+        &self,
+        py: Python<'_>,
+        switch: u16,
+        fdb_limit: u32,
+        vlan_limit: u32,
+        ageing: Nanos,
+        now: Option<Nanos>,
+    ) -> PyResult<()> {
+        let config = SwitchConfig { fdb_limit, vlan_limit, ageing, ..SwitchConfig::default() };
+        self.command_at(py, now, |engine| engine.set_switch(switch, &config))
+    }
+
     /// Attach `door` to a new port of `switch`; the port's number. When it can't be done, nothing
-    /// has changed but that the door is closed. Raises OSError, ValueError, KeyError, RuntimeError.
-    fn add_port(&self, py: Python<'_>, door: &Door, switch: u16, config: &PortConfig) -> PyResult<PortId> {
+    /// has changed but that the door is closed. `now`: the time of the driver's clock, for who turns the
+    /// engine; its own thread knows. Raises OSError, ValueError, KeyError, RuntimeError.
+    #[pyo3(signature = (door, switch, config, *, now=None))]
+    fn add_port(
+        &self,
+        py: Python<'_>,
+        door: &Door,
+        switch: u16,
+        config: &PortConfig,
+        now: Option<Nanos>,
+    ) -> PyResult<PortId> {
         let (nic, config) = (door.take()?, config.0.clone());
-        let (port, counters) = self.command(py, |engine| engine.add_port(nic, switch, config))?;
+        let (port, counters) = self.command_at(py, now, |engine| engine.add_port(nic, switch, config))?;
         self.counters.lock().insert(port, counters);
         Ok(port)
     }
@@ -158,9 +205,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Set a port's link up or down, as its guest sees it.
-    fn set_link(&self, py: Python<'_>, port: PortId, up: bool) -> PyResult<()> {
-        self.command(py, |engine| engine.set_link(port, up))
+    /// Set a port's link up or down, as its guest sees it. `now`: as for `add_port`.
+    #[pyo3(signature = (port, up, *, now=None))]
+    fn set_link(&self, py: Python<'_>, port: PortId, up: bool, now: Option<Nanos>) -> PyResult<()> {
+        self.command_at(py, now, |engine| engine.set_link(port, up))
     }
 
     /// Whether the port's NIC has carrier.
@@ -205,6 +253,21 @@ impl Engine {
             let entries = page.into_iter().map(|e| (e.vlan, text(e.mac), e.port, e.kind.name(), e.age));
             Ok((entries.collect(), next))
         })
+    }
+
+    /// Enter an address at a port for good, in place of what was known of it. `sticky`: what comes from
+    /// it at any other port is dropped. Raises ValueError when the port isn't in the VLAN, or the
+    /// database is full.
+    #[pyo3(signature = (port, vlan, mac, *, sticky=false))]
+    fn fdb_set(&self, py: Python<'_>, port: PortId, vlan: VlanId, mac: &str, sticky: bool) -> PyResult<()> {
+        let mac = super::switch::mac(mac)?;
+        self.command(py, |engine| engine.fdb_set(port, vlan, mac, sticky))
+    }
+
+    /// Forget an address of a port's switch, of any kind. Raises ValueError when it isn't there.
+    fn fdb_remove(&self, py: Python<'_>, port: PortId, vlan: VlanId, mac: &str) -> PyResult<()> {
+        let mac = super::switch::mac(mac)?;
+        self.command(py, |engine| engine.fdb_remove(port, vlan, mac))
     }
 
     /// Forget addresses, perhaps of one port or VLAN only, and static ones too if `fixed`; how many.

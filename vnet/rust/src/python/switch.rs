@@ -79,6 +79,14 @@ impl Switch {
         Switch(Mutex::new(switch::Switch::new(config)))
     }
 
+    /// Other limits and another ageing time, from `now` on; see `Engine.set_switch`.
+    #[pyo3(signature = (now, *, fdb_limit, vlan_limit, ageing))]
+    fn configure(&self, now: Nanos, fdb_limit: u32, vlan_limit: u32, ageing: Nanos) -> PyResult<()> {
+        let config =
+            switch::SwitchConfig { fdb_limit, vlan_limit, ageing, ..switch::SwitchConfig::default() };
+        self.0.lock().configure(now, &config).map_err(error)
+    }
+
     fn add_port(&self, port: PortId, config: &PortConfig) -> PyResult<()> {
         self.0.lock().add_port(port, config.0.clone()).map(drop).map_err(error)
     }
