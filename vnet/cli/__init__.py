@@ -26,6 +26,7 @@ COMMANDS = {
     "capture": "write frames to a pcapng file, live",
     "fdb": "the forwarding database",
     "drops": "what was dropped, where and why",
+    "check": "prove who can reach whom, from the file alone",
     "doctor": "what is missing on this host, and how to get it",
     "schema": "the JSON Schema of topology files",
     "bench": "what this machine forwards, how fast, and what a guest costs",

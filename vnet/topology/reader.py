@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,22 @@ READY = "topology:"
 
 def from_file(path: str | os.PathLike[str]) -> Topology:
     """Read a file, `-` for standard input, `topology:NAME` for a ready one. Raises BadInput."""
+    name, data = _content(path)
+    return from_text(data, name)
+
+
+def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """What errors call a file, and what is in it. Raises BadInput."""
     name = os.fspath(path)
     if name.startswith(READY):
         name = str(topologies.path(name.removeprefix(READY)))
     if name == "-":
-        return from_text(sys.stdin.buffer.read(MOST_BYTES + 1), "<stdin>")
+        return "<stdin>", sys.stdin.buffer.read(MOST_BYTES + 1)
     try:
         with File(name).open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            return name, file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         raise BadInput(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    return from_text(data, name)
 
 
 def from_text(text: str | bytes, file: str) -> Topology:
@@ -68,6 +73,21 @@ def nodes_of_object(value: object) -> Node:
         return from_object(value)
     except Unreadable as error:
         raise bad_input([error.problem]) from None
+
+
+def with_places(path: str | os.PathLike[str]) -> tuple[Topology, Callable[[Path], str]]:
+    """As `from_file`, and where a key stands: `tenants.yaml:12:5`. Raises BadInput."""
+    name, data = _content(path)
+    try:
+        root = nodes_of(data)
+    except Unreadable as error:
+        raise bad_input([error.problem], name) from None
+
+    def place(path: Path) -> str:
+        mark = locate(root, path)
+        return f"{name}:{mark.line}:{mark.column}" if mark else name
+
+    return _read(root, name), place
 
 
 def _read(root: Node, file: str) -> Topology:

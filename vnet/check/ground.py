@@ -1,0 +1,115 @@
+"""What the whole proof stands on: the places where frames come out, and what lies between two of them."""
+
+from __future__ import annotations
+
+from vnet.check import voice
+from vnet.check.packets import Packets
+from vnet.check.pair import Reason, short
+from vnet.check.rules import Let, Rules
+from vnet.check.wire import Ear, Islands, of_port, of_uplink, where
+from vnet.topology import Resolved, Topology
+from vnet.topology.values import Subnet
+
+
+class Ground:
+    """A topology, seen from its ports."""
+
+    def __init__(self, topology: Topology, resolved: Resolved) -> None:
+        self.topology = topology
+        self.resolved = resolved
+        self.rules = Rules(resolved)
+        self._islands = Islands(resolved.switches, topology.links)
+        self.ears: dict[str, list[Ear]] = {name: [] for name in (*topology.guests, *topology.uplinks)}
+        """By guest and uplink."""
+        for port in resolved.ports.values():
+            self.ears[port.guest].append(of_port(port))
+        for uplink in topology.uplinks.values():
+            self.ears[uplink.name].append(of_uplink(uplink, resolved))
+        self.in_vlan: dict[int, list[Ear]] = {}
+        for ears in self.ears.values():
+            for ear in ears:
+                for vlan in ear.networks:
+                    self.in_vlan.setdefault(vlan, []).append(ear)
+
+    def subnets(self, ear: Ear, vlan: int) -> tuple[Subnet, ...]:
+        """Those of the network that `vlan` is at a port."""
+        return self.resolved.networks[ear.networks[vlan]].subnets
+
+    def claims(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
+        """What may be sent from there, as prefixes."""
+        known = voice.claims(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
+        return [prefix for prefix in known if prefix.version == family]
+
+    def obstacle(self, a: Ear, b: Ear, vlan: int) -> Reason | None:
+        """Why no frame of `vlan` gets from `a` to `b`, which are both in it."""
+        for ear in (a, b):
+            if not ear.up:
+                return Reason(f"the port {ear.name} is down", (*ear.path, "up"))
+        if self._islands.of(a.switch) != self._islands.of(b.switch):
+            text = f"{a.name} is at switch {a.switch}, {b.name} at {b.switch}, and no links lead there"
+            return Reason(text, (*b.path, "switch") if len(self.resolved.switches) > 1 else b.path)
+        if not (a.port and b.port and vlan in a.port.private and vlan in b.port.private):
+            return None
+        if a.port.community is not None and a.port.community == b.port.community:
+            return None
+        places = [port.community for port in (a.port, b.port)]
+        said = [f"of community {place}" if place else "isolated" for place in places]
+        text = f"{a.networks[vlan]} is private: {a.name} is {said[0]} there, {b.name} {said[1]}"
+        key = next((ear for ear in (b, a) if self._says_private(ear)), None)
+        return Reason(text, (*key.path, "private") if key else ("networks", a.networks[vlan], "private"))
+
+    def _says_private(self, ear: Ear) -> bool:
+        guest = self.topology.guests.get(ear.owner)
+        return bool(guest and ear.port and guest.nics[ear.port.index].private is not None)
+
+    def passing(
+        self, a: Ear, b: Ear, vlan: int, sources: list[Subnet], targets: list[Subnet], why: list[Reason]
+    ) -> Packets:
+        """What the groups of both let pass from any of `sources` to any of `targets`."""
+        passing = Packets()
+        if not sources or not targets:
+            return passing
+        if not (a.port and a.port.groups) and not (b.port and b.port.groups):
+            return self.rules.everything(sources[0].version)
+        notes: dict[tuple[bool, Let], list[str]] = {}
+        for source in sources:
+            for target in targets:
+                out = self.rules.let(a.port, "egress", target, vlan) if a.port else None
+                come = self.rules.let(b.port, "ingress", source, vlan) if b.port else None
+                every = self.rules.everything(source.version)
+                both = (out.packets if out else every) & (come.packets if come else every)
+                passing |= both
+                for first, ear, let, other in ((True, a, out, target), (False, b, come, source)):
+                    if let is not None and ear.port and ear.port.groups:
+                        whom = notes.setdefault((first, let), [])
+                        whom += [text] if (text := short(other)) not in whom else []
+        for (first, let), addresses in notes.items():
+            whom_said = f"{'to' if first else 'from'} {', '.join(addresses)}"
+            why += _told(a if first else b, let, whom_said)
+        return passing
+
+
+def _told(ear: Ear, let: Let, whom: str) -> list[Reason]:
+    """What the groups of a port say."""
+    assert ear.port is not None
+    if not let.because:
+        text = f"no rule of the groups of {ear.name} ({', '.join(ear.port.groups)}) lets anything pass {whom}"
+        return [Reason(text, (*ear.path, "groups"))]
+    return [Reason(f"the groups of {ear.name} let pass {whom}: {let.packets}", path) for path in let.because]
+
+
+def no_vlan(a: Ear, b: Ear, network: str | None) -> Reason:
+    """Two ports with no VLAN in common, or not the one that is asked for."""
+
+    def said(ear: Ear) -> str:
+        return ", ".join(f"{name} (VLAN {vlan})" for vlan, name in ear.networks.items())
+
+    if network is not None:
+        return Reason(f"{a.name} and {b.name} are not both in network {network}", b.path)
+    vlan = next(iter(b.networks), 0)
+    return Reason(f"{a.name} is in {said(a)}, {b.name} in {said(b)}: no VLAN in common", where(b, vlan))
+
+
+def shared(a: Ear, b: Ear, network: str | None = None) -> list[int]:
+    """The VLANs that two ports are both in, or the one of `network` if both are in that."""
+    return [v for v, name in a.networks.items() if v in b.networks and network in (None, name)]

@@ -1,0 +1,71 @@
+"""Whose addresses a guest may send from, as its guard has it; and which it answers to.
+
+Rules in words are at the top of `switch/rust/src/guard.rs`. This follows them from the topology, not
+from that code: an address is a guest's if it is its own, follows from its MAC (link-local), or is
+allowed it; in a network without subnets nobody knows, and without a guard everything passes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from vnet.topology.resolve import Port
+from vnet.topology.values import Address, Subnet
+
+ANY4 = ipaddress.IPv4Network("0.0.0.0/0")
+ANY6 = ipaddress.IPv6Network("::/0")
+
+
+def link_local(mac: str) -> ipaddress.IPv6Address:
+    """fe80:: with the modified EUI-64 of a MAC address (RFC 4291, 2.5.6)."""
+    number = int(mac.replace(":", ""), 16)
+    high, low = number >> 24, number & 0xFFFFFF
+    return ipaddress.IPv6Address(0xFE80 << 112 | ((high << 40 | 0xFFFE << 24 | low) ^ 1 << 57))
+
+
+def host(address: Address) -> Subnet:
+    """An address as a prefix."""
+    return ipaddress.ip_network(address)
+
+
+def unguarded(port: Port, vlan: int) -> bool:
+    """Whether nobody looks at its addresses in `vlan`."""
+    return port.guard is None or vlan in port.unknown
+
+
+def own(port: Port, vlan: int) -> tuple[Address, ...]:
+    """What it is configured with in `vlan`, its link-local address last."""
+    configured = port.ip if vlan == port.vlan else ()
+    return (*configured, link_local(port.mac))
+
+
+def allowed(port: Port, vlan: int) -> Iterator[tuple[int, Subnet]]:
+    """What its guard allows it in `vlan` beside its own: (index among the allowances, prefix)."""
+    networks = dict(port.trunk) if port.trunk else {port.network: port.vlan}
+    for index, allowance in enumerate(port.guard.allow if port.guard else ()):
+        here = allowance.network is None or networks.get(allowance.network) == vlan
+        if allowance.ip is not None and here:
+            yield index, allowance.ip
+
+
+def claims(port: Port, vlan: int) -> tuple[Subnet, ...]:
+    """All prefixes that it may send from in `vlan`."""
+    if unguarded(port, vlan):
+        return ANY4, ANY6
+    return (*(host(address) for address in own(port, vlan)), *(prefix for _, prefix in allowed(port, vlan)))
+
+
+def may_claim(port: Port, vlan: int, prefix: Subnet) -> bool:
+    """Whether some address of `prefix` may be sent from there."""
+    return any(touch(claim, prefix) for claim in claims(port, vlan))
+
+
+def touch(one: Subnet, other: Subnet) -> bool:
+    """Whether two prefixes have an address in common."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def inside(one: Subnet, other: Subnet) -> bool:
+    """Whether all of `one` lies in `other`."""
+    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
