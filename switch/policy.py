@@ -61,7 +61,7 @@ class Allow:
         )
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Policy:
     """All that the groups of one port allow. Order says nothing: what one allows, no other denies."""
 

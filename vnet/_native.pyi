@@ -9,6 +9,7 @@ __all__ = [
     "CaptureHandle",
     "Door",
     "Engine",
+    "Groups",
     "Guard",
     "LoadFar",
     "LoadTcp",
@@ -215,12 +216,31 @@ class Guard:
     ) -> Self: ...
 
 @final
+class Groups:
+    """The rules of a port's security groups, compiled.
+
+    Each allows: (IP protocol or None for any, first and last number, remotes or None for anybody).
+    Numbers are destination ports, of ICMP `type << 8 | code`. A remote is (prefix such as `10.0.0.0/8`,
+    its VLAN or None for any). `log`: tell of what is denied. Raises ValueError.
+    """
+
+    def __new__(
+        cls,
+        ingress: Sequence[tuple[int | None, tuple[int, int], Sequence[tuple[str, int | None]] | None]],
+        egress: Sequence[tuple[int | None, tuple[int, int], Sequence[tuple[str, int | None]] | None]],
+        *,
+        log: bool = True,
+    ) -> Self: ...
+    def memory(self) -> int: ...
+
+@final
 class PortConfig:
     """How a switch's port is set up. Without `guard` everything may pass.
 
     Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. `translate`: (our VLAN,
     VID on the wire), every one of a trunk whose far side has other numbers. `uplink`: what is behind it
-    is the physical network. Raises ValueError.
+    is the physical network. `connections`: how many are tracked for it. `private`: VLANs in which it
+    reaches promiscuous ports and its `community` (0: none) alone. Raises ValueError.
     """
 
     def __new__(
@@ -244,6 +264,10 @@ class PortConfig:
         translate: list[tuple[int, int]] | None = None,
         uplink: bool = False,
         guard: Guard | None = None,
+        groups: Groups | None = None,
+        connections: int = 65536,
+        private: Sequence[int] = ...,
+        community: int = 0,
     ) -> Self: ...
 
 @final
@@ -266,11 +290,19 @@ class Engine:
         fdb_limit: int = ...,
         vlan_limit: int = ...,
         ageing: int = ...,
+        connection_limit: int = ...,
         hash_seed: tuple[int, int] | None = None,
     ) -> int: ...
     def remove_switch(self, switch: int) -> None: ...
     def set_switch(
-        self, switch: int, *, fdb_limit: int, vlan_limit: int, ageing: int, now: int | None = None
+        self,
+        switch: int,
+        *,
+        fdb_limit: int,
+        vlan_limit: int,
+        ageing: int,
+        connection_limit: int = ...,
+        now: int | None = None,
     ) -> None:
         """Change a switch's limits and ageing time; entries keep their age. `now`: see `add_port`.
 
@@ -287,6 +319,13 @@ class Engine:
 
     def add_link(self, a: int, config_a: PortConfig, b: int, config_b: PortConfig) -> tuple[int, int]: ...
     def set_port(self, port: int, config: PortConfig) -> None: ...
+    def set_groups(self, groups: Sequence[tuple[int, Groups | None]]) -> None: ...
+    def connections(
+        self, switch: int, cursor: int, limit: int
+    ) -> tuple[
+        list[tuple[int, str, tuple[str, int], tuple[str, int], str, tuple[int, int, int], int]], int | None
+    ]: ...
+    def connection_count(self, port: int) -> int: ...
     def remove_port(self, port: int) -> None: ...
     def set_link(self, port: int, up: bool, *, now: int | None = None) -> None: ...
     def carrier(self, port: int) -> bool: ...
@@ -350,6 +389,7 @@ class Switch:
         fdb_limit: int = ...,
         vlan_limit: int = ...,
         ageing: int = 300_000_000_000,
+        connection_limit: int = ...,
         seed: tuple[int, int] = ...,
     ) -> Self:
         """At most `fdb_limit` addresses, `vlan_limit` learned in one VLAN; `ageing` 0 for never."""
@@ -361,6 +401,20 @@ class Switch:
 
     def set_port(self, port: int, config: PortConfig) -> None:
         """Set a port up anew."""
+
+    def set_groups(self, port: int, groups: Groups | None) -> None:
+        """Change the security groups of a port."""
+
+    def connections(
+        self, now: int
+    ) -> list[tuple[int, str, tuple[str, int], tuple[str, int], str, tuple[int, int, int], int]]:
+        """Tracked connections: (VLAN, protocol, source, target, state, (age, idle, left), owner)."""
+
+    def connection_count(self, port: int) -> tuple[int, int]:
+        """Tracked connections: (of all, on account of one port)."""
+
+    def denied(self) -> list[tuple[int, str]]:
+        """Lines about what security groups denied: (port, text)."""
 
     def remove_port(self, port: int) -> None:
         """Remove a port and its entries."""

@@ -12,14 +12,16 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from nics.door import Place
 from nics.netns import Namespace
+from switch.policy import Policy
 from vnet import links
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
-from vnet.port import Port, entries, port_config
+from vnet.port import Port, entries, groups, port_config
 from vnet.topology import plan
 from vnet.topology.resolve import Port as WantedPort
 from vnet.topology.resolve import Resolved, ResolvedGuest, ResolvedLink
@@ -95,6 +97,8 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             await _add_port(fabric, port)
         case plan.RemovePort(port=port):
             await fabric.unplug(port.name)
+        case plan.ChangeRules(ports=rules):
+            await _change_rules(fabric, rules)
         case plan.ChangePort(after=port):
             await _change_port(fabric, port)
         case plan.AddLink(link=link):
@@ -172,6 +176,14 @@ def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:
         fabric.join(wanted)
     except (OSError, ValueError, RuntimeError) as error:
         raise NicError(f"{wanted.name}: {error}") from error
+
+
+async def _change_rules(fabric: Fabric, rules: Mapping[str, tuple[tuple[str, ...], Policy | None]]) -> None:
+    changed = [(fabric.ports[name], *rule) for name, rule in rules.items()]
+    fabric.engine.set_groups([(port.number, groups(policy)) for port, _, policy in changed])
+    for port, names, policy in changed:
+        port.wanted = attrs.evolve(port.wanted, groups=names, policy=policy)
+    await trio.lowlevel.checkpoint()
 
 
 async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:

@@ -273,6 +273,49 @@ class Fabric:
                     )
         return sorted(found, key=lambda entry: (entry["switch"], entry["vlan"], entry["mac"]))
 
+    def connections(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
+        """Connections that security groups track, sorted: switch, vlan, network, protocol, source and
+        target with their ports, state, age, idle, expires in seconds, the port that it counts for.
+        """
+        only = self.port(port) if port is not None else None
+        networks = self.resolved.networks if self.resolved else {}
+        if network is not None and network not in networks:
+            raise BadInput(f"there is no network {network!r}{suggestion(network, list(networks))}")
+        names = {network.vlan: name for name, network in networks.items()}
+        ends = {str(address) for address in only.wanted.ip} if only else set()
+        found = []
+        for switch, number in self._switches.items():
+            cursor: int | None = 0
+            while cursor is not None:
+                page, cursor = self.engine.connections(number, cursor, FDB_PAGE)
+                for vlan, protocol, source, target, state, times, owner in page:
+                    if network not in (None, names.get(vlan)):
+                        continue
+                    if (
+                        only
+                        and owner != only.number
+                        and not (vlan in only.wanted.vlans and ends & {source[0], target[0]})
+                    ):
+                        continue
+                    at = self._numbers.get(owner)
+                    age, idle, expires = (time / drive.NANO for time in times)
+                    found.append(
+                        {
+                            "switch": switch,
+                            "vlan": vlan,
+                            "network": names.get(vlan),
+                            "protocol": protocol,
+                            "source": {"address": source[0], "port": source[1]},
+                            "target": {"address": target[0], "port": target[1]},
+                            "state": state,
+                            "age": age,
+                            "idle": idle,
+                            "expires": expires,
+                            "port": at.name if at else str(owner),
+                        }
+                    )
+        return sorted(found, key=_connection_order)
+
     # -- for apply.py ----------------------------------------------------------------------------
 
     def now(self) -> int | None:
@@ -291,6 +334,7 @@ class Fabric:
                 ageing=settings.ageing,
                 fdb_limit=settings.fdb_limit,
                 vlan_limit=settings.vlan_limit,
+                connection_limit=settings.connection_limit,
                 hash_seed=seed,
             )
         return self._switches[name]
@@ -324,6 +368,7 @@ class Fabric:
                 fdb_limit=settings.fdb_limit,
                 vlan_limit=settings.vlan_limit,
                 ageing=settings.ageing,
+                connection_limit=settings.connection_limit,
                 now=self.now(),
             )
 
@@ -369,6 +414,16 @@ class Fabric:
                 self._event((port.number, "carrier", int(carrier), 0, ""))
             if port.opened.far is not None:
                 port.opened.far.look()
+
+
+def _connection_order(entry: dict[str, Any]) -> tuple[Any, ...]:
+    ends = (entry["source"], entry["target"])
+    return (
+        entry["switch"],
+        entry["vlan"],
+        entry["protocol"],
+        *((end["address"], end["port"]) for end in ends),
+    )
 
 
 def _in_virtual_time() -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
 from nics.door import Opened
-from vnet._native import Engine, Guard, PortConfig
+from switch.policy import Allow, Policy
+from vnet._native import Engine, Groups, Guard, PortConfig
 from vnet.topology.resolve import Port as Wanted
 
 
@@ -56,6 +59,9 @@ class Port:
             "vlan": wanted.vlan,
             "mac": wanted.mac,
             "ip": [str(address) for address in wanted.ip],
+            "groups": list(wanted.groups),
+            "private": place(wanted),
+            "connections": self.engine.connection_count(self.number),
             "carrier": self.carrier,
             "link": "up" if self.link else "down",
             "carries": self.opened.carries,
@@ -108,6 +114,52 @@ def entries(wanted: Wanted) -> dict[int, bool]:
     return dict.fromkeys(wanted.vlans, wanted.settings.sticky) if wanted.settings.static else {}
 
 
+def place(wanted: Wanted) -> str:
+    """Where a port stands in private networks: `promiscuous`, `isolated`, `community NAME`."""
+    if not wanted.private:
+        return "promiscuous"
+    return "isolated" if wanted.community is None else f"community {wanted.community}"
+
+
+_compiled: WeakKeyDictionary[Policy, Groups] = WeakKeyDictionary()
+
+
+def groups(policy: Policy | None) -> Groups | None:
+    """What the switch is told about security groups; ports that share a policy share it."""
+    if policy is None:
+        return None
+    compiled = _compiled.get(policy)
+    if compiled is None:
+        compiled = Groups(_rules(policy.ingress), _rules(policy.egress), log=policy.log)
+        _compiled[policy] = compiled
+    return compiled
+
+
+def _rules(
+    allows: Iterable[Allow],
+) -> list[tuple[int | None, tuple[int, int], list[tuple[str, int | None]] | None]]:
+    return [
+        (
+            allow.protocol,
+            allow.numbers,
+            None
+            if allow.remotes is None
+            else [(str(remote.prefix), remote.vlan) for remote in allow.remotes],
+        )
+        for allow in allows
+    ]
+
+
+def community(name: str | None) -> int:
+    """A community's number, the same wherever the name is; 0: none."""
+    if name is None:
+        return 0
+    return _communities.setdefault(name, len(_communities) % 0xFFFF + 1)
+
+
+_communities: dict[str, int] = {}
+
+
 def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
     """How the switch is told about a port."""
     settings = wanted.settings
@@ -124,6 +176,10 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "flood_broadcast": settings.flood_broadcast,
         "up": up and settings.up,
         "guard": guard(wanted),
+        "groups": groups(wanted.policy),
+        "connections": settings.connections,
+        "private": wanted.private,
+        "community": community(wanted.community),
     }
     if wanted.is_trunk:
         return PortConfig(

@@ -25,6 +25,7 @@ COMMANDS = {
     "connect": "the exact words that plug a VM in",
     "capture": "write frames to a pcapng file, live",
     "fdb": "the forwarding database",
+    "connections": "what security groups know of connections",
     "drops": "what was dropped, where and why",
     "check": "prove who can reach whom, from the file alone",
     "doctor": "what is missing on this host, and how to get it",

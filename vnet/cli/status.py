@@ -11,6 +11,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from vnet.cli import words
@@ -38,7 +39,24 @@ def run(given: argparse.Namespace) -> int:
         [row(port) for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
+    for line in rules(status["ports"]):
+        print(line)
     return 0
+
+
+def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
+    """Security groups and places in private networks, a line each for the ports that have any."""
+    told = [port for port in ports if port["groups"] or port["private"] != "promiscuous"]
+    if told:
+        yield ""
+    for port in told:
+        words_ = [f"groups {', '.join(port['groups'])}"] if port["groups"] else []
+        if port["groups"]:
+            count = port["connections"]
+            words_.append(f"{count} connection{'' if count == 1 else 's'}")
+        if port["private"] != "promiscuous":
+            words_.append(port["private"])
+        yield f"{port['port']}: {', '.join(words_)}"
 
 
 def row(port: dict[str, Any]) -> list[str]:

@@ -69,3 +69,11 @@ def size(number: float) -> str:
 def seconds(value: float) -> str:
     """A round-trip time: `0.213 ms`."""
     return f"{value * 1000:.3f} ms"
+
+
+def duration(value: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min`, `24 h`."""
+    for most, size, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if value < most:
+            return f"{value / size:.0f} {unit}"
+    return f"{value / 3600:.0f} h"

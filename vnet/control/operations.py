@@ -124,6 +124,14 @@ class Operations:
             port=request.arguments.get("port"),
         )
 
+    async def call_connections(self, request: Request) -> list[dict[str, Any]]:
+        """Connections that security groups track, perhaps of one `network` or `port` only."""
+        await trio.lowlevel.checkpoint()
+        return self.fabric.connections(
+            network=request.arguments.get("network"),
+            port=request.arguments.get("port"),
+        )
+
     async def call_capture(self, request: Request) -> dict[str, Any]:
         """Capture to the descriptor that came along until `count` frames, cancelled, or the reader
         is gone.

@@ -21,9 +21,11 @@ use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
+use crate::groups::{Frame, Gate, Judged, Payer, Refusal, Tracker};
 use crate::guard::Memory;
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
+use crate::private::may_reach;
 use crate::switch::Port;
 use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
 
@@ -33,8 +35,10 @@ pub(crate) struct Last {
     first: First,
     judged: &'static First,
     decision: Decision,
-    /// It came as far as the guard.
-    guarded: bool,
+    /// The guard or security groups look at every frame of this kind.
+    again: bool,
+    /// Security groups do.
+    grouped: bool,
     /// No longer frame is like it; 0 when none is.
     longest: u32,
     /// Of FDB and configuration, when the burst was over.
@@ -46,7 +50,8 @@ impl Last {
         first: JUDGED[0],
         judged: &JUDGED[0],
         decision: Decision::dropped(DropReason::Runt),
-        guarded: false,
+        again: false,
+        grouped: false,
         longest: 0,
         version: 0,
     };
@@ -67,16 +72,18 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb } = self;
+        let Switch { ports, vlans, fdb, tracker } = self;
+        let tracker = tracker.get_mut().watch(now);
         // In this order, a frame there is no room for stays in the iterator.
         let frames = out.iter_mut().zip(burst);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory } = &mut *port;
-        let guarded = config.guard.is_some();
-        let mut desk = Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory };
+        let Port { config, counters, last, memory, stamp } = &mut *port;
+        let gate = Gate::of(ingress, *stamp, config);
+        let mut desk =
+            Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory, now, gate, tracker };
         if desk.last.version != desk.fdb.version() {
             desk.last.longest = 0;
         }
@@ -88,13 +95,8 @@ impl Switch {
             bytes += u64::from(view.len);
             *out = match First::of(&view) {
                 Some(first) if desk.like_last(&first, &view) => {
-                    // The guard alone looks at more than they have in common.
-                    let refused =
-                        if guarded && desk.last.guarded { desk.judge_again(first, &view) } else { None };
-                    match refused {
-                        Some(reason) => Decision { out: Out::Drop(reason), ..desk.last.decision },
-                        None => desk.last.decision,
-                    }
+                    // Guard and groups alone look at more than they have in common.
+                    if desk.last.again { desk.judge_again(first, &view) } else { desk.last.decision }
                 }
                 Some(first) => desk.judge(first, &view),
                 None => desk.judge_short(&view),
@@ -171,6 +173,11 @@ struct Desk<'a> {
     config: &'a PortConfig,
     last: Last,
     memory: &'a mut Memory,
+    now: Nanos,
+    /// The port's security groups.
+    gate: Option<Gate<'a>>,
+    /// Where any port has some.
+    tracker: Option<&'a mut Tracker>,
 }
 
 impl Desk<'_> {
@@ -181,13 +188,15 @@ impl Desk<'_> {
         first.same(other, judged) && view.len <= *longest
     }
 
-    /// A frame that is like the last one, at a port with a guard: why that refuses it.
+    /// A frame that is like the last one, but for what guard and groups look at.
     #[inline(never)]
-    fn judge_again(&mut self, first: First, view: &View<'_>) -> Option<DropReason> {
-        match first.parse() {
-            Ok(header) => self.guard(&header, self.last.decision.vlan, view).err(),
-            Err(reason) => Some(reason),
-        }
+    fn judge_again(&mut self, first: First, view: &View<'_>) -> Decision {
+        let last = self.last.decision;
+        let judged = first.parse().and_then(|header| {
+            self.guard(&header, last.vlan, view)?;
+            Ok(if self.last.grouped { self.judge_groups(&header, last, view) } else { last })
+        });
+        judged.unwrap_or_else(|reason| Decision { out: Out::Drop(reason), ..last })
     }
 
     /// A frame that is not like the last one. Afterwards it is the last one, unless the guard refused
@@ -206,7 +215,12 @@ impl Desk<'_> {
             self.last.judged = &JUDGED[usize::from(tags).min(2)];
             self.last.longest = longest(self.config.mtu, tags);
             self.last.decision = decision;
-            self.last.guarded = guarded == Guarded::Admitted;
+            self.last.grouped = self.tracker.is_some() && self.has_gate(&decision);
+            let admitted = guarded == Guarded::Admitted;
+            self.last.again = admitted && (self.config.guard.is_some() || self.last.grouped);
+        }
+        if self.last.grouped && guarded == Guarded::Admitted {
+            return self.judge_groups(&header, decision, view);
         }
         decision
     }
@@ -216,8 +230,57 @@ impl Desk<'_> {
     fn judge_short(&mut self, view: &View<'_>) -> Decision {
         self.last.longest = 0;
         match self.admit(parse::parse_short(view), view) {
-            Ok(header) => self.decide(&header, view).0,
+            Ok(header) => {
+                let (decision, _) = self.decide(&header, view);
+                let grouped = self.tracker.is_some() && self.has_gate(&decision);
+                if grouped { self.judge_groups(&header, decision, view) } else { decision }
+            }
             Err(reason) => Decision::dropped(reason),
+        }
+    }
+
+    /// Whether a frame with this decision passes a port with security groups on its way in here, or out
+    /// of the one port that it goes to.
+    fn has_gate(&self, decision: &Decision) -> bool {
+        match decision.out {
+            Out::Drop(_) => false,
+            Out::Flood(_) => self.gate.is_some(),
+            Out::Port(port) => self.gate.is_some() || self.gate_of(port).is_some(),
+        }
+    }
+
+    #[inline]
+    fn gate_of(&self, port: PortId) -> Option<Gate<'_>> {
+        let other = self.ports.get(usize::from(port))?.as_deref()?;
+        Gate::of(port, other.stamp, &other.config)
+    }
+
+    /// What the security groups at both ends say: a frame that is on its way may be dropped here, or
+    /// where it would leave.
+    #[inline]
+    fn judge_groups(&mut self, header: &Header, decision: Decision, view: &View<'_>) -> Decision {
+        let Some(tracker) = self.tracker.as_mut() else { return decision };
+        let other =
+            decision.to().and_then(|port| Some((port, self.ports.get(usize::from(port))?.as_deref()?)));
+        let to = other.and_then(|(port, other)| Gate::of(port, other.stamp, &other.config));
+        let payer = match other {
+            // What comes from outside is on the account of the guest that it is for.
+            Some((port, other)) if !is_payer(self.config) => Payer { port, limit: other.config.connections },
+            _ => Payer { port: self.id, limit: self.config.connections },
+        };
+        let frame = Frame {
+            now: self.now,
+            ingress: self.id,
+            vlan: decision.vlan,
+            dst: header.dst,
+            tags: header.tags.count(),
+            view,
+            again: false,
+        };
+        match tracker.judge(&frame, self.gate, to, payer) {
+            Ok(()) => decision.judged(if other.is_some() { Judged::Both } else { Judged::Left }),
+            Err(Refusal::Leaving(reason)) => Decision { out: Out::Drop(reason), ..decision },
+            Err(Refusal::Entering(reason)) => decision.judged(Judged::Refused(reason)),
         }
     }
 
@@ -253,6 +316,8 @@ impl Desk<'_> {
             vid: tags.vid() != 0,
             moved: tags.vid() != 0 && tags.vid() != vlan,
             double: tags.double(),
+            ingress: self.id,
+            judged: Judged::Not,
         };
         (decision, guarded)
     }
@@ -363,16 +428,42 @@ impl Desk<'_> {
         }
         match self.fdb.find(key(vlan, dst)) {
             Some(home) if home.port == self.id => Out::Drop(DropReason::SamePort),
+            Some(home) if self.config.private.is_some() && !self.may_reach(vlan, home.port) => {
+                Out::Drop(DropReason::Private)
+            }
             Some(home) => Out::Port(home.port),
             None => self.flood(vlan, Flood::Unknown),
         }
     }
 
     fn flood(&self, vlan: VlanId, kind: Flood) -> Out {
-        if self.vlans.anybody(vlan, kind, self.config) {
-            Out::Flood(kind)
-        } else {
+        if !self.vlans.anybody(vlan, kind, self.config) {
             Out::Drop(DropReason::NoMember)
+        } else if self.config.private.is_some() && !self.reaches_any(vlan, kind) {
+            Out::Drop(DropReason::Private)
+        } else {
+            Out::Flood(kind)
         }
     }
+
+    /// Whether a private network lets frames pass from here to `port`.
+    fn may_reach(&self, vlan: VlanId, port: PortId) -> bool {
+        let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+        let private = other.and_then(|other| other.config.private.as_deref());
+        may_reach(self.config.private.as_deref(), private, vlan)
+    }
+
+    /// Whether it lets them pass to any port that wants such a flood.
+    #[cold]
+    fn reaches_any(&self, vlan: VlanId, kind: Flood) -> bool {
+        self.vlans.ports(vlan).iter().any(|&port| {
+            let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+            other.is_some_and(|other| other.config.wants(kind)) && self.may_reach(vlan, port)
+        })
+    }
+}
+
+/// Whether connections that begin at a port are on its own account: a guest's are.
+pub(crate) fn is_payer(config: &PortConfig) -> bool {
+    config.guard.is_some() || config.groups.is_some()
 }

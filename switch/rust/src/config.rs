@@ -1,8 +1,11 @@
 //! How a switch and its ports are set up. Everything here is checked before anything is changed.
 
+use crate::groups::Groups;
 use crate::guard::Guard;
+use crate::private::Private;
 use crate::{Nanos, PortId, VlanId};
 use std::fmt;
+use std::sync::Arc;
 
 /// A set of VLAN ids, 512 bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -149,6 +152,12 @@ pub struct PortConfig {
     pub uplink: bool,
     /// What its guest may say and hear; `None` at a port of the infrastructure: anything.
     pub guard: Option<Box<Guard>>,
+    /// Who may begin to talk to its guest, and whom it may begin to talk to; `None`: everybody.
+    pub groups: Option<Arc<Groups>>,
+    /// Connections that are tracked on its account.
+    pub connections: u32,
+    /// Where it does not reach everybody; `None`: nowhere, it is promiscuous.
+    pub private: Option<Box<Private>>,
 }
 
 impl PortConfig {
@@ -171,6 +180,9 @@ impl PortConfig {
             translate: None,
             uplink: false,
             guard: None,
+            groups: None,
+            connections: 1 << 16,
+            private: None,
         }
     }
 }
@@ -185,6 +197,8 @@ pub struct SwitchConfig {
     /// A learned address that was not heard for this long is forgotten, give or take a 256th or a
     /// millisecond (802.1Q 8.8.3: 300 s); 0 for never.
     pub ageing: Nanos,
+    /// Connections that are tracked for security groups at most.
+    pub connection_limit: u32,
     /// Secret of the hash, so that no guest can aim for collisions; from the operating system in
     /// real time, from the topology's seed in virtual time.
     pub hash_seed: [u64; 2],
@@ -196,6 +210,7 @@ impl Default for SwitchConfig {
             fdb_limit: 1 << 20,
             vlan_limit: 1 << 18,
             ageing: 300_000_000_000,
+            connection_limit: 1 << 18,
             hash_seed: [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03],
         }
     }

@@ -1,5 +1,6 @@
 //! What the switch says about a frame, in numbers small enough to be kept a burst at a time.
 
+use crate::groups::Judged;
 use crate::{DropReason, PortId, VlanId};
 
 /// What the switch sees of a frame: a private copy of its first bytes, and its length.
@@ -55,6 +56,10 @@ pub struct Decision {
     pub moved: bool,
     /// Behind the consumed tag stands another C-tag, which must not come to the light.
     pub double: bool,
+    /// The port it came in by.
+    pub ingress: PortId,
+    /// What security groups said.
+    pub judged: Judged,
 }
 
 impl Decision {
@@ -70,6 +75,8 @@ impl Decision {
             vid: false,
             moved: false,
             double: false,
+            ingress: PortId::MAX,
+            judged: Judged::Not,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! How a frame leaves by a port: tagged or not, and whether it fits (802.1Q 6.9, 8.6.4).
 
+use crate::classify::is_payer;
 use crate::config::{PortConfig, PortMode};
+use crate::groups::{Frame, Gate, Judged, Payer, Refusal};
 use crate::parse::{C_TAG, ETHERNET, TAG, destination};
 use crate::switch::Port;
 use crate::{Decision, DropReason, PortId, Switch, TagEdit, View};
@@ -33,10 +35,47 @@ impl Switch {
             Some(guard)
                 if !guard.hears_all(decision.out) && !guard.hears(&port.memory, destination(view)) =>
             {
-                Err(DropReason::TxNotAddressed)
+                return Err(DropReason::TxNotAddressed);
             }
-            _ => Ok(edit),
+            _ => {}
         }
+        if let Some(gate) = Gate::of(egress, port.stamp, &port.config) {
+            self.enter(gate, &port.config, decision, view)?;
+        }
+        Ok(edit)
+    }
+
+    /// What the security groups of the port that a frame leaves by say, if nobody asked them yet.
+    #[inline(never)]
+    fn enter(
+        &self,
+        gate: Gate<'_>,
+        config: &PortConfig,
+        decision: &Decision,
+        view: &View<'_>,
+    ) -> Result<(), DropReason> {
+        match decision.judged {
+            Judged::Both => return Ok(()),
+            Judged::Refused(reason) => return Err(reason),
+            Judged::Not | Judged::Left => {}
+        }
+        let payer = match self.port(decision.ingress) {
+            Some(from) if is_payer(from) => Payer { port: decision.ingress, limit: from.connections },
+            _ => Payer { port: gate.port, limit: config.connections },
+        };
+        let mut tracker = self.tracker.borrow_mut();
+        let frame = Frame {
+            now: tracker.now(),
+            ingress: decision.ingress,
+            vlan: decision.vlan,
+            dst: destination(view),
+            tags: decision.tags,
+            view,
+            again: decision.judged == Judged::Left,
+        };
+        tracker.judge(&frame, None, Some(gate), payer).map_err(|refusal| match refusal {
+            Refusal::Leaving(reason) | Refusal::Entering(reason) => reason,
+        })
     }
 
     /// The same for all frames with one decision: the edit, and the longest frame (as it came) that
@@ -47,6 +86,9 @@ impl Switch {
         let edit = leave(config, decision, 0, false)?;
         if config.guard.as_ref().is_some_and(|guard| !guard.hears_all(decision.out)) {
             return Err(DropReason::TxNotAddressed);
+        }
+        if self.live(egress)?.stamp != 0 && decision.judged != Judged::Both {
+            return Err(DropReason::GroupIngress);
         }
         Ok((edit, longest(config.mtu, decision.tags)))
     }

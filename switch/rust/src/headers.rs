@@ -38,6 +38,9 @@ pub(crate) enum Part {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ip<'a, A> {
     pub(crate) src: A,
+    pub(crate) dst: A,
+    /// The datagram that it is a fragment of; 0 for a whole one.
+    pub(crate) id: u32,
     pub(crate) part: Part,
     /// The upper-layer protocol.
     pub(crate) proto: u8,
@@ -82,6 +85,8 @@ pub(crate) fn ipv4(bytes: &[u8]) -> Result<Ip<'_, u32>, Bad> {
     let total = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
     let mut ip = Ip {
         src: u32::from_be_bytes([fixed[12], fixed[13], fixed[14], fixed[15]]),
+        dst: u32::from_be_bytes([fixed[16], fixed[17], fixed[18], fixed[19]]),
+        id: 0,
         part: Part::Whole,
         proto: fixed[9],
         upper: bytes.get(header..).ok_or(Bad::Headers)?,
@@ -89,6 +94,7 @@ pub(crate) fn ipv4(bytes: &[u8]) -> Result<Ip<'_, u32>, Bad> {
     };
     let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
     if fragment & 0x3fff != 0 {
+        ip.id = u32::from(u16::from_be_bytes([fixed[4], fixed[5]]));
         ip.part = part(usize::from(fragment & 0x1fff) * 8, ip.len, ip.upper.len())?;
         // A TCP header must not be cut at its flags, nor overwritten there (RFC 1858, RFC 3128).
         let cut = ip.part == Part::First && ip.len.min(ip.upper.len()) < 20;
@@ -137,6 +143,8 @@ pub(crate) fn ipv6(bytes: &[u8]) -> Result<Ip<'_, u128>, Bad> {
     }
     let ip = Ip {
         src: be128(fixed, 8).ok_or(Bad::Headers)?,
+        dst: be128(fixed, 24).ok_or(Bad::Headers)?,
+        id: 0,
         part: Part::Whole,
         proto: fixed[6],
         upper: &bytes[40..],
@@ -177,6 +185,9 @@ fn extensions(mut ip: Ip<'_, u128>) -> Result<Ip<'_, u128>, Bad> {
             return Err(Bad::SourceRoute); // RFC 5095
         }
         let is_fragment = ip.proto == 44;
+        if is_fragment {
+            ip.id = be32(ip.upper, 4).ok_or(Bad::Headers)?;
+        }
         ip.upper = ip.upper.get(len..).ok_or(Bad::Headers)?;
         ip.len = ip.len.checked_sub(len).ok_or(Bad::Headers)?;
         ip.proto = next;

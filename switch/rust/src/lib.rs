@@ -11,10 +11,12 @@ pub mod counters;
 pub mod decision;
 mod egress;
 pub mod fdb;
+pub mod groups;
 pub mod guard;
 mod headers;
 mod members;
 mod parse;
+pub mod private;
 pub mod reason;
 mod switch;
 
@@ -22,7 +24,9 @@ pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMa
 pub use counters::{Counter, PortCounters};
 pub use decision::{Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
+pub use groups::{Connection, Groups, Judged, Rule};
 pub use guard::{Guard, Roles};
+pub use private::Private;
 pub use reason::DropReason;
 pub use switch::Switch;
 

@@ -91,6 +91,16 @@ reasons! {
     GuardArp = "guard-arp", Ingress;
     /// IPv6 neighbour discovery that claims another's MAC or IPv6 address
     GuardNd = "guard-nd", Ingress;
+    /// no rule of the guest's security groups allows it to send this, or it is no IP
+    GroupEgress = "group-egress", Ingress;
+    /// the guest sent what belongs to no connection and begins none, or is outside of its TCP window
+    GroupInvalid = "group-invalid", Ingress;
+    /// a further fragment of a datagram whose first one did not pass before
+    GroupFragment = "group-fragment", Ingress;
+    /// as many connections are tracked for the guest as may be, and none of them can be given up
+    GroupFull = "group-full", Ingress;
+    /// the port it goes to is not for this one to reach: both are in a private network
+    Private = "private", Ingress;
     /// a station with a sticky entry at another port sent from here
     StationSticky = "station-sticky", Ingress;
     /// a station of the fabric's own was heard from the wire: a reflection, or somebody forges it
@@ -115,6 +125,14 @@ reasons! {
     TxNoCarrier = "tx-no-carrier", Egress;
     /// unicast that is not addressed to the guest, whose station is unknown or was another's before
     TxNotAddressed = "tx-not-addressed", Egress;
+    /// no rule of the receiving guest's security groups allows it, or it is no IP
+    GroupIngress = "group-ingress", Egress;
+    /// to a guest with security groups: of no connection and beginning none, or outside of its TCP window
+    TxGroupInvalid = "tx-group-invalid", Egress;
+    /// to a guest with security groups: a fragment of a datagram whose first one did not pass before
+    TxGroupFragment = "tx-group-fragment", Egress;
+    /// as many connections are tracked for the receiving guest as may be
+    TxGroupFull = "tx-group-full", Egress;
     /// longer than the egress port's MTU allows
     TxTooBig = "tx-too-big", Egress;
     /// the NIC reported an error when the frame was handed to it

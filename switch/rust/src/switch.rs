@@ -8,9 +8,12 @@ use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
+use crate::groups::Tracker;
 use crate::guard::Memory;
 use crate::members::Vlans;
-use crate::{Decision, Guard, Nanos, Out, PortId, VlanId};
+use crate::private::{Private, may_reach};
+use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Port numbers are below this.
@@ -23,6 +26,8 @@ pub(crate) struct Port {
     pub(crate) counters: Arc<PortCounters>,
     pub(crate) last: Last,
     pub(crate) memory: Memory,
+    /// Names the port and its security groups as they are now; 0: it has none.
+    pub(crate) stamp: u32,
 }
 
 /// A learning VLAN switch. Frames and a time in, decisions out.
@@ -31,6 +36,8 @@ pub struct Switch {
     pub(crate) ports: Vec<Option<Box<Port>>>,
     pub(crate) vlans: Vlans,
     pub(crate) fdb: Fdb,
+    /// In a cell, because copies of a flood are judged where each of them leaves.
+    pub(crate) tracker: RefCell<Tracker>,
 }
 
 fn check_vlan(vlan: VlanId) -> Result<(), SwitchError> {
@@ -51,14 +58,21 @@ impl Switch {
     /// A switch without ports.
     #[must_use]
     pub fn new(config: SwitchConfig) -> Switch {
-        Switch { ports: Vec::new(), vlans: Vlans::new(), fdb: Fdb::new(&config) }
+        Switch {
+            ports: Vec::new(),
+            vlans: Vlans::new(),
+            fdb: Fdb::new(&config),
+            tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
+        }
     }
 
     /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
     /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
     /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.
     pub fn configure(&mut self, now: Nanos, config: &SwitchConfig) -> Result<(), SwitchError> {
-        self.fdb.configure(now, config)
+        self.fdb.configure(now, config)?;
+        self.tracker.get_mut().set_limit(config.connection_limit);
+        Ok(())
     }
 
     /// Add a port under a number of the caller's choice, 0..=4095. Returns its counters.
@@ -77,8 +91,9 @@ impl Switch {
         self.vlans.add(id, &config);
         let counters = Arc::new(PortCounters::default());
         let memory = Memory::default();
+        let stamp = self.tracker.get_mut().stamp(id, false, config.groups.is_some());
         self.ports[at] =
-            Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE, memory }));
+            Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE, memory, stamp }));
         self.fdb.outdate();
         Ok(counters)
     }
@@ -94,6 +109,9 @@ impl Switch {
         let before = std::mem::replace(&mut port.config, config);
         port.memory = Memory::default();
         let config = &port.config;
+        if before.groups != config.groups {
+            port.stamp = self.tracker.get_mut().stamp(id, before.groups.is_some(), config.groups.is_some());
+        }
         // To look through a large table takes a while; most changes need not.
         if before.mode != config.mode {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
@@ -102,6 +120,19 @@ impl Switch {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
         self.fdb.outdate();
+        Ok(())
+    }
+
+    /// Change the security groups of a port and nothing else. Its connections go on as far as the new
+    /// ones allow them; those that they don't are cut.
+    pub fn set_groups(&mut self, id: PortId, groups: Option<Arc<Groups>>) -> Result<(), SwitchError> {
+        let port =
+            self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
+        if port.config.groups != groups {
+            port.stamp = self.tracker.get_mut().stamp(id, port.config.groups.is_some(), groups.is_some());
+            port.config.groups = groups;
+            self.fdb.outdate();
+        }
         Ok(())
     }
 
@@ -122,6 +153,9 @@ impl Switch {
         let port =
             self.ports.get_mut(usize::from(id)).and_then(Option::take).ok_or(SwitchError::NoSuchPort)?;
         self.vlans.remove(id, &port.config);
+        let tracker = self.tracker.get_mut();
+        tracker.stamp(id, port.config.groups.is_some(), false);
+        tracker.forget(id);
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);
         self.fdb.outdate();
         Ok(())
@@ -146,20 +180,56 @@ impl Switch {
     #[must_use]
     pub fn floods_to(&self, egress: PortId, decision: &Decision) -> bool {
         match decision.out {
-            Out::Flood(kind) => self.port(egress).is_some_and(|config| config.wants(kind)),
+            Out::Flood(kind) => self.port(egress).is_some_and(|config| {
+                config.wants(kind) && (config.private.is_none() || self.is_near(config, decision))
+            }),
             _ => false,
         }
+    }
+
+    /// Whether a port in a private network may hear from where a frame came.
+    fn is_near(&self, config: &PortConfig, decision: &Decision) -> bool {
+        let from = self.port(decision.ingress).and_then(|from| from.private.as_deref());
+        may_reach(from, config.private.as_deref(), decision.vlan)
     }
 
     /// Time has come to `now`: forget some of what is due, so much that it takes microseconds.
     pub fn tick(&mut self, now: Nanos) {
         self.fdb.tick(now);
+        self.tracker.get_mut().tick(now);
     }
 
     /// When `tick` has something to do; may be past, when there was too much for one call.
     #[must_use]
     pub fn deadline(&self) -> Option<Nanos> {
-        self.fdb.deadline()
+        match (self.fdb.deadline(), self.tracker.borrow().deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Lines about what security groups denied, rate-limited, each with the port whose groups did it.
+    #[inline]
+    pub fn denied(&mut self) -> Vec<(PortId, String)> {
+        self.tracker.get_mut().denied()
+    }
+
+    /// Append a page of tracked connections to `page`, as they are at `now`: from `cursor` (0 at first)
+    /// on, `limit` at most. Returns the cursor of the next page, `None` after the last.
+    pub fn connections(
+        &self,
+        now: Nanos,
+        cursor: usize,
+        limit: usize,
+        page: &mut Vec<Connection>,
+    ) -> Option<usize> {
+        self.tracker.borrow().page(now, cursor, limit, page)
+    }
+
+    /// Tracked connections: (of all, on account of one port).
+    #[must_use]
+    pub fn connection_count(&self, port: PortId) -> (u32, u32) {
+        self.tracker.borrow().count(port)
     }
 
     /// Set an entry that does not age, in place of what is there. `sticky`: frames from its station
@@ -216,13 +286,22 @@ impl Switch {
         self.fdb.count_vlan(vlan)
     }
 
+    /// Bytes of memory held by tracked connections.
+    #[must_use]
+    pub fn connection_memory(&self) -> usize {
+        self.tracker.borrow().memory()
+    }
+
     /// Bytes of memory held: (by the FDB, by ports and VLANs).
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
         let ports = self.ports.iter().flatten().map(|port| {
             let set = if matches!(port.config.mode, PortMode::Trunk { .. }) { 512 } else { 0 };
             let guard = port.config.guard.as_ref().map_or(0, |guard| size_of::<Guard>() + guard.memory());
-            size_of::<Port>() + size_of::<PortCounters>() + set + guard
+            let private = port.config.private.as_ref().map_or(0, |_| size_of::<Private>());
+            // Rules that several ports have are there once, and counted for each.
+            let groups = port.config.groups.as_ref().map_or(0, |groups| groups.memory());
+            size_of::<Port>() + size_of::<PortCounters>() + set + guard + private + groups
         });
         let table = self.ports.capacity() * size_of::<Option<Box<Port>>>();
         (self.fdb.memory(), ports.sum::<usize>() + table + self.vlans.memory())

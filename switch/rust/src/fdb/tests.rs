@@ -11,7 +11,7 @@ const LIMIT: u32 = 1200;
 const VLAN_LIMIT: u32 = 1000;
 
 fn config(hash_seed: [u64; 2]) -> SwitchConfig {
-    SwitchConfig { fdb_limit: LIMIT, vlan_limit: VLAN_LIMIT, ageing: AGEING, hash_seed }
+    SwitchConfig { fdb_limit: LIMIT, vlan_limit: VLAN_LIMIT, ageing: AGEING, hash_seed, ..Default::default() }
 }
 
 fn mac(n: u32) -> Mac {
@@ -118,6 +118,7 @@ impl Pair {
             vlan_limit,
             ageing: lifetime * STEP,
             hash_seed: [0, 0], // is not asked for
+            ..SwitchConfig::default()
         };
         let fixed = self.known.len() as u32 - self.learned(None);
         let done = self.fdb.configure(self.time * STEP, &config);

@@ -23,13 +23,13 @@ pub mod thread;
 use crate::capture::CaptureSet;
 use deliver::Delivery;
 use nics::context::PORTS_MAX;
-use nics::{Arena, Burst, Context, Events, Nic, Poller, Rx, Waker};
+use nics::{Arena, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
 use ports::{PortSet, Slot, Timers};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use switch::{
-    Counter, Mac, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError, VlanId,
+    Counter, Groups, Mac, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError, VlanId,
 };
 
 /// While there is work at hand, descriptors are looked at every so many turns only.
@@ -284,6 +284,25 @@ impl Engine {
         Ok(self.switch_mut(switch)?.set_port(port, config)?)
     }
 
+    /// Change the security groups of ports, of all of them between two frames. When a port isn't there,
+    /// nothing has changed.
+    pub fn set_groups(&mut self, groups: &[(PortId, Option<Arc<Groups>>)]) -> Result<(), EngineError> {
+        for (port, _) in groups {
+            self.slot(*port)?;
+        }
+        for (port, groups) in groups {
+            let switch = self.slot(*port)?.switch;
+            self.switch_mut(switch)?.set_groups(*port, groups.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Connections that are tracked on account of a port.
+    pub fn connection_count(&mut self, port: PortId) -> Result<u32, EngineError> {
+        let switch = self.slot(port)?.switch;
+        Ok(self.switch(switch)?.connection_count(port).1)
+    }
+
     pub fn port_config(&mut self, port: PortId) -> Result<PortConfig, EngineError> {
         let switch = self.slot(port)?.switch;
         self.switch(switch)?.port(port).cloned().ok_or(EngineError::NoSuchPort)
@@ -354,6 +373,11 @@ impl Engine {
         self.flush(now);
         if !self.crossed.is_empty() {
             self.cross(now);
+        }
+        for switch in &mut self.switches {
+            for (port, line) in switch.denied() {
+                self.events.push(port, EventKind::Log(line));
+            }
         }
         if self.delivery.captures.any() {
             self.delivery.captures.flush();

@@ -2,6 +2,7 @@
 //! counters are read without one, events come up through one descriptor.
 
 use super::door::Door;
+use super::groups::{ConnectionTuple, Groups, tuple};
 use super::port::PortConfig;
 use crate::engine::thread::{Driver, Poll};
 use crate::engine::{Engine as Inner, EngineError, Next};
@@ -120,16 +121,19 @@ impl Engine {
     }
 
     /// A new switch; its number. `ageing` in nanoseconds.
-    #[pyo3(signature = (*, fdb_limit=1 << 20, vlan_limit=1 << 18, ageing=300_000_000_000, hash_seed=None))]
+    #[pyo3(signature = (*, fdb_limit=1 << 20, vlan_limit=1 << 18, ageing=300_000_000_000,
+        connection_limit=1 << 18, hash_seed=None))]
     fn add_switch(
         &self,
         py: Python<'_>,
         fdb_limit: u32,
         vlan_limit: u32,
         ageing: Nanos,
+        connection_limit: u32,
         hash_seed: Option<(u64, u64)>,
     ) -> PyResult<u16> {
-        let mut config = SwitchConfig { fdb_limit, vlan_limit, ageing, ..SwitchConfig::default() };
+        let mut config =
+            SwitchConfig { fdb_limit, vlan_limit, ageing, connection_limit, ..SwitchConfig::default() };
         if let Some((a, b)) = hash_seed {
             config.hash_seed = [a, b];
         }
@@ -144,7 +148,8 @@ impl Engine {
     /// Change a switch's limits and ageing time (nanoseconds). Learned entries keep their age; those
     /// beyond a lower limit are forgotten, longest heard first. Raises ValueError, and nothing has
     /// changed, when there are more static entries than `fdb_limit`. `now`: as for `add_port`.
-    #[pyo3(signature = (switch, *, fdb_limit, vlan_limit, ageing, now=None))]
+    #[pyo3(signature = (switch, *, fdb_limit, vlan_limit, ageing, connection_limit=1 << 18, now=None))]
+    #[allow(clippy::too_many_arguments)]
     fn set_switch(
         &self,
         py: Python<'_>,
@@ -152,9 +157,11 @@ impl Engine {
         fdb_limit: u32,
         vlan_limit: u32,
         ageing: Nanos,
+        connection_limit: u32,
         now: Option<Nanos>,
     ) -> PyResult<()> {
-        let config = SwitchConfig { fdb_limit, vlan_limit, ageing, ..SwitchConfig::default() };
+        let config =
+            SwitchConfig { fdb_limit, vlan_limit, ageing, connection_limit, ..SwitchConfig::default() };
         self.command_at(py, now, |engine| engine.set_switch(switch, &config))
     }
 
@@ -196,6 +203,34 @@ impl Engine {
     fn set_port(&self, py: Python<'_>, port: PortId, config: &PortConfig) -> PyResult<()> {
         let config = config.0.clone();
         self.command(py, |engine| engine.set_port(port, config))
+    }
+
+    /// Change the security groups of ports, of all of them between two frames: (port, groups or None).
+    fn set_groups(&self, py: Python<'_>, groups: Vec<(PortId, Option<Py<Groups>>)>) -> PyResult<()> {
+        let groups: Vec<_> =
+            groups.into_iter().map(|(port, g)| (port, g.map(|g| g.get().0.clone()))).collect();
+        self.command(py, |engine| engine.set_groups(&groups))
+    }
+
+    /// A page of the tracked connections of a switch from `cursor` (0 to begin), and the next cursor,
+    /// None at the end.
+    fn connections(
+        &self,
+        py: Python<'_>,
+        switch: u16,
+        cursor: usize,
+        limit: usize,
+    ) -> PyResult<(Vec<ConnectionTuple>, Option<usize>)> {
+        self.command(py, |engine| {
+            let (mut page, now) = (Vec::new(), engine.now());
+            let next = engine.switch(switch)?.connections(now, cursor, limit, &mut page);
+            Ok((page.into_iter().map(tuple).collect(), next))
+        })
+    }
+
+    /// How many connections count for a port.
+    fn connection_count(&self, py: Python<'_>, port: PortId) -> PyResult<u32> {
+        self.command(py, |engine| engine.connection_count(port))
     }
 
     /// Detach the port's NIC and forget the port.

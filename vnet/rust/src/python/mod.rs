@@ -5,6 +5,7 @@ mod dgram;
 mod door;
 mod engine;
 mod error;
+mod groups;
 mod load;
 mod offload;
 mod pcap;
@@ -28,6 +29,8 @@ mod _native {
     use super::door::Door;
     #[pymodule_export]
     use super::engine::Engine;
+    #[pymodule_export]
+    use super::groups::Groups;
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]

@@ -1,10 +1,11 @@
 //! How a port is set up, as Python says it.
 
+use super::groups::Groups;
 use super::switch::mac as parse_mac;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
-use switch::{Native, PortConfig as Config, PortMode, Roles, VlanId, VlanMap, VlanSet};
+use switch::{Native, PortConfig as Config, PortMode, Private, Roles, VlanId, VlanMap, VlanSet};
 
 /// (address and prefix length, MAC address or the guest's own, VLAN or any)
 type Allowed = (String, Option<String>, Option<VlanId>);
@@ -70,7 +71,8 @@ impl PortConfig {
     #[pyo3(signature = (*, vlan=None, tagged=None, native=None, native_tagged=false, mtu=1500,
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
         transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
-        translate=None, uplink=false, guard=None))]
+        translate=None, uplink=false, guard=None, groups=None, connections=65536,
+        private=vec![], community=0))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -91,6 +93,10 @@ impl PortConfig {
         translate: Option<Vec<(VlanId, VlanId)>>,
         uplink: bool,
         guard: Option<&Guard>,
+        groups: Option<&Groups>,
+        connections: u32,
+        private: Vec<VlanId>,
+        community: u16,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
             (Some(vlan), None) if native.is_none() => PortMode::Access(vlan),
@@ -127,6 +133,10 @@ impl PortConfig {
             translate,
             uplink,
             guard: guard.map(|guard| Box::new(guard.0.clone())),
+            groups: groups.map(|groups| groups.0.clone()),
+            connections,
+            private: (!private.is_empty())
+                .then(|| Box::new(Private { vlans: private.into_iter().collect::<VlanSet>(), community })),
         }))
     }
 

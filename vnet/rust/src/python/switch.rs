@@ -1,5 +1,6 @@
 //! A switch by itself, without an engine: for tests, and to explain what would happen to a frame.
 
+use super::groups::{ConnectionTuple, Groups, tuple};
 use super::port::PortConfig;
 use nics::offload::Offload;
 use nics::{Frame, TxFrame};
@@ -72,10 +73,11 @@ pub struct Switch(Mutex<switch::Switch>);
 impl Switch {
     /// `ageing` in nanoseconds; `seed` keys the hash of the forwarding database.
     #[new]
-    #[pyo3(signature = (*, fdb_limit=1 << 20, vlan_limit=1 << 18, ageing=300_000_000_000, seed=(1, 2)))]
-    fn new(fdb_limit: u32, vlan_limit: u32, ageing: Nanos, seed: (u64, u64)) -> Self {
+    #[pyo3(signature = (*, fdb_limit=1 << 20, vlan_limit=1 << 18, ageing=300_000_000_000,
+        connection_limit=1 << 18, seed=(1, 2)))]
+    fn new(fdb_limit: u32, vlan_limit: u32, ageing: Nanos, connection_limit: u32, seed: (u64, u64)) -> Self {
         let hash_seed = [seed.0, seed.1];
-        let config = switch::SwitchConfig { fdb_limit, vlan_limit, ageing, hash_seed };
+        let config = switch::SwitchConfig { fdb_limit, vlan_limit, ageing, connection_limit, hash_seed };
         Switch(Mutex::new(switch::Switch::new(config)))
     }
 
@@ -93,6 +95,29 @@ impl Switch {
 
     fn set_port(&self, port: PortId, config: &PortConfig) -> PyResult<()> {
         self.0.lock().set_port(port, config.0.clone()).map_err(error)
+    }
+
+    /// Change the security groups of a port.
+    #[pyo3(signature = (port, groups))]
+    fn set_groups(&self, port: PortId, groups: Option<&Groups>) -> PyResult<()> {
+        self.0.lock().set_groups(port, groups.map(|groups| groups.0.clone())).map_err(error)
+    }
+
+    /// All tracked connections, as they are at `now`.
+    fn connections(&self, now: Nanos) -> Vec<ConnectionTuple> {
+        let mut page = Vec::new();
+        self.0.lock().connections(now, 0, usize::MAX, &mut page);
+        page.into_iter().map(tuple).collect()
+    }
+
+    /// Tracked connections: (of all, on account of one port).
+    fn connection_count(&self, port: PortId) -> (u32, u32) {
+        self.0.lock().connection_count(port)
+    }
+
+    /// Lines about what security groups denied: (port, text).
+    fn denied(&self) -> Vec<(PortId, String)> {
+        self.0.lock().denied()
     }
 
     fn remove_port(&self, port: PortId) -> PyResult<()> {
