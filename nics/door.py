@@ -61,6 +61,8 @@ class Opened:
     far: Far | None = None
     close: Callable[[], Awaitable[None]] | None = None
     """What is left to clean up after the door was detached."""
+    stations: Callable[[list[str] | None], None] | None = None
+    """Of a kind that shares an interface: tell it whose frames to take in, by MAC address; None: all."""
     carries: str = ""
     """What `vnet status` shows for it: an interface's name, a socket's path."""
 

@@ -90,6 +90,19 @@ ROLE = Key(
     default="server",
 )
 BUFFER = attrs.evolve(SIZE, lowest=4 << 10, highest=16 << 20)
+NETNS = Key(
+    "netns",
+    Text("a namespace's name or path", r"[A-Za-z0-9_.-]{1,255}|/[^\x00]+", 4096),
+    "The network namespace that the interface is in. Left out: ours.",
+    example="lab",
+)
+OFFLOAD = Key(
+    "offload",
+    Flag(),
+    "false: no super-frames and no frames without checksum are exchanged with the kernel.",
+    example=False,
+    default=True,
+)
 QUEUES = Key("queues", Count(1, 64, "a number of queues"), "Queue pairs.", example=2, default=1)
 
 
@@ -156,13 +169,9 @@ KINDS: Mapping[str, Kind] = {
                     "The interface's name. Left out: `ethINDEX` in a guest's namespace, elsewhere the"
                     " port's name. One that is there already must be a TAP of yours, and stays.",
                     example="tap0"),
-                Key("netns", Text("a namespace's name or path", r"[A-Za-z0-9_.-]{1,255}|/[^\x00]+", 4096),
-                    "The network namespace that the interface is created in. Left out: ours.",
-                    example="lab"),
+                attrs.evolve(NETNS, doc="The network namespace that the interface is created in. Left out: ours."),
                 QUEUES,
-                Key("offload", Flag(),
-                    "false: no super-frames and no frames without checksum are exchanged with the kernel.",
-                    example=False, default=True),
+                OFFLOAD,
                 Key("device", Text("a path", _PATH), "The kernel's TUN/TAP device.",
                     example="/dev/net/tun", default="/dev/net/tun"),
             ),
@@ -231,10 +240,13 @@ KINDS: Mapping[str, Kind] = {
             "nics.packet:Packet",
             "AF_PACKET on an interface: the usual uplink.",
             keys=(
-                Key("interface", InterfaceName(), "The interface.", example="eth0", required=True),
+                Key("interface", InterfaceName(),
+                    "The interface. When it goes, its port waits for one of that name.",
+                    example="eth0", required=True),
+                NETNS,
+                OFFLOAD,
             ),
             claims={"interface": "interface"},
-            later=True,
         ),
         Kind(
             "xdp",

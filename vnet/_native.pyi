@@ -17,6 +17,7 @@ __all__ = [
     "PipeHandle",
     "PortConfig",
     "StackHandle",
+    "Stations",
     "Switch",
     "Verdict",
     "complete_offload",
@@ -26,6 +27,7 @@ __all__ = [
     "load_bulk",
     "load_echo",
     "load_flood",
+    "packet_door",
     "pcap_door",
     "pipe_door",
     "stack_door",
@@ -559,3 +561,22 @@ def load_echo(near: LoadFar, far: LoadFar, count: int, seconds: float) -> list[i
 
 def load_bulk(source: LoadTcp, sink: LoadTcp, seconds: float) -> tuple[int, int]:
     """Bytes that arrived, nanoseconds."""
+
+@final
+class Stations:
+    """Who lives in the fabric, as an uplink's interface must know."""
+
+    def want(self, macs: list[str] | None) -> None:
+        """Receive groups and frames for these MAC addresses, nothing without any; None: for everybody.
+
+        Raises OSError, ValueError.
+        """
+
+def packet_door(
+    packet: int, netlink: int, interface: str, *, offload: bool
+) -> tuple[Door, Stations, int]:
+    """Open a `packet` door on `interface` by a packet socket (SOCK_RAW, protocol 0) and a netlink socket
+    (NETLINK_ROUTE) of its namespace: the door, who decides what comes in, the interface's MTU.
+
+    Raises OSError; ENODEV: there is no such interface.
+    """

@@ -6,7 +6,7 @@ use crate::offload::Offload;
 use crate::poller::Readiness;
 use arrayvec::ArrayVec;
 use std::io;
-use switch::{DropReason, Nanos};
+use switch::{DropReason, Nanos, PortId};
 
 /// What a door takes at its egress. Whatever it does not take, the engine completes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub enum Rx {
 /// What became of the frames given to `tx_burst`: all were taken, but for those named here.
 #[derive(Debug, Default)]
 pub struct TxReport {
+    /// The port that the frames came in by: whose they are, for doors that must be fair.
+    pub ingress: PortId,
     drops: ArrayVec<(u8, DropReason), BURST>,
 }
 

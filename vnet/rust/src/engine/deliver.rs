@@ -63,6 +63,7 @@ impl Delivery {
         let Delivery { captures, packet, decisions, completer, report } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         let decisions = &decisions[..count];
+        report.ingress = ingress;
         if captures.any() {
             if captures.wants(ingress) {
                 capture_rx(captures, now, ingress, *packet, burst, decisions);

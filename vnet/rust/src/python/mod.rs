@@ -8,6 +8,7 @@ mod error;
 mod groups;
 mod load;
 mod offload;
+mod packet;
 mod pcap;
 mod pipe;
 mod port;
@@ -35,6 +36,8 @@ mod _native {
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
     use super::offload::complete_offload;
+    #[pymodule_export]
+    use super::packet::{Stations, packet_door};
     #[pymodule_export]
     use super::pcap::{PcapFiles, pcap_door};
     #[pymodule_export]
