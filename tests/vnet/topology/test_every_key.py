@@ -187,7 +187,7 @@ NICS: dict[str, dict[str, Any]] = {
         "offload": False,
     },
     "vde": {"kind": "vde", "directory": "vm.vde"},
-    "packet": {"kind": "packet", "interface": "eth0"},
+    "packet": {"kind": "packet", "interface": "eth0", "netns": "lab", "offload": False},
     "xdp": {"kind": "xdp", "interface": "eth0", "queues": 2},
     "pcap": {"kind": "pcap", "read": "in.pcapng", "write": "out.pcapng", "speed": 10},
 }
