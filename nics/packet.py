@@ -91,7 +91,9 @@ def open_namespace(place: Place, netns: str) -> int:
         raise NicError(f"{place.port}: network namespace {path}: {error.strerror}", remedy) from error
 
 
-async def open_socket(place: Place, netns: int | None, family: int, kind: int, protocol: int) -> socket.socket:
+async def open_socket(
+    place: Place, netns: int | None, family: int, kind: int, protocol: int
+) -> socket.socket:
     """A socket of a namespace, None: ours. Raises OSError."""
     if netns is None:
         return socket.socket(family, kind, protocol)
@@ -102,7 +104,9 @@ def _refused(place: Place, interface: str, error: OSError) -> NicError:
     what = f"{place.port}: interface {interface}: {error.strerror}"
     match error.errno:
         case errno.ENODEV:
-            return NicError(f"{place.port}: there is no interface {interface}", "`ip link` shows which there are")
+            return NicError(
+                f"{place.port}: there is no interface {interface}", "`ip link` shows which there are"
+            )
         case errno.EPERM | errno.EACCES:
             return NicError(what, "run as root, or with CAP_NET_RAW")
         case errno.EAFNOSUPPORT:

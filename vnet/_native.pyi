@@ -572,9 +572,7 @@ class Stations:
         Raises OSError, ValueError.
         """
 
-def packet_door(
-    packet: int, netlink: int, interface: str, *, offload: bool
-) -> tuple[Door, Stations, int]:
+def packet_door(packet: int, netlink: int, interface: str, *, offload: bool) -> tuple[Door, Stations, int]:
     """Open a `packet` door on `interface` by a packet socket (SOCK_RAW, protocol 0) and a netlink socket
     (NETLINK_ROUTE) of its namespace: the door, who decides what comes in, the interface's MTU.
 
