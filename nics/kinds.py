@@ -169,7 +169,9 @@ KINDS: Mapping[str, Kind] = {
                     "The interface's name. Left out: `ethINDEX` in a guest's namespace, elsewhere the"
                     " port's name. One that is there already must be a TAP of yours, and stays.",
                     example="tap0"),
-                attrs.evolve(NETNS, doc="The network namespace that the interface is created in. Left out: ours."),
+                attrs.evolve(
+                    NETNS, doc="The network namespace that the interface is created in. Left out: ours."
+                ),
                 QUEUES,
                 OFFLOAD,
                 Key("device", Text("a path", _PATH), "The kernel's TUN/TAP device.",
