@@ -134,12 +134,12 @@ impl Queue {
         self.base
     }
 
-    /// Forget everything but how to interrupt.
+    /// Stop the ring, and forget where it is. Not where it has got to, nor whether it is enabled: QEMU
+    /// (7.2) says that the guest's status is 0 whenever it stops a device, also to pause it or to move it
+    /// elsewhere, and asks for that only afterwards. Whoever sets it up anew says both.
     pub fn reset(&mut self) {
         self.stop();
-        self.base = 0;
         self.addr = None;
-        self.enabled = false;
     }
 
     /// Tell the front-end that the ring is broken.

@@ -275,7 +275,12 @@ impl Session {
             Request::GetFeatures => return answer(self.offer.features),
             Request::SetFeatures(features) => self.set_features(features)?,
             Request::SetOwner => {}
-            Request::ResetOwner | Request::ResetDevice => self.reset(),
+            Request::ResetOwner | Request::ResetDevice => {
+                self.reset();
+                for queue in &mut self.queues {
+                    queue.enabled = self.features & feature::PROTOCOL_FEATURES == 0;
+                }
+            }
             Request::GetProtocolFeatures => return answer(self.offer.protocol),
             Request::SetProtocolFeatures(features) => {
                 if features & !self.offer.protocol != 0 {

@@ -600,10 +600,19 @@ fn a_reset_by_status_or_request_starts_anew() {
     for reset in [39, 34, 4] {
         let mut host = Host::new();
         let mut guest = Guest::running(&mut host, PLAIN);
+        for i in 0..3 {
+            guest.send(&frame(60, i));
+            assert_eq!(host.send(&[frame(60, 5)]), []);
+        }
+        assert_eq!(host.receive_all().len(), 3);
         guest.say(&mut host, 39, &15u64.to_ne_bytes(), &[]);
         assert_eq!(guest.ask(&mut host, 40, &[]), 15);
         guest.say(&mut host, reset, &0u64.to_ne_bytes()[..if reset == 39 { 8 } else { 0 }], &[]);
         assert!(!host.nic.carrier());
+        for ring in 0..2 {
+            // Asked for afterwards, it still knows how far it was.
+            assert_eq!(guest.ask(&mut host, 11, &pair(ring, 0)) >> 32, 3);
+        }
         for ring in 0..2 {
             let r = &guest.rings[ring];
             let (next, free) = (r.next, r.free.len());

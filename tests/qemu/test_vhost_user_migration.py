@@ -1,0 +1,102 @@
+"""A running machine moves from one QEMU, and from one fabric, to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import vnet
+from tests import peers
+from tests.needs import needs_qemu, needs_root
+from tests.qemu import lab
+from tests.qemu.machine import Machine, boot
+
+pytestmark = [needs_qemu, needs_root, pytest.mark.deadline(300)]
+
+BLOCKS = 40
+"""What goes each way, in megabytes: more than moves while the machine does."""
+MAC = "02:00:00:00:0a:01"
+NETWORK = {"vlan": 10, "subnets": ["10.0.10.0/24"], "gateway": []}
+
+
+def half(name: str, cable: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One of two fabrics on the same network, joined by a cable that everything may pass."""
+    guests = {
+        "vm1": {"kind": "external", "nics": [nic({"kind": "vhost-user", "socket": "vm1.sock"}, mac=MAC)]},
+        "cable": {
+            "kind": "external",
+            "nics": [nic(cable, ip=[], guard="off")],
+        },
+        **more,
+    }
+    guests["vm1"]["nics"][0]["ip"] = ["10.0.10.1"]
+    return {"name": name, "networks": {"red": NETWORK}, "guests": guests}
+
+
+def nic(door: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"network": "red", "nic": door, **more}
+
+
+async def test_a_machine_moves_to_another_fabric_in_mid_transfer() -> None:
+    with lab.runtime() as here, lab.runtime() as there:
+        meet = str(here / "cable.sock")
+        web = {"web": {"nics": [{"network": "red", "ip": ["10.0.10.9"]}]}}
+        first = half("from", {"kind": "stream", "socket": meet}, **web)
+        second = half("to", {"kind": "stream", "socket": meet, "role": "client"})
+        async with (
+            vnet.Fabric.from_dict(first, runtime=here) as source,
+            vnet.Fabric.from_dict(second, runtime=there) as target,
+        ):
+            await lab.carrier(target.port("cable"), True)
+            peer = lab.peer(source, "web")
+            incoming = ["-incoming", f"unix:{here / 'migration'}"]
+            card = lab.card_of(target, "vm1", "virtio-net-pci")
+            async with (
+                lab.plugged(source, "vm1") as old,
+                boot("vm1", card, more=[*lab.words_of(target, "vm1"), *incoming], wait=False) as new,
+            ):
+                assert await old.ping("10.0.10.9")
+                async with trio.open_nursery() as nursery:
+                    # In the background: who asked will be gone when it is done.
+                    await old.upload(peers.block(), "/tmp/block")
+                    listen = "(socat -u TCP4-LISTEN:5002 STDOUT | sha256sum > /tmp/sum) 2>&1 &"
+                    await old.run(
+                        listen + "until grep -q ':138A 0*:0000 0A' /proc/net/tcp; do usleep 9999; done"
+                    )
+                    nursery.start_soon(peer.give, "10.0.10.1", 5002, BLOCKS)
+                    await nursery.start(take, peer)
+                    send = f"for i in $(seq {BLOCKS}); do cat /tmp/block; done"
+                    await old.run(f"({send} | socat -u STDIN TCP4:10.0.10.9:5001) > /dev/null 2>&1 &")
+                    counters = source.port("vm1").counters
+                    with trio.fail_after(60):
+                        while min(counters()["rx_bytes"], counters()["tx_bytes"]) < 3 * peers.MB:  # noqa: ASYNC110
+                            await trio.sleep(0.01)
+                    await migrate(old, here / "migration")
+                    # The old one holds still, and the new one has the link.
+                    await lab.carrier(source.port("vm1"), False)
+                    await lab.carrier(target.port("vm1"), True)
+                    assert max(counters()["rx_bytes"], counters()["tx_bytes"]) < BLOCKS * peers.BLOCK
+                    await old.kill()
+                # What was written to its memory while that was copied has come along.
+                told = await new.run("until [ -s /tmp/sum ]; do usleep 9999; done; cat /tmp/sum")
+                assert told.split()[0] == peers.digest(BLOCKS), "the bytes arrived changed"
+                assert await peer.ping("10.0.10.1")
+                assert await new.sha256("/tmp/block") == peers.digest(1)
+
+
+async def take(peer: peers.Peer, *, task_status: trio.TaskStatus[None]) -> None:
+    found = await peer.take(5001, task_status=task_status)
+    assert found == peers.digest(BLOCKS), "the bytes arrived changed"
+
+
+async def migrate(machine: Machine, path: Path) -> None:
+    await machine.qmp("migrate-set-parameters", max_bandwidth=200 * peers.MB, downtime_limit=2000)
+    await machine.qmp("migrate", uri=f"unix:{path}")
+    with trio.fail_after(120):
+        while (status := (await machine.qmp("query-migrate"))["status"]) != "completed":
+            assert status not in ("failed", "cancelled"), await machine.qmp("query-migrate")
+            await trio.sleep(0.05)
+    assert (await machine.qmp("query-status"))["status"] == "postmigrate"
