@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,29 +60,38 @@ async def test_a_machine_moves_to_another_fabric_in_mid_transfer() -> None:
             ):
                 assert await old.ping("10.0.10.9")
                 async with trio.open_nursery() as nursery:
-                    # In the background: who asked will be gone when it is done.
+                    # In the background: who asked will be gone when it is done. What it receives waits in
+                    # its kernel's buffers until it may be read.
                     await old.upload(peers.block(), "/tmp/block")
-                    listen = "(socat -u TCP4-LISTEN:5002 STDOUT | sha256sum > /tmp/sum) 2>&1 &"
+                    read = "(until [ -e /tmp/go ]; do usleep 9999; done; cat)"
+                    listen = f"(socat -u TCP4-LISTEN:5002 STDOUT | {read} | sha256sum > /tmp/sum) 2>&1 &"
                     await old.run(
-                        listen + "until grep -q ':138A 0*:0000 0A' /proc/net/tcp; do usleep 9999; done"
+                        f"{listen} until grep -q ':138A 0*:0000 0A' /proc/net/tcp; do usleep 9999; done"
                     )
-                    nursery.start_soon(peer.give, "10.0.10.1", 5002, BLOCKS)
                     await nursery.start(take, peer)
                     send = f"for i in $(seq {BLOCKS}); do cat /tmp/block; done"
                     await old.run(f"({send} | socat -u STDIN TCP4:10.0.10.9:5001) > /dev/null 2>&1 &")
                     counters = source.port("vm1").counters
-                    with trio.fail_after(60):
-                        while min(counters()["rx_bytes"], counters()["tx_bytes"]) < 3 * peers.MB:  # noqa: ASYNC110
-                            await trio.sleep(0.01)
-                    await migrate(old, here / "migration")
+                    await until(lambda: counters()["rx_bytes"] > 3 * peers.MB)
+                    await old.qmp("migrate-set-parameters", max_bandwidth=15 * peers.MB, downtime_limit=300)
+                    await old.qmp("migrate", uri=f"unix:{here / 'migration'}")
+                    await sent(old, 15 * peers.MB)
+                    # Into pages that were copied already: only the log of what we write brings them over.
+                    nursery.start_soon(peer.give, "10.0.10.1", 5002, BLOCKS)
+                    queued = "set -- $(ss -Htn 'sport = :5002'); [ ${2:-0} -gt 40000 ]"
+                    await old.run(f"until {queued}; do usleep 9999; done")
+                    await old.qmp("migrate-set-parameters", max_bandwidth=1000 * peers.MB)
+                    await moved(old)
                     # The old one holds still, and the new one has the link.
                     await lab.carrier(source.port("vm1"), False)
                     await lab.carrier(target.port("vm1"), True)
-                    assert max(counters()["rx_bytes"], counters()["tx_bytes"]) < BLOCKS * peers.BLOCK
+                    told = counters()
+                    assert max(told["rx_bytes"], told["tx_bytes"]) < BLOCKS * peers.BLOCK, "all was done"
                     await old.kill()
+                    await new.run("touch /tmp/go")
                 # What was written to its memory while that was copied has come along.
-                told = await new.run("until [ -s /tmp/sum ]; do usleep 9999; done; cat /tmp/sum")
-                assert told.split()[0] == peers.digest(BLOCKS), "the bytes arrived changed"
+                digest = await new.run("until [ -s /tmp/sum ]; do usleep 9999; done; cat /tmp/sum")
+                assert digest.split()[0] == peers.digest(BLOCKS), "the bytes arrived changed"
                 assert await peer.ping("10.0.10.1")
                 assert await new.sha256("/tmp/block") == peers.digest(1)
 
@@ -92,9 +101,20 @@ async def take(peer: peers.Peer, *, task_status: trio.TaskStatus[None]) -> None:
     assert found == peers.digest(BLOCKS), "the bytes arrived changed"
 
 
-async def migrate(machine: Machine, path: Path) -> None:
-    await machine.qmp("migrate-set-parameters", max_bandwidth=200 * peers.MB, downtime_limit=2000)
-    await machine.qmp("migrate", uri=f"unix:{path}")
+async def until(true: Callable[[], bool]) -> None:
+    with trio.fail_after(60):
+        while not true():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def sent(machine: Machine, size: int) -> None:
+    """Wait until so much of its memory was copied."""
+    with trio.fail_after(60):
+        while (await machine.qmp("query-migrate")).get("ram", {}).get("transferred", 0) < size:  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
+async def moved(machine: Machine) -> None:
     with trio.fail_after(120):
         while (status := (await machine.qmp("query-migrate"))["status"]) != "completed":
             assert status not in ("failed", "cancelled"), await machine.qmp("query-migrate")
