@@ -11,6 +11,7 @@ __all__ = [
     "Engine",
     "Groups",
     "Guard",
+    "Impair",
     "LoadFar",
     "LoadTcp",
     "PcapFiles",
@@ -273,6 +274,31 @@ class PortConfig:
     ) -> Self: ...
 
 @final
+class Impair:
+    """What happens to frames one way. Times in nanoseconds, shares in millionths, `rate` in bit/s (0:
+    any), `mtu` in bytes (0: any). `bursts`: (begin, end, loss); `codel`: (target, interval), left out
+    for tail drop.
+    """
+
+    def __new__(
+        cls,
+        *,
+        delay: int = 0,
+        jitter: int = 0,
+        spread: str = "uniform",
+        loss: int = 0,
+        bursts: tuple[int, int, int] | None = None,
+        duplicate: int = 0,
+        reorder: int = 0,
+        corrupt: int = 0,
+        rate: int = 0,
+        queue_packets: int = 1000,
+        queue_bytes: int = 0,
+        codel: tuple[int, int] | None = None,
+        mtu: int = 0,
+    ) -> Self: ...
+
+@final
 class Engine:
     """Switches, ports and NICs, and the `turn` that moves frames between them.
 
@@ -319,7 +345,10 @@ class Engine:
         needs none. Without it the time is that of the latest turn.
         """
 
-    def add_link(self, a: int, config_a: PortConfig, b: int, config_b: PortConfig) -> tuple[int, int]: ...
+    def add_link(
+        self, a: int, config_a: PortConfig, b: int, config_b: PortConfig, seed: tuple[int, int]
+    ) -> tuple[int, int]: ...
+    def set_impair(self, port: int, now: int, steps: Sequence[tuple[int, Impair, Impair, bool]]) -> None: ...
     def set_port(self, port: int, config: PortConfig) -> None: ...
     def set_groups(self, groups: Sequence[tuple[int, Groups | None]]) -> None: ...
     def connections(

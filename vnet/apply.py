@@ -18,7 +18,6 @@ import trio
 from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
-from vnet import links
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
 from vnet.port import Port, entries, groups, port_config
@@ -106,7 +105,7 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
         case plan.RemoveLink(link=link):
             fabric.part(link.name)
         case plan.ChangeLink(after=link):
-            links.change(fabric.engine, fabric.links[link.name], link)
+            fabric.change_link(link)
         case plan.RemoveSwitch(switch=switch):
             fabric.forget_switch(switch.name)
         case plan.ChangeSwitch(after=switch):

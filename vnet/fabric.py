@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import attrs
 import trio
 
 from nics.netlink import Netlink
@@ -66,6 +66,7 @@ class Fabric:
         self._switches: dict[str, int] = {}
         self._folder = runtime
         self._runtime: Runtime | None = None
+        self._began = 0
         self._driver = driver or topology.engine.driver
         self._applying = trio.Lock()
         self._stack = AsyncExitStack()
@@ -97,6 +98,10 @@ class Fabric:
         """The runtime folder, where relative socket paths lie. It exists once something needs it."""
         return self._folder or base() / self.name
 
+    def time(self) -> int:
+        """The engine's time, in nanoseconds: trio's, or the system's monotonic clock under a thread."""
+        return drive.now() if self._driver == "trio" else time.monotonic_ns()
+
     async def hold_runtime(self) -> Runtime:
         """Take the runtime folder, if it was not yet, and clean up what a crash left in it. Raises
         Busy when another process has it.
@@ -113,6 +118,7 @@ class Fabric:
             self._driver = "trio" if virtual else "thread"
         if virtual and self._driver == "thread":
             raise BadInput("engine: driver: thread has a clock of its own; in virtual time use trio")
+        self._began = self.time()
         async with AsyncExitStack() as stack:
             stack.callback(self._release_runtime)
             if virtual:
@@ -177,7 +183,7 @@ class Fabric:
         switches is cut, or mended, at both ends, whichever of its names is given.
         """
         if (cable := self._link(port)) is not None:
-            links.change(self.engine, cable, attrs.evolve(cable.wanted, up=up))
+            links.set_up(self.engine, cable, up)
             await trio.lowlevel.checkpoint()
             return
         record = self.port(port)
@@ -347,12 +353,25 @@ class Fabric:
     def join(self, wanted: ResolvedLink) -> None:
         """Add a link."""
         switches = self.switch_number(wanted.ends[0]), self.switch_number(wanted.ends[1])
-        link = links.add(self.engine, self.name, self.topology.seed, wanted, switches)
+        link = links.add(
+            self.engine,
+            self.name,
+            self.topology.seed,
+            wanted,
+            switches,
+            began=self._began,
+            now=self.time(),
+        )
         self.links[link.name] = link
         for end in link.ends:
             self._numbers[end.number] = end
             mac = bytes.fromhex(end.mac.replace(":", ""))
             describe_port(self.engine, end.number, end.name, end.description, mac)
+
+    def change_link(self, wanted: ResolvedLink) -> None:
+        """Change a link; what is on it stays there."""
+        link = self.links[wanted.name]
+        links.change(self.engine, link, wanted, began=self._began, now=self.time())
 
     def part(self, name: str) -> None:
         """Remove a link."""

@@ -7,8 +7,10 @@ from typing import Any
 
 import attrs
 
-from vnet._native import Engine, PortConfig
+from vnet._native import Engine, Impair, PortConfig
+from vnet.topology import model
 from vnet.topology.resolve import ResolvedLink
+from vnet.topology.schedule import moments
 
 SIDES = (0, 1)
 
@@ -29,13 +31,10 @@ class LinkEnd:
     carrier: bool
     wanted: ResolvedLink
     engine: Engine = attrs.field(repr=False)
+    link: bool = True
+    """As the operator set it."""
 
     kind = "link"
-
-    @property
-    def link(self) -> bool:
-        """As the operator set it."""
-        return self.wanted.up
 
     @property
     def description(self) -> str:
@@ -76,6 +75,8 @@ class Link:
 
     wanted: ResolvedLink
     ends: tuple[LinkEnd, LinkEnd]
+    up: bool = True
+    """As the operator set it while it runs."""
 
     @property
     def name(self) -> str:
@@ -83,15 +84,55 @@ class Link:
         return self.wanted.name
 
 
-def port_config(wanted: ResolvedLink) -> PortConfig:
+def port_config(wanted: ResolvedLink, *, up: bool = True) -> PortConfig:
     """How the switches are told about the ends of a link: a trunk of all its VLANs, no guard."""
     return PortConfig(
         tagged=list(wanted.vlans),
         mtu=wanted.mtu,
         mac_limit=(1 << 32) - 1,
         transparent=wanted.transparent,
-        up=wanted.up,
+        up=up and wanted.up,
     )
+
+
+def impair(wanted: model.Impair) -> Impair:
+    """What a link does one way, for the engine."""
+    bursts, queue = wanted.bursts, wanted.queue
+    return Impair(
+        delay=wanted.delay,
+        jitter=wanted.jitter,
+        spread=wanted.distribution,
+        loss=wanted.loss,
+        bursts=(bursts.begin, bursts.end, bursts.loss) if bursts else None,
+        duplicate=wanted.duplicate,
+        reorder=wanted.reorder,
+        corrupt=wanted.corrupt,
+        rate=wanted.rate or 0,
+        queue_packets=queue.packets,
+        queue_bytes=queue.bytes or 0,
+        codel=(queue.target, queue.interval) if queue.aqm == "codel" else None,
+        mtu=wanted.mtu or 0,
+    )
+
+
+def seeds(seed: int, link: str) -> tuple[int, int]:
+    """What the fates of a link's frames follow from, from a to b and back."""
+    digest = hashlib.sha256(f"link\0{seed}\0{link}".encode()).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+
+
+def _impair(engine: Engine, link: Link, began: int, now: int) -> None:
+    """Have the engine treat a link's frames as is wanted, from now on and as scheduled.
+
+    `began`: when the fabric came up, in the driver's time, as `now` is.
+    """
+    wanted = link.wanted
+    steps = [
+        (began + moment.at, impair(moment.a_to_b), impair(moment.b_to_a), moment.up)
+        for moment in moments(wanted.a_to_b, wanted.b_to_a, wanted.schedule)
+    ]
+    past = sum(1 for at, *_ in steps if at <= now)
+    engine.set_impair(link.ends[0].number, now, steps[max(past - 1, 0) :])
 
 
 def mac(fabric: str, seed: int, port: str) -> str:
@@ -100,10 +141,19 @@ def mac(fabric: str, seed: int, port: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
 
 
-def add(engine: Engine, fabric: str, seed: int, wanted: ResolvedLink, switches: tuple[int, int]) -> Link:
+def add(
+    engine: Engine,
+    fabric: str,
+    seed: int,
+    wanted: ResolvedLink,
+    switches: tuple[int, int],
+    *,
+    began: int,
+    now: int,
+) -> Link:
     """Join two switches. Raises OSError, ValueError or RuntimeError."""
     config = port_config(wanted)
-    numbers = engine.add_link(switches[0], config, switches[1], config)
+    numbers = engine.add_link(switches[0], config, switches[1], config, seeds(seed, wanted.name))
     names = wanted.ports
     a, b = (
         LinkEnd(
@@ -121,21 +171,31 @@ def add(engine: Engine, fabric: str, seed: int, wanted: ResolvedLink, switches: 
     )
     link = Link(wanted, (a, b))
     if not wanted.up:
-        cut(engine, link)
+        _cut(engine, link)
+    _impair(engine, link, began, now)
     return link
 
 
-def cut(engine: Engine, link: Link) -> None:
-    """Set the carrier of both ends as the link is wanted."""
+def _cut(engine: Engine, link: Link) -> None:
+    """Set both ends up, or down if the operator or the topology says so."""
     for end in link.ends:
-        engine.set_link(end.number, link.wanted.up)
+        end.link = link.up and link.wanted.up
+        engine.set_link(end.number, end.link)
 
 
-def change(engine: Engine, link: Link, wanted: ResolvedLink) -> None:
-    """Change what a link carries."""
+def set_up(engine: Engine, link: Link, up: bool) -> None:
+    """The operator cuts a link or mends it."""
+    link.up = up
+    _cut(engine, link)
+
+
+def change(engine: Engine, link: Link, wanted: ResolvedLink, *, began: int, now: int) -> None:
+    """Change what a link carries and what it does to frames."""
     was, link.wanted = link.wanted, wanted
     for end in link.ends:
-        engine.set_port(end.number, port_config(wanted))
+        engine.set_port(end.number, port_config(wanted, up=link.up))
         end.wanted = wanted
     if was.up != wanted.up:
-        cut(engine, link)
+        _cut(engine, link)
+    if (was.a_to_b, was.b_to_a, was.schedule) != (wanted.a_to_b, wanted.b_to_a, wanted.schedule):
+        _impair(engine, link, began, now)

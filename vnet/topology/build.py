@@ -14,6 +14,7 @@ from vnet.topology.problems import Path, Problem
 from vnet.topology.shape import MISSING, make_nic
 
 Values = Mapping[str, Any]
+WAYS = ("a_to_b", "b_to_a")
 FLOODS = ("unknown", "multicast", "broadcast")
 SETTINGS = tuple(name for name in attrs.fields_dict(model.PortSettings) if not name.startswith("flood_"))
 
@@ -104,15 +105,37 @@ def uplink(name: str, values: Values) -> model.Uplink:
     return model.Uplink(name, **{"nic": Unread(), **_tuples(values)})
 
 
+def _impair(values: Values) -> dict[str, Any]:
+    """Keys of an impairment, as attributes of `model.Impair`."""
+    given = dict(values)
+    if "bursts" in given:
+        # What is required may be missing when something else was wrong there.
+        given["bursts"] = model.Bursts(**{"begin": 0, "end": 0, **given["bursts"]})
+    if "queue" in given:
+        given["queue"] = model.Queue(**given["queue"])
+    return given
+
+
+def _ways(values: Values) -> list[dict[str, Any]]:
+    """An impairment's attributes from a to b, and from b to a."""
+    both = {key: value for key, value in values.items() if key not in WAYS}
+    return [_impair({**both, **values.get(way, {})}) for way in WAYS]
+
+
 def link(values: Values) -> model.Link:
     """A link."""
-    impair = dict(values.get("impair", {}))
-    ways = {way: impair.pop(way, {}) for way in ("a_to_b", "b_to_a")}
     ends = tuple(values.get("ends", ("", "")))
-    a_to_b, b_to_a = (model.Impair(**{**impair, **differs}) for differs in ways.values())
+    a_to_b, b_to_a = (model.Impair(**way) for way in _ways(values.get("impair", {})))
+    keys = ("transparent", "name", "networks", "up")
     return model.Link(
         (ends[0], ends[1]),
         a_to_b,
         b_to_a,
-        **_tuples({key: values[key] for key in ("transparent", "name", "networks", "up") if key in values}),
+        schedule=tuple(_change(change) for change in values.get("schedule", ())),
+        **_tuples({key: values[key] for key in keys if key in values}),
     )
+
+
+def _change(values: Values) -> model.Change:
+    a_to_b, b_to_a = (tuple(way.items()) for way in _ways(values.get("impair", {})))
+    return model.Change(values.get("from", 0), values.get("to"), values.get("up"), a_to_b, b_to_a)

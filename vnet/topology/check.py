@@ -14,7 +14,7 @@ from nics import kinds
 from nics.keys import did_you_mean, one_of, shown
 from vnet.topology import check_groups, expect
 from vnet.topology.address import gateways, not_a_host
-from vnet.topology.model import DEFAULT_SWITCH, Guest, Network, NicPort
+from vnet.topology.model import DEFAULT_SWITCH, Guest, Link, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.resolve import link_names
 from vnet.topology.table import MOST_PORTS
@@ -334,6 +334,21 @@ def _uplinks(topology: Topology) -> Problems:
         yield from _refers(uplink.switch, (*path, "switch"), "switch", switches)
 
 
+def _impair(link: Link, path: Path) -> Problems:
+    for way in (link.a_to_b, link.b_to_a):
+        if way.reorder and not way.delay and not way.jitter:
+            because = ((*path, "impair"),)
+            found = "reorder without delay, so there is nothing to overtake"
+            yield Problem((*path, "impair"), found, "delay: a time", because=because)
+            break
+    for at, change in enumerate(link.schedule):
+        place: Path = (*path, "schedule", at)
+        if change.stop is not None and change.stop <= change.start:
+            yield Problem((*place, "to"), "an end before its beginning", "a time after from")
+        if change.up is None and not change.a_to_b and not change.b_to_a:
+            yield Problem(place, "a change of nothing", "up or impair", because=((*place, "impair"),))
+
+
 def _links(topology: Topology) -> Problems:
     switches = list(topology.switches) or [DEFAULT_SWITCH]
     for index, link in enumerate(topology.links):
@@ -342,6 +357,7 @@ def _links(topology: Topology) -> Problems:
             yield from _refers(end, (*path, side), "switch", switches)
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
+        yield from _impair(link, ("links", index))
         for at, network in enumerate(link.networks or ()):
             yield from _refers(network, ("links", index, "networks", at), "network", topology.networks)
     names: dict[str, int] = {}

@@ -7,7 +7,7 @@ Times are nanoseconds, rates bit/s, sizes bytes, shares millionths: see `nics/qu
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -215,16 +215,58 @@ class Switch:
 
 
 @attrs.frozen
+class Bursts:
+    """Loss in bursts (Gilbert and Elliott), in millionths."""
+
+    begin: int
+    end: int
+    loss: int = 1_000_000
+
+
+@attrs.frozen
+class Queue:
+    """Where frames wait that come faster than a rate."""
+
+    packets: int = 1000
+    bytes: int | None = None
+    aqm: Literal["tail", "codel"] = "tail"
+    target: int = 5_000_000
+    """Nanoseconds, as `interval`; both of CoDel."""
+    interval: int = 100_000_000
+
+
+@attrs.frozen
 class Impair:
-    """What a link does to frames one way."""
+    """What a link does to frames one way. Times in nanoseconds, shares in millionths."""
 
     delay: int = 0
     jitter: int = 0
+    distribution: Literal["uniform", "normal", "pareto"] = "uniform"
     loss: int = 0
+    bursts: Bursts | None = None
     duplicate: int = 0
     reorder: int = 0
     corrupt: int = 0
     rate: int | None = None
+    queue: Queue = Queue()
+    mtu: int | None = None
+
+
+Keys = tuple[tuple[str, Any], ...]
+"""Some attributes of an Impair, by name."""
+
+
+@attrs.frozen
+class Change:
+    """What is different at a link for some time."""
+
+    start: int
+    """Nanoseconds after the fabric came up."""
+    stop: int | None = None
+    """None: it stays so."""
+    up: bool | None = None
+    a_to_b: Keys = ()
+    b_to_a: Keys = ()
 
 
 @attrs.frozen
@@ -240,6 +282,7 @@ class Link:
     networks: tuple[str, ...] | None = None
     """The networks that it carries; None: all."""
     up: bool = True
+    schedule: tuple[Change, ...] = ()
 
 
 @attrs.frozen

@@ -18,7 +18,6 @@ def _said(value: Any) -> bool:
 
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("uplinks", "uplinks are", _said),
-    ("links.*.impair", "an impairment is", _said),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
     ("guests.*.nics.*.limits", "a limit is", lambda _: True),

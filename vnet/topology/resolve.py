@@ -20,6 +20,7 @@ from switch.policy import Policy
 from vnet.topology import address as addresses
 from vnet.topology.model import (
     DEFAULT_SWITCH,
+    Change,
     Engine,
     Group,
     Guard,
@@ -145,6 +146,7 @@ class ResolvedLink:
     mtu: int
     """That of the widest network."""
     up: bool
+    schedule: tuple[Change, ...] = ()
 
     @property
     def ports(self) -> tuple[str, str]:
@@ -220,6 +222,7 @@ def _links(topology: Topology, networks: Mapping[str, ResolvedNetwork]) -> Itera
             vlans=tuple(sorted(networks[network].vlan for network in carried)),
             mtu=mtu,
             up=link.up,
+            schedule=link.schedule,
         )
 
 

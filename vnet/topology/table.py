@@ -18,6 +18,7 @@ from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Refer
 
 MOST_PORTS = 4096
 AGEING = attrs.evolve(TIME, lowest=1_000_000)
+WAIT = attrs.evolve(TIME, lowest=1_000)
 MTU = Count(68, 65521, "a number of bytes")
 NETWORK = Reference("network")
 SWITCH = Reference("switch")
@@ -503,16 +504,79 @@ SWITCH_TABLE = Table(
     may_be_empty=True,
 )
 
+BURSTS = Table(
+    "bursts of losses",
+    (
+        Key("begin", SHARE, "How likely one begins with the next frame.", example="0.1 %", required=True),
+        Key(
+            "end",
+            SHARE,
+            "How likely one is over with the next frame: 25 % makes them four frames long on average.",
+            example="25 %",
+            required=True,
+        ),
+        Key("loss", SHARE, "Frames that get lost in a burst.", example="80 %", default=1_000_000),
+    ),
+)
+QUEUE = Table(
+    "a queue",
+    (
+        Key("packets", Count(1, 1 << 20, "a number of frames"), "Frames that wait at most.", example=100,
+            default=1000),
+        Key("bytes", SIZE, "Bytes that wait at most. Left out: any.", example="64 KiB"),
+        Key(
+            "aqm",
+            Choice(("tail", "codel")),
+            "Which frames are given up: `tail` those that do not fit, `codel` also some of those that"
+            " waited too long (RFC 8289).",
+            example="codel",
+            default="tail",
+        ),
+        Key("target", WAIT, "With `codel`: how long frames may wait for.", example="5 ms",
+            default=5_000_000),
+        Key("interval", WAIT, "With `codel`: for how long they may wait longer than that.",
+            example="100 ms", default=100_000_000),
+    ),
+)  # fmt: skip
 _FATES = (
     Key("delay", TIME, "How much later frames arrive.", example="2 ms", default=0),
-    Key("jitter", TIME, "How much the delay varies.", example="200 us", default=0),
-    Key("loss", SHARE, "Frames that get lost.", example="0.1 %", default=0),
+    Key("jitter", TIME, "How much the delay varies. Frames keep their order.", example="200 us", default=0),
+    Key(
+        "distribution",
+        Choice(("uniform", "normal", "pareto")),
+        "How it varies: `uniform` from delay - jitter to delay + jitter; `normal` and `pareto` (mostly a"
+        " little less, sometimes much more) with the jitter as standard deviation.",
+        example="normal",
+        default="uniform",
+    ),
+    Key("loss", SHARE, "Frames that get lost, each for itself.", example="0.1 %", default=0),
+    Key("bursts", BURSTS, "Frames that get lost one after the other (Gilbert and Elliott); between bursts"
+        " `loss` holds.", example={"begin": "0.1 %", "end": "25 %"}),
     Key("duplicate", SHARE, "Frames that arrive twice.", example="0.1 %", default=0),
-    Key("reorder", SHARE, "Frames that overtake others.", example="1 %", default=0),
-    Key("corrupt", SHARE, "Frames with a wrong bit.", example="0.01 %", default=0),
-    Key("rate", RATE, "The link's speed. Left out: as fast as it goes.", example="1 Gbit/s"),
-)
+    Key("reorder", SHARE, "Frames that are not delayed, and so overtake others.", example="1 %", default=0),
+    Key("corrupt", SHARE, "Frames with a wrong bit in their payload.", example="0.01 %", default=0),
+    Key("rate", RATE, "Its speed. Left out: as fast as it goes.", example="1 Gbit/s"),
+    Key("queue", QUEUE, "Where frames wait that come faster than `rate`.", example={"packets": 100}),
+    Key("mtu", MTU, "Longer payloads get lost. Left out: none.", example=1400),
+)  # fmt: skip
 ONE_WAY = Table("an impairment of one direction", _FATES)
+IMPAIR = Table(
+    "an impairment",
+    (
+        *_FATES,
+        Key("a_to_b", ONE_WAY, "What differs from a to b.", example={"delay": "5 ms"}),
+        Key("b_to_a", ONE_WAY, "What differs from b to a.", example={"loss": "1 %"}),
+    ),
+)
+CHANGE = Table(
+    "a change",
+    (
+        Key("from", TIME, "When it begins, after the fabric came up.", example="10 s", required=True),
+        Key("to", TIME, "When it is over. Left out: never.", example="12 s"),
+        Key("up", Flag(), "false: the cable is cut meanwhile.", example=False),
+        Key("impair", IMPAIR, "What is different meanwhile.", example={"loss": "50 %"}),
+    ),
+)
 
 LINK = Table(
     "a link",
@@ -531,18 +595,12 @@ LINK = Table(
             example=["leaf1", "spine"],
             required=True,
         ),
+        Key("impair", IMPAIR, "What it does to frames.", example={"delay": "2 ms"}),
         Key(
-            "impair",
-            Table(
-                "an impairment",
-                (
-                    *_FATES,
-                    Key("a_to_b", ONE_WAY, "What differs from a to b.", example={"delay": "5 ms"}),
-                    Key("b_to_a", ONE_WAY, "What differs from b to a.", example={"loss": "1 %"}),
-                ),
-            ),
-            "What it does to frames.",
-            example={"delay": "2 ms"},
+            "schedule",
+            ListOf(CHANGE, "a list of changes"),
+            "What changes when. Of changes at the same time, later ones in the list go over earlier ones.",
+            example=[{"from": "10 s", "to": "12 s", "up": False}],
         ),
         Key(
             "networks",

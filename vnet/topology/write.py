@@ -11,8 +11,9 @@ from nics import kinds
 from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
+from nics.quantity import TIME
 from vnet.topology import model, table
-from vnet.topology.build import FLOODS, SETTINGS, default_nic
+from vnet.topology.build import FLOODS, SETTINGS, WAYS, default_nic
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
 NicWords = Callable[[Nic], dict[str, object]]
@@ -105,19 +106,42 @@ def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:
     return {"nic": nic(uplink.nic)} | _keys((key for key in table.UPLINK.keys if key.name != "nic"), uplink)
 
 
+def _ways(ways: list[dict[str, Any]]) -> dict[str, Any]:
+    """An impairment; what both directions have in common is said once."""
+    if ways[0] == ways[1]:
+        return ways[0]
+    return {way: words for way, words in zip(WAYS, ways, strict=True) if words}
+
+
+def _change_words(change: model.Change) -> dict[str, Any]:
+    said: dict[str, Any] = {"from": TIME.write(change.start)}
+    if change.stop is not None:
+        said["to"] = TIME.write(change.stop)
+    if change.up is not None:
+        said["up"] = change.up
+    keys = {key.name: key for key in table.ONE_WAY.keys}
+    # What is default stands in a change all the same, for the link may be otherwise.
+    impair = _ways(
+        [
+            {name: _said(keys[name].type, value) for name, value in way}
+            for way in (change.a_to_b, change.b_to_a)
+        ]
+    )
+    return said | ({"impair": impair} if impair else {})
+
+
 def link_words(link: model.Link) -> dict[str, Any]:
-    """A link; what both directions have in common is said once."""
+    """A link."""
     said: dict[str, Any] = {"ends": list(link.ends)}
-    ways = {way: _keys(table.ONE_WAY.keys, getattr(link, way)) for way in ("a_to_b", "b_to_a")}
-    if ways["a_to_b"] == ways["b_to_a"]:
-        impair: dict[str, Any] = ways["a_to_b"]
-    else:
-        impair = {way: words for way, words in ways.items() if words}
+    impair = _ways([_keys(table.ONE_WAY.keys, way) for way in (link.a_to_b, link.b_to_a)])
     if impair:
         said["impair"] = impair
+    if link.schedule:
+        said["schedule"] = [_change_words(change) for change in link.schedule]
     if link.networks == ():
         said["networks"] = []
-    return said | _keys((key for key in table.LINK.keys if key.name not in ("ends", "impair")), link)
+    special = ("ends", "impair", "schedule")
+    return said | _keys((key for key in table.LINK.keys if key.name not in special), link)
 
 
 assert set(SETTINGS) | {f"flood_{name}" for name in FLOODS} == set(attrs.fields_dict(model.PortSettings))

@@ -137,8 +137,14 @@ reasons! {
     TxTooBig = "tx-too-big", Egress;
     /// the NIC reported an error when the frame was handed to it
     TxError = "tx-error", Egress;
-    /// the link's queue was full
+    /// the link's queue was full: more came than its rate lets pass
     LinkQueue = "link-queue", Egress;
+    /// the link's active queue management (CoDel) kept the queue short
+    LinkAqm = "link-aqm", Egress;
+    /// more was on the link, delayed, than it has memory for
+    LinkMemory = "link-memory", Egress;
+    /// lost on the link, as its impairment asks for
+    ImpairLoss = "impair-loss", Egress;
     /// an offload header that does not fit its frame, so it could not be completed in software
     TxOffload = "tx-offload", Egress;
     /// the guest sent something that is no frame (framing, length or header out of bounds)

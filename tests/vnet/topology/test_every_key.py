@@ -21,7 +21,7 @@ from tests.vnet.topology import golden
 from vnet.topology import Topology
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
-from vnet.topology.table import TOPOLOGY
+from vnet.topology.table import IMPAIR, ONE_WAY, TOPOLOGY
 from vnet.topology.values import (
     Family,
     IpAddress,
@@ -124,6 +124,33 @@ BASE: dict[str, Any] = {
     "links": [
         {
             "name": "backbone", "ends": ["s1", "s2"], "networks": ["red"], "up": True, "transparent": True,
+            "impair": {
+                    "delay": "1 ms", "jitter": "1 us", "distribution": "normal", "loss": "0.1 %",
+                    "bursts": {"begin": "1 %", "end": "25 %", "loss": "80 %"}, "duplicate": "1 %",
+                    "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
+                    "queue": {
+                        "packets": 10, "bytes": "64 KiB", "aqm": "codel", "target": "5 ms",
+                        "interval": "100 ms",
+                    },
+                    "mtu": 1400,
+                "a_to_b": {
+                    "delay": "1 ms", "jitter": "1 us", "distribution": "normal", "loss": "0.1 %",
+                    "bursts": {"begin": "1 %", "end": "25 %", "loss": "80 %"}, "duplicate": "1 %",
+                    "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
+                    "queue": {
+                        "packets": 10, "bytes": "64 KiB", "aqm": "codel", "target": "5 ms",
+                        "interval": "100 ms",
+                    },
+                    "mtu": 1400,
+                },
+                "b_to_a": {"delay": "1 ms"},
+            },
+            "schedule": [
+                {
+                    "from": "1 s", "to": "2 s", "up": False,
+                    "impair": {"loss": "1 %"},
+                }
+            ],
         }
     ],
 }  # fmt: skip
@@ -131,6 +158,9 @@ BASE: dict[str, Any] = {
 RULES = {"type": 1, "code": 1, "group": 2}
 """The rule among three that has a key which does not go with the others."""
 BASE["groups"]["web"]["egress"] = copy.deepcopy(BASE["groups"]["web"]["ingress"])
+
+IMPAIRED: Path = ("links", 0, "impair")
+"""Where the keys of an impairment are gone through."""
 
 LATER_PARTS: dict[Path, Any] = {
     ("guests", "web", "nics", 0, "limits"): {
@@ -144,23 +174,6 @@ LATER_PARTS: dict[Path, Any] = {
             "tagged": ["blue"],
             "switch": "s1",
         }
-    },
-    ("links", 0, "impair"): {
-        "delay": "1 ms",
-        "jitter": "1 us",
-        "loss": "0.1 %",
-        "duplicate": "1 %",
-        "reorder": "1 %",
-        "corrupt": "1 %",
-        "rate": "1 Gbit/s",
-        "a_to_b": {
-            "delay": "1 ms", "jitter": "1 us", "loss": "0.1 %", "duplicate": "1 %",
-            "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
-        },
-        "b_to_a": {
-            "delay": "1 ms", "jitter": "1 us", "loss": "0.1 %", "duplicate": "1 %",
-            "reorder": "1 %", "corrupt": "1 %", "rate": "1 Gbit/s",
-        },
     },
     ("scenario",): [{"at": "1 s"}],
 }  # fmt: skip
@@ -277,6 +290,8 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
             yield from cases(shape.item, (*path, 0), None)
         case Table():
             yield from ((path, "x"), (path, []))
+            if (shape is IMPAIR and path != IMPAIRED) or (shape is ONE_WAY and path != (*IMPAIRED, "a_to_b")):
+                return  # the same table once more: one place of it is enough
             for inner in shape.keys:
                 place: Path = (*path, inner.name)
                 if inner.name in ("trunk", "native", "native_tagged") and path[0] == "guests":

@@ -1,54 +1,270 @@
 //! One direction of a link: what was sent and has not arrived.
+//!
+//!     put -> [queue, while the wire is busy] -> wire -> lost? damaged? twice? -> [in flight] -> arrived
+//!
+//! Everything is worked out from the times at which frames came, not from when somebody looked: the
+//! wire takes the next frame at the moment when it is free, and it arrives at the moment that follows
+//! from its fate. So a way looked at late gives the same as one looked at in time, exactly.
+//!
+//! Memory is bounded by the queue's limits, and by [`BYTES`] and [`FRAMES`] in all.
 
+use super::codel::Codel;
+use super::fates::Fates;
+use super::impair::{Aqm, Impair};
 use crate::frame::TxFrame;
 use crate::offload::Offload;
-use std::collections::VecDeque;
-use switch::Nanos;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use switch::{DropReason, Nanos};
 
-/// Frames that a way without impairments holds at most; the far switch takes them in the same turn.
+/// Frames that may have arrived and not been taken: the far switch takes them in the same turn.
 pub(super) const FRAMES: usize = 16_384;
-/// And their bytes.
-const BYTES: usize = 32 << 20;
+/// Bytes of all frames that one direction holds: 100 ms of 5 Gbit/s.
+const BYTES: usize = 64 << 20;
+/// Frames on the wire, whatever their size.
+const FLYING: usize = 262_144;
 /// Bytes of used buffers that are kept for the next frames.
 const SPARE: usize = 256 << 10;
+/// What counts as a full frame to CoDel.
+const FULL: u64 = 1514;
 
 /// A frame on its way, in memory of its own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Buffer {
     pub bytes: Vec<u8>,
     pub offload: Offload,
 }
 
+/// In flight. The order is that of arrival, then that of sending.
+#[derive(Debug)]
+struct Flying {
+    at: Nanos,
+    number: u64,
+    buffer: Buffer,
+}
+
+impl PartialEq for Flying {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Flying {}
+
+impl PartialOrd for Flying {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flying {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
 /// See the top of this file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Way {
-    /// Arrived, in order.
+    impair: Impair,
+    /// Frames pass as they come.
+    plain: bool,
+    fates: Fates,
+    /// Waiting for the wire, with the time when they came.
+    queue: VecDeque<(Nanos, Buffer)>,
+    /// Their bytes.
+    queued: u64,
+    codel: Codel,
+    /// When the wire is free.
+    free: Nanos,
+    flying: BinaryHeap<Reverse<Flying>>,
+    /// Frames that were sent so far.
+    number: u64,
+    /// When the last frame arrives of those that keep their order.
+    latest: Nanos,
     arrived: VecDeque<Buffer>,
     /// Bytes of all frames in here.
     held: usize,
+    /// Dropped after they were taken, by reason.
+    losses: Vec<(DropReason, u64)>,
     spare: Vec<Vec<u8>>,
     /// Bytes of memory in `spare`.
     spared: usize,
 }
 
 impl Way {
+    /// A way that does nothing to frames; `seed` for when it will.
     #[must_use]
-    pub fn new() -> Self {
-        Way::default()
+    pub fn new(seed: u64) -> Self {
+        Way {
+            impair: Impair::default(),
+            plain: true,
+            fates: Fates::new(seed),
+            queue: VecDeque::new(),
+            queued: 0,
+            codel: Codel::default(),
+            free: 0,
+            flying: BinaryHeap::new(),
+            number: 0,
+            latest: 0,
+            arrived: VecDeque::new(),
+            held: 0,
+            losses: Vec::new(),
+            spare: Vec::new(),
+            spared: 0,
+        }
     }
 
-    /// Send a frame; false when there is no room.
-    pub fn put(&mut self, _now: Nanos, frame: &TxFrame<'_>) -> bool {
-        if self.arrived.len() >= FRAMES || self.held + frame.len() > BYTES {
-            return false;
+    /// What it does to frames from now on. Those on their way go on as they were sent.
+    pub fn set(&mut self, impair: Impair, now: Nanos) {
+        self.advance(now);
+        self.plain = impair.is_none();
+        if impair.rate == 0 {
+            // Nothing makes the ones that wait go on waiting.
+            self.free = self.free.min(now);
         }
+        self.impair = impair;
+        self.advance(now);
+    }
+
+    #[must_use]
+    pub fn plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Send a frame. When it is known at once to be lost: why.
+    pub fn put(&mut self, now: Nanos, frame: &TxFrame<'_>) -> Result<(), DropReason> {
+        let len = frame.len();
+        if self.held + len > BYTES {
+            return Err(DropReason::LinkMemory);
+        }
+        if self.plain && self.flying.is_empty() && self.queue.is_empty() {
+            if self.arrived.len() >= FRAMES {
+                return Err(DropReason::LinkQueue);
+            }
+            let buffer = self.copy(frame);
+            self.arrived.push_back(buffer);
+            return Ok(());
+        }
+        self.advance(now);
+        let Impair { rate, queue, mtu, .. } = &self.impair;
+        if *mtu != 0 && payload(frame) > *mtu as usize {
+            return Err(DropReason::TxTooBig);
+        }
+        if *rate != 0 || !self.queue.is_empty() {
+            let full = self.queue.len() >= queue.packets as usize
+                || queue.bytes != 0 && self.queued + len as u64 > queue.bytes;
+            if full && self.free > now {
+                return Err(DropReason::LinkQueue);
+            }
+            let buffer = self.copy(frame);
+            self.queued += len as u64;
+            self.queue.push_back((now, buffer));
+            self.advance(now);
+            return Ok(());
+        }
+        if self.fates.lost(&self.impair) {
+            return Err(DropReason::ImpairLoss);
+        }
+        let buffer = self.copy(frame);
+        let sent = self.fly(now, buffer);
+        self.advance(now);
+        sent
+    }
+
+    fn copy(&mut self, frame: &TxFrame<'_>) -> Buffer {
         let mut bytes = self.spare.pop().unwrap_or_default();
         self.spared -= bytes.capacity();
         bytes.resize(frame.len(), 0);
         frame.copy_to(&mut bytes);
         self.held += bytes.len();
-        self.arrived.push_back(Buffer { bytes, offload: frame.offload() });
-        true
+        Buffer { bytes, offload: frame.offload() }
+    }
+
+    /// The wire sent a frame that is not lost, at `sent`.
+    fn fly(&mut self, sent: Nanos, mut buffer: Buffer) -> Result<(), DropReason> {
+        if self.flying.len() >= FLYING {
+            self.drop(buffer);
+            return Err(DropReason::LinkMemory);
+        }
+        if self.fates.duplicated(&self.impair) && self.held + buffer.bytes.len() <= BYTES {
+            self.held += buffer.bytes.len();
+            let twin = buffer.clone();
+            self.launch(sent, twin);
+        }
+        self.fates.corrupt(&self.impair, &mut buffer.bytes);
+        self.launch(sent, buffer);
+        Ok(())
+    }
+
+    fn launch(&mut self, sent: Nanos, buffer: Buffer) {
+        let delay = self.fates.delay(&self.impair);
+        let at = if self.fates.overtakes(&self.impair) {
+            sent
+        } else {
+            self.latest = self.latest.max(sent.saturating_add(delay));
+            self.latest
+        };
+        self.number += 1;
+        self.flying.push(Reverse(Flying { at, number: self.number, buffer }));
+    }
+
+    /// Time has come to `now`.
+    pub fn advance(&mut self, now: Nanos) {
+        while let Some((came, _)) = self.queue.front() {
+            let begin = self.free.max(*came);
+            if begin > now {
+                break;
+            }
+            let Some((came, buffer)) = self.queue.pop_front() else { break };
+            self.queued -= buffer.bytes.len() as u64;
+            if let Aqm::Codel { target, interval } = self.impair.queue.aqm
+                && self.codel.drops(begin, begin - came, self.queued <= FULL, target, interval)
+            {
+                self.drop(buffer);
+                self.lost(DropReason::LinkAqm);
+                continue;
+            }
+            let bits = buffer.bytes.len() as u128 * 8 * 1_000_000_000;
+            let busy = bits.checked_div(u128::from(self.impair.rate)).unwrap_or(0) as Nanos;
+            self.free = begin.saturating_add(busy);
+            if self.fates.lost(&self.impair) {
+                self.drop(buffer);
+                self.lost(DropReason::ImpairLoss);
+            } else if let Err(reason) = self.fly(self.free, buffer) {
+                self.lost(reason);
+            }
+        }
+        while self.flying.peek().is_some_and(|Reverse(first)| first.at <= now) {
+            if let Some(Reverse(first)) = self.flying.pop() {
+                self.arrived.push_back(first.buffer);
+            }
+        }
+    }
+
+    /// When `advance` has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Nanos> {
+        let wire = self.queue.front().map(|(came, _)| self.free.max(*came));
+        let flying = self.flying.peek().map(|Reverse(first)| first.at);
+        wire.into_iter().chain(flying).min()
+    }
+
+    fn drop(&mut self, buffer: Buffer) {
+        self.held -= buffer.bytes.len();
+        self.keep(buffer.bytes);
+    }
+
+    fn lost(&mut self, reason: DropReason) {
+        match self.losses.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, n)) => *n += 1,
+            None => self.losses.push((reason, 1)),
+        }
+    }
+
+    /// Frames that were dropped after `put` had taken them, since the last call.
+    pub fn losses(&mut self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        self.losses.drain(..)
     }
 
     /// Whether a frame has arrived.
@@ -69,18 +285,242 @@ impl Way {
 
     /// Buffers that were taken are not looked at any more.
     pub fn give_back(&mut self, buffers: &mut Vec<Buffer>) {
-        for Buffer { mut bytes, .. } in buffers.drain(..) {
-            if self.spared + bytes.capacity() <= SPARE {
-                bytes.clear();
-                self.spared += bytes.capacity();
-                self.spare.push(bytes);
-            }
+        for buffer in buffers.drain(..) {
+            self.keep(buffer.bytes);
         }
     }
 
-    /// Lose everything.
-    pub fn clear(&mut self, _now: Nanos) {
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if self.spared + bytes.capacity() <= SPARE {
+            bytes.clear();
+            self.spared += bytes.capacity();
+            self.spare.push(bytes);
+        }
+    }
+
+    /// The cable is cut: all that is on its way is lost.
+    pub fn clear(&mut self) {
+        let lost = self.queue.len() + self.flying.len() + self.arrived.len();
+        for _ in 0..lost {
+            self.lost(DropReason::TxNoCarrier);
+        }
+        self.queue.clear();
+        self.flying.clear();
         self.arrived.clear();
+        self.queued = 0;
         self.held = 0;
+        self.latest = 0;
+        self.free = 0;
+        self.codel = Codel::default();
+    }
+}
+
+/// Bytes behind the Ethernet header and its tags.
+fn payload(frame: &TxFrame<'_>) -> usize {
+    let mut scratch = [0; crate::frame::HEAD + 4];
+    let head = frame.head(&mut scratch);
+    let mut from = 14;
+    while matches!(head.get(from - 2..from), Some([0x81, 0] | [0x88, 0xa8])) {
+        from += 4;
+    }
+    frame.len().saturating_sub(from)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::impair::{Queue, Spread};
+    use super::*;
+    use crate::frame::Frame;
+    use crate::testkit::numbered;
+    use switch::TagEdit;
+
+    const MS: Nanos = 1_000_000;
+
+    fn way(impair: Impair) -> Way {
+        let mut way = Way::new(5);
+        way.set(impair, 0);
+        way
+    }
+
+    fn put(way: &mut Way, now: Nanos, number: u32, len: usize) -> Result<(), DropReason> {
+        let bytes = numbered(number, len);
+        let frame = Frame::flat(&bytes, Offload::NONE);
+        way.put(now, &TxFrame { frame: &frame, edit: TagEdit::NONE })
+    }
+
+    /// Every arrival until the way is empty: (when, which).
+    fn arrivals(way: &mut Way) -> Vec<(Nanos, u32)> {
+        let mut found = vec![];
+        let mut now = 0;
+        loop {
+            let mut taken = vec![];
+            while way.take(64, &mut taken) {}
+            found
+                .extend(taken.iter().map(|b| (now, u32::from_be_bytes(b.bytes[14..18].try_into().unwrap()))));
+            way.give_back(&mut taken);
+            match way.deadline() {
+                Some(at) => {
+                    assert!(at >= now);
+                    now = at;
+                    way.advance(now);
+                }
+                None => break,
+            }
+        }
+        assert_eq!((way.held, way.queued), (0, 0));
+        found
+    }
+
+    #[test]
+    fn a_delay_is_exact() {
+        let mut way = way(Impair { delay: 5 * MS, ..Impair::default() });
+        for n in 0..10 {
+            put(&mut way, Nanos::from(n) * 100, n, 60).unwrap();
+        }
+        assert_eq!(arrivals(&mut way), (0..10).map(|n| (5 * MS + u64::from(n) * 100, n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_rate_spaces_frames_and_looking_late_changes_nothing() {
+        // 1250 bytes at 1 Mbit/s take 10 ms.
+        let impair = Impair { rate: 1_000_000, delay: MS, ..Impair::default() };
+        let mut one = way(impair.clone());
+        let mut other = way(impair);
+        for n in 0..5 {
+            put(&mut one, 0, n, 1250).unwrap();
+            put(&mut other, 0, n, 1250).unwrap();
+        }
+        let found = arrivals(&mut one);
+        assert_eq!(found, [(11 * MS, 0), (21 * MS, 1), (31 * MS, 2), (41 * MS, 3), (51 * MS, 4)]);
+        other.advance(25 * MS);
+        let mut taken = vec![];
+        other.take(64, &mut taken);
+        assert_eq!(taken.len(), 2);
+        assert_eq!(other.deadline(), Some(30 * MS));
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_tail() {
+        let queue = Queue { packets: 3, ..Queue::default() };
+        let mut by_packets = way(Impair { rate: 8_000_000, queue, ..Impair::default() });
+        let fates: Vec<_> = (0..6).map(|n| put(&mut by_packets, 0, n, 1000)).collect();
+        // One is on the wire, three wait.
+        assert_eq!(fates[..4], [Ok(()); 4]);
+        assert_eq!(fates[4..], [Err(DropReason::LinkQueue); 2]);
+        put(&mut by_packets, MS, 6, 1000).unwrap();
+        assert_eq!(arrivals(&mut by_packets).last(), Some(&(5 * MS, 6)));
+
+        let queue = Queue { packets: 100, bytes: 2500, ..Queue::default() };
+        let mut by_bytes = way(Impair { rate: 8_000_000, queue, ..Impair::default() });
+        let taken = (0..6).filter(|n| put(&mut by_bytes, 0, *n, 1000).is_ok()).count();
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
+    fn codel_keeps_the_wait_short_where_tail_drop_does_not() {
+        let longest_wait = |aqm| {
+            let queue = Queue { packets: 1000, bytes: 0, aqm };
+            let mut way = way(Impair { rate: 10_000_000, queue, ..Impair::default() });
+            // A sender that answers to loss as TCP does, crudely: 1250 bytes are 1 ms of the wire.
+            let (mut window, mut longest, mut now) = (10_u32, 0, 0);
+            let mut sent = std::collections::VecDeque::new();
+            let mut number = 0;
+            let mut lost = 0;
+            for round in 0..20_000 {
+                while sent.len() < window as usize {
+                    number += 1;
+                    if put(&mut way, now, number, 1250).is_ok() {
+                        sent.push_back((now, number));
+                    } else {
+                        lost += 1;
+                        window = (window / 2).max(2);
+                        break;
+                    }
+                }
+                now += MS;
+                way.advance(now);
+                let drops: u64 = way.losses().map(|(_, n)| n).sum();
+                lost += drops;
+                for _ in 0..drops {
+                    window = (window / 2).max(2);
+                    sent.pop_front();
+                }
+                let mut taken = vec![];
+                way.take(64, &mut taken);
+                for _ in &taken {
+                    if let Some((came, _)) = sent.pop_front()
+                        && round > 5000
+                    {
+                        longest = longest.max(now - came);
+                    }
+                }
+                if round % 20 == 0 && !taken.is_empty() {
+                    window += 1;
+                }
+            }
+            assert!(lost > 0);
+            longest
+        };
+        let tail = longest_wait(Aqm::Tail);
+        let codel = longest_wait(Aqm::Codel { target: 5 * MS, interval: 100 * MS });
+        assert!(tail > 400 * MS, "{tail}");
+        assert!(codel < 60 * MS, "{codel}");
+    }
+
+    #[test]
+    fn jitter_keeps_the_order_and_reorder_does_not() {
+        let impair = Impair { delay: 10 * MS, jitter: 5 * MS, spread: Spread::Normal, ..Impair::default() };
+        let mut way1 = way(impair.clone());
+        (0..1000).for_each(|n| put(&mut way1, u64::from(n) * 1000, n, 60).unwrap());
+        assert!(arrivals(&mut way1).is_sorted_by_key(|(_, n)| *n));
+        let mut way2 = way(Impair { reorder: 100_000, ..impair });
+        (0..1000).for_each(|n| put(&mut way2, u64::from(n) * 1000, n, 60).unwrap());
+        let found = arrivals(&mut way2);
+        assert_eq!(found.len(), 1000);
+        // Those had arrived when the last was sent.
+        let early = found.iter().filter(|(at, _)| *at == 0).count();
+        assert!((60..140).contains(&early), "{early}");
+    }
+
+    #[test]
+    fn what_is_duplicated_arrives_twice() {
+        let mut way = way(Impair { duplicate: 500_000, ..Impair::default() });
+        (0..1000).for_each(|n| put(&mut way, 0, n, 60).unwrap());
+        let found = arrivals(&mut way).len();
+        assert!((1450..1550).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn longer_frames_than_the_mtu_are_lost_and_tags_do_not_count() {
+        let mut way = way(Impair { mtu: 1000, ..Impair::default() });
+        put(&mut way, 0, 1, 1014).unwrap();
+        assert_eq!(put(&mut way, 0, 2, 1015), Err(DropReason::TxTooBig));
+        let mut bytes = numbered(1, 1018);
+        bytes[12..14].copy_from_slice(&[0x81, 0]);
+        let frame = Frame::flat(&bytes, Offload::NONE);
+        way.put(0, &TxFrame { frame: &frame, edit: TagEdit::NONE }).unwrap();
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut way = way(Impair { delay: 1000 * MS, ..Impair::default() });
+        let taken = (0..2000).filter(|n| put(&mut way, 0, *n, 65_000).is_ok()).count();
+        assert_eq!(taken, BYTES / 65_000);
+        assert!(way.held <= BYTES);
+        way.clear();
+        assert_eq!(way.losses().collect::<Vec<_>>(), [(DropReason::TxNoCarrier, taken as u64)]);
+        assert_eq!((way.held, way.deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_change_holds_for_frames_to_come_and_keeps_the_order() {
+        let mut way = way(Impair { delay: 100 * MS, ..Impair::default() });
+        put(&mut way, 0, 1, 60).unwrap();
+        way.set(Impair { delay: MS, ..Impair::default() }, 10 * MS);
+        put(&mut way, 10 * MS, 2, 60).unwrap();
+        way.set(Impair::default(), 20 * MS);
+        put(&mut way, 20 * MS, 3, 60).unwrap();
+        assert_eq!(arrivals(&mut way), [(100 * MS, 1), (100 * MS, 2), (100 * MS, 3)]);
     }
 }

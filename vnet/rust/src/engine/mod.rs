@@ -96,6 +96,7 @@ pub struct Engine {
     touched: PortSet,
     /// Ends of links at which frames have arrived.
     crossed: PortSet,
+    links: link::Links,
     timers: Timers,
     poller: Arc<Poller>,
     waker: Arc<Waker>,
@@ -125,6 +126,7 @@ impl Engine {
             hot: PortSet::new(),
             touched: PortSet::new(),
             crossed: PortSet::new(),
+            links: link::Links::new(),
             timers: Timers::default(),
             poller,
             waker,
@@ -329,9 +331,7 @@ impl Engine {
         if let Some(nic) = &mut self.slot(port)?.nic {
             nic.set_link(up, now);
         }
-        if let Some(peer) = self.slot(port)?.peer {
-            self.carrier_changed(peer)?;
-        }
+        self.look_at_link(port);
         self.ready.insert(port);
         self.waker.wake();
         Ok(())
@@ -359,6 +359,7 @@ impl Engine {
         self.ready.remove(port);
         self.hot.remove(port);
         self.crossed.remove(port);
+        self.links.remove(&port);
         self.delivery.captures.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
@@ -414,6 +415,9 @@ impl Engine {
                     }
                 }
                 self.timers.schedule(port, slot);
+                if slot.peer.is_some() {
+                    self.look_at_link(port);
+                }
             }
         }
         for switch in &mut self.switches {

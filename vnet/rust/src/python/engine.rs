@@ -3,9 +3,11 @@
 
 use super::door::Door;
 use super::groups::{ConnectionTuple, Groups, tuple};
+use super::impair::Impair;
 use super::port::PortConfig;
 use crate::engine::thread::{Driver, Poll};
 use crate::engine::{Engine as Inner, EngineError, Next};
+use nics::link::Step;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
@@ -183,7 +185,8 @@ impl Engine {
         Ok(port)
     }
 
-    /// Join switches `a` and `b` by a link; the ports of its ends. Raises as `add_port` does.
+    /// Join switches `a` and `b` by a link; the ports of its ends. `seed`: what the fates of its frames
+    /// follow from, from a to b and back. Raises as `add_port` does.
     fn add_link(
         &self,
         py: Python<'_>,
@@ -191,12 +194,31 @@ impl Engine {
         config_a: &PortConfig,
         b: u16,
         config_b: &PortConfig,
+        seed: (u64, u64),
     ) -> PyResult<(PortId, PortId)> {
         let ends = [(a, config_a.0.clone()), (b, config_b.0.clone())];
         let [(port_a, counters_a), (port_b, counters_b)] =
-            self.command(py, |engine| engine.add_link(ends))?;
+            self.command(py, |engine| engine.add_link(ends, [seed.0, seed.1]))?;
         self.counters.lock().extend([(port_a, counters_a), (port_b, counters_b)]);
         Ok((port_a, port_b))
+    }
+
+    /// What a link, named by its first port, is like: (from when on, from a to b, from b to a, whether
+    /// its cable is whole), ascending, the first for now, which is `now`.
+    fn set_impair(
+        &self,
+        py: Python<'_>,
+        port: PortId,
+        now: Nanos,
+        steps: Vec<(Nanos, Py<Impair>, Py<Impair>, bool)>,
+    ) -> PyResult<()> {
+        let mut steps = steps.into_iter().map(|(at, a_to_b, b_to_a, up)| {
+            let ways = [a_to_b, b_to_a].map(|impair| impair.get().0.clone());
+            Step { at, ways, up }
+        });
+        let first = steps.next().ok_or_else(|| PyValueError::new_err("there is no step for now"))?;
+        let then = steps.collect();
+        self.command(py, |engine| engine.set_impair(port, first, then, now))
     }
 
     /// Change how a port is set up; its counters and its traffic go on.

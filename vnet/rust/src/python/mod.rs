@@ -6,6 +6,7 @@ mod door;
 mod engine;
 mod error;
 mod groups;
+mod impair;
 mod load;
 mod offload;
 mod packet;
@@ -32,6 +33,8 @@ mod _native {
     use super::engine::Engine;
     #[pymodule_export]
     use super::groups::Groups;
+    #[pymodule_export]
+    use super::impair::Impair;
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
