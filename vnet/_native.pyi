@@ -12,6 +12,7 @@ __all__ = [
     "Groups",
     "Guard",
     "Impair",
+    "Limits",
     "LoadFar",
     "LoadTcp",
     "PcapFiles",
@@ -219,6 +220,22 @@ class Guard:
     ) -> Self: ...
 
 @final
+class Limits:
+    """What the guest at a port may send (`egress`), receive (`ingress`) and flood.
+
+    A direction is (bit/s, bytes of burst, bytes of one-time burst, packets/s); `storm` is broadcast,
+    multicast and unknown unicast in packets/s. 0 is any, and for a burst the usual one.
+    """
+
+    def __new__(
+        cls,
+        *,
+        egress: tuple[int, int, int, int] = ...,
+        ingress: tuple[int, int, int, int] = ...,
+        storm: tuple[int, int, int] = ...,
+    ) -> Self: ...
+
+@final
 class Groups:
     """The rules of a port's security groups, compiled.
 
@@ -271,6 +288,7 @@ class PortConfig:
         connections: int = 65536,
         private: Sequence[int] = ...,
         community: int = 0,
+        limits: Limits | None = None,
     ) -> Self: ...
 
 @final

@@ -10,7 +10,8 @@ import attrs
 
 from nics.door import Opened
 from switch.policy import Allow, Policy
-from vnet._native import Engine, Groups, Guard, PortConfig
+from vnet._native import Engine, Groups, Guard, Limits, PortConfig
+from vnet.topology.model import Limit, Storm
 from vnet.topology.resolve import Port as Wanted
 
 
@@ -160,6 +161,24 @@ def community(name: str | None) -> int:
 _communities: dict[str, int] = {}
 
 
+def limits(wanted: Wanted) -> Limits | None:
+    """What the switch lets the guest of a port carry; None: anything."""
+    if wanted.limits is None and wanted.storm is None:
+        return None
+
+    def way(limit: Limit | None) -> tuple[int, int, int, int]:
+        if limit is None:
+            return 0, 0, 0, 0
+        return limit.rate or 0, limit.burst or 0, limit.one_time_burst or 0, limit.packets or 0
+
+    storm = wanted.storm or Storm()
+    return Limits(
+        egress=way(wanted.limits.egress if wanted.limits else None),
+        ingress=way(wanted.limits.ingress if wanted.limits else None),
+        storm=(storm.broadcast or 0, storm.multicast or 0, storm.unknown or 0),
+    )
+
+
 def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
     """How the switch is told about a port."""
     settings = wanted.settings
@@ -180,6 +199,7 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "connections": settings.connections,
         "private": wanted.private,
         "community": community(wanted.community),
+        "limits": limits(wanted),
     }
     if wanted.is_trunk:
         return PortConfig(

@@ -96,6 +96,8 @@ def _port(
     if "limits" in given:
         limits = {way: model.Limit(**limit) for way, limit in given["limits"].items()}
         given["limits"] = model.Limits(**limits)
+    if "storm" in given:
+        given["storm"] = model.Storm(**given["storm"])
     found: Nic = Unread() if nic is MISSING else nic
     return model.NicPort(found, settings=model.PortSettings(**settings), **given)
 

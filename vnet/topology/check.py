@@ -139,6 +139,7 @@ def _guests(topology: Topology) -> Problems:
         yield from _refers(port.switch, (*path, "switch"), "switch", switches)
         yield from _kind(guest, port, path)
         yield from _guard(topology, port, path)
+        yield from _limits(port, path)
         yield from _mtu(topology, port, path)
 
 
@@ -210,6 +211,22 @@ def _members(topology: Topology) -> Problems:
     for path, _, _, port in _ports(topology):
         for index, name in enumerate(port.groups):
             yield from _refers(name, (*path, "groups", index), "group", topology.groups)
+
+
+def _limits(port: NicPort, path: Path) -> Problems:
+    for way in ("egress", "ingress"):
+        limit = getattr(port.limits, way, None)
+        place: Path = (*path, "limits", way)
+        if limit is None:
+            continue
+        if limit.rate is None and limit.packets is None:
+            because = tuple((*place, key) for key in ("rate", "packets"))
+            yield Problem(place, "a limit of nothing", "rate or packets", because=because)
+            continue
+        for key in ("burst", "one_time_burst"):
+            if limit.rate is None and getattr(limit, key) is not None:
+                found = f"{key} without rate"
+                yield Problem((*place, key), found, "rate: bits per second", because=((*place, "rate"),))
 
 
 def _mtu(topology: Topology, port: NicPort, path: Path) -> Problems:

@@ -129,17 +129,28 @@ class Limit:
     rate: int | None = None
     """bit/s."""
     burst: int | None = None
-    """Bytes."""
+    """Bytes; None: what flows in during 10 ms."""
+    one_time_burst: int | None = None
+    """Bytes that pass before the rate counts, once."""
     packets: int | None = None
     """Packets/s."""
 
 
 @attrs.frozen
 class Limits:
-    """How much a port may carry: `ingress` from the guest, `egress` to it."""
+    """How much a guest may send (`egress`) and receive (`ingress`)."""
 
-    ingress: Limit | None = None
     egress: Limit | None = None
+    ingress: Limit | None = None
+
+
+@attrs.frozen
+class Storm:
+    """How much a guest may send of what goes to every port, in packets/s; None: any."""
+
+    broadcast: int | None = None
+    multicast: int | None = None
+    unknown: int | None = None
 
 
 @attrs.frozen
@@ -168,6 +179,7 @@ class NicPort:
     """Security groups; (): none, everything passes that the guard lets pass."""
     private: str | None = None
     """`promiscuous`, `isolated`, `community NAME`; None: as its networks are."""
+    storm: Storm | None = None
 
     @property
     def networks(self) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("uplinks", "uplinks are", _said),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
-    ("guests.*.nics.*.limits", "a limit is", lambda _: True),
     ("scenario", "a scenario is", lambda _: True),
 )
 

@@ -31,6 +31,7 @@ from vnet.topology.model import (
     Link,
     NicPort,
     PortSettings,
+    Storm,
     Switch,
 )
 from vnet.topology.problems import Problem
@@ -101,6 +102,7 @@ class Port:
     """VLANs in which it is not promiscuous: it reaches promiscuous ports and its community."""
     community: str | None = None
     """In those; None: it is isolated."""
+    storm: Storm | None = None
 
     @property
     def is_trunk(self) -> bool:
@@ -380,6 +382,7 @@ def _port(
         community=(port.private or "").removeprefix(COMMUNITY)
         if (port.private or "").startswith(COMMUNITY)
         else None,
+        storm=port.storm,
     )
 
 

@@ -244,8 +244,19 @@ GUARD = Table(
 LIMIT = Table(
     "a limit",
     (
-        Key("rate", RATE, "Bits per second.", example="1 Gbit/s"),
-        Key("burst", SIZE, "What may pass at once after a pause.", example="256 KiB"),
+        Key("rate", RATE, "Bits per second, of whole frames without FCS.", example="1 Gbit/s"),
+        Key(
+            "burst",
+            SIZE,
+            "What may pass at once after a pause, beyond the rate. Left out: 10 ms of the rate.",
+            example="256 KiB",
+        ),
+        Key(
+            "one_time_burst",
+            SIZE,
+            "What may pass at once before the rate counts, once: so that a guest boots fast.",
+            example="16 MiB",
+        ),
         Key("packets", PACKETS, "Frames per second.", example="200 k/s"),
     ),
 )
@@ -253,8 +264,17 @@ LIMIT = Table(
 LIMITS = Table(
     "limits",
     (
-        Key("ingress", LIMIT, "From the guest into the fabric.", example={"rate": "1 Gbit/s"}),
-        Key("egress", LIMIT, "To the guest.", example={"rate": "1 Gbit/s"}),
+        Key("egress", LIMIT, "What the guest sends.", example={"rate": "1 Gbit/s"}),
+        Key("ingress", LIMIT, "What the guest receives.", example={"rate": "1 Gbit/s"}),
+    ),
+)
+
+STORM = Table(
+    "a storm control",
+    (
+        Key("broadcast", PACKETS, "Broadcasts per second.", example="1 k/s"),
+        Key("multicast", PACKETS, "Multicast frames per second.", example="10 k/s"),
+        Key("unknown", PACKETS, "Unicast frames per second to stations that are not known.", example="1 k/s"),
     ),
 )
 
@@ -410,8 +430,15 @@ PORT = Table(
         Key(
             "limits",
             LIMITS,
-            "How much it may carry.",
+            "How much the guest may send (`egress`) and receive (`ingress`), to and from other guests too.",
             example={"egress": {"rate": "1 Gbit/s"}},
+        ),
+        Key(
+            "storm",
+            STORM,
+            "How much of what goes to every port the guest may send. A tenth of a second's worth passes at"
+            " once, what is more is dropped. Left out: any.",
+            example={"broadcast": "1 k/s"},
         ),
     ),
 )

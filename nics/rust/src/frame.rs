@@ -18,6 +18,7 @@ use crate::offload::Offload;
 use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use switch::TagEdit;
 
 /// Frames handled together; the unit of work everywhere.
@@ -171,7 +172,11 @@ impl<'a> Frame<'a> {
     #[inline]
     #[must_use]
     pub fn view(&self) -> switch::View<'a> {
-        switch::View { head: self.head, len: self.len, gso: self.offload.gso_type != Offload::GSO_NONE }
+        if self.offload.gso_type == Offload::GSO_NONE {
+            return switch::View::plain(self.head, self.len);
+        }
+        let segments = self.offload.segments(self.len as usize) as u16;
+        switch::View { head: self.head, len: self.len, gso: true, segments, headers: self.offload.hdr_len }
     }
 }
 
@@ -244,8 +249,72 @@ impl<'a> TxFrame<'a> {
     }
 }
 
-/// The frames of one turn at one door.
-pub type Burst<'a> = ArrayVec<Frame<'a>, BURST>;
+/// The frames of one turn at one door: as a vector of them, with room for so many as the door may lend.
+#[derive(Debug)]
+pub struct Burst<'a> {
+    frames: ArrayVec<Frame<'a>, BURST>,
+    room: usize,
+}
+
+impl<'a> Burst<'a> {
+    #[inline]
+    #[must_use]
+    pub fn new() -> Self {
+        Burst { frames: ArrayVec::new(), room: BURST }
+    }
+
+    /// One for `room` frames at most, at least one: what its guest may send now.
+    #[inline]
+    #[must_use]
+    pub fn of(room: usize) -> Self {
+        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST) }
+    }
+
+    /// How many more frames there is room for.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room.saturating_sub(self.frames.len())
+    }
+
+    /// Whether there is no room for another frame.
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+}
+
+impl Default for Burst<'_> {
+    fn default() -> Self {
+        Burst::new()
+    }
+}
+
+impl<'a> Deref for Burst<'a> {
+    type Target = ArrayVec<Frame<'a>, BURST>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.frames
+    }
+}
+
+impl DerefMut for Burst<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.frames
+    }
+}
+
+impl<'b, 'a> IntoIterator for &'b Burst<'a> {
+    type Item = &'b Frame<'a>;
+    type IntoIter = std::slice::Iter<'b, Frame<'a>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.frames.iter()
+    }
+}
 
 /// Memory that frames read from file descriptors lie in for one burst. One for the whole engine,
 /// because doors take turns; so it stays warm in the cache however many doors there are.

@@ -90,6 +90,12 @@ impl TxReport {
         &self.drops
     }
 
+    /// Why frame number `index` was not taken, if it wasn't.
+    #[must_use]
+    pub fn reason(&self, index: usize) -> Option<DropReason> {
+        self.drops.iter().find(|(at, _)| usize::from(*at) == index).map(|(_, reason)| *reason)
+    }
+
     pub fn clear(&mut self) {
         self.drops.clear();
     }
@@ -123,7 +129,7 @@ pub trait Nic: Send {
     /// The descriptor registered under `sub` is ready. Returns whether `rx_burst` should be called.
     fn ready(&mut self, sub: u16, readiness: Readiness, now: Nanos) -> bool;
 
-    /// Receive up to a burst. Frames are lent until `rx_done`.
+    /// Receive up to a burst, no more than it has `room` for. Frames are lent until `rx_done`.
     /// `arena` is memory for doors that have none of their own.
     fn rx_burst<'a>(&'a mut self, now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx;
 

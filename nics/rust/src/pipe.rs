@@ -254,7 +254,7 @@ impl Nic for PipeNic {
         self.lent.clear();
         let more = {
             let Some(mut queue) = self.shared.inward.try_lock() else { return Rx::More };
-            let n = queue.frames.len().min(BURST);
+            let n = queue.frames.len().min(burst.room());
             self.lent.extend(queue.frames.drain(..n));
             if n > 0 && queue.waiting {
                 queue.waiting = false;

@@ -1,5 +1,7 @@
 //! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again.
 
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use switch::{Nanos, PortId};
@@ -16,6 +18,11 @@ impl Interest {
     pub const WRITE: Interest = Interest { read: false, write: true };
     pub const BOTH: Interest = Interest { read: true, write: true };
     pub const NONE: Interest = Interest { read: false, write: false };
+
+    /// Without reading, if that is `held`.
+    fn unless(self, held: bool) -> Interest {
+        Interest { read: self.read && !held, ..self }
+    }
 
     fn bits(self) -> u32 {
         let mut bits = 0;
@@ -38,10 +45,29 @@ pub struct Readiness {
     pub hangup: bool,
 }
 
+/// One descriptor that is watched.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    fd: RawFd,
+    sub: u16,
+    interest: Interest,
+}
+
+/// What is watched for one port.
+#[derive(Debug, Default)]
+struct Of {
+    watched: Vec<Watched>,
+    held: bool,
+}
+
 /// An epoll instance whose entries belong to ports.
+///
+/// It remembers what is watched for each port, so that reading can be held off a port whose guest has
+/// used up its rate: a level-triggered descriptor that nobody reads would keep the engine awake.
 #[derive(Debug)]
 pub struct Poller {
     fd: OwnedFd,
+    ports: Mutex<BTreeMap<PortId, Of>>,
 }
 
 /// Token of descriptors that belong to the engine itself.
@@ -55,7 +81,7 @@ impl Poller {
     pub fn new() -> io::Result<Self> {
         // SAFETY: no pointers; the result is checked and owned here alone.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-        Ok(Poller { fd })
+        Ok(Poller { fd, ports: Mutex::default() })
     }
 
     /// Pollable itself: readable when a watched descriptor is ready.
@@ -73,18 +99,63 @@ impl Poller {
 
     /// Watch `fd` for `port`, which tells its descriptors apart by `sub`.
     pub fn add(&self, fd: impl AsFd, port: PortId, sub: u16, interest: Interest) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd.as_fd().as_raw_fd(), token(port, sub), interest)
+        self.watch(libc::EPOLL_CTL_ADD, fd.as_fd().as_raw_fd(), port, sub, interest)
     }
 
     /// Watch it for something else.
     pub fn modify(&self, fd: impl AsFd, port: PortId, sub: u16, interest: Interest) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd.as_fd().as_raw_fd(), token(port, sub), interest)
+        self.watch(libc::EPOLL_CTL_MOD, fd.as_fd().as_raw_fd(), port, sub, interest)
+    }
+
+    fn watch(
+        &self,
+        op: libc::c_int,
+        fd: RawFd,
+        port: PortId,
+        sub: u16,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let mut ports = self.ports.lock();
+        if op == libc::EPOLL_CTL_ADD {
+            // Whoever had a descriptor of this number has closed it.
+            forget(&mut ports, fd);
+        }
+        let of = ports.entry(port).or_default();
+        self.control(op, fd, token(port, sub), interest.unless(of.held))?;
+        match of.watched.iter_mut().find(|watched| watched.fd == fd) {
+            Some(watched) => *watched = Watched { fd, sub, interest },
+            None => of.watched.push(Watched { fd, sub, interest }),
+        }
+        Ok(())
     }
 
     /// Watch it no more. A descriptor that is not watched is fine.
     pub fn remove(&self, fd: impl AsFd) {
+        let fd = fd.as_fd().as_raw_fd();
+        forget(&mut self.ports.lock(), fd);
         // An error means that it is gone already, which is what was wanted.
-        let _ = self.control(libc::EPOLL_CTL_DEL, fd.as_fd().as_raw_fd(), 0, Interest::NONE);
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::NONE);
+    }
+
+    /// Look at nothing that comes in for `port` until it is no longer `held`. Writing and hangups are
+    /// told of as before.
+    pub fn hold(&self, port: PortId, held: bool) {
+        let mut ports = self.ports.lock();
+        let of = ports.entry(port).or_default();
+        if of.held == held {
+            return;
+        }
+        of.held = held;
+        for watched in &of.watched {
+            // An error means that the descriptor was closed, and then there is nothing to look at.
+            let interest = watched.interest.unless(held);
+            let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(port, watched.sub), interest);
+        }
+    }
+
+    /// The port is gone, and what was watched for it.
+    pub fn forget(&self, port: PortId) {
+        self.ports.lock().remove(&port);
     }
 
     /// Watch a descriptor of the engine's own, for reading.
@@ -144,6 +215,12 @@ impl Poller {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(e) => Err(e),
         }
+    }
+}
+
+fn forget(ports: &mut BTreeMap<PortId, Of>, fd: RawFd) {
+    for of in ports.values_mut() {
+        of.watched.retain(|watched| watched.fd != fd);
     }
 }
 

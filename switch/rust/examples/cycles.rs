@@ -114,7 +114,7 @@ fn guarded(frames: &[Bytes]) -> (Vec<Bytes>, Guard) {
 }
 
 fn view(bytes: &Bytes) -> View<'_> {
-    View { head: bytes, len: 64, gso: false }
+    View::plain(bytes, 64)
 }
 
 /// `n` random pairs among the stations.

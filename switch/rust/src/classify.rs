@@ -2,7 +2,7 @@
 //!
 //! The order of the checks is part of what users see, because the first that fails names the drop:
 //! port down, runt, malformed tag, giant, source address, link-local destination, VLAN, guard, then learning
-//! (sticky stations, the port's limit), and last the destination.
+//! (sticky stations, the port's limit), then the destination, and last storm control.
 //!
 //! Most frames are like the one before from the same port: same addresses, same tags. What was
 //! decided then is kept (`Last`) and is right as long as FDB and configuration have the same version,
@@ -80,7 +80,7 @@ impl Switch {
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory, stamp } = &mut *port;
+        let Port { config, counters, last, memory, stamp, storm } = &mut *port;
         let gate = Gate::of(ingress, *stamp, config);
         let mut desk =
             Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory, now, gate, tracker };
@@ -101,6 +101,12 @@ impl Switch {
                 Some(first) => desk.judge(first, &view),
                 None => desk.judge_short(&view),
             };
+            if let Out::Flood(kind) = out.out
+                && let Some(storm) = storm
+                && !storm.passes(now, kind, view.segments)
+            {
+                out.out = Out::Drop(storm_reason(kind));
+            }
             if let Out::Drop(reason) = out.out {
                 tally.0[reason as usize] += 1;
             }
@@ -109,6 +115,16 @@ impl Switch {
         tally.book(counters, counted, bytes);
         ports[usize::from(ingress)] = Some(port);
         counted as usize
+    }
+}
+
+/// Too many floods of this kind.
+#[cold]
+fn storm_reason(kind: Flood) -> DropReason {
+    match kind {
+        Flood::Broadcast => DropReason::StormBroadcast,
+        Flood::Multicast | Flood::LinkLocal => DropReason::StormMulticast,
+        Flood::Unknown => DropReason::StormUnknown,
     }
 }
 

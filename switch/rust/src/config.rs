@@ -2,6 +2,7 @@
 
 use crate::groups::Groups;
 use crate::guard::Guard;
+use crate::limits::Limits;
 use crate::private::Private;
 use crate::{Nanos, PortId, VlanId};
 use std::fmt;
@@ -158,6 +159,8 @@ pub struct PortConfig {
     pub connections: u32,
     /// Where it does not reach everybody; `None`: nowhere, it is promiscuous.
     pub private: Option<Box<Private>>,
+    /// How much its guest may send, receive and flood; `None`: anything.
+    pub limits: Option<Box<Limits>>,
 }
 
 impl PortConfig {
@@ -183,6 +186,7 @@ impl PortConfig {
             groups: None,
             connections: 1 << 16,
             private: None,
+            limits: None,
         }
     }
 }

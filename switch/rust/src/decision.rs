@@ -12,6 +12,26 @@ pub struct View<'a> {
     pub len: u32,
     /// A GSO super-frame: it will be segmented before a wire sees it, so the MTU does not bound it.
     pub gso: bool,
+    /// Frames that a wire sees of it: 1, or of a super-frame the segments ...
+    pub segments: u16,
+    /// ... each of which has so many bytes of headers.
+    pub headers: u16,
+}
+
+impl<'a> View<'a> {
+    /// A frame that is none but itself.
+    #[inline]
+    #[must_use]
+    pub fn plain(head: &'a [u8], len: u32) -> Self {
+        View { head, len, gso: false, segments: 1, headers: 0 }
+    }
+
+    /// Bytes that a wire sees of it, FCS not counted.
+    #[inline]
+    #[must_use]
+    pub fn wire(&self) -> u64 {
+        u64::from(self.len) + u64::from(self.segments.saturating_sub(1)) * u64::from(self.headers)
+    }
 }
 
 /// Why a frame is flooded, which decides about the ports that want it.

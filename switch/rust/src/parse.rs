@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn parsed(bytes: &[u8]) -> Result<Header, DropReason> {
-        let view = View { head: bytes, len: bytes.len() as u32, gso: false };
+        let view = View::plain(bytes, bytes.len() as u32);
         First::of(&view).map_or_else(|| parse_short(&view), First::parse)
     }
 
@@ -279,7 +279,7 @@ mod tests {
         let first = |words: &[u16]| {
             let mut bytes = frame(words);
             bytes.resize(64, 0);
-            First::of(&View { head: &bytes, len: 64, gso: false }).unwrap()
+            First::of(&View::plain(&bytes, 64)).unwrap()
         };
         for (words, judged) in [
             (&[0x0800, 0, 0, 0, 0, 0][..], 1),
@@ -300,7 +300,7 @@ mod tests {
             for i in 0..12 {
                 let mut other = bytes.clone();
                 other[i] ^= 1;
-                let other = First::of(&View { head: &other, len: 64, gso: false }).unwrap();
+                let other = First::of(&View::plain(&other, 64)).unwrap();
                 assert!(!one.same(&other, &mask));
             }
         }

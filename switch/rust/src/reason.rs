@@ -109,6 +109,12 @@ reasons! {
     MacLimit = "mac-limit", Ingress;
     /// the destination lives at the port that the frame came from
     SamePort = "same-port", Ingress;
+    /// more broadcasts than the port's storm control lets pass
+    StormBroadcast = "storm-broadcast", Ingress;
+    /// more multicast than the port's storm control lets pass
+    StormMulticast = "storm-multicast", Ingress;
+    /// more unicast to unknown stations than the port's storm control lets pass
+    StormUnknown = "storm-unknown", Ingress;
     /// no other port in the frame's VLAN takes it
     NoMember = "no-member", Ingress;
     /// the port is administratively down
@@ -119,6 +125,8 @@ reasons! {
     TxNotMember = "tx-not-member", Egress;
     /// it would leave untagged, with another VLAN tag on top that the far side would take for its VLAN
     TxDoubleTag = "tx-double-tag", Egress;
+    /// the limit of what the guest receives is reached, and the queue in front of it is full
+    TxLimit = "tx-limit", Egress;
     /// the guest did not take its frames in time: its queue was full
     TxFull = "tx-full", Egress;
     /// the NIC has no carrier: its peer is not connected or its link is down

@@ -10,6 +10,7 @@ use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
 use crate::groups::Tracker;
 use crate::guard::Memory;
+use crate::limits::StormMeter;
 use crate::members::Vlans;
 use crate::private::{Private, may_reach};
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
@@ -28,6 +29,11 @@ pub(crate) struct Port {
     pub(crate) memory: Memory,
     /// Names the port and its security groups as they are now; 0: it has none.
     pub(crate) stamp: u32,
+    pub(crate) storm: Option<Box<StormMeter>>,
+}
+
+fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMeter>> {
+    StormMeter::next(before, config.limits.as_ref()?.storm).map(Box::new)
 }
 
 /// A learning VLAN switch. Frames and a time in, decisions out.
@@ -92,8 +98,9 @@ impl Switch {
         let counters = Arc::new(PortCounters::default());
         let memory = Memory::default();
         let stamp = self.tracker.get_mut().stamp(id, false, config.groups.is_some());
-        self.ports[at] =
-            Some(Box::new(Port { config, counters: counters.clone(), last: Last::NONE, memory, stamp }));
+        let storm = storm(None, &config);
+        let port = Port { config, counters: counters.clone(), last: Last::NONE, memory, stamp, storm };
+        self.ports[at] = Some(Box::new(port));
         self.fdb.outdate();
         Ok(counters)
     }
@@ -108,6 +115,7 @@ impl Switch {
         self.vlans.add(id, &config);
         let before = std::mem::replace(&mut port.config, config);
         port.memory = Memory::default();
+        port.storm = storm(port.storm.as_deref(), &port.config);
         let config = &port.config;
         if before.groups != config.groups {
             port.stamp = self.tracker.get_mut().stamp(id, before.groups.is_some(), config.groups.is_some());

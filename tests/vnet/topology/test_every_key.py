@@ -97,6 +97,16 @@ BASE: dict[str, Any] = {
                         "router_advertisements": "allow",
                         "querier": "allow",
                     },
+                    "limits": {
+                        way: {
+                            "rate": "1 Gbit/s",
+                            "burst": "256 KiB",
+                            "one_time_burst": "1 MiB",
+                            "packets": "200 k/s",
+                        }
+                        for way in ("egress", "ingress")
+                    },
+                    "storm": {"broadcast": "1 k/s", "multicast": "1 k/s", "unknown": "1 k/s"},
                 }
             ],
         },
@@ -163,10 +173,6 @@ IMPAIRED: Path = ("links", 0, "impair")
 """Where the keys of an impairment are gone through."""
 
 LATER_PARTS: dict[Path, Any] = {
-    ("guests", "web", "nics", 0, "limits"): {
-        "ingress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
-        "egress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
-    },
     ("uplinks",): {
         "wan": {
             "nic": {"kind": "tap", "name": "wan0"},

@@ -36,13 +36,11 @@ def supported() -> dict[str, Any]:
     document = yaml.safe_load(CONTRACT.read_text())
     for key in ("uplinks", "links", "switches"):
         del document[key]
-    del document["guests"]["vm1"]["nics"][0]["limits"]
     return document  # type: ignore[no-any-return]
 
 
 def test_the_contract_in_full_gives_precisely_what_is_not_there_yet() -> None:
     assert refused(Topology.from_file, CONTRACT).split("\n") == [
-        f"{CONTRACT}:28:9: guests.vm1.nics[0].limits: a limit is {LATER}",
         f"{CONTRACT}:32:1: uplinks: uplinks are {LATER}",
         f"{CONTRACT}:35:47: switches.spine.stp: a spanning tree is {LATER}",
     ]
@@ -218,6 +216,10 @@ def test_built_as_written() -> None:
         mac="02:00:00:00:00:0a",
         nic={"kind": "vhost-user", "socket": "vm1.sock", "role": "server"},
         guard={"allow": [{"ip": "10.0.10.200"}], "dhcp_server": "allow"},
+        limits={
+            "egress": {"rate": "1 Gbit/s", "burst": "256 KiB", "packets": "200 k/s"},
+            "ingress": {"rate": "1 Gbit/s"},
+        },
     )
     built.guest("router", nics=[{"trunk": ["red", "blue"], "native": "red"}])
     built.expecting("web", "db").expecting("web", "shell", reach=False)

@@ -16,7 +16,7 @@ mod tests;
 
 use crate::context::{Context, EventKind};
 use crate::error::OpenError;
-use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, HeadScratch, TxFrame};
+use crate::frame::{Arena, Burst, FRAME_MAX, Frame, HeadScratch, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::outgoing::Outgoing;
@@ -262,14 +262,15 @@ impl Nic for DgramNic {
     fn rx_burst<'a>(&'a mut self, now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let Some(sockets) = &self.sockets else { return Rx::Idle };
         let mut inbox = Inbox::new();
-        match inbox.receive(&sockets.socket, arena) {
+        let room = burst.room();
+        match inbox.receive(&sockets.socket, arena, room) {
             Ok(n) => {
                 for datagram in inbox.datagrams(arena) {
                     if self.accept(datagram.bytes, datagram.from, datagram.cut) {
                         burst.push(Frame::flat(datagram.bytes, Offload::NONE));
                     }
                 }
-                if n == BURST { Rx::More } else { Rx::Idle }
+                if n == room { Rx::More } else { Rx::Idle }
             }
             Err(e) => match e.raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENOBUFS) => Rx::Idle,

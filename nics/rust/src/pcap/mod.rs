@@ -267,7 +267,7 @@ impl Nic for PcapNic {
         if self.provide() {
             while let Some(shot) = self.chunk.as_ref().and_then(Chunk::next).cloned() {
                 let at = self.due(shot.time, now);
-                if at > now || shots.is_full() {
+                if at > now || shots.len() >= burst.room() {
                     due = Some(at);
                     break;
                 }

@@ -105,11 +105,11 @@ impl Inbox {
         Inbox { names: [const { MaybeUninit::uninit() }; BURST], received: ArrayVec::new() }
     }
 
-    /// Receive up to a burst into `arena`, a slot each; how many.
-    pub fn receive(&mut self, socket: impl AsFd, arena: &mut Arena) -> io::Result<usize> {
+    /// Receive up to `most` datagrams of a burst into `arena`, a slot each; how many.
+    pub fn receive(&mut self, socket: impl AsFd, arena: &mut Arena, most: usize) -> io::Result<usize> {
         self.received.clear();
         let mut runs = ArrayVec::<libc::iovec, BURST>::new();
-        for slot in arena.slots() {
+        for slot in arena.slots().take(most) {
             runs.push(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
         }
         let mut headers = ArrayVec::<libc::mmsghdr, BURST>::new();

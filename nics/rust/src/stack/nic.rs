@@ -113,7 +113,7 @@ impl Nic for StackNic {
     }
 
     fn rx_burst<'a>(&'a mut self, now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
-        let mut out = Outbox::new(arena.bytes());
+        let mut out = Outbox::new(arena.bytes(), burst.room());
         let more = {
             // Somebody at the far end holds it, for no longer than a copy takes.
             let Some(mut guest) = self.shared.guest.try_lock() else { return Rx::More };

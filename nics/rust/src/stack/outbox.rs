@@ -22,16 +22,22 @@ pub struct Outbox<'a> {
     bytes: &'a mut [u8],
     used: usize,
     frames: ArrayVec<(u32, u32, Offload), BURST>,
+    /// Frames that the burst has room for.
+    room: usize,
 }
 
 impl<'a> Outbox<'a> {
-    pub fn new(bytes: &'a mut [u8]) -> Self {
-        Outbox { bytes, used: 0, frames: ArrayVec::new() }
+    pub fn new(bytes: &'a mut [u8], room: usize) -> Self {
+        Outbox { bytes, used: 0, frames: ArrayVec::new(), room }
+    }
+
+    fn is_full(&self) -> bool {
+        self.frames.len() >= self.room.min(BURST)
     }
 
     /// Whether there is room for one more packet, whatever it is.
     pub fn roomy(&self) -> bool {
-        !self.frames.is_full() && self.bytes.len() - self.used >= PACKET_ROOM
+        !self.is_full() && self.bytes.len() - self.used >= PACKET_ROOM
     }
 
     /// The packet of `len` bytes that is being made.
@@ -47,7 +53,11 @@ impl<'a> Outbox<'a> {
     /// The frame of `len` bytes in front is finished. Gives it back when the burst is full.
     #[must_use]
     pub fn commit(&mut self, len: usize, offload: Offload) -> Option<Box<[u8]>> {
+        let full = self.is_full();
         let frame = self.bytes.get(self.used..self.used + len)?;
+        if full {
+            return Some(frame.into());
+        }
         match self.frames.try_push((self.used as u32, len as u32, offload)) {
             Ok(()) => {
                 self.used += len;
@@ -60,7 +70,7 @@ impl<'a> Outbox<'a> {
     /// Add a frame that was made elsewhere; false when it does not fit into this burst.
     #[must_use]
     pub fn push(&mut self, frame: &[u8], offload: Offload) -> bool {
-        if self.frames.is_full() {
+        if self.is_full() {
             return false;
         }
         let Some(to) = self.bytes.get_mut(self.used..self.used + frame.len()) else { return false };

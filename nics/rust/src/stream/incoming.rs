@@ -81,9 +81,9 @@ impl Incoming {
         }
     }
 
-    /// Take whole frames, up to a burst. After a bad length nothing more can be taken.
-    pub fn take(&mut self, spans: &mut Spans) -> Result<(), BadLength> {
-        while !spans.is_full() {
+    /// Take whole frames, until there are `most`. After a bad length nothing more can be taken.
+    pub fn take(&mut self, spans: &mut Spans, most: usize) -> Result<(), BadLength> {
+        while spans.len() < most.min(BURST) {
             let Some((length, behind)) = self.bytes[self.start..self.end].split_first_chunk::<LENGTH>()
             else {
                 break;
@@ -116,7 +116,7 @@ mod tests {
         let (mut frames, mut at, mut cut) = (Vec::new(), 0, 0);
         loop {
             let mut spans = Spans::new();
-            let verdict = incoming.take(&mut spans);
+            let verdict = incoming.take(&mut spans, BURST);
             let found = spans.len();
             frames.extend(spans.into_iter().map(|span| incoming.bytes()[span].to_vec()));
             if let Err(bad) = verdict {

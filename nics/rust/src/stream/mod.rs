@@ -108,15 +108,15 @@ impl StreamNic {
     }
 
     /// Whole frames from what is buffered, or else from one more `recv`.
-    fn receive(&mut self, spans: &mut Spans, now: Nanos) -> Rx {
+    fn receive(&mut self, spans: &mut Spans, most: usize, now: Nanos) -> Rx {
         let mut more = false;
-        let mut verdict = self.incoming.take(spans);
+        let mut verdict = self.incoming.take(spans, most);
         if spans.is_empty() && verdict.is_ok() {
             let Some(peer) = self.connection.peer() else { return Rx::Idle };
             match self.incoming.fill(|room| calls::receive(peer, room)) {
                 Ok(Fill::Data { more: further }) => {
                     more = further;
-                    verdict = self.incoming.take(spans);
+                    verdict = self.incoming.take(spans, most);
                 }
                 Ok(Fill::Nothing) => {}
                 Ok(Fill::End) | Err(_) => self.lost(false, now),
@@ -126,7 +126,7 @@ impl StreamNic {
             self.offended(bad, now);
             return Rx::Idle;
         }
-        if more || spans.is_full() { Rx::More } else { Rx::Idle }
+        if more || spans.len() >= most { Rx::More } else { Rx::Idle }
     }
 
     /// Send what waits.
@@ -246,7 +246,7 @@ impl Nic for StreamNic {
 
     fn rx_burst<'a>(&'a mut self, now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let mut spans = Spans::new();
-        let rx = self.receive(&mut spans, now);
+        let rx = self.receive(&mut spans, burst.room(), now);
         if spans.is_empty() && self.connection.peer().is_none() {
             self.incoming.clear();
         }

@@ -211,7 +211,7 @@ fn a_peer_that_stops_reading_costs_a_bounded_ring_and_whole_frames() {
     bench.until("all frames arrived", |_| {
         loop {
             let mut spans = Spans::new();
-            incoming.take(&mut spans).unwrap();
+            incoming.take(&mut spans, BURST).unwrap();
             for span in &spans {
                 assert_eq!(incoming.bytes()[span.clone()], frames[taken[got]]);
                 got += 1;

@@ -16,7 +16,7 @@ mod device;
 mod tests;
 
 use crate::context::{Context, EventKind};
-use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
+use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::{Interest, Readiness};
@@ -280,7 +280,7 @@ impl Nic for TapNic {
         let mut room = arena.bytes();
         let (mut bytes, mut error) = (0, None);
         while self.readable != 0
-            && burst.len() < BURST
+            && !burst.is_full()
             && bytes < BURST_BYTES
             && room.len() >= HEADER + FRAME_MAX
         {

@@ -417,16 +417,16 @@ fn a_full_burst_says_that_there_is_more() {
         let mut tap = Bench::new(claim(OFFLOAD));
         set_up(true);
         let guest = Guest::new();
-        for _ in 0..BURST + 10 {
+        for _ in 0..crate::BURST + 10 {
             guest.send(Offload::NONE, &plain(60));
         }
         tap.wait();
         let mut burst = Burst::new();
         assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut burst), Rx::More);
-        assert_eq!(burst.len(), BURST);
+        assert_eq!(burst.len(), crate::BURST);
         drop(burst);
         let (offload, frame) = super_frame(65_000);
-        for _ in 0..BURST + 10 {
+        for _ in 0..crate::BURST + 10 {
             guest.send(offload, &frame);
         }
         // Of super-frames a burst is shorter, so that nobody waits long for its end.

@@ -74,7 +74,7 @@ pub fn lend<'a>(
     arena: &'a mut Arena,
     burst: &mut Burst<'a>,
 ) -> bool {
-    let n = waiting.min(BURST);
+    let n = waiting.min(burst.room());
     let mut more = waiting > n;
     let mut loan = Loan::default();
     ring.hush();

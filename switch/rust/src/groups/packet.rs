@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> View<'_> {
-        View { head: &bytes[..bytes.len().min(128)], len: bytes.len() as u32, gso: false }
+        View::plain(&bytes[..bytes.len().min(128)], bytes.len() as u32)
     }
 
     fn packet(bytes: &[u8]) -> Packet {

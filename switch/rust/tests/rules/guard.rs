@@ -18,7 +18,7 @@ fn guarded(roles: Roles) -> PortConfig {
 }
 
 fn seen(bytes: &[u8]) -> View<'_> {
-    View { head: &bytes[..bytes.len().min(128)], len: bytes.len() as u32, gso: false }
+    View::plain(&bytes[..bytes.len().min(128)], bytes.len() as u32)
 }
 
 /// Ethernet from `src`, and IPv4 from `ip` with this protocol and payload.

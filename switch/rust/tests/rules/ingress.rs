@@ -17,9 +17,9 @@ fn runt() {
 #[test]
 fn a_head_shorter_than_promised_is_no_more_than_it_is() {
     let mut bench = Bench::access(PortConfig::access(1));
-    let out = bench.decide_view(0, 0, View { head: &frame(B, A, &[], 46)[..13], len: 60, gso: false }).out;
+    let out = bench.decide_view(0, 0, View::plain(&frame(B, A, &[], 46)[..13], 60)).out;
     assert_eq!(out, Out::Drop(Runt));
-    let out = bench.decide_view(0, 0, View { head: &[], len: u32::MAX, gso: true }).out;
+    let out = bench.decide_view(0, 0, View { gso: true, ..View::plain(&[], u32::MAX) }).out;
     assert_eq!(out, Out::Drop(Runt));
 }
 

@@ -7,6 +7,7 @@ mod egress;
 mod guard;
 mod ingress;
 mod learning;
+mod storm;
 mod uplink;
 
 use switch::DropReason::{self, *};
@@ -32,12 +33,12 @@ fn frame(dst: Mac, src: Mac, tags: &[u16], payload: usize) -> Vec<u8> {
 }
 
 fn view(bytes: &[u8]) -> View<'_> {
-    View { head: &bytes[..bytes.len().min(64)], len: bytes.len() as u32, gso: false }
+    View::plain(&bytes[..bytes.len().min(64)], bytes.len() as u32)
 }
 
 /// What an egress looks at.
 fn of_len(len: u32, gso: bool) -> View<'static> {
-    View { head: &[0; 64], len, gso }
+    View { gso, ..View::plain(&[0; 64], len) }
 }
 
 fn trunk(tagged: &[VlanId], native: Option<(VlanId, bool)>) -> PortConfig {

@@ -6,6 +6,7 @@
 //! each (source, destination, VLAN) is kept whatever the mix.
 
 use super::ports::{PortSet, Slot};
+use super::shape::{Ingress, Note};
 use crate::capture::{CaptureSet, Sighting};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
@@ -82,6 +83,59 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// What cuts super-frames.
+    pub fn completer(&mut self) -> &mut Completer {
+        &mut self.completer
+    }
+
+    /// Hand over what waited for its port's limit and may pass now. Whether anything did.
+    pub fn release(&mut self, now: Nanos, port: PortId, slot: &mut Slot) -> bool {
+        let Delivery { captures, completer, report, .. } = self;
+        let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return false };
+        let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) else {
+            return false;
+        };
+        let carrier = nic.carrier();
+        let caps = nic.caps();
+        let mut moved = false;
+        loop {
+            let (burst, notes) = ingress.waiting(now);
+            for (frame, note) in burst.iter().zip(&notes) {
+                let tx = TxFrame { frame, edit: TagEdit::NONE };
+                let sighting = Sighting { now, port, vlan: note.vlan, packet: note.packet, dropped: None };
+                let mut see = |tx: &TxFrame<'_>, dropped| {
+                    if captures.wants(port) {
+                        captures.tx(&Sighting { dropped, ..sighting }, tx);
+                    }
+                };
+                // What the guest takes may have changed since the frame was queued.
+                let done = if carrier {
+                    completer.complete(&tx, &caps, &mut |frames| {
+                        hand_over(now, nic.as_mut(), counters, frames, length(frames), report);
+                        for (at, frame) in frames.iter().enumerate() {
+                            see(frame, report.reason(at));
+                        }
+                    })
+                } else {
+                    Err(DropReason::TxNoCarrier)
+                };
+                if let Err(reason) = done {
+                    counters.dropped(reason, 1);
+                    see(&tx, Some(reason));
+                }
+            }
+            let n = notes.len();
+            drop(burst);
+            ingress.queue.forget(n);
+            if n == 0 {
+                return moved;
+            }
+            moved = true;
+        }
+    }
+}
+
 impl Work<'_, '_> {
     /// A burst with one decision.
     fn uniform(&mut self, ingress: PortId, decision: &Decision) {
@@ -106,6 +160,7 @@ impl Work<'_, '_> {
         let Some(slot) = self.slots.get_mut(usize::from(egress)) else { return };
         if let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref())
             && let Ok((edit, longest)) = self.switch.egress_all(egress, decision)
+            && slot.shaper.as_ref().is_none_or(|shaper| shaper.ingress.is_none())
             && nic.carrier()
             && !self.captures.wants(egress)
         {
@@ -232,6 +287,11 @@ impl Work<'_, '_> {
             return;
         }
         self.touched.insert(egress);
+        if let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) {
+            let mut shaped = Shaped { now: self.now, nic: nic.as_mut(), counters, ingress, watch };
+            shaped.send(&out, &numbers, self.completer, self.report);
+            return;
+        }
         if plain {
             hand_over(self.now, nic.as_mut(), counters, &out, length(&out), self.report);
             watch.burst(&out, &numbers, self.report);
@@ -245,6 +305,47 @@ impl Work<'_, '_> {
             if let Err(reason) = done {
                 counters.dropped(reason, 1);
                 watch.see(*i, tx, Some(reason));
+            }
+        }
+    }
+}
+
+/// A port whose guest receives no more than so much.
+struct Shaped<'a, 'n> {
+    now: Nanos,
+    nic: &'n mut dyn Nic,
+    counters: &'n PortCounters,
+    ingress: &'n mut Ingress,
+    watch: Watch<'a>,
+}
+
+impl Shaped<'_, '_> {
+    /// Hand over what may pass, queue what may not, drop what finds no room.
+    fn send(
+        &mut self,
+        out: &[TxFrame<'_>],
+        numbers: &[u8],
+        completer: &mut Completer,
+        report: &mut TxReport,
+    ) {
+        let caps = self.ingress.caps(self.nic.caps());
+        for (tx, i) in out.iter().zip(numbers) {
+            let done = completer.complete(tx, &caps, &mut |frames| {
+                let (now, later) = frames.split_at(self.ingress.passing(self.now, frames));
+                if !now.is_empty() {
+                    hand_over(self.now, self.nic, self.counters, now, length(now), report);
+                    self.watch.burst(now, std::iter::repeat(i), report);
+                }
+                for frame in later {
+                    if !self.ingress.queue.push(frame, self.watch.note(*i)) {
+                        self.counters.dropped(DropReason::TxLimit, 1);
+                        self.watch.see(*i, frame, Some(DropReason::TxLimit));
+                    }
+                }
+            });
+            if let Err(reason) = done {
+                self.counters.dropped(reason, 1);
+                self.watch.see(*i, tx, Some(reason));
             }
         }
     }
@@ -267,6 +368,12 @@ impl<'a> Watch<'a> {
     ) -> Self {
         let captures = Some(captures).filter(|captures| captures.wants(port));
         Watch { captures, decisions, sighting: Sighting { now, port, vlan: 0, packet, dropped: None } }
+    }
+
+    /// What is to be known of frame `i` when it leaves later.
+    fn note(&self, i: u8) -> Note {
+        let packet = self.sighting.packet.wrapping_add(u64::from(i));
+        Note { vlan: self.decisions.get(usize::from(i)).map_or(0, |decision| decision.vlan), packet }
     }
 
     /// Frame `i` of the burst left here, or was dropped.
@@ -292,8 +399,7 @@ impl<'a> Watch<'a> {
             return;
         }
         for (at, (tx, i)) in out.iter().zip(numbers).enumerate() {
-            let dropped = report.drops().iter().find(|(index, _)| usize::from(*index) == at);
-            self.see(*i, tx, dropped.map(|(_, reason)| *reason));
+            self.see(*i, tx, report.reason(at));
         }
     }
 }

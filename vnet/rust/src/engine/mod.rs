@@ -18,13 +18,15 @@
 mod deliver;
 mod link;
 mod ports;
+mod shape;
 pub mod thread;
 
 use crate::capture::CaptureSet;
 use deliver::Delivery;
 use nics::context::PORTS_MAX;
-use nics::{Arena, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
+use nics::{Arena, BURST, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
 use ports::{PortSet, Slot, Timers};
+use shape::{Pull, Shaper};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -253,6 +255,7 @@ impl Engine {
     ) -> Result<(PortId, Arc<PortCounters>), EngineError> {
         self.switch(switch)?;
         let port = self.free_port()?;
+        let shaper = Shaper::change(None, config.limits.as_deref(), self.now);
         let counters = self.switch_mut(switch)?.add_port(port, config)?;
         let cx = Context {
             port,
@@ -266,7 +269,7 @@ impl Engine {
             return Err(e.into());
         }
         let slot = &mut self.slots[usize::from(port)];
-        *slot = Slot { nic: Some(nic), switch, counters: Some(counters.clone()), ..Slot::default() };
+        *slot = Slot { nic: Some(nic), switch, counters: Some(counters.clone()), shaper, ..Slot::default() };
         self.timers.schedule(port, slot);
         self.ready.insert(port);
         self.waker.wake();
@@ -282,8 +285,16 @@ impl Engine {
 
     /// Change how a port is set up; its NIC, its counters and its traffic go on.
     pub fn set_port(&mut self, port: PortId, config: PortConfig) -> Result<(), EngineError> {
-        let switch = self.slot(port)?.switch;
-        Ok(self.switch_mut(switch)?.set_port(port, config)?)
+        let (switch, now, limits) = (self.slot(port)?.switch, self.now, config.limits.clone());
+        self.switch_mut(switch)?.set_port(port, config)?;
+        let slot = self.slot(port)?;
+        slot.shaper = Shaper::change(slot.shaper.take(), limits.as_deref(), now);
+        if slot.shaper.is_some() {
+            let slot = &mut self.slots[usize::from(port)];
+            self.timers.schedule(port, slot);
+            self.waker.wake();
+        }
+        Ok(())
     }
 
     /// Change the security groups of ports, of all of them between two frames. When a port isn't there,
@@ -356,6 +367,7 @@ impl Engine {
         if let Some(peer) = slot.peer.and_then(|peer| self.slots.get_mut(usize::from(peer))) {
             peer.peer = None;
         }
+        self.poller.forget(port);
         self.ready.remove(port);
         self.hot.remove(port);
         self.crossed.remove(port);
@@ -407,6 +419,16 @@ impl Engine {
         while let Some(port) = self.timers.due(now, &self.slots) {
             let slot = &mut self.slots[usize::from(port)];
             slot.deadline = None;
+            if let Some(shaper) = &mut slot.shaper {
+                if shaper.released(now) {
+                    self.poller.hold(port, false);
+                    self.ready.insert(port);
+                }
+                if self.delivery.release(now, port, slot) {
+                    self.touched.insert(port);
+                }
+            }
+            slot.shaper.take_if(|shaper| shaper.is_idle());
             if let Some(nic) = slot.nic.as_mut() {
                 if nic.deadline().is_some_and(|at| at <= now) && nic.tick(now) {
                     match slot.peer {
@@ -444,18 +466,67 @@ impl Engine {
         }
     }
 
+    /// How many frames a port with limits may be taken from now; `None` when it must be left alone.
+    fn limited(&mut self, now: Nanos, port: PortId) -> Option<usize> {
+        let Engine { slots, switches, delivery, touched, ready, hot, timers, poller, .. } = self;
+        let slot = slots.get_mut(usize::from(port))?;
+        let mut shaper = slot.shaper.take()?;
+        let pull = shaper.pull(now);
+        match pull {
+            Pull::Room(_) => {}
+            Pull::Waiting => {
+                // As in a burst, the port that it came from is not there to be sent to.
+                let nic = slot.nic.take();
+                let switch = &mut switches[usize::from(slot.switch)];
+                let burst = shaper.waiting(now);
+                let n = burst.len();
+                delivery.deliver(now, port, switch, slots, touched, &burst);
+                drop(burst);
+                shaper.passed(n);
+                self.worked = now;
+                slots[usize::from(port)].nic = nic;
+                ready.insert(port);
+            }
+            Pull::Held => {
+                slot.polled_since = None;
+                hot.remove(port);
+                poller.hold(port, true);
+            }
+        }
+        let slot = &mut slots[usize::from(port)];
+        slot.shaper = Some(shaper);
+        timers.schedule(port, slot);
+        if let Pull::Room(room) = pull { Some(room) } else { None }
+    }
+
     fn burst(&mut self, now: Nanos, port: PortId) {
         self.ready.remove(port);
+        let mut room = BURST;
+        if self.slots.get(usize::from(port)).is_some_and(|slot| slot.shaper.is_some()) {
+            let Some(most) = self.limited(now, port) else { return };
+            room = most;
+        }
         let Engine { slots, switches, arena, delivery, touched, ready, crossed, hot, timers, .. } = self;
         let Some(slot) = slots.get_mut(usize::from(port)) else { return };
         let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return };
         let switch = &mut switches[usize::from(slot.switch)];
-        let mut burst = Burst::new();
+        let mut burst = Burst::of(room);
         let rx = nic.rx_burst(now, arena, &mut burst);
         let moved = !burst.is_empty();
         if moved {
             self.worked = now;
-            delivery.deliver(now, port, switch, slots, touched, &burst);
+            let cut = slot.shaper.as_mut().is_some_and(|shaper| {
+                let cut = shaper.cuts(&burst, delivery.completer());
+                if !cut {
+                    shaper.pulled(now, &burst);
+                }
+                cut
+            });
+            if cut {
+                ready.insert(port);
+            } else {
+                delivery.deliver(now, port, switch, slots, touched, &burst);
+            }
         }
         drop(burst);
         if moved {

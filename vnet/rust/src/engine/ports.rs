@@ -1,5 +1,6 @@
 //! The engine's side of its ports: which NIC stands where, and what it is waiting for.
 
+use super::shape::Shaper;
 use nics::Nic;
 use nics::context::PORTS_MAX;
 use std::cmp::Reverse;
@@ -78,6 +79,21 @@ pub struct Slot {
     pub deadline: Option<Nanos>,
     /// Since when a polled NIC had nothing; `None` while it is not being polled.
     pub polled_since: Option<Nanos>,
+    /// What its guest may send and receive, if that is limited.
+    pub shaper: Option<Box<Shaper>>,
+}
+
+impl Slot {
+    /// When the NIC or its limits want to be called.
+    #[inline]
+    fn wanted(&self) -> Option<Nanos> {
+        let nic = self.nic.as_ref().and_then(|nic| nic.deadline());
+        match &self.shaper {
+            None => nic,
+            // While the NIC is left alone, so are its timers: it could not be asked what it has.
+            Some(shaper) => nic.map(|at| at.max(shaper.held())).into_iter().chain(shaper.deadline()).min(),
+        }
+    }
 }
 
 /// The NICs' deadlines. Entries that were overtaken by an earlier one are skipped when they come up.
@@ -88,7 +104,7 @@ impl Timers {
     /// Note what `slot`'s NIC wants, if that is earlier than what is noted.
     #[inline]
     pub fn schedule(&mut self, port: PortId, slot: &mut Slot) {
-        let Some(wanted) = slot.nic.as_ref().and_then(|nic| nic.deadline()) else { return };
+        let Some(wanted) = slot.wanted() else { return };
         if slot.deadline.is_none_or(|noted| wanted < noted) {
             slot.deadline = Some(wanted);
             self.0.push(Reverse((wanted, port)));

@@ -5,7 +5,9 @@ use super::switch::mac as parse_mac;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
-use switch::{Native, PortConfig as Config, PortMode, Private, Roles, VlanId, VlanMap, VlanSet};
+use switch::{
+    Limit, Native, PortConfig as Config, PortMode, Private, Roles, Storm, VlanId, VlanMap, VlanSet,
+};
 
 /// (address and prefix length, MAC address or the guest's own, VLAN or any)
 type Allowed = (String, Option<String>, Option<VlanId>);
@@ -59,6 +61,37 @@ impl Guard {
     }
 }
 
+/// One direction: (bit/s, bytes of burst, bytes of one-time burst, packets/s), 0 for any or the usual.
+type Limited = (u64, u64, u64, u64);
+
+fn limit((rate, burst, one_time_burst, packets): Limited) -> Limit {
+    Limit { rate, burst, one_time_burst, packets }
+}
+
+/// What the guest at a port may send (egress), receive (ingress), and flood: broadcast, multicast, unknown
+/// unicast in packets/s, 0 for any. See `switch/rust/src/limits.rs`.
+#[pyclass(frozen, eq)]
+#[derive(Clone, PartialEq, Eq)]
+pub struct Limits(pub switch::Limits);
+
+#[pymethods]
+impl Limits {
+    #[new]
+    #[pyo3(signature = (*, egress=(0, 0, 0, 0), ingress=(0, 0, 0, 0), storm=(0, 0, 0)))]
+    fn new(egress: Limited, ingress: Limited, storm: (u64, u64, u64)) -> Self {
+        let (broadcast, multicast, unknown) = storm;
+        Limits(switch::Limits {
+            egress: limit(egress),
+            ingress: limit(ingress),
+            storm: Storm { broadcast, multicast, unknown },
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
 /// How a switch's port is set up. Give `vlan` for an access port; `tagged` (and perhaps `native`)
 /// for a trunk.
 #[pyclass(frozen, eq)]
@@ -72,7 +105,7 @@ impl PortConfig {
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
         transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
         translate=None, uplink=false, guard=None, groups=None, connections=65536,
-        private=vec![], community=0))]
+        private=vec![], community=0, limits=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -97,6 +130,7 @@ impl PortConfig {
         connections: u32,
         private: Vec<VlanId>,
         community: u16,
+        limits: Option<&Limits>,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
             (Some(vlan), None) if native.is_none() => PortMode::Access(vlan),
@@ -137,6 +171,7 @@ impl PortConfig {
             connections,
             private: (!private.is_empty())
                 .then(|| Box::new(Private { vlans: private.into_iter().collect::<VlanSet>(), community })),
+            limits: limits.map(|limits| Box::new(limits.0)),
         }))
     }
 
