@@ -26,6 +26,8 @@ OTHER_GUESTS = {"pipe": 200, "tap": 100, "stream": 200}
 """How many guests of other kinds than `stack`."""
 ENOUGH = 100
 """From how many guests on memory says what one costs, and not what the fabric itself does."""
+PATIENCE = 20.0
+"""Seconds after which a frame that goes round is not waited for any more."""
 SATURATED = 0.9
 """Share of its core from which on the engine is what limits."""
 
@@ -200,9 +202,13 @@ class Course:
         near, far = made.fars(60, True)
         limit = self.seconds * self.repeats
         await made.load(load_echo, near, far, self.trips // 10, limit)
-        trips = await made.load(load_echo, near, far, self.trips, limit)
+        trips: list[int] = []
+        # On a machine with other things to do, a thread may wait longer than that for its core.
+        deadline = trio.current_time() + PATIENCE
+        while len(trips) < 2 and trio.current_time() < deadline:
+            trips += await made.load(load_echo, near, far, self.trips, limit)
         if len(trips) < 2:
-            raise VnetError("no frame came back in time")
+            raise VnetError(f"no frame came back in {PATIENCE:g} s")
         cuts = statistics.quantiles(trips, n=100)
         return Latency(kind, cuts[49] / 1e9, cuts[98] / 1e9, len(trips))
 
