@@ -25,7 +25,6 @@ from vnet.bench.course import (
 )
 from vnet.errors import NicError, VnetError
 
-
 SECONDS = 0.2
 
 
