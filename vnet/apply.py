@@ -18,6 +18,7 @@ import trio
 from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
+from vnet import uplinks
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
 from vnet.port import Port, entries, groups, port_config
@@ -58,7 +59,9 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         with trio.CancelScope(shield=True):
             for action in reversed(done):
                 await _despite_errors(lambda action=action: _take(fabric, action.inverse()))  # type: ignore[misc]
+            uplinks.tell(fabric)
         raise
+    uplinks.tell(fabric)
     fabric.resolved = resolved
     return [str(action) for action in actions]
 
@@ -75,7 +78,8 @@ async def take_down(fabric: Fabric) -> None:
 
 def _needs_runtime(resolved: Resolved) -> bool:
     """Whether anything of it may leave a trace on disk: sockets, namespaces."""
-    return any(port.nic.kind not in ("stack", "pipe") for port in resolved.ports.values())
+    ports = (*resolved.ports.values(), *resolved.uplinks.values())
+    return any(port.nic.kind not in ("stack", "pipe") for port in ports)
 
 
 async def _despite_errors(step: Step) -> None:
@@ -131,7 +135,7 @@ async def _remove_guest(fabric: Fabric, name: str) -> None:
 
 
 async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
-    guest = fabric.guests[wanted.guest]
+    guest = None if wanted.is_uplink else fabric.guests[wanted.guest]
     place = Place(
         port=wanted.name,
         runtime=fabric.runtime,

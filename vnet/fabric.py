@@ -58,7 +58,7 @@ class Fabric:
         """The same with every MAC, address and VLAN; None while nothing runs."""
         self.guests: dict[str, Guest] = {}
         self.ports: dict[str, Port] = {}
-        """The guests' ports."""
+        """The guests' ports, and the uplinks."""
         self.links: dict[str, Link] = {}
         self.engine = Engine()
         self.netlink = Netlink()
@@ -395,14 +395,16 @@ class Fabric:
         """Note a port that was attached."""
         self.ports[port.name] = port
         self._numbers[port.number] = port
-        mac = bytes.fromhex(port.wanted.mac.replace(":", ""))
+        mac = bytes.fromhex(port.wanted.mac.replace(":", "")) or None
         describe_port(self.engine, port.number, port.name, port.description, mac)
-        self.guests[port.guest].ports[port.name] = port
+        if port.guest:
+            self.guests[port.guest].ports[port.name] = port
 
     async def unplug(self, name: str) -> None:
         """Detach a port and close what belonged to it."""
         port = self.ports.pop(name)
-        del self.guests[port.guest].ports[name]
+        if port.guest:
+            del self.guests[port.guest].ports[name]
         self.engine.remove_port(port.number)
         del self._numbers[port.number]
         if port.opened.far is not None:

@@ -17,10 +17,11 @@ from vnet.topology.resolve import Port as Wanted
 
 @attrs.define
 class Port:
-    """A port while it exists. Its name is `GUEST.INDEX`."""
+    """A port while it exists. Its name is `GUEST.INDEX`, or an uplink's name."""
 
     name: str
     guest: str
+    """"" for an uplink."""
     wanted: Wanted
     """As the topology has it, addresses filled in."""
     number: int
@@ -41,7 +42,8 @@ class Port:
         wanted = self.wanted
         networks = ", ".join(wanted.networks)
         addresses = [str(address) for address in wanted.ip]
-        return ", ".join([self.kind, f"{'trunk' if wanted.is_trunk else 'network'} {networks}", *addresses])
+        kind = f"uplink, {self.kind}" if wanted.is_uplink else self.kind
+        return ", ".join([kind, f"{'trunk' if wanted.is_trunk else 'network'} {networks}", *addresses])
 
     def counters(self) -> dict[str, Any]:
         """Counted so far; see `Engine.counters`."""
@@ -194,6 +196,8 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "flood_multicast": settings.flood_multicast,
         "flood_broadcast": settings.flood_broadcast,
         "up": up and settings.up,
+        "uplink": wanted.is_uplink,
+        "translate": list(wanted.translate) or None,
         "guard": guard(wanted),
         "groups": groups(wanted.policy),
         "connections": settings.connections,

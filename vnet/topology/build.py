@@ -104,7 +104,10 @@ def _port(
 
 def uplink(name: str, values: Values) -> model.Uplink:
     """An uplink."""
-    return model.Uplink(name, **{"nic": Unread(), **_tuples(values)})
+    given = {"nic": Unread(), **_tuples(values)}
+    if "vlans" in given:
+        given["vlans"] = tuple(sorted(given["vlans"].items()))
+    return model.Uplink(name, **given)
 
 
 def _impair(values: Values) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from nics import kinds
+from nics.door import Nic
 from nics.keys import did_you_mean, one_of, shown
-from vnet.topology import check_groups, expect
+from vnet.topology import check_groups, expect, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Link, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
@@ -31,7 +32,6 @@ RESERVED = ("all",)
 GUEST_NICS: Mapping[str, tuple[str, ...]] = {"stack": ("stack",), "netns": ("tap",)}
 """The NIC kinds of a guest whose far end is ours."""
 NOT_EXTERNAL = ("stack",)
-NOT_UPLINK = ("stack", "pipe")
 
 
 def check(topology: Topology) -> list[Problem]:
@@ -319,10 +319,15 @@ def _addresses(topology: Topology) -> Problems:
 def _claims(topology: Topology) -> Problems:
     """Sockets, interfaces and files that two NICs would have at once."""
     taken: dict[tuple[str, str, str], Path] = {}
-    for path, guest, _, port in _ports(topology):
-        for key, what, name in kinds.claims(port.nic):
+    nics: list[tuple[Path, Guest | None, Nic]] = [
+        *((path, guest, port.nic) for path, guest, _, port in _ports(topology)),
+        *((("uplinks", uplink.name), None, uplink.nic) for uplink in topology.uplinks.values()),
+    ]
+    for path, guest, nic in nics:
+        for key, what, name in kinds.claims(nic):
             # Each namespace has interfaces of its own.
-            where = f"guest {guest.name}" if guest.kind == "netns" else str(getattr(port.nic, "netns", ""))
+            own = guest is not None and guest.kind == "netns"
+            where = f"guest {guest.name}" if guest and own else str(getattr(nic, "netns", ""))
             first = taken.setdefault((what, name, where), path)
             if first != path:
                 found = f"{what} {name} is {dotted(first)}'s already"
@@ -339,16 +344,13 @@ def _uplinks(topology: Topology) -> Problems:
         if name in RESERVED or name in topology.networks:
             found = "means every port" if name in RESERVED else "is a network's name too"
             yield Problem(path, f"{name} {found}", "another name")
-        if uplink.nic.kind in NOT_UPLINK:
-            yield Problem((*path, "nic", "kind"), f"{uplink.nic.kind} for an uplink", "packet, xdp or tap")
-        if uplink.native is None and not uplink.tagged:
-            yield Problem(path, "an uplink without networks", "native or tagged")
         yield from _refers(uplink.native, (*path, "native"), "network", topology.networks)
         for index, network in enumerate(uplink.tagged):
             yield from _refers(network, (*path, "tagged", index), "network", topology.networks)
             if network in (uplink.native, *uplink.tagged[:index]):
                 yield Problem((*path, "tagged", index), f"{network} twice", "each network once")
         yield from _refers(uplink.switch, (*path, "switch"), "switch", switches)
+    yield from uplinks.check(topology)
 
 
 def _impair(link: Link, path: Path) -> Problems:

@@ -209,7 +209,14 @@ class Uplink:
     nic: Nic
     native: str | None = None
     tagged: tuple[str, ...] = ()
+    vlans: tuple[tuple[str, int], ...] = ()
+    """Networks whose VLAN has another number on the wire: (network, VLAN id there)."""
     switch: str | None = None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Every network that it carries, the native one first."""
+        return (() if self.native is None else (self.native,)) + self.tagged
 
 
 @attrs.frozen

@@ -12,12 +12,7 @@ from typing import Any
 from vnet.topology.problems import Path, Problem
 
 
-def _said(value: Any) -> bool:
-    return bool(value) or value == 0
-
-
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("uplinks", "uplinks are", _said),
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
     ("scenario", "a scenario is", lambda _: True),

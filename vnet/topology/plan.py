@@ -54,6 +54,12 @@ def _without(things: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in things.items() if key != name}
 
 
+def _with_port(model: Resolved, port: Port) -> Resolved:
+    if port.is_uplink:
+        return attrs.evolve(model, uplinks=_with(model.uplinks, port.name, port))
+    return attrs.evolve(model, ports=_with(model.ports, port.name, port))
+
+
 @attrs.frozen
 class ChangeSeed(Action):
     """The seed of choices to come; what was chosen stays chosen."""
@@ -259,10 +265,11 @@ class AddPort(Action):
         return RemovePort(self.port)
 
     def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, ports=_with(model.ports, self.port.name, self.port))
+        return _with_port(model, self.port)
 
     def __str__(self) -> str:
-        return f"add port {self.port.name} ({self.port.nic.kind}) in {', '.join(self.port.networks)}"
+        what = "uplink" if self.port.is_uplink else "port"
+        return f"add {what} {self.port.name} ({self.port.nic.kind}) in {', '.join(self.port.networks)}"
 
 
 @attrs.frozen
@@ -280,10 +287,12 @@ class RemovePort(Action):
         return AddPort(self.port)
 
     def on(self, model: Resolved) -> Resolved:
+        if self.port.is_uplink:
+            return attrs.evolve(model, uplinks=_without(model.uplinks, self.port.name))
         return attrs.evolve(model, ports=_without(model.ports, self.port.name))
 
     def __str__(self) -> str:
-        return f"remove port {self.port.name}"
+        return f"remove {'uplink' if self.port.is_uplink else 'port'} {self.port.name}"
 
 
 @attrs.frozen
@@ -297,10 +306,11 @@ class ChangePort(Action):
         return ChangePort(self.after, self.before)
 
     def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, ports=_with(model.ports, self.after.name, self.after))
+        return _with_port(model, self.after)
 
     def __str__(self) -> str:
-        return f"change port {self.after.name}: {_differences(self.before, self.after)}"
+        what = "uplink" if self.after.is_uplink else "port"
+        return f"change {what} {self.after.name}: {_differences(self.before, self.after)}"
 
 
 @attrs.frozen
@@ -442,13 +452,15 @@ def _switches(running: Resolved, wanted: Resolved) -> tuple[list[Action], list[A
 def _ports(running: Resolved, wanted: Resolved) -> tuple[list[Port], list[tuple[Port, Port]], list[Port]]:
     """Ports to remove, to change (before, after) and to add."""
     removed, changed, added = [], [], []
-    for name, port in running.ports.items():
-        if name not in wanted.ports or _replugged(port, wanted.ports[name]):
+    # Guests first: when an uplink comes, they are there.
+    before, after = {**running.ports, **running.uplinks}, {**wanted.ports, **wanted.uplinks}
+    for name, port in before.items():
+        if name not in after or _replugged(port, after[name]):
             removed.append(port)
-        elif port != wanted.ports[name]:
-            changed.append((port, wanted.ports[name]))
-    for name, port in wanted.ports.items():
-        if name not in running.ports or _replugged(running.ports[name], port):
+        elif port != after[name]:
+            changed.append((port, after[name]))
+    for name, port in after.items():
+        if name not in before or _replugged(before[name], port):
             added.append(port)
     return removed, changed, added
 
@@ -481,6 +493,9 @@ def _rules(
 
 def _replugged(before: Port, after: Port) -> bool:
     """Whether a port can't change in place, because its NIC was opened with something else."""
+    if before.is_uplink and after.is_uplink:
+        # The MTU of an interface is the host's business.
+        return (before.nic, before.switch, before.mac) != (after.nic, after.switch, after.mac)
     if (before.guest_kind, before.nic, before.switch, before.mac, before.mtu) != (
         after.guest_kind,
         after.nic,

@@ -65,11 +65,12 @@ class ResolvedGuest:
 
 @attrs.frozen
 class Port:
-    """A guest's NIC and its switch port, everything known."""
+    """A guest's NIC and its switch port, or an uplink's, everything known."""
 
     name: str
-    """`GUEST.INDEX`."""
+    """`GUEST.INDEX`, or an uplink's name."""
     guest: str
+    """"" for an uplink."""
     index: int
     guest_kind: GuestKind
     switch: str
@@ -94,6 +95,8 @@ class Port:
     unknown: tuple[int, ...] = ()
     """VLANs without subnets, in which nobody knows what addresses are right."""
     limits: Limits | None = None
+    translate: tuple[tuple[int, int], ...] = ()
+    """Of an uplink on whose wire VLANs have other numbers: every (VLAN, VLAN id there)."""
     groups: tuple[str, ...] = ()
     """Security groups, by name."""
     policy: Policy | None = attrs.field(default=None, repr=False)
@@ -103,6 +106,11 @@ class Port:
     community: str | None = None
     """In those; None: it is isolated."""
     storm: Storm | None = None
+
+    @property
+    def is_uplink(self) -> bool:
+        """Whether it is nobody's: the physical network is behind it."""
+        return not self.guest
 
     @property
     def is_trunk(self) -> bool:
@@ -167,8 +175,10 @@ class Resolved:
     networks: Mapping[str, ResolvedNetwork]
     guests: Mapping[str, ResolvedGuest]
     ports: Mapping[str, Port]
+    """The guests'."""
     groups: Mapping[str, Group] = attrs.field(factory=dict)
     links: Mapping[str, ResolvedLink] = attrs.field(factory=dict)
+    uplinks: Mapping[str, Port] = attrs.field(factory=dict)
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -185,7 +195,7 @@ class Unresolvable(Exception):
 
 def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
     """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
-    from vnet.topology import policies
+    from vnet.topology import policies, uplinks
 
     networks = _networks(topology, keep)
     ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
@@ -208,6 +218,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         ports=policies.fill(topology.groups, resolved_ports, networks),
         groups=dict(topology.groups),
         links={link.name: link for link in _links(topology, networks)},
+        uplinks=uplinks.resolve(topology, networks, default, set(macs.values())),
     )
 
 

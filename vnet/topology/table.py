@@ -13,7 +13,7 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.expect import EXPECT
 from vnet.topology.rules import Place, PortRange, Protocol
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table
+from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
 
 MOST_PORTS = 4096
@@ -481,6 +481,12 @@ UPLINK = Table(
             ListOf(NETWORK, "a list of networks", fewest=1),
             "Networks that it carries with their VLAN's tag.",
             example=["blue"],
+        ),
+        Key(
+            "vlans",
+            MapOf(NETWORK, Value(Count(1, 4094, "a VLAN id")), "a mapping of networks to VLAN ids", fewest=1),
+            "What VLANs of `tagged` networks are called on the wire, where that is another number.",
+            example={"blue": 120},
         ),
         Key(
             "switch", SWITCH, "The switch that it is plugged into. Left out: the file's first.", example="s1"

@@ -93,6 +93,12 @@ class Topology:
         self.groups[name] = build.group(name, reader.read_part(table.TOPOLOGY, "groups", name, keys))
         return self
 
+    def uplink(self, name: str, **keys: Any) -> Self:
+        """Add or replace an uplink; keys as in a file: `nic`, `native`, `tagged`, ..."""
+        values = reader.read_part(table.TOPOLOGY, "uplinks", name, keys)
+        self.uplinks[name] = build.uplink(name, values)
+        return self
+
     def switch(self, name: str, **keys: Any) -> Self:
         """Add or replace a switch; keys as in a file."""
         values = reader.read_part(table.TOPOLOGY, "switches", name, keys)

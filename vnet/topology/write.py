@@ -103,7 +103,9 @@ def engine_words(engine: model.Engine) -> dict[str, Any]:
 
 def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:
     """An uplink."""
-    return {"nic": nic(uplink.nic)} | _keys((key for key in table.UPLINK.keys if key.name != "nic"), uplink)
+    said = {"nic": nic(uplink.nic)}
+    said |= _keys((key for key in table.UPLINK.keys if key.name not in ("nic", "vlans")), uplink)
+    return said | ({"vlans": dict(uplink.vlans)} if uplink.vlans else {})
 
 
 def _ways(ways: list[dict[str, Any]]) -> dict[str, Any]:

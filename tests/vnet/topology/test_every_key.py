@@ -119,6 +119,15 @@ BASE: dict[str, Any] = {
         },
         "s2": {},
     },
+    "uplinks": {
+        "wan": {
+            "nic": {"kind": "packet", "interface": "eth0"},
+            "native": "red",
+            "tagged": ["blue"],
+            "vlans": {"blue": 120},
+            "switch": "s1",
+        }
+    },
     "expect": [
         {
             "from": ["web"],
@@ -173,14 +182,6 @@ IMPAIRED: Path = ("links", 0, "impair")
 """Where the keys of an impairment are gone through."""
 
 LATER_PARTS: dict[Path, Any] = {
-    ("uplinks",): {
-        "wan": {
-            "nic": {"kind": "tap", "name": "wan0"},
-            "native": "red",
-            "tagged": ["blue"],
-            "switch": "s1",
-        }
-    },
     ("scenario",): [{"at": "1 s"}],
 }  # fmt: skip
 """What is in the table and not in this version."""

@@ -34,14 +34,13 @@ def refused(call: Any, *args: Any, **keys: Any) -> str:
 
 def supported() -> dict[str, Any]:
     document = yaml.safe_load(CONTRACT.read_text())
-    for key in ("uplinks", "links", "switches"):
+    for key in ("links", "switches"):
         del document[key]
     return document  # type: ignore[no-any-return]
 
 
 def test_the_contract_in_full_gives_precisely_what_is_not_there_yet() -> None:
     assert refused(Topology.from_file, CONTRACT).split("\n") == [
-        f"{CONTRACT}:32:1: uplinks: uplinks are {LATER}",
         f"{CONTRACT}:35:47: switches.spine.stp: a spanning tree is {LATER}",
     ]
 
@@ -222,6 +221,7 @@ def test_built_as_written() -> None:
         },
     )
     built.guest("router", nics=[{"trunk": ["red", "blue"], "native": "red"}])
+    built.uplink("wan", nic={"kind": "packet", "interface": "eth0"}, native="red", tagged=["blue"])
     built.expecting("web", "db").expecting("web", "shell", reach=False)
     assert built == Topology.from_dict(supported())
 
