@@ -110,6 +110,9 @@ fn guarded(frames: &[Bytes]) -> (Vec<Bytes>, Guard) {
     };
     let mut guard = Guard::new(frames[0][6..12].try_into().unwrap());
     assert!(guard.add_addresses([10, 0, 0, 1].into(), 32, None, None));
+    for frame in frames {
+        guard.add_mac(frame[6..12].try_into().unwrap());
+    }
     (frames.iter().map(packet).collect(), guard)
 }
 
@@ -139,6 +142,8 @@ fn main() {
     measure("2 flows in turn, access", 4, None, &two);
     measure("64 MACs, access", 64, None, &pairs(64, 1 << 12, None));
     measure("1,000 MACs, access", 1000, None, &pairs(1000, 1 << 12, None));
+    let (packets, guard) = guarded(&pairs(1000, 1 << 12, None));
+    measure_guarded("1,000 MACs, guarded", 1000, None, &packets, Some(&guard));
     measure("1,000 MACs, tagged", 1000, Some(7), &pairs(1000, 1 << 12, Some(7)));
     // More frames than fit the cache would measure the frames; 4,096 of them touch 8,192 stations.
     measure("100,000 MACs, 4,096 pairs", 100_000, None, &pairs(100_000, 1 << 12, None));

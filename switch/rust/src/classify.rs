@@ -7,22 +7,29 @@
 //! Most frames are like the one before from the same port: same addresses, same tags. What was
 //! decided then is kept (`Last`) and is right as long as FDB and configuration have the same version,
 //! which also changes with every step of coarse time, so that a station that talks is heard. Such a
-//! frame is compared as three words and costs no parsing and no lookup. Only the guard, which judges by
-//! more than that, sees every frame.
+//! frame is compared as three words and costs no parsing and no lookup. Most others differ in nothing but
+//! their addresses (`recall_stations`): where both stations are known, two lookups make the decision.
 //!
-//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 40 instructions, any
-//! other about 170, less than 50 of them for its two lookups; so up to 100,000 stations it is
+//! The guard judges by more than that. But a plain packet that it has admitted it admits again from the
+//! same station with the same source, so that source is kept, with the last decision and in the FDB's
+//! entry of the station, which is looked up anyway. Whatever else looks at every frame of a port has to
+//! be asked in `recall` and `recall_stations`, or must say there that they don't apply.
+//!
+//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 40 instructions, one
+//! from and to other stations about 110, any other about 170; so up to 100,000 stations it is
 //! instructions that count, not the cache. Going over the burst once before, to bring the slots into
 //! the cache, gained nothing even then: the lookups of neighbouring frames do not depend on each other,
 //! and the processor overlaps them by itself. Words are loaded one by one, on purpose: the same with
-//! `array::map` or `from_fn` was not inlined, and ten times slower.
+//! `array::map` or `from_fn` was not inlined, and ten times slower. And what is written field by field is
+//! not read as a word soon after: such a read waits until the writes have arrived in the cache, which
+//! takes longer than all the rest.
 
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
 use crate::groups::{Frame, Gate, Judged, Payer, Refusal, Tracker};
-use crate::guard::Memory;
+use crate::guard::{Guard, Memory};
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::private::may_reach;
@@ -34,11 +41,18 @@ use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
 pub(crate) struct Last {
     first: First,
     judged: &'static First,
+    /// Where it went. What `decision` says of that is where the last one went that was parsed: a word
+    /// that was written in part a moment ago can't be read as a whole without waiting.
+    out: Out,
     decision: Decision,
-    /// The guard or security groups look at every frame of this kind.
-    again: bool,
-    /// Security groups do.
+    /// It came past the guard, or there is none.
+    admitted: bool,
+    /// Security groups look at every frame of this kind.
     grouped: bool,
+    /// At a port with a guard: the source that plain frames from this station are admitted with, of
+    /// IPv4 and IPv6; 0 for none.
+    plain4: u32,
+    plain6: u128,
     /// No longer frame is like it; 0 when none is.
     longest: u32,
     /// Of FDB and configuration, when the burst was over.
@@ -49,9 +63,12 @@ impl Last {
     pub(crate) const NONE: Last = Last {
         first: JUDGED[0],
         judged: &JUDGED[0],
+        out: Out::Drop(DropReason::Runt),
         decision: Decision::dropped(DropReason::Runt),
-        again: false,
+        admitted: false,
         grouped: false,
+        plain4: 0,
+        plain6: 0,
         longest: 0,
         version: 0,
     };
@@ -81,6 +98,7 @@ impl Switch {
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
         let Port { config, counters, last, memory, stamp, storm } = &mut *port;
+        let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
         let mut desk =
             Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory, now, gate, tracker };
@@ -93,14 +111,16 @@ impl Switch {
         for (out, view) in frames {
             counted += 1;
             bytes += u64::from(view.len);
-            *out = match First::of(&view) {
-                Some(first) if desk.like_last(&first, &view) => {
-                    // Guard and groups alone look at more than they have in common.
-                    if desk.last.again { desk.judge_again(first, &view) } else { desk.last.decision }
+            // Each way writes where the decision stays. Put together elsewhere, it would be written
+            // field by field and read as words, and such a read waits for the writes to arrive.
+            match First::of(&view) {
+                Some(first) => {
+                    if !desk.recall(memo, &first, &view, out) {
+                        desk.judge(first, &view, out);
+                    }
                 }
-                Some(first) => desk.judge(first, &view),
-                None => desk.judge_short(&view),
-            };
+                None => desk.judge_short(&view, out),
+            }
             if let Out::Flood(kind) = out.out
                 && let Some(storm) = storm
                 && !storm.passes(now, kind, view.segments)
@@ -170,6 +190,27 @@ fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
     }
 }
 
+/// What a port may remember of the frames that it let in.
+#[derive(Clone, Copy)]
+enum Memo {
+    /// Everything: there is no guard.
+    Open,
+    /// The source that a plain frame was admitted with.
+    Source,
+    /// Nothing: every frame is asked about.
+    Nothing,
+}
+
+impl Memo {
+    fn of(config: &PortConfig) -> Memo {
+        match &config.guard {
+            None => Memo::Open,
+            Some(guard) if guard.remembers() => Memo::Source,
+            Some(_) => Memo::Nothing,
+        }
+    }
+}
+
 /// What the guard said to a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guarded {
@@ -197,32 +238,97 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Whether the decision about the last frame is right for this one.
-    #[inline]
-    fn like_last(&self, first: &First, view: &View<'_>) -> bool {
-        let Last { first: other, judged, longest, .. } = &self.last;
-        first.same(other, judged) && view.len <= *longest
+    /// What was decided about the last frame, where it is right for this one, too; or with this one's
+    /// addresses in it, where those are all that differs and both stations are known.
+    #[inline(always)]
+    fn recall(&mut self, memo: Memo, first: &First, view: &View<'_>, decision: &mut Decision) -> bool {
+        let last = &self.last;
+        if view.len > last.longest {
+            return false;
+        }
+        if !first.same(&last.first, last.judged) {
+            return self.recall_stations(memo, first, view, decision);
+        }
+        if last.grouped {
+            *decision = self.judge_again(first, view);
+            return true;
+        }
+        let known = match memo {
+            Memo::Open => true,
+            _ if !last.admitted => true,
+            Memo::Source if last.plain4 != 0 => Guard::plain4(view.head) == last.plain4,
+            Memo::Source => last.plain6 != 0 && Guard::plain6(view.head) == last.plain6,
+            Memo::Nothing => false,
+        };
+        if known {
+            *decision = Decision { out: last.out, ..last.decision };
+        }
+        known
     }
 
-    /// A frame that is like the last one, but for what guard and groups look at.
+    /// A frame that is like the last one, but for what security groups look at.
     #[inline(never)]
-    fn judge_again(&mut self, first: First, view: &View<'_>) -> Decision {
+    fn judge_again(&mut self, first: &First, view: &View<'_>) -> Decision {
         let last = self.last.decision;
         let judged = first.parse().and_then(|header| {
             self.guard(&header, last.vlan, view)?;
-            Ok(if self.last.grouped { self.judge_groups(&header, last, view) } else { last })
+            Ok(self.judge_groups(&header, last, view))
         });
         judged.unwrap_or_else(|reason| Decision { out: Out::Drop(reason), ..last })
+    }
+
+    /// The same for a frame with other addresses, of which both are known.
+    #[inline(never)]
+    fn recall_stations(
+        &mut self,
+        memo: Memo,
+        first: &First,
+        view: &View<'_>,
+        decision: &mut Decision,
+    ) -> bool {
+        let last = &self.last;
+        let alike = first.same_behind(&last.first, last.judged) && !first.any_group();
+        if !alike || !last.admitted || !self.config.learning || self.config.private.is_some() {
+            return false;
+        }
+        let (dst, src) = first.addresses();
+        let vlan = last.decision.vlan;
+        let (Some(from), Some(to)) = (self.fdb.find(key(vlan, src)), self.fdb.find(key(vlan, dst))) else {
+            return false;
+        };
+        if from.port != self.id || to.port == self.id || !self.fdb.fresh(&from) {
+            return false;
+        }
+        let plain4 = match memo {
+            Memo::Open => 0,
+            Memo::Source => match Guard::plain4(view.head) {
+                0 => return false,
+                ip if ip != self.fdb.bound(&from) => return false,
+                ip => ip,
+            },
+            Memo::Nothing => return false,
+        };
+        let out = Out::Port(to.port);
+        *decision = Decision { out, ..last.decision };
+        if self.tracker.is_some() && self.has_gate(decision) {
+            return false;
+        }
+        self.last.grouped = false;
+        (self.last.first, self.last.out, self.last.plain4, self.last.plain6) = (*first, out, plain4, 0);
+        true
     }
 
     /// A frame that is not like the last one. Afterwards it is the last one, unless the guard refused
     /// it: what its header comes to is not known then.
     #[inline(never)]
-    fn judge(&mut self, first: First, view: &View<'_>) -> Decision {
+    fn judge(&mut self, first: First, view: &View<'_>, out: &mut Decision) {
         self.last.longest = 0;
         let header = match self.admit(first.parse(), view) {
             Ok(header) => header,
-            Err(reason) => return Decision::dropped(reason),
+            Err(reason) => {
+                *out = Decision::dropped(reason);
+                return;
+            }
         };
         let (decision, guarded) = self.decide(&header, view);
         if guarded != Guarded::Refused {
@@ -230,29 +336,36 @@ impl Desk<'_> {
             self.last.first = first;
             self.last.judged = &JUDGED[usize::from(tags).min(2)];
             self.last.longest = longest(self.config.mtu, tags);
-            self.last.decision = decision;
-            self.last.grouped = self.tracker.is_some() && self.has_gate(&decision);
-            let admitted = guarded == Guarded::Admitted;
-            self.last.again = admitted && (self.config.guard.is_some() || self.last.grouped);
+            (self.last.out, self.last.decision) = (decision.out, decision);
+            self.last.admitted = guarded == Guarded::Admitted;
+            self.last.grouped = self.last.admitted && self.tracker.is_some() && self.has_gate(&decision);
+            if self.last.admitted && self.config.guard.is_some() {
+                self.last.plain4 = Guard::plain4(view.head);
+                self.last.plain6 = Guard::plain6(view.head);
+                if self.last.plain4 != 0 {
+                    self.fdb.bind(key(decision.vlan, header.src), self.id, self.last.plain4);
+                }
+            }
+            if self.last.grouped {
+                *out = self.judge_groups(&header, decision, view);
+                return;
+            }
         }
-        if self.last.grouped && guarded == Guarded::Admitted {
-            return self.judge_groups(&header, decision, view);
-        }
-        decision
+        *out = decision;
     }
 
     /// A frame of less than 24 bytes, which is too rare to be compared with.
     #[cold]
-    fn judge_short(&mut self, view: &View<'_>) -> Decision {
+    fn judge_short(&mut self, view: &View<'_>, out: &mut Decision) {
         self.last.longest = 0;
-        match self.admit(parse::parse_short(view), view) {
+        *out = match self.admit(parse::parse_short(view), view) {
             Ok(header) => {
                 let (decision, _) = self.decide(&header, view);
                 let grouped = self.tracker.is_some() && self.has_gate(&decision);
                 if grouped { self.judge_groups(&header, decision, view) } else { decision }
             }
             Err(reason) => Decision::dropped(reason),
-        }
+        };
     }
 
     /// Whether a frame with this decision passes a port with security groups on its way in here, or out

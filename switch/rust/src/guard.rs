@@ -64,10 +64,11 @@ pub struct Guard {
     pub roles: Roles,
     /// VLANs in which nobody knows which addresses are right.
     pub unknown: VlanSet,
-    /// Its own MAC addresses.
+    /// Its own MAC addresses, ascending.
     own: Vec<u64>,
-    /// MAC addresses with addresses of their own.
+    /// MAC addresses with addresses of their own, ascending.
     paired: Vec<u64>,
+    /// By MAC address, ascending.
     pairs4: Vec<Pair<u32>>,
     pairs6: Vec<Pair<u128>>,
 }
@@ -80,6 +81,24 @@ pub(crate) struct Memory {
     last6: (u64, VlanId, u128),
     /// The address that the guest changed to.
     changed: u64,
+}
+
+/// Lists are sorted, so that a guest with thousands of addresses costs no more than others.
+fn insert(list: &mut Vec<u64>, mac: u64) {
+    if let Err(at) = list.binary_search(&mac) {
+        list.insert(at, mac);
+    }
+}
+
+fn enlist<A>(list: &mut Vec<Pair<A>>, pair: Pair<A>) {
+    let at = list.partition_point(|other| other.mac <= pair.mac);
+    list.insert(at, pair);
+}
+
+/// The pairs of one MAC address, or with 0 those that are for any.
+fn of<A>(list: &[Pair<A>], mac: u64) -> impl Iterator<Item = &Pair<A>> {
+    let from = list.partition_point(|pair| pair.mac < mac);
+    list[from..].iter().take_while(move |pair| pair.mac == mac)
 }
 
 /// One frame: who sends, to whom, where.
@@ -119,7 +138,7 @@ impl Guard {
 
     /// One more MAC address of its own.
     pub fn add_mac(&mut self, mac: Mac) {
-        self.own.push(number(mac));
+        insert(&mut self.own, number(mac));
     }
 
     /// Let it send from the addresses that have the first `prefix` bits of `ip`: in one VLAN or in
@@ -130,16 +149,16 @@ impl Guard {
         match ip {
             IpAddr::V4(ip) if prefix <= 32 => {
                 let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-                self.pairs4.push(Pair { net: u32::from(ip) & mask, mask, mac, vlan });
+                enlist(&mut self.pairs4, Pair { net: u32::from(ip) & mask, mask, mac, vlan });
             }
             IpAddr::V6(ip) if prefix <= 128 => {
                 let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-                self.pairs6.push(Pair { net: u128::from(ip) & mask, mask, mac, vlan });
+                enlist(&mut self.pairs6, Pair { net: u128::from(ip) & mask, mask, mac, vlan });
             }
             _ => return false,
         }
         if mac != 0 {
-            self.paired.push(mac);
+            insert(&mut self.paired, mac);
         }
         true
     }
@@ -151,17 +170,37 @@ impl Guard {
             + self.pairs6.capacity() * size_of::<Pair<u128>>()
     }
 
-    /// Whether a frame is so plain that its source decides, and that is the one found last: untagged
-    /// IPv4 without options, no fragment, with TCP or with UDP that is not DHCP. What else `admits`
-    /// looks at has nothing to say about such a frame.
+    /// The source of a frame that is so plain that nothing but its source decides: untagged IPv4
+    /// without options, no fragment, with TCP or with UDP that is not DHCP. What else `admits` looks at
+    /// has nothing to say about such a frame. 0 for any other.
     #[inline]
-    fn knows(memory: &Memory, header: &Header, vlan: VlanId, head: &[u8]) -> bool {
-        let Some(b) = head.first_chunk::<38>() else { return false };
+    pub(crate) fn plain4(head: &[u8]) -> u32 {
+        let Some(b) = head.first_chunk::<38>() else { return 0 };
         let plain = u32::from_be_bytes([b[12], b[13], b[14], 0]) == 0x0800_4500 && b[20] & 0x3f | b[21] == 0;
         let (from, to) = (u16::from_be_bytes([b[34], b[35]]), u16::from_be_bytes([b[36], b[37]]));
         let special = from == 67 || to == 67 || to == 68;
-        let known = memory.last4 == (header.src, vlan, u32::from_be_bytes([b[26], b[27], b[28], b[29]]));
-        plain && (b[23] == TCP || (b[23] == UDP && !special)) && known
+        if plain && (b[23] == TCP || (b[23] == UDP && !special)) {
+            u32::from_be_bytes([b[26], b[27], b[28], b[29]])
+        } else {
+            0
+        }
+    }
+
+    /// The same of untagged IPv6 without extension headers; 0 for any other frame.
+    #[inline]
+    pub(crate) fn plain6(head: &[u8]) -> u128 {
+        let Some(b) = head.first_chunk::<58>() else { return 0 };
+        let plain = u32::from_be_bytes([b[12], b[13], b[14] & 0xf0, 0]) == 0x86dd_6000;
+        let (from, to) = (u16::from_be_bytes([b[54], b[55]]), u16::from_be_bytes([b[56], b[57]]));
+        let special = from == 547 || to == 547 || to == 546;
+        if plain && (b[20] == TCP || (b[20] == UDP && !special)) { be128(b, 22).unwrap_or(0) } else { 0 }
+    }
+
+    /// Whether a plain frame that was admitted once from a station is admitted again whenever its
+    /// source is the same. Not where the guest may change its MAC address: there the last one counts.
+    #[inline]
+    pub(crate) fn remembers(&self) -> bool {
+        !self.roles.mac_changes
     }
 
     /// Whether the guest may send this frame; `head` are its first bytes.
@@ -173,10 +212,10 @@ impl Guard {
         vlan: VlanId,
         head: &[u8],
     ) -> Result<(), Drop> {
-        if !self.roles.mac_changes && Self::knows(memory, header, vlan, head) {
+        let Header { src, dst, tags } = *header;
+        if self.remembers() && memory.last4.2 != 0 && memory.last4 == (src, vlan, Self::plain4(head)) {
             return Ok(());
         }
-        let Header { src, dst, tags } = *header;
         let stranger = !self.has(src);
         if stranger && !self.roles.mac_changes && !self.roles.forged_transmits {
             return Err(Drop::GuardMac);
@@ -217,7 +256,7 @@ impl Guard {
 
     #[inline]
     fn has(&self, mac: u64) -> bool {
-        self.own.contains(&mac) || self.paired.contains(&mac)
+        self.own.binary_search(&mac).is_ok() || self.paired.binary_search(&mac).is_ok()
     }
 }
 
@@ -382,7 +421,7 @@ impl Frame<'_> {
         if self.memory.last4 == asked {
             return true;
         }
-        let found = self.guard.pairs4.iter().any(|pair| ip & pair.mask == pair.net && self.fits(pair));
+        let found = self.pairs(&self.guard.pairs4).any(|pair| ip & pair.mask == pair.net);
         if found {
             self.memory.last4 = asked;
         }
@@ -397,18 +436,22 @@ impl Frame<'_> {
             return true;
         }
         let found = ip == link_local(self.src)
-            || self.guard.pairs6.iter().any(|pair| ip & pair.mask == pair.net && self.fits(pair));
+            || self.pairs(&self.guard.pairs6).any(|pair| ip & pair.mask == pair.net);
         if found {
             self.memory.last6 = asked;
         }
         found || self.guard.unknown.contains(self.vlan)
     }
 
-    /// Whether a pair is for this sender: a MAC address that was paired has only what it was paired
-    /// with; one that is forged or changed to counts as the guest's own.
-    fn fits<A>(&self, pair: &Pair<A>) -> bool {
-        let own = || self.guard.own.contains(&self.src) || !self.guard.paired.contains(&self.src);
-        (pair.vlan == 0 || pair.vlan == self.vlan) && if pair.mac == 0 { own() } else { pair.mac == self.src }
+    /// The pairs for this sender here: a MAC address that was paired has only what it was paired with;
+    /// one that is forged or changed to counts as the guest's own.
+    fn pairs<'a, A>(&self, list: &'a [Pair<A>]) -> impl Iterator<Item = &'a Pair<A>> + use<'a, A> {
+        let Guard { own, paired, .. } = self.guard;
+        let is_own = own.binary_search(&self.src).is_ok() || paired.binary_search(&self.src).is_err();
+        let (src, vlan) = (self.src, self.vlan);
+        let mine = of(list, src).filter(move |_| src != 0);
+        let any = of(list, 0).filter(move |_| is_own);
+        mine.chain(any).filter(move |pair| pair.vlan == 0 || pair.vlan == vlan)
     }
 }
 

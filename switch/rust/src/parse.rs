@@ -86,6 +86,9 @@ pub(crate) const JUDGED: [First; 3] = [
     First { a: u64::MAX, b: u64::MAX, c: 0xffff_ffff_ffff_0000_u64.to_be() },
 ];
 
+/// Of the second word: the bytes that are behind the addresses.
+const BEHIND: u64 = 0xffff_ffff_u64.to_be();
+
 #[inline]
 fn word(bytes: &[u8; FIRST], at: usize) -> u64 {
     let b = bytes;
@@ -110,6 +113,25 @@ impl First {
         (self.a ^ other.a) | ((self.b ^ other.b) & judged.b) | ((self.c ^ other.c) & judged.c) == 0
     }
 
+    /// The same without the addresses.
+    #[inline]
+    pub(crate) fn same_behind(&self, other: &First, judged: &First) -> bool {
+        ((self.b ^ other.b) & judged.b & BEHIND) | ((self.c ^ other.c) & judged.c) == 0
+    }
+
+    /// Destination and source.
+    #[inline]
+    pub(crate) fn addresses(&self) -> (u64, u64) {
+        let (a, b) = (u64::from_be(self.a), u64::from_be(self.b));
+        (a >> 16, (a & 0xffff) << 32 | b >> 32)
+    }
+
+    /// Whether one of them is a group's.
+    #[inline]
+    pub(crate) fn any_group(&self) -> bool {
+        self.a & (1_u64 << 56 | 1 << 8).to_be() != 0
+    }
+
     /// Parse them.
     #[inline]
     pub(crate) fn parse(self) -> Result<Header, DropReason> {
@@ -119,8 +141,9 @@ impl First {
     /// Parse a frame that has `len` bytes of them, 14 at least.
     #[inline]
     fn parse_up_to(self, len: usize) -> Result<Header, DropReason> {
-        let (a, b, c) = (u64::from_be(self.a), u64::from_be(self.b), u64::from_be(self.c));
-        let mut header = Header { dst: a >> 16, src: (a & 0xffff) << 32 | b >> 32, tags: Tags::NONE };
+        let (b, c) = (u64::from_be(self.b), u64::from_be(self.c));
+        let (dst, src) = self.addresses();
+        let mut header = Header { dst, src, tags: Tags::NONE };
         if is_tag((b >> 16) as u16) {
             header.tags = tags(b as u32, c, len)?;
         }
@@ -289,7 +312,7 @@ mod tests {
         ] {
             let one = first(words);
             let mask = JUDGED[usize::from(one.parse().unwrap().tags.count())];
-            assert!(one.same(&one, &mask));
+            assert!(one.same(&one, &mask) && one.same_behind(&one, &mask));
             for i in 0..words.len() {
                 let mut other = words.to_vec();
                 other[i] ^= 0x0101;
@@ -301,7 +324,7 @@ mod tests {
                 let mut other = bytes.clone();
                 other[i] ^= 1;
                 let other = First::of(&View::plain(&other, 64)).unwrap();
-                assert!(!one.same(&other, &mask));
+                assert!(!one.same(&other, &mask) && one.same_behind(&other, &mask));
             }
         }
     }
@@ -309,6 +332,12 @@ mod tests {
     #[test]
     fn kinds_of_addresses() {
         assert!(is_group(BROADCAST) && is_group(0x0100_5e00_0001) && !is_group(0x0200_0000_0001));
+        for (dst, src) in [(0, 0), (1, 0), (0, 1), (0xfe, 0xfe)] {
+            let mut bytes = [0xfe; 64];
+            (bytes[0], bytes[6]) = (dst, src);
+            let first = First::of(&View::plain(&bytes, 64)).unwrap();
+            assert_eq!(first.any_group(), dst & 1 == 1 || src & 1 == 1);
+        }
         assert!(is_link_local(0x0180_c200_0000) && is_link_local(0x0180_c200_000f));
         assert!(!is_link_local(0x0180_c200_0010) && !is_link_local(0x0180_c200_0100));
     }

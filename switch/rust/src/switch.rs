@@ -124,6 +124,9 @@ impl Switch {
         if before.mode != config.mode {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |vlan| !config.carries(vlan));
         }
+        if before.guard != config.guard {
+            self.fdb.unbind(id);
+        }
         if !config.up || before.guard != config.guard {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }

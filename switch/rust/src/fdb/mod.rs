@@ -7,6 +7,9 @@ mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_bound;
 
 use crate::{Nanos, PortId, SwitchConfig, SwitchError, VlanId};
 use ages::Ages;
@@ -204,7 +207,7 @@ impl Fdb {
             next = self.ages.newer(slot);
         }
         for key in beyond {
-            if let Some(slot) = self.table.find(key) {
+            if let Some((slot, _)) = self.table.find(key) {
                 self.remove(slot);
             }
         }
@@ -267,11 +270,40 @@ impl Fdb {
     }
 
     /// Where a station lives.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, key: u64) -> Option<Home> {
-        let slot = self.table.find(key)?;
-        let Slot { port, kind, stamp, .. } = *self.table.slot(slot);
+        let (slot, &Slot { port, kind, stamp, .. }) = self.table.find(key)?;
         Some(Home { slot, port, kind, stamp })
+    }
+
+    /// The IPv4 address that the guard of a station's port last admitted it with; 0 for none.
+    #[inline]
+    pub(crate) fn bound(&self, home: &Home) -> u32 {
+        self.table.bound(home.slot)
+    }
+
+    /// Whether `refresh` has nothing to do.
+    #[inline]
+    pub(crate) fn fresh(&self, home: &Home) -> bool {
+        home.stamp == self.time as u32 || home.kind != Kind::Learned
+    }
+
+    /// The guard of `port` admitted its station with this IPv4 address, and would again.
+    #[inline]
+    pub(crate) fn bind(&mut self, key: u64, port: PortId, ip: u32) {
+        if let Some((slot, found)) = self.table.find(key)
+            && found.port == port
+        {
+            self.table.bind(slot, ip);
+        }
+    }
+
+    /// `port` gets another guard. Its learned entries are forgotten by `flush`; what stays is asked
+    /// about anew.
+    pub(crate) fn unbind(&mut self, port: PortId) {
+        if self.count_port(port).fixed > 0 {
+            self.table.unbind(port);
+        }
     }
 
     /// A station was heard where it lives.
@@ -305,6 +337,7 @@ impl Fdb {
         let slot = self.table.slot_mut(home.slot);
         slot.port = port;
         slot.stamp = self.time as u32;
+        self.table.bind(home.slot, 0);
         self.ages.unlink(home.slot);
         self.ages.push(home.slot);
         self.version += 1;
@@ -349,7 +382,7 @@ impl Fdb {
         kind: Kind,
     ) -> Result<(), SwitchError> {
         let key = key(vlan, number(mac));
-        if let Some(slot) = self.table.find(key) {
+        if let Some((slot, _)) = self.table.find(key) {
             self.remove(slot);
         } else if self.count.total() >= self.limit as usize {
             let oldest = self.ages.oldest().ok_or(SwitchError::FdbFull)?;
@@ -361,7 +394,7 @@ impl Fdb {
 
     /// Forget one entry, of any kind.
     pub(crate) fn forget(&mut self, vlan: VlanId, mac: Mac) -> Result<(), SwitchError> {
-        let slot = self.table.find(key(vlan, number(mac))).ok_or(SwitchError::NoSuchEntry)?;
+        let (slot, _) = self.table.find(key(vlan, number(mac))).ok_or(SwitchError::NoSuchEntry)?;
         self.remove(slot);
         Ok(())
     }
@@ -413,7 +446,7 @@ impl Fdb {
     }
 
     pub(crate) fn get(&self, vlan: VlanId, mac: Mac) -> Option<FdbEntry> {
-        self.table.find(key(vlan, number(mac))).map(|slot| self.entry(slot))
+        self.table.find(key(vlan, number(mac))).map(|(slot, _)| self.entry(slot))
     }
 
     /// A page of entries: see `Switch::fdb_page`.

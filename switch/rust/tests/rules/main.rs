@@ -7,6 +7,7 @@ mod egress;
 mod guard;
 mod ingress;
 mod learning;
+mod recall;
 mod storm;
 mod uplink;
 
