@@ -24,6 +24,8 @@ COMMANDS = {
     "link": "set a port's carrier up or down",
     "connect": "the exact words that plug a VM in",
     "capture": "write frames to a pcapng file, live",
+    "top": "watch traffic and drops as they go, port by port",
+    "metrics": "figures for Prometheus, printed or served",
     "fdb": "the forwarding database",
     "connections": "what security groups know of connections",
     "drops": "what was dropped, where and why",

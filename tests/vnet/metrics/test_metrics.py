@@ -1,0 +1,155 @@
+"""Figures for Prometheus, read by its own client library, and the endpoint with clients good and bad."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+import vnet
+from vnet.errors import BadInput, VnetError
+from vnet.metrics import CONTENT_TYPE, endpoint, exposition
+
+
+def status(name="lab", **more):
+    port = {
+        "port": "web.0",
+        "guest": "web",
+        "kind": "tap",
+        "switch": "s1",
+        "network": "red",
+        "trunk": [],
+        "mac": "02:00:00:00:00:01",
+        "ip": ["10.0.0.1", "fd00::1"],
+        "carrier": True,
+        "link": "up",
+        "rx": {"frames": 3, "bytes": 300},
+        "tx": {"frames": 5, "bytes": 2**60},
+        "drops": {"runt": 7, "guard-mac": 2},
+    }
+    return {"name": name, "engine": {"driver": "trio", "turns": 9}, "ports": [port | more]}
+
+
+def samples(text):
+    """{(name, labels): value}, as Prometheus' own client reads it."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def of(found, name, **labels):
+    wanted = set(labels.items())
+    (value,) = (value for (n, has), value in found.items() if n == name and wanted <= has)
+    return value
+
+
+def test_prometheus_reads_it():
+    found = samples(exposition([status(), status("two", carrier=False)]))
+    assert of(found, "vnet_port_received_frames_total", fabric="lab", port="web.0", kind="tap") == 3
+    assert of(found, "vnet_port_sent_bytes_total", fabric="two") == 2**60
+    assert of(found, "vnet_port_dropped_frames_total", fabric="lab", reason="runt") == 7
+    assert of(found, "vnet_port_up", fabric="lab") == 1
+    assert of(found, "vnet_port_up", fabric="two") == 0
+    assert of(found, "vnet_port_info", fabric="lab", ip="10.0.0.1,fd00::1", network="red") == 1
+    assert of(found, "vnet_engine_turns_total", fabric="two") == 9
+    assert of(found, "vnet_fabrics") == 2
+
+
+def test_no_fabric_is_no_error():
+    assert of(samples(exposition([])), "vnet_fabrics") == 0
+
+
+def test_labels_are_escaped():
+    odd = 'a"b\\c\nd'
+    found = samples(exposition([status(port=odd)]))
+    assert of(found, "vnet_port_up", port=odd) == 1
+
+
+async def test_a_running_fabric_has_all_it_tells():
+    async with vnet.Fabric.from_dict(
+        {"name": "m", "networks": {"red": {}}, "guests": {"a": {"nics": [{"network": "red"}]}}}
+    ) as fabric:
+        found = samples(exposition([fabric.status()]))
+    assert of(found, "vnet_port_up", fabric="m", port="a.0", kind="stack") == 1
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9000", "[::]:9000", "10.1.2.3:80", "127.0.0.1:99999", ""])
+def test_addresses_that_others_reach_are_refused(address):
+    with pytest.raises(BadInput, match=r"^--listen: "):
+        endpoint.parse(address)
+
+
+@asynccontextmanager
+async def serving(address, text="x 1\n"):
+    async def told():
+        await trio.lowlevel.checkpoint()
+        return text
+
+    where = endpoint.parse(str(address))
+    listener = await endpoint.listen(where)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(endpoint.serve, listener, told)
+        yield listener.socket.getsockname()
+        nursery.cancel_scope.cancel()
+    endpoint.remove(where)
+
+
+def ask(port, method, target):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, target)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, answer.headers["content-type"], body
+
+
+async def test_http():
+    async with serving("127.0.0.1:0") as (_, port):
+
+        async def asked(*words):
+            return await trio.to_thread.run_sync(ask, port, *words)
+
+        assert await asked("GET", "/metrics") == (200, CONTENT_TYPE, b"x 1\n")
+        assert await asked("HEAD", "/metrics") == (200, CONTENT_TYPE, b"")
+        assert (await asked("GET", "/metrics?name=1"))[0] == 200
+        assert (await asked("GET", "/etc/passwd"))[0] == 404
+        assert (await asked("POST", "/metrics"))[0] == 405
+
+
+async def test_clients_that_break_the_rules_harm_nobody():
+    async with serving("127.0.0.1:0") as address:
+        for words in (b"\x16\x03\x01\x00\xff", b"GET " + b"x" * 20_000, b"GET /metrics HTTP/1.1\r\n", b""):
+            bad = await trio.open_tcp_stream(*address)
+            await bad.send_all(words)
+            await bad.aclose()
+        status, _, body = await trio.to_thread.run_sync(ask, address[1], "GET", "/metrics")
+        assert (status, body) == (200, b"x 1\n")
+
+
+async def test_a_unix_socket_is_its_owners_alone(tmp_path):
+    path = tmp_path / "m.sock"
+    async with serving(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        stream = await trio.open_unix_socket(path)
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        got = b"".join([part async for part in stream])
+        assert got.startswith(b"HTTP/1.1 200")
+        assert got.endswith(b"\r\n\r\nx 1\n")
+        await stream.aclose()
+        with pytest.raises(VnetError, match="in use"):
+            await endpoint.listen(endpoint.parse(str(path)))
+    assert not path.exists()
+
+
+async def test_an_abstract_name():
+    name = f"@vnet-test-{os.getpid()}"
+    async with serving(name):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("\0" + name[1:])

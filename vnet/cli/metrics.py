@@ -1,0 +1,76 @@
+"""Figures of all running fabrics for Prometheus: printed once, or served until Ctrl-C.
+
+One endpoint tells of every fabric of this user, those to come included. It listens on loopback or on
+a unix socket of its owner's alone. The names are in vnet/README.md and stay.
+
+Examples:
+  vnet metrics
+  vnet metrics lab
+  vnet metrics --listen 127.0.0.1:9464
+  vnet metrics --listen /run/user/1000/vnet-metrics.sock
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from vnet import runtime
+from vnet.cli import words
+from vnet.errors import VnetError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """[NAME] [--listen ADDRESS]."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="this fabric only (all)")
+    parser.add_argument("--listen", metavar="ADDRESS", help="serve GET /metrics at 127.0.0.1:PORT or a path")
+
+
+def statuses(name: str | None) -> list[dict[str, Any]]:
+    """What the fabrics say of themselves; one that goes away meanwhile is left out."""
+    found = []
+    for each in [runtime.the_one(name)] if name else runtime.running():
+        try:
+            with words.client(each) as client:
+                found.append(client.call("status"))
+        except VnetError:
+            if name:
+                raise
+    return found
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command."""
+    from vnet.metrics import exposition
+
+    if given.listen is None:
+        sys.stdout.write(exposition(statuses(given.name)))
+        return 0
+    import trio
+
+    from vnet.metrics import endpoint
+
+    where = endpoint.parse(given.listen)
+
+    async def text() -> str:
+        return exposition(await trio.to_thread.run_sync(statuses, None))
+
+    async def until_signal() -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            listener = await endpoint.listen(where)
+            host = where.text if where.ip is not None else "localhost"
+            print(f"serving http://{host}/metrics at {where.text}; Ctrl-C ends it", file=sys.stderr)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(endpoint.serve, listener, text)
+                    async for _ in signals:
+                        break
+                    nursery.cancel_scope.cancel()
+            finally:
+                endpoint.remove(where)
+
+    trio.run(until_signal)
+    return 0

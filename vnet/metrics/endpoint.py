@@ -1,0 +1,112 @@
+"""The endpoint: HTTP by h11, over trio, on loopback or a unix socket. `GET /metrics`, nothing else.
+
+Whoever may connect may read every port's counters, so an address that other machines reach is refused.
+A client has ten seconds for its request and gets one answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import h11
+import trio
+
+from nics.endpoint import Endpoint
+from vnet.errors import BadInput, VnetError
+from vnet.metrics.text import CONTENT_TYPE
+
+REQUEST_SECONDS = 10.0
+CLIENTS_MAX = 32
+
+Text = Callable[[], Awaitable[str]]
+
+
+def parse(address: str) -> Endpoint:
+    """Where to listen. Raises BadInput for what is no address, or not on this machine alone."""
+    try:
+        endpoint = Endpoint.parse(address)
+    except ValueError as error:
+        raise BadInput(f"--listen: {error}") from None
+    if endpoint.ip is not None and not endpoint.ip.is_loopback:
+        raise BadInput(
+            f"--listen: {address} can be reached from other machines, and there is no password; "
+            "expected 127.0.0.1:PORT, [::1]:PORT or a path"
+        )
+    return endpoint
+
+
+async def listen(endpoint: Endpoint) -> trio.SocketListener:
+    """A listener; a path is for its owner alone. Raises VnetError."""
+    if endpoint.ip is not None:
+        family = trio.socket.AF_INET6 if endpoint.ip.version == 6 else trio.socket.AF_INET
+        address: object = (str(endpoint.ip), endpoint.port)
+    else:
+        family = trio.socket.AF_UNIX
+        address = "\0" + endpoint.text[1:] if endpoint.text.startswith("@") else endpoint.text
+    listener = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        if endpoint.ip is not None:
+            listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+            await listener.bind(address)
+        else:
+            before = os.umask(0o177)
+            try:
+                await listener.bind(address)
+            finally:
+                os.umask(before)
+        listener.listen(CLIENTS_MAX)
+    except OSError as error:
+        listener.close()
+        raise VnetError(f"can't listen on {endpoint.text}: {error.strerror or error}") from None
+    return trio.SocketListener(listener)
+
+
+async def serve(listener: trio.SocketListener, text: Text) -> None:
+    """Answer until cancelled. `text` makes what is told, anew for every request."""
+    limit = trio.CapacityLimiter(CLIENTS_MAX)
+
+    async def client(stream: trio.SocketStream) -> None:
+        async with limit:
+            # One that breaks the rules, stalls or goes away ends its own connection only.
+            with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
+                await _answer(stream, text)
+
+    await trio.serve_listeners(client, [listener])
+
+
+async def _answer(stream: trio.SocketStream, text: Text) -> None:
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=8192)
+    request = None
+    with trio.move_on_after(REQUEST_SECONDS):
+        while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                connection.receive_data(await stream.receive_some(4096))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.ConnectionClosed):
+                return
+    if request is None or connection.their_state is h11.SEND_BODY:
+        return
+    status, kind, body = 200, CONTENT_TYPE, ""
+    if request.target.split(b"?")[0] not in (b"/metrics", b"/"):
+        status, kind, body = 404, "text/plain", "it is at /metrics\n"
+    elif request.method not in (b"GET", b"HEAD"):
+        status, kind, body = 405, "text/plain", "GET only\n"
+    else:
+        body = await text()
+    data = body.encode()
+    headers = [("content-type", kind), ("content-length", str(len(data))), ("connection", "close")]
+    out = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+    if request.method != b"HEAD":
+        out += connection.send(h11.Data(data=data)) or b""
+    with trio.move_on_after(REQUEST_SECONDS):
+        await stream.send_all(out)
+
+
+def remove(endpoint: Endpoint) -> None:
+    """Remove the socket's file, if it has one."""
+    if endpoint.ip is None and not endpoint.text.startswith("@"):
+        Path(endpoint.text).unlink(missing_ok=True)

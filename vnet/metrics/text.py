@@ -1,0 +1,115 @@
+"""Prometheus' text exposition format 0.0.4, from the documents of `vnet status --json`. Pure.
+
+The names and labels are a contract: they stay, and new ones come beside them. Counters start again at
+0 when a port does, as Prometheus expects of counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@attrs.frozen
+class Metric:
+    """One metric and where its samples come from: (labels beside the port's, value) of a port."""
+
+    name: str
+    kind: str
+    help: str
+    samples: Callable[[dict[str, Any]], Iterator[tuple[dict[str, str], float]]]
+
+
+def _field(*path: str) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, str], float]]]:
+    def samples(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+        value: Any = port
+        for key in path:
+            value = value[key]
+        yield {}, value
+
+    return samples
+
+
+def _up(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    yield {}, int(bool(port["carrier"]) and port["link"] == "up")
+
+
+def _drops(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    for reason, frames in sorted(port["drops"].items()):
+        yield {"reason": reason}, frames
+
+
+def _info(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    networks = port["network"] or ",".join(port.get("trunk", ()))
+    yield {"switch": port["switch"], "network": networks, "mac": port["mac"], "ip": ",".join(port["ip"])}, 1
+
+
+METRICS = (
+    Metric("vnet_port_info", "gauge", "Always 1; the labels say what the port is.", _info),
+    Metric("vnet_port_up", "gauge", "1 while the port has carrier and its link is set up.", _up),
+    Metric(
+        "vnet_port_received_frames_total",
+        "counter",
+        "Frames the switch took in at the port.",
+        _field("rx", "frames"),
+    ),
+    Metric(
+        "vnet_port_received_bytes_total",
+        "counter",
+        "Bytes the switch took in at the port, without FCS.",
+        _field("rx", "bytes"),
+    ),
+    Metric(
+        "vnet_port_sent_frames_total",
+        "counter",
+        "Frames the switch sent out of the port.",
+        _field("tx", "frames"),
+    ),
+    Metric(
+        "vnet_port_sent_bytes_total",
+        "counter",
+        "Bytes the switch sent out of the port, without FCS.",
+        _field("tx", "bytes"),
+    ),
+    Metric("vnet_port_dropped_frames_total", "counter", "Frames dropped at the port, by reason.", _drops),
+)
+"""Of ports, labelled `fabric`, `port`, `guest` and `kind`."""
+
+
+def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
+    """The text for these fabrics' status documents."""
+    lines = []
+    for metric in METRICS:
+        lines += _head(metric.name, metric.kind, metric.help)
+        for fabric in fabrics:
+            for port in fabric["ports"]:
+                labels = {
+                    "fabric": fabric["name"],
+                    "port": port["port"],
+                    "guest": port["guest"],
+                    "kind": port["kind"],
+                }
+                lines += [_line(metric.name, labels | more, value) for more, value in metric.samples(port)]
+    lines += _head("vnet_engine_turns_total", "counter", "Turns of the fabric's engine.")
+    for fabric in fabrics:
+        lines.append(_line("vnet_engine_turns_total", {"fabric": fabric["name"]}, fabric["engine"]["turns"]))
+    lines += _head("vnet_fabrics", "gauge", "Running fabrics of this user.")
+    lines.append(_line("vnet_fabrics", {}, len(fabrics)))
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+
+def _line(name: str, labels: dict[str, str], value: float) -> str:
+    words = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    return f"{name}{{{words}}} {value}" if words else f"{name} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
