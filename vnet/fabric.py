@@ -23,7 +23,7 @@ import trio
 
 from nics.netlink import Netlink
 from vnet import apply, drive, links
-from vnet._native import Engine, describe_port
+from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
 from vnet.guests import Guest, one_of, suggestion
@@ -246,6 +246,22 @@ class Fabric:
                 *(port.status() for port in self.ports.values()),
                 *(end.status() for end in self._link_ends().values()),
             ],
+        }
+
+    def send(self, port: str, frame: bytes) -> dict[str, Any]:
+        """Put a frame in at a port, as if its guest had sent it. What the switch decided: `to`, a port's
+        name, or None for a flood; `vlan`, 0 when it got none; `reason` of a drop and what that `means`.
+        """
+        record = self.port(port)
+        action, egress, vlan = self.engine.inject(record.number, frame, now=drive.now())
+        dropped = action not in ("to", "flood")
+        to = self._numbers.get(egress) if egress is not None else None
+        return {
+            "port": record.name,
+            "vlan": vlan,
+            "to": to.name if to else None,
+            "reason": action if dropped else None,
+            "means": dict(drop_reasons())[action].strip() if dropped else None,
         }
 
     def fdb(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:

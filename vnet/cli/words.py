@@ -77,3 +77,18 @@ def duration(value: float) -> str:
         if value < most:
             return f"{value / size:.0f} {unit}"
     return f"{value / 3600:.0f} h"
+
+
+def port_of(name: str, ports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of the status document for a port's name, or a guest's for its first port. Raises
+    BadInput.
+    """
+    from nics.keys import did_you_mean
+    from vnet.errors import BadInput
+
+    for key in ("port", "guest"):
+        for port in ports:
+            if port[key] == name:
+                return port
+    hint = did_you_mean(name, [*(port["port"] for port in ports), *(port["guest"] for port in ports)])
+    raise BadInput(f"there is no port {name!r}" + (f"; {hint}" if hint else ""))

@@ -132,6 +132,16 @@ class Operations:
             port=request.arguments.get("port"),
         )
 
+    async def call_send(self, request: Request) -> dict[str, Any]:
+        """Put `frame` (hex) in at `port`, `count` times; what became of the last one."""
+        given = request.arguments
+        frame = bytes.fromhex(str(given["frame"]))
+        for n in range(int(given.get("count", 1))):
+            if n % 64 == 0:
+                await trio.lowlevel.checkpoint()
+            verdict = self.fabric.send(str(given["port"]), frame)
+        return verdict
+
     async def call_capture(self, request: Request) -> dict[str, Any]:
         """Capture to the descriptor that came along until `count` frames, cancelled, or the reader
         is gone.

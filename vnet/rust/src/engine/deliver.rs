@@ -52,6 +52,11 @@ impl Delivery {
         }
     }
 
+    /// What was decided about the latest burst's first frame.
+    pub fn decided(&self) -> Decision {
+        self.decisions[0]
+    }
+
     pub fn deliver(
         &mut self,
         now: Nanos,

@@ -7,6 +7,7 @@ use super::impair::Impair;
 use super::port::PortConfig;
 use crate::engine::thread::{Driver, Poll};
 use crate::engine::{Engine as Inner, EngineError, Next};
+use nics::frame::FRAME_MAX;
 use nics::link::Step;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use pyo3::types::PyDict;
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use switch::{Counter, DropReason, Nanos, PortCounters, PortId, SwitchConfig, VlanId};
+use switch::{Counter, DropReason, Nanos, Out, PortCounters, PortId, SwitchConfig, VlanId};
 
 /// Switches, ports and NICs, and the `turn` that moves frames between them.
 #[pyclass(frozen)]
@@ -266,6 +267,27 @@ impl Engine {
     #[pyo3(signature = (port, up, *, now=None))]
     fn set_link(&self, py: Python<'_>, port: PortId, up: bool, now: Option<Nanos>) -> PyResult<()> {
         self.command_at(py, now, |engine| engine.set_link(port, up))
+    }
+
+    /// Put a frame in at a port as if its guest had sent it: (`to`, port, VLAN), (`flood`, None, VLAN)
+    /// or (the drop reason, None, VLAN or 0). Raises ValueError for one that is too long.
+    #[pyo3(signature = (port, frame, *, now=None))]
+    fn inject(
+        &self,
+        py: Python<'_>,
+        port: PortId,
+        frame: &[u8],
+        now: Option<Nanos>,
+    ) -> PyResult<(&'static str, Option<PortId>, VlanId)> {
+        if frame.len() > FRAME_MAX {
+            return Err(PyValueError::new_err(format!("a frame has at most {FRAME_MAX} bytes")));
+        }
+        let decision = self.command_at(py, now, |engine| engine.inject(engine.now(), port, frame))?;
+        Ok(match decision.out {
+            Out::Port(egress) => ("to", Some(egress), decision.vlan),
+            Out::Flood(_) => ("flood", None, decision.vlan),
+            Out::Drop(reason) => (reason.name(), None, decision.vlan),
+        })
     }
 
     /// Whether the port's NIC has carrier.
