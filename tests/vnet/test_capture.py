@@ -383,3 +383,40 @@ def test_words_are_ports_guests_and_networks() -> None:
     assert what("red") == Selection((), (10,))
     with pytest.raises(BadInput, match=r"no port, guest or network 'wbe' to capture; did you mean web\?"):
         what("wbe")
+
+
+async def test_a_capture_is_told_in_lines(tmp_path: Path) -> None:
+    from vnet.capture.decoded import lines
+
+    path = tmp_path / "told.pcapng"
+    cable = Cable()
+    async with cable.capture(path):
+        cable.pipes[0].send(
+            BROADCAST + A + b"\x08\x06" + bytes.fromhex("0001080006040001") + A + b"\n\0\0\1" + bytes(10)
+        )
+        cable.turn()
+        cable.pipes[0].send(BROADCAST + A + b"\x81\x00\x00\x07\x88\xb5" + b"\x1b[31m")
+        cable.turn()
+    with path.open("rb") as stream:
+        told = list(lines(stream))
+    assert [line.split()[1:3] for line in told] == [
+        ["a.0", ">"],
+        ["b.0", "<"],
+        ["trunk.0", "<"],
+        ["a.0", ">"],
+    ]
+    assert "ARP who has" in told[0]
+    assert told[3].endswith(
+        "[dropped: tag-not-allowed: a tagged frame on a port that takes untagged frames only]"
+    )
+    assert all(line.isprintable() for line in told)
+    with path.open("rb") as stream:
+        assert "psrc" in next(lines(stream, details=True))
+
+
+def test_what_ended_before_it_began_has_no_lines() -> None:
+    import io
+
+    from vnet.capture.decoded import lines
+
+    assert list(lines(io.BytesIO())) == []

@@ -7,25 +7,31 @@ Examples:
   vnet capture red db.0 -w red.pcapng -f 'tcp port 80' -c 1000
   vnet capture web -w - | tshark -r -
   vnet capture --drops -w drops.pcapng
+  vnet capture web --decode -f icmp
 
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from vnet.cli import words
-from vnet.errors import BadInput
+from vnet.errors import BadInput, VnetError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """[PORT|NETWORK|all]... -w FILE|- [-f BPF] [-c N] [-Q in|out] [--drops]."""
     parser.add_argument("targets", metavar="PORT|NETWORK|all", nargs="*", help="what to capture (all)")
-    parser.add_argument("-w", "--write", metavar="FILE", required=True, help="a file, or - for stdout")
+    parser.add_argument("-w", "--write", metavar="FILE", help="a file, or - for stdout")
+    parser.add_argument(
+        "--decode", action="count", help="print what scapy makes of each frame; twice: every field"
+    )
     parser.add_argument("-f", "--filter", metavar="BPF", help="a capture filter, as in tcpdump")
     parser.add_argument("-c", "--count", type=int, metavar="N", help="end after so many frames")
     parser.add_argument(
@@ -41,16 +47,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
+    if (given.write is None) == (given.decode is None):
+        raise BadInput("where to? -w FILE, -w - for standard output, or --decode to read it here")
     if given.write == "-" and sys.stdout.isatty():
         raise BadInput("standard output is a terminal: vnet capture -w - | wireshark -k -i -")
-    with words.client(given.name) as client:
-        if given.write == "-":
+    with words.client(given.name) as client, contextlib.ExitStack() as ours:
+        decoder = None
+        if given.decode:
+            descriptor, decoder = _decoder(given.decode > 1)
+        elif given.write == "-":
             descriptor = os.dup(sys.stdout.fileno())
         else:
             try:
                 descriptor = os.open(given.write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise BadInput(f"{given.write}: {error.strerror}") from None
+        ours.callback(os.close, descriptor)
         call = client.stream(
             "capture",
             descriptors=[descriptor],
@@ -72,9 +84,12 @@ def run(given: argparse.Namespace) -> int:
             except StopIteration as end:
                 result = end.value
                 break
-            os.close(descriptor)
+            # The fabric has it now; the reader's end comes when the fabric closes it.
+            ours.close()
             if told.isatty():
                 print("capturing; Ctrl-C ends it", file=told)
+    if decoder is not None:
+        decoder.join()
     stats = result or {}
     if given.json:
         print_to = sys.stderr if given.write == "-" else sys.stdout
@@ -84,3 +99,25 @@ def run(given: argparse.Namespace) -> int:
     else:
         print(f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost", file=told)
     return 0
+
+
+def _decoder(details: bool) -> tuple[int, threading.Thread]:
+    """A descriptor to capture to, and the thread that prints what comes until it is closed."""
+    from vnet.capture.decoded import lines
+
+    reading, writing = os.pipe()
+
+    def work() -> None:
+        with os.fdopen(reading, "rb") as stream:
+            try:
+                for line in lines(stream, details=details):
+                    print(line, flush=True)
+            except VnetError as error:
+                print(f"vnet capture: {error}", file=sys.stderr)
+            except BrokenPipeError:
+                # Whoever read our output has seen enough; the capture ends with its reader.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return writing, thread
