@@ -25,6 +25,7 @@ COMMANDS = {
     "connect": "the exact words that plug a VM in",
     "capture": "write frames to a pcapng file, live",
     "send": "put a frame in at a port, as if its guest had sent it",
+    "extcap": "show ports as interfaces in Wireshark",
     "top": "watch traffic and drops as they go, port by port",
     "metrics": "figures for Prometheus, printed or served",
     "fdb": "the forwarding database",
