@@ -25,7 +25,7 @@ import trio
 
 from nics.door import Opened, Place
 from nics.errors import BadInput, NicError, Unreachable
-from nics.stack_sockets import TcpListener, TcpStream, UdpSocket, Waiting
+from nics.stack_sockets import PacketSocket, TcpListener, TcpStream, UdpSocket, Waiting
 from vnet._native import StackHandle, stack_door
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -211,6 +211,18 @@ class Host:
         await trio.lowlevel.checkpoint()
         socket = self.handle.udp_bind(_text(host), _port(port))
         return UdpSocket(self, socket, self.watch(socket))
+
+    async def packet_socket(self, ethertype: int | None = None) -> PacketSocket:
+        """A socket for whole frames of one EtherType (0x88B5), or of all: as a packet socket of a kernel.
+
+        While it is open the host hears all that its port lets through to it, whomever it is for. The
+        host itself goes on beside it.
+        """
+        await trio.lowlevel.checkpoint()
+        if ethertype is not None and not 0 <= ethertype <= 0xFFFF:
+            raise ValueError(f"ethertype {ethertype} is not in 0..0xFFFF")
+        socket = self.handle.raw_open(ethertype)
+        return PacketSocket(self, socket, self.watch(socket))
 
     async def ping(
         self,

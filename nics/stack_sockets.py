@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsBytes
 
 import trio
 from trio.lowlevel import ParkingLot, checkpoint
@@ -261,3 +261,62 @@ class UdpSocket(_Socket, trio.abc.AsyncResource):
         """Receive it no more. Raises OSError when the group was not joined."""
         self._check()
         self._handle.udp_leave(self.number, str(group))
+
+
+class PacketSocket(trio.abc.Channel[bytes]):
+    """Whole frames of an in-process host, without FCS. Those that nobody receives in time are lost."""
+
+    def __init__(self, host: Host, number: int, waiting: Waiting) -> None:
+        self.host = host
+        self.number = number
+        self._handle = host.handle
+        self._waiting = waiting
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<PacketSocket {self.host.name}{' closed' if self._closed else ''}>"
+
+    @property
+    def lost(self) -> int:
+        """Frames that came and found the queue full."""
+        return self._handle.raw_lost(self.number)
+
+    @contextmanager
+    def _check(self) -> Iterator[None]:
+        if self._closed:
+            raise trio.ClosedResourceError("this socket was closed")
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            raise trio.ClosedResourceError(f"{self.host.name} left the network") from error
+
+    async def send(self, value: bytes | bytearray | memoryview | SupportsBytes) -> None:
+        """Send one frame: bytes, or anything that makes bytes of itself, as scapy packets do.
+
+        Raises OSError: EINVAL for less than an Ethernet header, EMSGSIZE for more than fits the MTU.
+        """
+        await checkpoint()
+        frame = bytes(value)
+        while True:
+            with self._check():
+                if self._handle.raw_send(self.number, frame):
+                    return
+            await self._waiting.writable.park()
+
+    async def receive(self) -> bytes:
+        """The next frame."""
+        await checkpoint()
+        while True:
+            with self._check():
+                if (frame := self._handle.raw_recv(self.number)) is not None:
+                    return frame
+            await self._waiting.readable.park()
+
+    async def aclose(self) -> None:
+        """Close it. Whoever waits for it gets ClosedResourceError."""
+        if not self._closed:
+            self._closed = True
+            self.host.unwatch(self.number)
+        await checkpoint()

@@ -8,9 +8,13 @@ import struct
 from collections import deque
 from pathlib import Path
 
+import attrs
 import trio
 
+from nics.door import Opened, Place
 from nics.errors import BadInput
+from nics.stack import Host, Stack
+from nics.stack_sockets import PacketSocket
 from vnet._native import PipeHandle
 from vnet.testing import Peer
 
@@ -206,3 +210,43 @@ class PcapPeer(Peer):
             if kind == 6:
                 (kept,) = struct.unpack("<I", block[20:24])
                 return block[28 : 28 + kept]
+
+
+class HostPeer(Peer):
+    """An in-process TCP/IP host, by a packet socket; also the description of its NIC."""
+
+    kind = "stack"
+    max_frame = 65_535
+    min_sent = 14
+    carrier = False
+    """It is in this process, and goes only with the port."""
+    sends_without_link = False
+    stalls = reliable = False
+    """Its socket loses what nobody receives, as a kernel's does."""
+
+    def __init__(self) -> None:
+        self._host: Host | None = None
+        self._socket: PacketSocket | None = None
+
+    async def open(self, place: Place) -> Opened:
+        """Make the host."""
+        opened = await Stack().open(attrs.evolve(place, mtu=self.max_frame - 14))
+        assert isinstance(opened.far, Host)
+        self._host = opened.far
+        return opened
+
+    async def connect(self) -> None:
+        assert self._host is not None
+        self._socket = await self._host.packet_socket()
+
+    async def disconnect(self) -> None:
+        if self._socket is not None:
+            await self._socket.aclose()
+
+    async def send(self, frame: bytes) -> None:
+        assert self._socket is not None
+        await self._socket.send(frame)
+
+    async def receive(self) -> bytes:
+        assert self._socket is not None
+        return await self._socket.receive()

@@ -14,7 +14,7 @@ from nics.dgram import Dgram
 from nics.door import Opened, Place
 from nics.pcap import Pcap
 from nics.stream import Stream
-from tests.nics.peers import DgramPeer, PcapPeer, PipePeer, StreamPeer
+from tests.nics.peers import DgramPeer, HostPeer, PcapPeer, PipePeer, StreamPeer
 from vnet._native import pipe_door
 from vnet.testing import Maker, check_nic
 
@@ -31,6 +31,12 @@ async def pipe(_place: Place) -> AsyncIterator[tuple[Opened, PipePeer]]:
     door, handle = pipe_door(256, 65_557)
     peer = PipePeer(handle)
     yield Opened(door, far=peer), peer
+
+
+@asynccontextmanager
+async def stack(_place: Place) -> AsyncIterator[tuple[HostPeer, HostPeer]]:
+    host = HostPeer()
+    yield host, host
 
 
 def stream(role: str, where: str) -> Maker:
@@ -86,6 +92,7 @@ async def pcap(place: Place) -> AsyncIterator[tuple[Pcap, PcapPeer]]:
 
 MAKERS: dict[str, Callable[[], Maker]] = {
     "pipe": lambda: pipe,
+    "stack": lambda: stack,
     "stream-server-unix": lambda: stream("server", "unix"),
     "stream-server-abstract": lambda: stream("server", "abstract"),
     "stream-server-tcp": lambda: stream("server", "tcp"),

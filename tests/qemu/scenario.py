@@ -41,10 +41,14 @@ async def two_guests(nics: Mapping[str, Mapping[str, Any]], model: str) -> None:
 
 
 async def pings(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> None:
-    for name, one in everybody.items():
+    async def all_from(name: str, one: peers.Peer) -> None:
         for other in everybody.keys() - {name}:
             for address in lab.addresses(fabric, other):
                 assert await one.ping(address), f"{name} can't ping {other} at {address}"
+
+    async with trio.open_nursery() as nursery:
+        for name, one in everybody.items():
+            nursery.start_soon(all_from, name, one)
 
 
 async def _transfers(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -> None:
@@ -58,9 +62,14 @@ async def _transfers(fabric: vnet.Fabric, everybody: Mapping[str, peers.Peer]) -
 async def _isolation(fabric: vnet.Fabric, red: Mapping[str, peers.Peer], heard: set[bytes]) -> None:
     """Nobody of `red` reaches `blue`'s addresses, and no frame of theirs, not a broadcast, was heard."""
     unique = lab.addresses(fabric, "crypt")
-    for name, one in red.items():
-        for address in unique:
-            assert not await one.ping(address, count=1), f"{name} reaches the other tenant at {address}"
+
+    async def try_to_reach(name: str, one: peers.Peer, address: str) -> None:
+        assert not await one.ping(address, count=1), f"{name} reaches the other tenant at {address}"
+
+    async with trio.open_nursery() as nursery:
+        for name, one in red.items():
+            for address in unique:
+                nursery.start_soon(try_to_reach, name, one, address)
     assert await lab.peer(fabric, "spy").ping(unique[0]), "the listener hears nothing at all"
     theirs = bytes.fromhex(fabric.guests["spy"].mac.replace(":", ""))
     with trio.fail_after(10):

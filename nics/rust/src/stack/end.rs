@@ -12,11 +12,13 @@ use crate::context::{Context, EventKind};
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use switch::Nanos;
 
 pub struct Shared {
     pub guest: Mutex<Guest>,
+    /// Somebody listens to all frames, whosever they are.
+    pub promiscuous: AtomicBool,
     /// Which group frames matter, see [`filter_bit`](super::multicast::filter_bit).
     pub filter: AtomicU64,
     cx: Mutex<Option<Context>>,
@@ -28,7 +30,8 @@ pub const ALL: SocketId = u32::MAX;
 impl Shared {
     pub fn new(guest: Guest) -> Self {
         let filter = AtomicU64::new(guest.multicast.filter());
-        Shared { guest: Mutex::new(guest), filter, cx: Mutex::new(None) }
+        let promiscuous = AtomicBool::new(false);
+        Shared { guest: Mutex::new(guest), promiscuous, filter, cx: Mutex::new(None) }
     }
 
     pub fn attach(&self, cx: Context, now: Nanos) {
@@ -47,6 +50,9 @@ impl Shared {
     pub fn publish(&self, guest: &mut Guest) {
         if std::mem::take(&mut guest.multicast.changed) {
             self.filter.store(guest.multicast.filter(), Ordering::Relaxed);
+        }
+        if std::mem::take(&mut guest.raws.changed) {
+            self.promiscuous.store(guest.raws.any(), Ordering::Relaxed);
         }
         if guest.sockets.news.is_empty() && guest.log.is_none() {
             return;
@@ -150,6 +156,14 @@ calls! {
     fn ping_send(id: SocketId, seq: u16, size: usize) -> ();
     /// The next answer: its number, and the time it took or why there is none.
     fn ping_recv(id: SocketId) -> (u16, Result<Nanos, StackError>);
+    /// Open a socket for whole frames of one EtherType, or of all.
+    fn raw_open(ethertype: Option<u16>) -> SocketId;
+    /// Send one frame, whatever it says its source is.
+    fn raw_send(id: SocketId, frame: &[u8]) -> ();
+    /// The next frame that came to the guest's port.
+    fn raw_recv(id: SocketId) -> Box<[u8]>;
+    /// Frames that were lost because nobody received them in time.
+    fn raw_lost(id: SocketId) -> u64;
     /// A socket's own address (unspecified: all) and that of its peer.
     fn names(id: SocketId) -> Names;
     /// End a connection at once: its peer is told by a reset. The number is given back.

@@ -9,6 +9,7 @@ use super::multicast::Multicast;
 use super::neighbour::{Neighbours, Way};
 use super::outbox::{Outbox, Waiting};
 use super::packet::{self, ETH, Header, Mac, Packet, write_ethernet};
+use super::raw::Raws;
 use super::sockets::{SocketId, Sockets};
 use super::tcp::Tcp;
 use super::udp::Ports;
@@ -53,6 +54,7 @@ pub struct Guest {
     pub icmp: Icmp,
     pub sockets: Sockets,
     pub ports: Ports,
+    pub raws: Raws,
     pub tcp: Tcp,
     pub random: Random,
     /// One clear line, when there is something a person should know.
@@ -81,6 +83,7 @@ impl Guest {
             icmp: Icmp::default(),
             sockets: Sockets::new(config.sockets),
             ports: Ports::new(&mut random),
+            raws: Raws::default(),
             tcp: Tcp::new(config, &mut random),
             log: None,
             current: None,
@@ -145,6 +148,9 @@ impl Guest {
     }
 
     fn frame_in(&mut self, frame: &[u8], offload: Offload, out: &mut Outbox<'_>) {
+        if self.raws.any() {
+            self.raw_in(frame);
+        }
         let Some((ethernet, payload)) = frame.split_first_chunk::<ETH>() else { return };
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *ethernet;
         let (dst, src) = ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]);

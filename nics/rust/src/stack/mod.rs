@@ -43,6 +43,7 @@ mod neighbour;
 mod nic;
 mod outbox;
 mod packet;
+mod raw;
 mod resolve;
 mod sockets;
 mod stream;

@@ -62,8 +62,11 @@ impl StackNic {
     /// Whether the guest has any use for a frame: what an Ethernet adapter decides by its filter.
     fn wanted(&self, frame: &TxFrame<'_>) -> bool {
         let Some(dst) = frame.frame.head().first_chunk::<6>() else { return false };
+        if dst[0] & 1 == 0 && *dst == self.mac || self.shared.promiscuous.load(Ordering::Relaxed) {
+            return true;
+        }
         if dst[0] & 1 == 0 {
-            return *dst == self.mac;
+            return false;
         }
         if *dst == [0xff; 6] {
             return self.asked(frame.frame.head());

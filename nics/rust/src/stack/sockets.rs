@@ -3,6 +3,7 @@
 use super::conn::Conn;
 use super::icmp::Ping;
 use super::listen::Listener;
+use super::raw::Raw;
 use super::udp::Udp;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -99,6 +100,7 @@ pub enum Socket {
     Listener(Box<Listener>),
     Udp(Box<Udp>),
     Ping(Box<Ping>),
+    Raw(Box<Raw>),
 }
 
 #[derive(Debug, Default)]
@@ -214,6 +216,13 @@ impl Sockets {
     pub fn udp(&mut self, id: SocketId) -> Option<&mut Udp> {
         match self.get_mut(id)? {
             Socket::Udp(udp) => Some(udp),
+            _ => None,
+        }
+    }
+
+    pub fn raw(&mut self, id: SocketId) -> Option<&mut Raw> {
+        match self.get_mut(id)? {
+            Socket::Raw(raw) => Some(raw),
             _ => None,
         }
     }

@@ -192,7 +192,7 @@ impl Guest {
             Socket::Tcp(conn) => Ok((conn.tuple.local, Some(conn.tuple.remote))),
             Socket::Listener(listener) => Ok((unspecified(listener.address, listener.port), None)),
             Socket::Udp(udp) => Ok((unspecified(udp.address, udp.port), None)),
-            Socket::Ping(_) => Err(StackError::Invalid),
+            Socket::Ping(_) | Socket::Raw(_) => Err(StackError::Invalid),
         }
     }
 
@@ -240,12 +240,15 @@ impl Guest {
                 conn.socket().close();
                 self.sockets.touch(id);
             }
-            Socket::Listener(_) | Socket::Udp(_) | Socket::Ping(_) => match self.sockets.remove(id) {
-                Some(Socket::Listener(listener)) => self.listener_close(id, &listener),
-                Some(Socket::Udp(udp)) => self.udp_close(id, &udp),
-                Some(Socket::Ping(ping)) => self.ping_close(&ping),
-                _ => {}
-            },
+            Socket::Listener(_) | Socket::Udp(_) | Socket::Ping(_) | Socket::Raw(_) => {
+                match self.sockets.remove(id) {
+                    Some(Socket::Listener(listener)) => self.listener_close(id, &listener),
+                    Some(Socket::Udp(udp)) => self.udp_close(id, &udp),
+                    Some(Socket::Ping(ping)) => self.ping_close(&ping),
+                    Some(Socket::Raw(_)) => self.raw_close(id),
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }

@@ -343,6 +343,7 @@ impl Guest {
             }
             Some(Socket::Udp(_)) => self.serve_udp(id, out),
             Some(Socket::Ping(_)) => self.serve_ping(id, out),
+            Some(Socket::Raw(_)) => self.serve_raw(id, out),
             Some(Socket::Listener(_)) | None => {}
         }
     }

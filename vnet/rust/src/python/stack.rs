@@ -154,6 +154,27 @@ impl StackHandle {
         self.0.udp_lost(socket).map_err(error)
     }
 
+    /// Open a socket for whole frames of one EtherType (None: of all); its number.
+    #[pyo3(signature = (ethertype=None))]
+    fn raw_open(&self, ethertype: Option<u16>) -> PyResult<SocketId> {
+        self.0.raw_open(ethertype).map_err(error)
+    }
+
+    /// Send one frame; False when there is no room now.
+    fn raw_send(&self, socket: SocketId, frame: &[u8]) -> PyResult<bool> {
+        Ok(now(self.0.raw_send(socket, frame))?.is_some())
+    }
+
+    /// The next frame.
+    fn raw_recv<'py>(&self, py: Python<'py>, socket: SocketId) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        Ok(now(self.0.raw_recv(socket))?.map(|frame| PyBytes::new(py, &frame)))
+    }
+
+    /// Frames that were lost because nobody received them in time.
+    fn raw_lost(&self, socket: SocketId) -> PyResult<u64> {
+        self.0.raw_lost(socket).map_err(error)
+    }
+
     /// Prepare to ping; the new socket's number.
     fn ping_open(&self, host: &str, hop_limit: u8) -> PyResult<SocketId> {
         self.0.ping_open(address(host)?, hop_limit).map_err(error)
