@@ -16,7 +16,7 @@ ECHO = {4: (8, 0), 6: (128, 129)}
 """(request, reply) types: RFC 792, RFC 4443 section 4."""
 
 
-def _checksum(data: bytes) -> int:
+def internet_checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
@@ -43,7 +43,7 @@ async def echo(
     header = struct.pack("!BBHHH", request, 0, 0, ident, 1)
     if not six:
         # For ICMPv6 the kernel fills the checksum in (RFC 3542 section 3.1).
-        header = struct.pack("!BBHHH", request, 0, _checksum(header + payload), ident, 1)
+        header = struct.pack("!BBHHH", request, 0, internet_checksum(header + payload), ident, 1)
     raw = await namespace.socket(family, socket.SOCK_RAW, protocol)
     with trio.socket.from_stdlib_socket(raw) as probe:
         begun = trio.current_time()

@@ -58,40 +58,41 @@ class Detours:
 
     def _detours(self, source: str) -> dict[str, tuple[str, ...]]:
         """Everybody that packets of `source` get to when others forward them, with who has to."""
-        if source in self._ways:
-            return self._ways[source]
-        claims = [
-            claim
-            for ear in self._ground.ears[source]
-            for vlan in ear.networks
-            for family in FAMILIES
-            for claim in self._ground.claims(ear, vlan, family)
-        ]
-        found: dict[str, tuple[str, ...]] = {source: ()}
+        if source not in self._ways:
+            ways: dict[str, tuple[str, ...]] = {}
+            for ear in self._ground.ears[source]:
+                for vlan in ear.networks:
+                    for name, way in self._from(ear, vlan).items():
+                        ways.setdefault(name, way)
+            self._ways[source] = ways
+        return self._ways[source]
+
+    def _from(self, first: Ear, vlan: int) -> dict[str, tuple[str, ...]]:
+        """The same for what leaves by one port in one VLAN, from the addresses that are good there."""
+        ground = self._ground
+        claims = [claim for family in FAMILIES for claim in ground.claims(first, vlan, family)]
+        passed: dict[str, tuple[str, ...]] = {first.owner: ()}
+        waiting: deque[str] = deque()
+        for other in ground.in_vlan[vlan]:
+            if other.owner not in passed and other.port and not ground.obstacle(first, other, vlan):
+                passed[other.owner] = ()
+                waiting.append(other.owner)
         ways: dict[str, tuple[str, ...]] = {}
-        waiting = deque([source])
         while waiting:
             here = waiting.popleft()
-            way = found[here] if here == source else (*found[here], here)
-            for ear in self._ground.ears[here]:
-                if here != source and ear.port is None:
-                    continue  # what lies beyond an uplink is not the fabric's
-                for vlan in ear.networks:
-                    if here != source and not (
-                        ear.port and any(voice.may_claim(ear.port, vlan, claim) for claim in claims)
-                    ):
-                        continue
-                    for other in self._ground.in_vlan[vlan]:
-                        if other.owner in ways or (not way and other.owner in found):
-                            continue
-                        if other.owner in way or self._ground.obstacle(ear, other, vlan):
-                            continue
-                        if way:
-                            ways[other.owner] = way
-                        if other.owner not in found:
-                            found[other.owner] = way
-                            waiting.append(other.owner)
-        self._ways[source] = ways
+            way = (*passed[here], here)
+            for ear in ground.ears[here]:
+                for onward in ear.networks:
+                    # What lies beyond an uplink is not the fabric's.
+                    if ear.port and any(voice.may_claim(ear.port, onward, claim) for claim in claims):
+                        for other in ground.in_vlan[onward]:
+                            if other.owner in ways or other.owner in (*way, first.owner):
+                                continue
+                            if not ground.obstacle(ear, other, onward):
+                                ways[other.owner] = way
+                                if other.owner not in passed:
+                                    passed[other.owner] = way
+                                    waiting.append(other.owner)
         return ways
 
     def by_way_of(self, source: str, router: str, target: str, network: str | None = None) -> Pair:

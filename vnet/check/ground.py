@@ -18,7 +18,7 @@ class Ground:
         self.topology = topology
         self.resolved = resolved
         self.rules = Rules(resolved)
-        self._islands = Islands(resolved.switches, topology.links)
+        self._islands = Islands(resolved.switches, resolved.links.values())
         self.ears: dict[str, list[Ear]] = {name: [] for name in (*topology.guests, *topology.uplinks)}
         """By guest and uplink."""
         for port in resolved.ports.values():
@@ -45,8 +45,8 @@ class Ground:
         for ear in (a, b):
             if not ear.up:
                 return Reason(f"the port {ear.name} is down", (*ear.path, "up"))
-        if self._islands.of(a.switch) != self._islands.of(b.switch):
-            text = f"{a.name} is at switch {a.switch}, {b.name} at {b.switch}, and no links lead there"
+        if not self._islands.together(a.switch, b.switch, vlan):
+            text = f"{a.name} is at switch {a.switch}, {b.name} at {b.switch}; no link takes it there"
             return Reason(text, (*b.path, "switch") if len(self.resolved.switches) > 1 else b.path)
         if not (a.port and b.port and vlan in a.port.private and vlan in b.port.private):
             return None

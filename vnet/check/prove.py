@@ -109,6 +109,10 @@ class Proof:
             return Packets()
         return found
 
+    def finds(self, a: Ear, b: Ear, family: int) -> bool:
+        """Whether two ports that may exchange packets find each other by ARP or neighbour discovery."""
+        return _deaf(a, b, family) is None
+
     def _addresses(self, ear: Ear, vlan: int, family: int) -> list[Address]:
         """Addresses that a guest is configured with and uses there: of untagged frames only."""
         if ear.port is None or vlan != ear.native:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import attrs
 
-from vnet.topology.model import DEFAULT_SWITCH, Link, Uplink
+from vnet.topology.model import DEFAULT_SWITCH, Uplink
 from vnet.topology.problems import Path
-from vnet.topology.resolve import Port, Resolved
+from vnet.topology.resolve import Port, Resolved, ResolvedLink
 
 
 @attrs.frozen
@@ -60,18 +60,28 @@ def of_uplink(uplink: Uplink, resolved: Resolved) -> Ear:
 
 
 class Islands:
-    """Switches that links connect, whatever a spanning tree does about loops."""
+    """Switches that links connect, VLAN by VLAN, whatever a spanning tree does about loops."""
 
-    def __init__(self, switches: Iterable[str], links: Iterable[Link]) -> None:
-        self._root = {name: name for name in switches}
-        for link in links:
-            a, b = (self.of(end) for end in link.ends)
-            self._root[a] = b
+    def __init__(self, switches: Iterable[str], links: Iterable[ResolvedLink]) -> None:
+        self._switches = list(switches)
+        self._links = [link for link in links if link.up]
+        self._roots: dict[int, dict[str, str]] = {}
 
-    def of(self, switch: str) -> str:
+    def together(self, one: str, other: str, vlan: int) -> bool:
+        """Whether frames of `vlan` get from one switch to another."""
+        return one == other or self._of(one, vlan) == self._of(other, vlan)
+
+    def _of(self, switch: str, vlan: int) -> str:
         """One switch of all that are connected with it, always the same."""
-        while self._root[switch] != switch:
-            switch = self._root[switch]
+        if vlan not in self._roots:
+            self._roots[vlan] = {name: name for name in self._switches}
+            for link in self._links:
+                if vlan in link.vlans:
+                    a, b = (self._of(end, vlan) for end in link.ends)
+                    self._roots[vlan][a] = b
+        root = self._roots[vlan]
+        while root[switch] != switch:
+            switch = root[switch]
         return switch
 
 

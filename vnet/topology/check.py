@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nics import kinds
 from nics.door import Nic
 from nics.keys import did_you_mean, one_of, shown
-from vnet.topology import check_groups, expect, uplinks
+from vnet.topology import check_groups, expect, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, Link, Network, NicPort
 from vnet.topology.problems import Path, Problem, dotted
@@ -50,6 +50,7 @@ def check(topology: Topology) -> list[Problem]:
         *_uplinks(topology),
         *_links(topology),
         *expect.check(topology),
+        *scenario.check(topology),
     ]
 
 

@@ -14,7 +14,6 @@ from vnet.topology.problems import Path, Problem
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
-    ("scenario", "a scenario is", lambda _: True),
 )
 
 

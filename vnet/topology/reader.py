@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import topologies
 from nics.errors import BadInput
-from vnet.topology import build, expect, model, table
+from vnet.topology import build, expect, model, scenario, table
 from vnet.topology.check import check
 from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
 from vnet.topology.nodes import from_text as nodes_of
@@ -124,6 +124,7 @@ def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
         switches={name: build.switch(name, part) for name, part in values.get("switches", {}).items()},
         links=[build.link(part) for part in values.get("links", [])],
         expect=[expect.build(part) for part in values.get("expect", [])],
+        scenario=[scenario.build(part) for part in values.get("scenario", [])],
     )
 
 

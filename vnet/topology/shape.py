@@ -351,23 +351,3 @@ class OrOff(Shape):
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"const": "off"}, self.on.schema()]}
-
-
-@attrs.frozen
-class Free(Shape):
-    """A list whose items are not looked into."""
-
-    what: str
-
-    @property
-    def expected(self) -> str:
-        return self.what
-
-    def read(self, node: Node, path: Path, problems: list[Problem]) -> Any:
-        if not isinstance(node, Items):
-            problems.append(Problem(path, found(node), self.expected))
-            return MISSING
-        return []
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array"}

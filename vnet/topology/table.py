@@ -13,7 +13,8 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
 from vnet.topology.expect import EXPECT
 from vnet.topology.rules import Place, PortRange, Protocol
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
+from vnet.topology.scenario import SCENARIO
+from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Mac, Name, Reference
 
 MOST_PORTS = 4096
@@ -712,7 +713,12 @@ TOPOLOGY = Table(
             "What `vnet check` proves and `vnet test` probes.",
             example=[{"from": "web", "to": "db", "reach": True}],
         ),
-        Key("scenario", Free("a list of steps"), "What `vnet test` plays.", example=[{"at": "1 s"}]),
+        Key(
+            "scenario",
+            SCENARIO,
+            "What `vnet test` plays, one step after the other.",
+            example=[{"link": {"name": "web.0", "state": "down"}}],
+        ),
     ),
     extensions=True,
 )

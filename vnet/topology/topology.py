@@ -21,12 +21,13 @@ import yaml
 
 from nics.door import Nic
 from nics.errors import BadInput
-from vnet.topology import build, expect, model, reader, table, write
+from vnet.topology import build, expect, model, reader, scenario, table, write
 from vnet.topology.check import check
 from vnet.topology.nodes import resolved
 from vnet.topology.not_yet import not_yet
 from vnet.topology.problems import Problem, bad_input, told
 from vnet.topology.resolve import Resolved, Unresolvable, resolve
+from vnet.topology.scenario import Step
 from vnet.topology.shape import shape_of
 
 
@@ -46,6 +47,8 @@ class Topology:
     expect: list[model.Expect] = attrs.field(factory=list)
     groups: dict[str, model.Group] = attrs.field(factory=dict)
     """Security groups."""
+    scenario: list[Step] = attrs.field(factory=list)
+    """What `vnet test` plays."""
 
     # -- from a file or a dict -------------------------------------------------------------------
 
@@ -137,6 +140,7 @@ class Topology:
             list(self.links),
             list(self.expect),
             dict(self.groups),
+            list(self.scenario),
         )
 
     # -- using -----------------------------------------------------------------------------------
@@ -191,6 +195,7 @@ class Topology:
             "switches": {name: write.switch_words(switch) for name, switch in self.switches.items()},
             "links": [write.link_words(link) for link in self.links],
             "expect": [expect.words(item) for item in self.expect],
+            "scenario": [scenario.words(step) for step in self.scenario],
         }
         return said | {key: value for key, value in parts.items() if value}
 

@@ -20,7 +20,7 @@ from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from vnet.topology import Topology
 from vnet.topology.rules import Place, PortRange, Protocol
-from vnet.topology.shape import Free, ListOf, MapOf, NicShape, OrOff, Table, Value
+from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import IMPAIR, ONE_WAY, TOPOLOGY
 from vnet.topology.values import (
     Family,
@@ -112,6 +112,7 @@ BASE: dict[str, Any] = {
         },
         "router": {"nics": [{"trunk": ["red", "blue"], "native": "red", "native_tagged": True}]},
         "db": {"nics": [{"network": "red"}]},
+        "shell": {"kind": "netns", "nics": [{"network": "red", "switch": "s1"}]},
     },
     "switches": {
         "s1": {
@@ -172,17 +173,45 @@ BASE: dict[str, Any] = {
             ],
         }
     ],
+    "scenario": [
+        {
+            "name": "the first",
+            "at": "1 s",
+            "ping": {
+                "from": "web", "to": "db", "count": 2, "interval": "1 s", "timeout": "1 s", "family": 4,
+                "loss": "1 %", "rtt": "1 ms",
+            },
+        },
+        {
+            "transfer": {
+                "from": "web", "to": "db", "size": "1 MiB", "port": 80, "within": "1 s",
+                "least": "1 Mbit/s", "most": "1 Gbit/s",
+            }
+        },
+        {"link": {"name": "backbone", "state": "down"}},
+        {"run": {"guest": "shell", "command": ["ip", "link"], "within": "1 s", "background": True}},
+        {
+            "assert": {
+                "from": ["web"], "to": ["db"], "reach": True, "protocol": "tcp", "port": [80],
+                "family": 4, "within": "1 s",
+            }
+        },
+        {"wait": "1 s"},
+        {"converge": "1 s"},
+        {"apply": "other.yaml"},
+    ],
 }  # fmt: skip
 """Every key that this version supports, but for the kinds of NIC."""
 RULES = {"type": 1, "code": 1, "group": 2}
 """The rule among three that has a key which does not go with the others."""
+STEPS = {"transfer": 1, "link": 2, "run": 3, "assert": 4, "wait": 5, "converge": 6, "apply": 7}
+"""The step that does it: each does one thing."""
 BASE["groups"]["web"]["egress"] = copy.deepcopy(BASE["groups"]["web"]["ingress"])
 
 IMPAIRED: Path = ("links", 0, "impair")
 """Where the keys of an impairment are gone through."""
 
 LATER_PARTS: dict[Path, Any] = {
-    ("scenario",): [{"at": "1 s"}],
 }  # fmt: skip
 """What is in the table and not in this version."""
 
@@ -305,6 +334,8 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
                     place = ("guests", "router", *place[2:])
                 if path and path[0] == "groups" and inner.name in RULES:
                     place = (*path[:-1], RULES[inner.name], inner.name)
+                if path == ("scenario", 0):
+                    place = ("scenario", STEPS.get(inner.name, 0), inner.name)
                 yield from cases(inner.type, place, inner)
         case MapOf():
             yield from ((path, "x"), (path, []))
@@ -328,8 +359,6 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
         case OrOff():
             yield from ((path, "on"), (path, False))
             yield from cases(shape.on, path, None)
-        case Free():
-            yield from ((path, "x"), (path, {}))
         case _:
             raise AssertionError(shape)
 

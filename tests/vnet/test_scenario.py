@@ -1,0 +1,167 @@
+"""Scenarios: every kind of step, when it holds and when it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nics.errors import BadInput
+from vnet.probe.course import Options, run
+from vnet.scenario import Told
+from vnet.topology import Topology
+
+LAB: dict[str, Any] = {
+    "name": "steps",
+    "networks": {"lan": {"subnets": ["10.0.0.0/24", "fd00::/64"]}, "far": {"subnets": ["10.9.0.0/24"]}},
+    "groups": {"web": {"ingress": [{"protocol": "tcp", "ports": "80-81"}]}},
+    "guests": {
+        "a": {"nics": [{"network": "lan"}]},
+        "b": {"nics": [{"network": "lan"}]},
+        "w": {"nics": [{"network": "lan", "groups": "web"}]},
+        "f": {"nics": [{"network": "far"}]},
+    },
+}
+
+
+def played(*steps: dict[str, Any], folder: Path = Path(), **parts: Any) -> list[Told]:
+    topology = Topology.from_dict({**LAB, **parts, "scenario": list(steps)})
+    result = run(topology, Options(probe=False, folder=folder))
+    assert result.virtual
+    return result.parts[-1].steps
+
+
+def a_to_b(**keys: Any) -> dict[str, Any]:
+    return {"from": "a", "to": "b", **keys}
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        ({"ping": a_to_b(count=5)}, "5 of 5 answered, median "),
+        ({"ping": a_to_b(family=6)}, "1 of 1 answered"),
+        ({"ping": a_to_b(rtt="1 ms")}, "1 of 1 answered"),
+        ({"transfer": a_to_b(size="100 kB")}, "100000 bytes in "),
+        ({"transfer": a_to_b(least="1 Mbit/s")}, "1048576 bytes in "),
+        ({"transfer": {"from": "a", "to": "w", "port": 80}}, "1048576 bytes in "),
+        ({"wait": "1 h"}, ""),
+        ({"converge": "1 s"}, "after 0.0"),
+        ({"assert": a_to_b(reach=True)}, "1 pair"),
+        ({"assert": {"from": "*", "to": "f", "reach": False}}, "3 pairs"),
+        ({"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": [80, 81]}}, "1 pair"),
+        ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "udp"}}, "1 pair"),
+        ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "icmp", "family": 6}}, "1 pair"),
+        ({"link": {"name": "b.0", "state": "down"}}, ""),
+    ],
+)
+def test_holds(step: dict[str, Any], text: str) -> None:
+    (told,) = played(step)
+    assert told.failure is None
+    assert told.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("step", "failure"),
+    [
+        (
+            {"ping": {"from": "a", "to": "f", "count": 2, "timeout": "2 s"}},
+            "0 of 2 answered; at most 0 %",
+        ),
+        ({"ping": {"from": "a", "to": "f", "loss": "50 %"}}, "0 of 1 answered; at most 50 % may be lost"),
+        ({"transfer": {"from": "a", "to": "w", "port": 82, "within": "3 s"}}, "0 of 1048576 bytes in 3 s"),
+        ({"transfer": a_to_b(most="1 kbit/s")}, "that is more than 0.001 Mbit/s"),
+        ({"assert": a_to_b(reach=False, within="1 s")}, "a reaches b"),
+        ({"assert": {"from": "a", "to": "f", "reach": True, "within": "1 s"}}, "a does not reach f"),
+        (
+            {"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": [80, 82]}},
+            "a does not reach w",
+        ),
+        ({"apply": "nowhere.yaml"}, "nowhere.yaml: No such file or directory"),
+    ],
+)
+def test_does_not_hold(step: dict[str, Any], failure: str) -> None:
+    told, after = played(step, {"wait": "1 s"})
+    assert failure in (told.failure or "")
+    assert after.skipped
+
+
+def test_a_cable_that_is_pulled() -> None:
+    steps = played(
+        {"link": {"name": "b", "state": "down"}},
+        {"assert": a_to_b(reach=False)},
+        {"converge": "5 s"},
+        {"name": "back", "at": "1 h", "link": {"name": "b", "state": "up"}},
+        {"assert": a_to_b(reach=True)},
+    )
+    assert [step.failure for step in steps] == [None] * 5
+    assert steps[3].title == "back"
+
+
+def test_what_does_not_converge() -> None:
+    parts = {
+        "switches": {"s1": {}, "s2": {}},
+        "links": [{"name": "core", "ends": ["s1", "s2"]}],
+        "guests": {"a": {"nics": [{"network": "lan", "switch": "s1"}]},
+                   "b": {"nics": [{"network": "lan", "switch": "s2"}]}},
+        "groups": {},
+    }  # fmt: skip
+    steps = played(
+        {"converge": "5 s"},
+        {"link": {"name": "core", "state": "down"}},
+        {"converge": "5 s"},
+        {"assert": a_to_b(reach=True, within="2 s")},
+        **parts,
+    )
+    # Who is cut off need not converge.
+    assert [bool(step.failure) for step in steps] == [False, False, False, True], (
+        "who is cut off needs not converge"
+    )
+
+
+def test_another_topology(tmp_path: Path) -> None:
+    other = Topology.from_dict({**LAB, "scenario": []})
+    other.guest("b", network="far")
+    (tmp_path / "other.yaml").write_text(other.to_yaml())
+    steps = played(
+        {"assert": a_to_b(reach=True)},
+        {"apply": "other.yaml"},
+        {"assert": a_to_b(reach=False)},
+        {"assert": {"from": "b", "to": "f", "reach": True}},
+        folder=tmp_path,
+    )
+    assert [step.failure for step in steps] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ({}, "scenario[0]: a step that does nothing, expected ping, transfer, link, run"),
+        (
+            {"wait": "1 s", "converge": "1 s"},
+            "[0].converge: converge beside wait, expected one thing",
+        ),
+        ({"link": {"name": "c.0", "state": "up"}}, 'scenario[0].link.name: no link "c.0", expected a, b, w'),
+        (
+            {"run": {"guest": "a", "command": ["true"]}},
+            "run.guest: a is of kind stack, expected a guest",
+        ),
+        ({"assert": {"from": "x", "to": "b", "reach": True}}, 'scenario[0].assert.from[0]: no guest "x"'),
+        ({"assert": a_to_b(reach=True, protocol="ethernet")}, "frames are not tried in a scenario"),
+    ],
+)
+def test_wrong_steps(step: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput) as error:
+        Topology.from_dict({**LAB, "scenario": [step]})
+    assert told in str(error.value)
+
+
+def test_written_as_read() -> None:
+    steps = [
+        {"name": "x", "at": "10 s", "ping": a_to_b(count=3)},
+        {"assert": a_to_b(reach=True, protocol="tcp", port=[80])},
+        {"wait": "1 h"},
+    ]
+    topology = Topology.from_dict({**LAB, "scenario": steps})
+    again = Topology.from_text(topology.to_yaml())
+    assert again == topology

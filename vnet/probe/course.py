@@ -1,0 +1,108 @@
+"""One test from beginning to end: frames, talk, expectations.
+
+With in-process guests alone it runs in virtual time: waiting costs nothing and the same seed gives the
+same run. With namespaces it runs in real time, and what has to stay silent is waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import trio
+from trio.testing import MockClock
+
+from vnet.check import Proof, judge
+from vnet.fabric import Fabric
+from vnet.probe import frames, talk
+from vnet.probe.result import Finding, Part, Result
+from vnet.probe.stand_in import as_written, stand_in
+from vnet.scenario import play
+from vnet.topology import Topology
+
+PATIENCE = {True: 30.0, False: 1.5}
+"""Seconds that an answer may take, in virtual and in real time."""
+
+
+@attrs.frozen
+class Options:
+    """What is asked for."""
+
+    virtual: bool = False
+    """Stand in for namespaces, too."""
+    patience: float | None = None
+    probe: bool = True
+    """Probe every pair; otherwise only the scenario is played."""
+    folder: Path = Path()
+    """Where relative paths of the scenario lie."""
+
+
+def run(topology: Topology, options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
+    """Test a topology; `tell` hears of every step. Raises VnetError when it can't be brought up."""
+    proof = Proof(topology)
+    has_namespaces = any(guest.kind == "netns" for guest in topology.guests.values())
+    virtual = options.virtual or not has_namespaces
+    result = Result(topology.name, virtual)
+    begun = time.perf_counter()
+    result.parts.append(_expectations(proof))
+    clock = MockClock(autojump_threshold=0) if virtual else None
+    if options.probe:
+        trio.run(_probe, proof, result, options, tell, clock=clock)
+    if topology.scenario:
+        clock = MockClock(autojump_threshold=0) if virtual else None
+        trio.run(_scenario, proof, result, options, tell, clock=clock)
+    result.seconds = time.perf_counter() - begun
+    return result
+
+
+async def _probe(proof: Proof, result: Result, options: Options, tell: Callable[[str], None]) -> None:
+    patience = options.patience or PATIENCE[result.virtual]
+    for part in (frames, talk):
+        begun = time.perf_counter()
+        made = stand_in(proof.topology, proof.resolved, talk=part is talk, namespaces=not result.virtual)
+        async with Fabric(made) as fabric:
+            found = await part.probe(fabric, proof, patience, tell)
+        found.seconds = time.perf_counter() - begun
+        found.notes = notes(proof, result.virtual)
+        result.parts.append(found)
+
+
+async def _scenario(proof: Proof, result: Result, options: Options, tell: Callable[[str], None]) -> None:
+    part = Part("scenario", notes=notes(proof, result.virtual))
+    begun = time.perf_counter()
+    made = as_written(proof.topology, proof.resolved, namespaces=not result.virtual)
+    async with Fabric(made) as fabric:
+        for told in await play(fabric, proof.topology.scenario, options.folder, lambda step: tell(str(step))):
+            part.probes += not told.skipped
+            part.steps.append(told)
+            if told.failure:
+                part.findings.append(Finding("", "", f"step {told.number}, {told.title}: {told.failure}"))
+    part.seconds = time.perf_counter() - begun
+    result.parts.append(part)
+
+
+def notes(proof: Proof, virtual: bool) -> list[str]:
+    """What is not as in the file."""
+    kinds = ("external", "netns") if virtual else ("external",)
+    guests = [guest.name for guest in proof.topology.guests.values() if guest.kind in kinds]
+    found = []
+    if guests:
+        few = ", ".join(guests[:5]) + (f" and {len(guests) - 5} more" if len(guests) > 5 else "")
+        found.append(f"stood in for: {few}")
+    if proof.topology.uplinks:
+        found.append(f"left out, so that nothing leaves this machine: {', '.join(proof.topology.uplinks)}")
+    return found
+
+
+def _expectations(proof: Proof) -> Part:
+    """What `vnet check` says, as a part of the test."""
+    part = Part("expect")
+    for outcome in judge(proof).outcomes:
+        part.probes += 1
+        part.note(outcome.pair.source, outcome.pair.target)
+        if not outcome.holds:
+            text = f"{outcome.pair.source} {outcome.wanted} is expected, and the proof says: {outcome.found}"
+            part.findings.append(Finding(outcome.pair.source, outcome.pair.target, text))
+    return part

@@ -1,0 +1,7 @@
+"""The scenario of a topology file, played: `player.py` goes through the steps, `acts.py` does each."""
+
+from __future__ import annotations
+
+from vnet.scenario.player import Told, play
+
+__all__ = ["Told", "play"]
