@@ -24,7 +24,9 @@ def stand_in(topology: Topology, resolved: Resolved, *, talk: bool, namespaces: 
     made.name = f"{topology.name[:27]}-test"
     made.expect, made.scenario = [], []
     made.uplinks = {}
-    made.links = [attrs.evolve(link, a_to_b=Impair(), b_to_a=Impair()) for link in topology.links]
+    made.links = [
+        attrs.evolve(link, a_to_b=Impair(), b_to_a=Impair(), schedule=()) for link in topology.links
+    ]
     made.networks = {
         name: attrs.evolve(network, vlan=resolved.networks[name].vlan)
         for name, network in topology.networks.items()
@@ -41,8 +43,10 @@ def as_written(topology: Topology, resolved: Resolved, *, namespaces: bool) -> T
     made = stand_in(topology, resolved, talk=True, namespaces=namespaces)
     made.links = list(topology.links)
     for name, guest in made.guests.items():
-        limits = [nic.limits for nic in topology.guests[name].nics]
-        nics = tuple(attrs.evolve(nic, limits=limit) for nic, limit in zip(guest.nics, limits, strict=True))
+        nics = tuple(
+            attrs.evolve(nic, limits=written.limits, storm=written.storm)
+            for nic, written in zip(guest.nics, topology.guests[name].nics, strict=True)
+        )
         made.guests[name] = attrs.evolve(guest, nics=nics)
     return made
 
@@ -59,4 +63,5 @@ def _guest(guest: Guest, ports: list[Port], talk: bool, namespaces: bool) -> Gue
 
 
 def _port(nic: NicPort, port: Port) -> NicPort:
-    return attrs.evolve(nic, mac=port.mac, ip=port.addresses if port.vlan is not None else None, limits=None)
+    ip = port.addresses if port.vlan is not None else None
+    return attrs.evolve(nic, mac=port.mac, ip=ip, limits=None, storm=None)

@@ -289,7 +289,10 @@ class Acts:
             )
             for name, port in resolved.ports.items()
         }
-        links = {name: link.wanted for name, link in self.fabric.links.items()}
+        links = {
+            name: attrs.evolve(link.wanted, up=all(end.link and end.carrier for end in link.ends))
+            for name, link in self.fabric.links.items()
+        }
         return Proof(self.fabric.topology, attrs.evolve(resolved, ports=ports, links=links))
 
 
