@@ -14,7 +14,9 @@ from nics.dgram import Dgram
 from nics.door import Opened, Place
 from nics.pcap import Pcap
 from nics.stream import Stream
+from nics.vhost_user import VhostUser
 from tests.nics.peers import DgramPeer, HostPeer, PcapPeer, PipePeer, StreamPeer
+from tests.nics.vhost_peer import VhostPeer
 from vnet._native import pipe_door
 from vnet.testing import Maker, check_nic
 
@@ -63,6 +65,18 @@ def stream(role: str, where: str) -> Maker:
     return maker
 
 
+def vhost_user(role: str) -> Maker:
+    @asynccontextmanager
+    async def maker(place: Place) -> AsyncIterator[tuple[VhostPeer, VhostPeer]]:
+        # A client's server is not ours, so its socket does not belong into our folder.
+        text = "vm.sock" if role == "server" else str(place.runtime.parent / "vm.sock")
+        peer = VhostPeer(VhostUser(text, role=role), str(place.runtime / text))
+        yield peer, peer
+        await peer.disconnect()
+
+    return maker
+
+
 def dgram(where: str) -> Maker:
     @asynccontextmanager
     async def maker(place: Place) -> AsyncIterator[tuple[Dgram, DgramPeer]]:
@@ -100,6 +114,8 @@ MAKERS: dict[str, Callable[[], Maker]] = {
     "stream-client-tcp": lambda: stream("client", "tcp"),
     "dgram-unix": lambda: dgram("unix"),
     "dgram-udp": lambda: dgram("udp"),
+    "vhost-user-server": lambda: vhost_user("server"),
+    "vhost-user-client": lambda: vhost_user("client"),
     "pcap": lambda: pcap,
 }
 """A line for each kind; other kinds' tests call `check_nic` themselves where they need more than this."""

@@ -291,6 +291,10 @@ async def _comes_and_goes(maker: Maker, driver: str) -> None:
                 await made.peer.send(frame(A, PEER, 32))
             await made.until("that frame is counted", lambda: made.drops().get("port-down") == 1)
         made.engine.set_link(made.port, True)
+        if made.peer.hung_up_by_link:
+            with within("the peer's coming again after the link was down"):
+                await made.peer.disconnect()
+                await made.peer.connect()
         await made.until_carrier(True)
         with within("frames after the link came up again"):
             await made.peer.send(frame(A, PEER, 33))

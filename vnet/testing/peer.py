@@ -28,6 +28,8 @@ class Peer(abc.ABC):
     """It notices `disconnect` only when it sends."""
     sends_without_link: bool = True
     """What it sends while the operator has the link down reaches the NIC, and is dropped there."""
+    hung_up_by_link: bool = False
+    """The NIC ends the connection while the operator has the link down: the peer has to come again."""
     stalls: bool = True
     """Frames wait in front of a peer that does not call `receive`, until they are dropped as `tx-full`.
     False for a peer behind a kernel that drops by itself."""
