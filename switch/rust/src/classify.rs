@@ -28,7 +28,7 @@ use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
-use crate::groups::{Frame, Gate, Judged, Payer, Refusal, Tracker};
+use crate::groups::{BURST, Frame, Gate, Judged, Payer, Refusal, Tracker};
 use crate::guard::{Guard, Memory};
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
@@ -91,36 +91,37 @@ impl Switch {
         self.fdb.advance(now);
         let Switch { ports, vlans, fdb, tracker } = self;
         let tracker = tracker.get_mut().watch(now);
-        // In this order, a frame there is no room for stays in the iterator.
-        let frames = out.iter_mut().zip(burst);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
+            // In this order, a frame there is no room for stays in the iterator.
+            let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
         let Port { config, counters, last, memory, stamp, storm } = &mut *port;
         let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
-        let mut desk =
-            Desk { ports, vlans, fdb, id: ingress, config, last: *last, memory, now, gate, tracker };
+        let mut desk = Desk {
+            ports,
+            vlans,
+            fdb,
+            id: ingress,
+            config,
+            last: *last,
+            memory,
+            now,
+            gate,
+            tracker,
+            number: 0,
+        };
         if desk.last.version != desk.fdb.version() {
             desk.last.longest = 0;
         }
         let mut tally = Tally([0; DropReason::COUNT]);
         let mut counted = 0;
         let mut bytes = 0;
-        for (out, view) in frames {
+        let mut book = |out: &mut Decision, view: &View<'_>| {
             counted += 1;
             bytes += u64::from(view.len);
-            // Each way writes where the decision stays. Put together elsewhere, it would be written
-            // field by field and read as words, and such a read waits for the writes to arrive.
-            match First::of(&view) {
-                Some(first) => {
-                    if !desk.recall(memo, &first, &view, out) {
-                        desk.judge(first, &view, out);
-                    }
-                }
-                None => desk.judge_short(&view, out),
-            }
             if let Out::Flood(kind) = out.out
                 && let Some(storm) = storm
                 && !storm.passes(now, kind, view.segments)
@@ -129,6 +130,29 @@ impl Switch {
             }
             if let Out::Drop(reason) = out.out {
                 tally.0[reason as usize] += 1;
+            }
+        };
+        if desk.tracker.is_none() {
+            for (out, view) in out.iter_mut().zip(burst) {
+                desk.one(memo, &view, out);
+                book(out, &view);
+            }
+        } else {
+            let mut burst = burst.into_iter();
+            for out in out.chunks_mut(BURST) {
+                let mut views = [View { head: &[], len: 0, gso: false, segments: 1, headers: 0 }; BURST];
+                let taken = views.iter_mut().zip(burst.by_ref().take(out.len()));
+                let n = taken.map(|(place, view)| *place = view).count();
+                let views = views.get(..n).unwrap_or_default();
+                desk.bring(views);
+                for (number, (out, view)) in out.iter_mut().zip(views).enumerate() {
+                    desk.number = number;
+                    desk.one(memo, view, out);
+                    book(out, view);
+                }
+                if n < out.len() {
+                    break;
+                }
             }
         }
         *last = Last { version: desk.fdb.version(), ..desk.last };
@@ -235,9 +259,56 @@ struct Desk<'a> {
     gate: Option<Gate<'a>>,
     /// Where any port has some.
     tracker: Option<&'a mut Tracker>,
+    /// The frame's, among those that the tracker has looked up.
+    number: usize,
 }
 
 impl Desk<'_> {
+    /// Decide about a frame. Each way writes where the decision stays. Put together elsewhere, it would
+    /// be written field by field and read as words, and such a read waits for the writes to arrive.
+    #[inline(always)]
+    fn one(&mut self, memo: Memo, view: &View<'_>, out: &mut Decision) {
+        match First::of(view) {
+            Some(first) => {
+                if !self.recall(memo, &first, view, out) {
+                    self.judge(first, view, out);
+                }
+            }
+            None => self.judge_short(view, out),
+        }
+    }
+
+    /// Have the tracker look a burst up: it will be asked for its connections.
+    #[inline(never)]
+    fn bring(&mut self, views: &[View<'_>]) {
+        let vlan = match &self.config.mode {
+            PortMode::Access(vlan) => *vlan,
+            PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),
+        };
+        if let Some(tracker) = &mut self.tracker {
+            tracker.bring(views, vlan);
+        }
+    }
+
+    /// Whether a frame like the last one goes the short way past guard and groups.
+    #[inline]
+    fn goes_short(&mut self, memo: Memo, view: &View<'_>) -> bool {
+        let Last { out, plain4, .. } = self.last;
+        let Some(tracker) = &mut self.tracker else { return false };
+        let Some(source) = tracker.source(self.number) else { return false };
+        let known = match memo {
+            Memo::Open => true,
+            Memo::Source => source == plain4,
+            Memo::Nothing => false,
+        };
+        let other = match out {
+            Out::Port(port) => self.ports.get(usize::from(port)).and_then(Option::as_deref),
+            _ => None,
+        };
+        let stamps = (self.gate.map_or(0, |gate| gate.stamp), other.map_or(0, |other| other.stamp));
+        known && tracker.passes(self.number, view, stamps)
+    }
+
     /// What was decided about the last frame, where it is right for this one, too; or with this one's
     /// addresses in it, where those are all that differs and both stations are known.
     #[inline(always)]
@@ -250,7 +321,12 @@ impl Desk<'_> {
             return self.recall_stations(memo, first, view, decision);
         }
         if last.grouped {
-            *decision = self.judge_again(first, view);
+            if self.goes_short(memo, view) {
+                let out = self.last.out;
+                *decision = Decision { out, judged: passed(out), ..self.last.decision };
+            } else {
+                *decision = self.judge_again(first, view);
+            }
             return true;
         }
         let known = match memo {
@@ -407,7 +483,7 @@ impl Desk<'_> {
             again: false,
         };
         match tracker.judge(&frame, self.gate, to, payer) {
-            Ok(()) => decision.judged(if other.is_some() { Judged::Both } else { Judged::Left }),
+            Ok(()) => decision.judged(passed(decision.out)),
             Err(Refusal::Leaving(reason)) => Decision { out: Out::Drop(reason), ..decision },
             Err(Refusal::Entering(reason)) => decision.judged(Judged::Refused(reason)),
         }
@@ -595,4 +671,10 @@ impl Desk<'_> {
 /// Whether connections that begin at a port are on its own account: a guest's are.
 pub(crate) fn is_payer(config: &PortConfig) -> bool {
     config.guard.is_some() || config.groups.is_some()
+}
+
+/// What is said of a frame that the groups of both ends, or of the one that is known, let pass.
+#[inline]
+fn passed(out: Out) -> Judged {
+    if matches!(out, Out::Port(_)) { Judged::Both } else { Judged::Left }
 }

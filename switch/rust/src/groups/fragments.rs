@@ -29,8 +29,17 @@ struct Begun {
     key: Key,
 }
 
-const NOBODY: Begun =
-    Begun { source: 0, target: 0, id: 0, what: 0, heard: 0, number: 0, from: 0, alone: false, key: [0; 5] };
+const NOBODY: Begun = Begun {
+    source: 0,
+    target: 0,
+    id: 0,
+    what: 0,
+    heard: 0,
+    number: 0,
+    from: 0,
+    alone: false,
+    key: Key::NONE,
+};
 
 /// The datagrams that have begun, by the port that they come in by.
 #[derive(Debug, Default)]

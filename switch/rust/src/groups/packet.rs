@@ -13,7 +13,22 @@ const UDPLITE: u8 = 136;
 
 /// Both ends, protocol and VLAN: two addresses, ascending with their ports, and a word with the ports,
 /// VLAN, family and protocol. Never all zero.
-pub(super) type Key = [u64; 5];
+#[derive(Clone, Copy, Debug, Default, Eq)]
+pub(super) struct Key(pub(super) [u64; 5]);
+
+impl PartialEq for Key {
+    /// Word by word and at once: comparing arrays would be a call of `memcmp`.
+    #[inline]
+    fn eq(&self, other: &Key) -> bool {
+        let (Key([a, b, c, d, e]), Key([f, g, h, i, j])) = (self, other);
+        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+    }
+}
+
+impl Key {
+    /// Of no connection.
+    pub(super) const NONE: Key = Key([0; 5]);
+}
 
 /// One end: address and port.
 type End = (u128, u16);
@@ -25,19 +40,19 @@ fn key(v6: bool, proto: u8, vlan: VlanId, source: End, target: End) -> (Key, usi
     let (low, high) = if swapped { (target, source) } else { (source, target) };
     let word = u64::from(low.1) << 48 | u64::from(high.1) << 32 | u64::from(vlan) << 16;
     let family = if v6 { 6 << 8 } else { 4 << 8 };
-    let key = [
+    let key = Key([
         (low.0 >> 64) as u64,
         low.0 as u64,
         (high.0 >> 64) as u64,
         high.0 as u64,
         word | family | u64::from(proto),
-    ];
+    ]);
     (key, usize::from(swapped))
 }
 
 /// What a key says, for tables and logs: (IPv6, protocol, VLAN, ends).
 pub(super) fn ends(key: &Key) -> (bool, u8, VlanId, [End; 2]) {
-    let [a, b, c, d, word] = *key;
+    let Key([a, b, c, d, word]) = *key;
     let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
     let ends = [(wide(a, b), (word >> 48) as u16), (wide(c, d), (word >> 32) as u16)];
     (word >> 8 & 0xff == 6, word as u8, (word >> 16) as u16, ends)
@@ -120,7 +135,7 @@ impl Packet {
 
     /// Both ends are one and the same: no connection, but an attack ("LAND").
     pub(super) fn is_to_itself(&self) -> bool {
-        self.source == self.target && self.key[4] >> 48 == self.key[4] >> 32 & 0xffff
+        self.source == self.target && self.key.0[4] >> 48 == self.key.0[4] >> 32 & 0xffff
     }
 }
 
@@ -170,7 +185,7 @@ fn read_plain(view: &View<'_>, at: usize, vlan: VlanId) -> Option<Packet> {
     let (low, high) = (one.min(other), one.max(other));
     let word = (low & 0xffff) << 48 | (high & 0xffff) << 32 | u64::from(vlan) << 16;
     Some(Packet {
-        key: [0, low >> 16, 0, high >> 16, word | 4 << 8 | u64::from(proto)],
+        key: Key([0, low >> 16, 0, high >> 16, word | 4 << 8 | u64::from(proto)]),
         from: usize::from(one > other),
         kind,
         v6: false,

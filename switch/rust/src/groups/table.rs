@@ -185,7 +185,7 @@ impl Table {
             let product = u128::from(a) * u128::from(b);
             (product >> 64) as u64 ^ product as u64
         };
-        let [a, b, c, d, e] = *key;
+        let Key([a, b, c, d, e]) = *key;
         let s = &self.seed;
         let one = fold(a ^ b.rotate_left(32) ^ s[0], e ^ s[1]);
         let other = fold(c ^ d.rotate_left(32) ^ s[2], one ^ s[3]);
@@ -211,15 +211,27 @@ impl Table {
 
     #[inline]
     fn look(&self, key: &Key, hash: u32) -> Option<u32> {
-        let mut at = *self.heads.get(self.bucket(hash))?;
+        let head = *self.heads.get(self.bucket(hash))?;
+        Some(self.along(head, key)).filter(|&at| at != NONE)
+    }
+
+    /// Where the chain of a key begins.
+    #[inline]
+    pub(super) fn head(&self, key: &Key) -> u32 {
+        self.heads.get(self.bucket(self.hash(key))).copied().unwrap_or(NONE)
+    }
+
+    /// Follow a chain to the connection with this key; `u32::MAX` when it has none.
+    #[inline]
+    pub(super) fn along(&self, mut at: u32, key: &Key) -> u32 {
         // A chain is as long as there are connections at most.
         while let Some(conn) = self.conns.get(at as usize) {
             if conn.key == *key {
-                return Some(at);
+                return at;
             }
             at = conn.next;
         }
-        None
+        NONE
     }
 
     #[inline]
@@ -274,7 +286,7 @@ impl Table {
             }
         }
         if self.heads.is_empty() {
-            self.heads.reserve_exact(self.limit as usize * 2);
+            self.heads.reserve_exact(self.limit as usize * 4);
             self.conns.reserve_exact(self.limit as usize);
             self.heads.resize(64, NONE);
             self.mask = 63;
@@ -316,7 +328,8 @@ impl Table {
 
     /// Forget a connection.
     pub(super) fn remove(&mut self, at: u32) {
-        let Some((hash, owner)) = self.get(at).filter(|conn| conn.key != [0; 5]).map(|c| (c.hash, c.owner))
+        let Some((hash, owner)) =
+            self.get(at).filter(|conn| conn.key != Key::NONE).map(|c| (c.hash, c.owner))
         else {
             return;
         };
@@ -338,7 +351,7 @@ impl Table {
         }
         let free = self.free;
         if let Some(conn) = self.get_mut(at) {
-            conn.key = [0; 5];
+            conn.key = Key::NONE;
             conn.next = free;
         }
         self.free = at;
@@ -406,11 +419,16 @@ impl Table {
         }
     }
 
-    /// Split one bucket, when there are more connections than buckets.
+    /// Split buckets, when there are fewer than two for a connection: most chains have one.
     fn grow(&mut self) {
-        if self.used as usize <= self.heads.len() {
-            return;
+        for _ in 0..2 {
+            if self.used as usize * 2 > self.heads.len() {
+                self.split();
+            }
         }
+    }
+
+    fn split(&mut self) {
         let Some(head) = self.heads.get_mut(self.split) else { return };
         let mut at = std::mem::replace(head, NONE);
         self.heads.push(NONE);
@@ -486,7 +504,7 @@ impl Table {
                 self.hand = 0;
             }
             let at = self.hand as u32;
-            if self.get(at).is_some_and(|conn| conn.key != [0; 5] && Table::is_old(conn, time)) {
+            if self.get(at).is_some_and(|conn| conn.key != Key::NONE && Table::is_old(conn, time)) {
                 self.remove(at);
             }
             self.hand += 1;
@@ -504,7 +522,7 @@ impl Table {
     pub(super) fn page(&self, cursor: usize, limit: usize) -> (impl Iterator<Item = &Conn>, Option<usize>) {
         let end = cursor.saturating_add(limit).min(self.conns.len());
         let page = self.conns.get(cursor..end).unwrap_or_default();
-        (page.iter().filter(|conn| conn.key != [0; 5]), (end < self.conns.len()).then_some(end))
+        (page.iter().filter(|conn| conn.key != Key::NONE), (end < self.conns.len()).then_some(end))
     }
 
     pub(super) fn owner_of(conn: &Conn) -> PortId {
@@ -521,7 +539,7 @@ mod tests {
 
     fn birth(n: u64, owner: PortId, limit: u32) -> Birth {
         Birth {
-            key: [0, n, 0, n * 7, n << 48 | 0x411],
+            key: Key([0, n, 0, n * 7, n << 48 | 0x411]),
             origin: 0,
             state: State::New,
             halves: [Half::default(); 2],

@@ -123,6 +123,14 @@ pub(super) fn step(
     rare(sender, receiver, state, origin == from, segment)
 }
 
+/// Take a segment of an established connection that only acknowledges; `false`: no host would.
+#[inline]
+pub(super) fn carries_on(halves: &mut [Half; 2], from: usize, segment: &Segment) -> bool {
+    let [one, other] = halves;
+    let (sender, receiver) = if from == 0 { (one, other) } else { (other, one) };
+    data(sender, receiver, segment)
+}
+
 #[inline(never)]
 fn rare(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, segment: &Segment) -> Step {
     let flags = segment.flags;

@@ -15,6 +15,8 @@ struct Port {
     /// Offset of the first transmit and receive buffer.
     tx: usize,
     rx: usize,
+    /// The next flow.
+    flow: usize,
     sent: u64,
     got: u64,
     bytes: u64,
@@ -32,6 +34,9 @@ pub struct Load {
     rx_stride: usize,
     sink: u64,
 }
+
+/// The word of an untagged frame that has the ports of UDP over IPv4, from its third byte on.
+const PORTS_WORD: usize = 4;
 
 /// Every byte of a frame follows from its port, its slot and its place.
 fn pattern(port: usize, slot: usize, at: usize) -> u8 {
@@ -69,7 +74,17 @@ impl Load {
             // Idle: connected, and with nothing to receive in.
             guest.start()?;
             let now = Instant::now();
-            self.ports.push(Port { guest, tx: 0, rx: 0, sent: 0, got: 0, bytes: 0, bad: 0, last: now });
+            self.ports.push(Port {
+                guest,
+                tx: 0,
+                rx: 0,
+                flow: 0,
+                sent: 0,
+                got: 0,
+                bytes: 0,
+                bad: 0,
+                last: now,
+            });
             return Ok(());
         }
         let tx = shared.take(options.ring * self.tx_stride, 4096) + FRONT;
@@ -105,7 +120,7 @@ impl Load {
         guest.rings[0].next = options.ring as u16;
         guest.rings[0].publish();
         let now = Instant::now();
-        self.ports.push(Port { guest, tx, rx, sent: 0, got: 0, bytes: 0, bad: 0, last: now });
+        self.ports.push(Port { guest, tx, rx, flow: 0, sent: 0, got: 0, bytes: 0, bad: 0, last: now });
         Ok(())
     }
 
@@ -167,11 +182,19 @@ impl Load {
             for i in 0..n {
                 let slot = usize::from(ring.next.wrapping_add(i) % frames);
                 let line = self.memory.at(at.tx + slot * self.tx_stride + HEADER, 64).cast::<u64>();
-                for word in 0..8 {
-                    // SAFETY: one line of a transmit buffer, aligned; rewritten with what is there.
+                for number in 0..8 {
+                    // SAFETY: one line of a transmit buffer, aligned; rewritten with what is there, but
+                    // for the source port.
                     unsafe {
-                        let word = line.add(word);
-                        word.write_volatile(word.read_volatile());
+                        let word = line.add(number);
+                        let mut value = word.read_volatile();
+                        if number == PORTS_WORD && self.options.flows > 1 {
+                            let mut bytes = value.to_ne_bytes();
+                            bytes[2..4].copy_from_slice(&(1024 + at.flow as u16).to_be_bytes());
+                            value = u64::from_ne_bytes(bytes);
+                            at.flow = (at.flow + 1) % self.options.flows;
+                        }
+                        word.write_volatile(value);
                     }
                 }
             }

@@ -7,6 +7,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --mode uni|both|latency  one way, both ways, or one frame at a time (uni)
   --size N       bytes of each frame, without FCS (60)
   --macs N       pairs of addresses (1)
+  --flows N      with --touch: source ports that are used in turn, from 1024 on (1)
   --seconds N    how long to measure (2)
   --touch        write the first line of each frame sent, read that of each one received
   --check        compare every byte received (slow)
@@ -30,6 +31,7 @@ pub struct Options {
     pub mode: Mode,
     pub size: usize,
     pub macs: usize,
+    pub flows: usize,
     pub seconds: f64,
     pub touch: bool,
     pub check: bool,
@@ -48,6 +50,7 @@ impl Options {
             mode: Mode::OneWay,
             size: 60,
             macs: 1,
+            flows: 1,
             seconds: 2.0,
             touch: false,
             check: false,
@@ -72,6 +75,7 @@ impl Options {
                 }
                 "--size" => options.size = number(&value()?)?,
                 "--macs" => options.macs = number(&value()?)?,
+                "--flows" => options.flows = number(&value()?)?,
                 "--seconds" => options.seconds = value()?.parse().map_err(|_| "seconds are a number")?,
                 "--touch" => options.touch = true,
                 "--check" => options.check = true,
@@ -96,6 +100,11 @@ impl Options {
         }
         if !(1..=16).contains(&options.segments) || !options.segments.is_power_of_two() {
             return Err("1, 2, 4, 8 or 16 segments".into());
+        }
+        if !(1..=60_000).contains(&options.flows)
+            || options.flows > 1 && (!options.touch || options.tag.is_some())
+        {
+            return Err("1 to 60000 flows, with --touch and without --tag".into());
         }
         if !(1..=options.ring / options.segments).contains(&options.macs) {
             return Err("no more addresses than frames in a ring".into());
