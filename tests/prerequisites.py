@@ -28,6 +28,7 @@ class Tool(NamedTuple):
 
 TOOLS = (
     Tool("busybox", "busybox-static", "the user space of the QEMU guests"),
+    Tool("dpdk-testpmd", "dpdk-dev", "virtio-user, a client of vhost-user sockets that is no machine"),
     Tool("ethtool", "ethtool", "offloads and driver statistics of real interfaces"),
     Tool("git", "git", "what belongs into a source distribution"),
     Tool("ip", "iproute2", "namespaces and interfaces, as an administrator makes them"),

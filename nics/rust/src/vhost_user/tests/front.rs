@@ -512,8 +512,17 @@ impl Guest {
     }
 
     fn used_packed(&mut self, ring: usize) -> Vec<(u32, u32)> {
+        let size = usize::from(self.rings[ring].size);
+        self.used_within(ring, size)
+    }
+
+    /// Used descriptors that the driver has not seen, `most` at most: memory may say anything.
+    pub fn used_within(&mut self, ring: usize, most: usize) -> Vec<(u32, u32)> {
         let mut all = vec![];
         loop {
+            if all.len() == most {
+                return all;
+            }
             let r = &self.rings[ring];
             let at = r.desc + 16 * u64::from(r.seen);
             let flags = self.u16(at + 14).load(Ordering::SeqCst) & 0x8080;
@@ -523,7 +532,7 @@ impl Guest {
             let id = self.u16(at + 12).load(Ordering::Relaxed);
             all.push((u32::from(id), self.u32(at + 8)));
             let r = &mut self.rings[ring];
-            r.seen += r.spans[usize::from(id)];
+            r.seen += r.spans.get(usize::from(id)).copied().unwrap_or(1).max(1);
             if r.seen >= r.size {
                 r.seen -= r.size;
                 r.seen_wrap = !r.seen_wrap;

@@ -5,9 +5,10 @@
 //! nothing may panic, no access may leave guest memory (it is surrounded by pages that fault), and
 //! at the end a well-behaved guest on the same door must work.
 //!
-//! `VNET_FUZZ=10000000 cargo test --profile fast -p vnet-nics vhost_user::tests::fuzz` runs ten
+//! `VNET_FUZZ=10000000 cargo test --release -p vnet-nics vhost_user::tests::fuzz` runs ten
 //! million; `VNET_FUZZ_SEED` repeats a run.
 
+use super::super::protocol::feature::RING_PACKED;
 use super::front::{GPA, Guest, Host, PLAIN, SIZE, UVA, eventfd, frame, memfd, open_fds, pair, table};
 use crate::frame::{Frame, Seg};
 use crate::nic::Nic;
@@ -76,6 +77,8 @@ struct Fuzz {
     event: std::os::fd::OwnedFd,
     features: u64,
     frames: u64,
+    /// Of these, what a packed ring was the source or end of.
+    packed: u64,
     carriers: u64,
 }
 
@@ -93,6 +96,7 @@ impl Fuzz {
             event: eventfd(),
             features: PLAIN,
             frames: 0,
+            packed: 0,
             carriers: 0,
         }
     }
@@ -111,6 +115,9 @@ impl Fuzz {
                 _ => self.offered() & !(self.random.next() & self.random.next()),
             };
         self.features &= self.offered();
+        if self.random.one_in(2) {
+            self.features &= !RING_PACKED;
+        }
         let features = self.features;
         self.guest.set_up(&mut self.host, features, 2);
     }
@@ -229,6 +236,9 @@ impl Fuzz {
     /// Good and bad descriptors in a ring, or anything in memory.
     fn ring(&mut self) {
         let ring = self.random.below(4) as usize;
+        if self.guest.packed() && !self.random.one_in(4) {
+            return self.packed_ring(ring);
+        }
         let r = &mut self.random;
         let size = self.guest.rings[ring].size;
         let head = r.below(u64::from(size)) as u16;
@@ -308,7 +318,72 @@ impl Fuzz {
         }
     }
 
+    /// The same in a packed ring: what is available is said by flags, not by an index.
+    fn packed_ring(&mut self, ring: usize) {
+        let size = u64::from(self.guest.rings[ring].size);
+        let r = &mut self.random;
+        let write = u16::from(ring.is_multiple_of(2)) * 2;
+        let id = r.below(size) as u16;
+        match r.below(16) {
+            0..=7 => {
+                let (addr, len) = (GPA + SIZE / 2 + r.below(SIZE / 4), 12 + r.below(2048) as u32);
+                self.guest.offer_packed(ring, &[(addr, len, write)], id);
+            }
+            8..=10 => {
+                let n = 1 + r.below(6) as usize;
+                let mut descs = vec![];
+                for _ in 0..n {
+                    let mut desc = (GPA + SIZE / 2 + r.below(SIZE / 4), r.below(3000) as u32, write);
+                    if r.one_in(30) {
+                        match r.below(3) {
+                            0 => desc.2 ^= r.pick(&[1, 2, 4, 0x80, 0x8000]),
+                            1 => desc.0 = r.address(),
+                            _ => desc.1 = r.len(),
+                        }
+                    }
+                    descs.push(desc);
+                }
+                if r.one_in(2) {
+                    let table = SIZE / 2 + r.below(SIZE / 32) * 8;
+                    for (i, (addr, len, flags)) in descs.iter().enumerate() {
+                        // In a table the id comes first and NEXT means nothing.
+                        let at = table + 16 * i as u64;
+                        self.guest.write_desc(at, *addr, *len, id, *flags);
+                    }
+                    let len = if r.one_in(20) { r.len() } else { 16 * n as u32 };
+                    descs = vec![(GPA + table, len, 4)];
+                }
+                self.guest.offer_packed(ring, &descs, id);
+            }
+            11 => {
+                // Flags anywhere, as of either round.
+                let at = self.guest.rings[ring].desc + 16 * r.below(size) + 14;
+                if r.one_in(8) {
+                    let flags = r.pick(&[0x80, 0x81, 0x8000, 0x8001, 0, 0x8080]) | write;
+                    self.guest.u16(at).store(flags, Ordering::SeqCst);
+                }
+            }
+            12 => {
+                // What it wants to be told.
+                let at = self.guest.rings[ring].avail;
+                self.guest.write(at, &(r.next() as u32).to_le_bytes());
+            }
+            13 => {
+                if r.one_in(4) {
+                    let at = r.below(SIZE - 8);
+                    let bytes = r.next().to_ne_bytes();
+                    self.guest.write(at, &bytes);
+                }
+            }
+            _ => {
+                // As a driver does: take back what was given back.
+                self.guest.used_within(ring, size as usize);
+            }
+        }
+    }
+
     fn burst(&mut self) {
+        let before = self.frames;
         let got = self.host.receive().1;
         self.frames += got.len() as u64;
         let caps = self.host.nic.caps();
@@ -337,6 +412,9 @@ impl Fuzz {
         ]);
         let dropped = self.host.send_frames(&frames, edit).len() as u64;
         self.frames += n as u64 - dropped;
+        if self.guest.packed() {
+            self.packed += self.frames - before;
+        }
         self.host.nic.take_drops();
         if self.random.one_in(4) {
             self.host.nic.arm();
@@ -376,10 +454,12 @@ fn whatever_a_guest_does_it_harms_only_itself() {
     for _ in 0..iterations {
         fuzz.step();
     }
-    println!("{iterations} iterations, {} frames, link up in {}", fuzz.frames, fuzz.carriers);
+    let Fuzz { frames, packed, carriers, .. } = fuzz;
+    println!("{iterations} iterations, {frames} frames ({packed} in packed rings), link up in {carriers}");
     // It was no empty exercise.
-    assert!(fuzz.frames > iterations / 4, "{} frames", fuzz.frames);
-    assert!(fuzz.carriers > iterations / 4, "link up in {}", fuzz.carriers);
+    assert!(frames > iterations / 4, "{frames} frames");
+    assert!(packed > iterations / 20, "{packed} frames in packed rings");
+    assert!(carriers > iterations / 4, "link up in {carriers}");
     fuzz.guest.sock = UnixStream::pair().unwrap().0;
     fuzz.host.poll();
     fuzz.host.wait(6_000_000_000);
