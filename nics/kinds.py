@@ -223,6 +223,10 @@ KINDS: Mapping[str, Kind] = {
                 Key("offload", Flag(),
                     "false: no super-frames and no frames without checksum are offered to the guest.",
                     example=False, default=True),
+                Key("config", Flag(),
+                    "true: the device tells the guest its MAC address and MTU, for crosvm and libkrun. QEMU"
+                    " and cloud-hypervisor tell that themselves, and QEMU complains of a device that does.",
+                    example=True, default=False),
             ),
             claims={"socket": "socket"},
         ),

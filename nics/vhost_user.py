@@ -36,6 +36,8 @@ class VhostUser:
     """Queue pairs that the guest may use."""
     offload: bool = True
     """Offer super-frames and frames without checksum to the guest."""
+    config: bool = False
+    """The device tells the guest its MAC address and MTU itself. QEMU and cloud-hypervisor do that."""
 
     def __attrs_post_init__(self) -> None:
         if self.role not in ("server", "client"):
@@ -49,7 +51,10 @@ class VhostUser:
         """Listen, or get ready to connect. Raises NicError."""
         path = Endpoint.parse(self.socket).at(place)
         try:
-            door = vhost_user_door(path, self.role, queues=self.queues, mtu=place.mtu, offload=self.offload)
+            mac = bytes.fromhex(place.mac.replace(":", "")) if self.config else None
+            door = vhost_user_door(
+                path, self.role, queues=self.queues, mtu=place.mtu, offload=self.offload, mac=mac
+            )
         except NicError as error:
             raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=path)

@@ -582,7 +582,9 @@ def stack_door(
 ) -> tuple[Door, StackHandle]:
     """Open an in-process guest. Raises ValueError for what can't be."""
 
-def vhost_user_door(path: str, role: str, *, queues: int, mtu: int, offload: bool) -> Door:
+def vhost_user_door(
+    path: str, role: str, *, queues: int, mtu: int, offload: bool, mac: bytes | None = None
+) -> Door:
     """Open a vhost-user door at `path`; `role` is `server` (we listen) or `client`.
 
     `queues`: queue pairs that are offered, 1 to 64. `mtu`: the largest payload in bytes that a front-end

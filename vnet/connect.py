@@ -65,17 +65,23 @@ def _qemu_dgram(facts: Facts) -> list[str]:
 
 
 def _qemu_vhost_user(facts: Facts) -> list[str]:
+    path = _path(facts)
+    if path.startswith("@"):
+        path = f"{path[1:]},abstract=on"
     server = "" if facts["nic"].get("role") == "server" else ",server=on,wait=off"
     reconnect = ",reconnect=1" if not server else ""
     queues = int(facts["nic"].get("queues") or 1)
     many = f",queues={queues}" if queues > 1 else ""
     vectors = f",mq=on,vectors={2 * queues + 2}" if queues > 1 else ""
+    remarks = ["# the memory object's size is that of -m; without KVM add vectors=0 to the device"]
+    if reconnect:
+        remarks.append("# QEMU 9.2 and later: reconnect-ms=1000 instead of reconnect=1")
     return [
-        "-object memory-backend-memfd,id=mem,size=1G,share=on -numa node,memdev=mem \\",
-        f"-chardev socket,id=chr0,path={_path(facts)}{server}{reconnect} \\",
+        "-m 1G -object memory-backend-memfd,id=mem,size=1G,share=on -machine memory-backend=mem \\",
+        f"-chardev socket,id=chr0,path={path}{server}{reconnect} \\",
         f"-netdev vhost-user,id=net0,chardev=chr0{many} \\",
         _device(facts, vectors),
-        "# the memory object's size is that of -m; without KVM add vectors=0 to the device",
+        *remarks,
     ]
 
 
@@ -89,6 +95,7 @@ def _qemu_tap(facts: Facts) -> list[str]:
 
 def _libvirt_vhost_user(facts: Facts) -> list[str]:
     mode = "client" if facts["nic"].get("role") == "server" else "server"
+    queues = int(facts["nic"].get("queues") or 1)
     return [
         "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>",
         "<interface type='vhostuser'>",
@@ -97,6 +104,7 @@ def _libvirt_vhost_user(facts: Facts) -> list[str]:
         *(["    <reconnect enabled='yes' timeout='1'/>"] if mode == "client" else []),
         "  </source>",
         "  <model type='virtio'/>",
+        *([f"  <driver queues='{queues}'/>"] if queues > 1 else []),
         f"  <mtu size='{facts['mtu']}'/>",
         "</interface>",
     ]
@@ -136,7 +144,37 @@ def _cloud_hypervisor(facts: Facts) -> list[str]:
     return [
         "--memory size=1G,shared=on \\",
         f"--net vhost_user=true,socket={_path(facts)},vhost_mode={mode},num_queues={queues},"
-        f"mac={facts['mac']}",
+        f"mac={facts['mac']}" + (f",mtu={facts['mtu']}" if facts["mtu"] != 1500 else ""),
+    ]
+
+
+def _must_listen(facts: Facts, program: str) -> None:
+    if facts["nic"].get("role") != "server":
+        raise BadInput(f"{facts['port']}: {program} connects and can't listen: give its NIC role: server")
+
+
+def _addressed(facts: Facts) -> list[str]:
+    """What must be so for the guest to have the MAC address that the fabric knows it by."""
+    if facts["nic"].get("config"):
+        return []
+    return [
+        f"# give the NIC config: true, so that the device tells the guest its MAC address {facts['mac']}",
+        "# (or set it in the guest: others' frames are dropped)",
+    ]
+
+
+def _crosvm(facts: Facts) -> list[str]:
+    _must_listen(facts, "crosvm")
+    return [f"crosvm run --vhost-user net,socket={_path(facts)}", *_addressed(facts)]
+
+
+def _libkrun(facts: Facts) -> list[str]:
+    _must_listen(facts, "libkrun")
+    queues = 2 * int(facts["nic"].get("queues") or 1)
+    return [
+        f"const uint16_t sizes[{queues}] = {{{', '.join(['256'] * queues)}}};",
+        f'krun_add_vhost_user_device(ctx, 1, "{_path(facts)}", "net0", {queues}, sizes);  /* 1: a NIC */',
+        *(line.replace("# ", "/* ", 1) + " */" for line in _addressed(facts)),
     ]
 
 
@@ -189,6 +227,8 @@ FORMS: dict[str, dict[str, Words]] = {
         "dgram": _libvirt_arguments,
     },
     "cloud-hypervisor": {"vhost-user": _cloud_hypervisor},
+    "crosvm": {"vhost-user": _crosvm},
+    "libkrun": {"vhost-user": _libkrun},
     "passt": {"stream": _passt},
     "vfkit": {"dgram": _vfkit},
     "gns3": {"dgram": _gns3},

@@ -93,6 +93,37 @@ def test_libvirt_gets_xml(given):
     assert MAC in text
 
 
+def test_several_queues_are_told_to_everybody():
+    assert "queues=2" in said(VHOST_CLIENT)
+    assert "mq=on,vectors=6" in said(VHOST_CLIENT)
+    assert "<driver queues='2'/>" in said(VHOST_CLIENT, "libvirt")
+    assert "<driver" not in said(VHOST, "libvirt")
+    assert "num_queues=4,mac=02:00:00:00:00:0a,mtu=9000" in said(VHOST_CLIENT, "cloud-hypervisor")
+    assert "vhost_mode=server" in said(VHOST_CLIENT, "cloud-hypervisor")
+
+
+def test_who_connects_does_so_again():
+    assert "reconnect=1" in said(VHOST)
+    assert "reconnect-ms=1000" in said(VHOST)
+    assert "reconnect" not in said(VHOST_CLIENT)
+    assert "mode='client'" in said(VHOST, "libvirt")
+    assert "<reconnect enabled='yes' timeout='1'/>" in said(VHOST, "libvirt")
+    assert "mode='server'" in said(VHOST_CLIENT, "libvirt")
+    assert "path=vm1,abstract=on" in said(facts("vhost-user", socket="@vm1", role="server"))
+
+
+def test_those_who_take_the_address_from_the_device():
+    two = facts("vhost-user", socket="vm1.sock", role="server", queues=2, config=True)
+    assert said(two, "crosvm") == "crosvm run --vhost-user net,socket=/run/vnet/lab/vm1.sock"
+    assert "{256, 256, 256, 256}" in said(two, "libkrun")
+    assert '(ctx, 1, "/run/vnet/lab/vm1.sock", "net0", 4, sizes);' in said(two, "libkrun")
+    for form in ("crosvm", "libkrun"):
+        assert "config: true" in said(VHOST, form)
+        assert MAC in said(VHOST, form)
+        with pytest.raises(BadInput, match=f"{form} connects and can't listen: give its NIC role: server"):
+            words(VHOST_CLIENT, form)
+
+
 def test_udp_words_for_the_programs_that_speak_udp():
     assert "dport=10001" in said(DGRAM_UDP, "virtualbox")
     assert "sport=10000" in said(DGRAM_UDP, "virtualbox")

@@ -233,6 +233,7 @@ NICS: dict[str, dict[str, Any]] = {
         "socket": "vm.sock",
         "role": "server",
         "queues": 2,
+        "config": True,
         "offload": False,
     },
     "vde": {"kind": "vde", "directory": "vm.vde"},

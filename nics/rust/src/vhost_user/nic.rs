@@ -35,6 +35,8 @@ pub struct Config {
     pub mtu: u16,
     /// Offer checksum and segmentation offloads.
     pub offloads: bool,
+    /// Let the device itself tell the guest that this is its MAC address.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// A vhost-user NIC.
@@ -69,8 +71,12 @@ impl VhostUser {
 
     /// A server listens from now on; a client connects when it is attached.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
+        let mut offer = Offer::all(config.queues.clamp(1, Self::QUEUES_MAX), config.mtu, config.offloads);
+        if let Some(mac) = config.mac {
+            offer = offer.with_config(mac);
+        }
         Ok(VhostUser {
-            offer: Offer::all(config.queues.clamp(1, Self::QUEUES_MAX), config.mtu, config.offloads),
+            offer,
             role: config.role,
             cx: None,
             connection: Connection::open(config.endpoint.clone(), config.role)?,

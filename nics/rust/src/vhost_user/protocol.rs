@@ -15,6 +15,15 @@ pub const FDS_MAX: usize = 8;
 /// Regions in one memory table message.
 pub const REGIONS_MAX: usize = 8;
 
+/// Bytes in front of a part of the configuration space: offset, size, flags.
+const CONFIG_HEADER: usize = 12;
+/// Bytes that a configuration space may have, and those that a network device's fields take (virtio
+/// 1.2, 5.1.4; up to `duplex`).
+pub const CONFIG_MAX: usize = 256;
+pub const CONFIG_FIELDS: usize = 17;
+/// The longest answer, a configuration space.
+const ANSWER_MAX: usize = HEADER + CONFIG_HEADER + CONFIG_MAX;
+
 const VERSION_MASK: u32 = 3;
 const VERSION: u32 = 1;
 const REPLY: u32 = 4;
@@ -25,6 +34,7 @@ pub mod feature {
     pub const CSUM: u64 = 1 << 0;
     pub const GUEST_CSUM: u64 = 1 << 1;
     pub const MTU: u64 = 1 << 3;
+    pub const MAC: u64 = 1 << 5;
     pub const GUEST_TSO4: u64 = 1 << 7;
     pub const GUEST_TSO6: u64 = 1 << 8;
     pub const GUEST_ECN: u64 = 1 << 9;
@@ -62,6 +72,7 @@ pub mod protocol_feature {
     pub const RARP: u64 = 1 << 2;
     pub const REPLY_ACK: u64 = 1 << 3;
     pub const NET_MTU: u64 = 1 << 4;
+    pub const CONFIG: u64 = 1 << 9;
     pub const INFLIGHT_SHMFD: u64 = 1 << 12;
     pub const RESET_DEVICE: u64 = 1 << 13;
     pub const CONFIGURE_MEM_SLOTS: u64 = 1 << 15;
@@ -93,15 +104,17 @@ impl Header {
 
 /// The answer to `request`, as bytes.
 #[must_use]
-pub fn answer(request: u32, body: &Answer) -> ArrayVec<u8, 64> {
+pub fn answer(request: u32, body: &Answer) -> ArrayVec<u8, ANSWER_MAX> {
     let mut out = ArrayVec::new();
     let mut words = |bytes: &[u8]| {
-        // 12 + at most 40 bytes: there is always room.
+        // There is always room: ANSWER_MAX is the length of the longest.
         let _ = out.try_extend_from_slice(bytes);
     };
     let size: u32 = match body {
         Answer::U64(_) | Answer::VringState { .. } => 8,
         Answer::Inflight(_) => 24,
+        Answer::Config { at, .. } => CONFIG_HEADER as u32 + at.size,
+        Answer::Nothing => 0,
     };
     words(&request.to_ne_bytes());
     words(&(VERSION | REPLY).to_ne_bytes());
@@ -119,6 +132,16 @@ pub fn answer(request: u32, body: &Answer) -> ArrayVec<u8, 64> {
             words(&i.queue_size.to_ne_bytes());
             words(&[0; 4]);
         }
+        Answer::Config { at, space } => {
+            words(&at.offset.to_ne_bytes());
+            words(&at.size.to_ne_bytes());
+            words(&at.flags.to_ne_bytes());
+            // What lies behind the fields that there are reads as zeros.
+            for at in at.offset as usize..at.offset as usize + at.size as usize {
+                words(&[space.get(at).copied().unwrap_or(0)]);
+            }
+        }
+        Answer::Nothing => {}
     }
     out
 }
@@ -127,8 +150,26 @@ pub fn answer(request: u32, body: &Answer) -> ArrayVec<u8, 64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     U64(u64),
-    VringState { index: u32, num: u32 },
+    VringState {
+        index: u32,
+        num: u32,
+    },
     Inflight(InflightSpec),
+    /// A part of the device's configuration space.
+    Config {
+        at: ConfigSpec,
+        space: [u8; CONFIG_FIELDS],
+    },
+    /// No body at all, which says that the request can't be carried out.
+    Nothing,
+}
+
+/// A part of the configuration space, within [`CONFIG_MAX`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigSpec {
+    pub offset: u32,
+    pub size: u32,
+    pub flags: u32,
 }
 
 /// One region of guest memory, as told.
@@ -214,6 +255,8 @@ pub enum Request {
     NetSetMtu(u64),
     GetInflightFd(InflightSpec),
     SetInflightFd(InflightSpec),
+    /// None: of more than there can be.
+    GetConfig(Option<ConfigSpec>),
     ResetDevice,
     GetMaxMemSlots,
     AddMemReg(RegionSpec),
@@ -323,6 +366,11 @@ impl Request {
             18 => Request::SetVringEnable { index: b.u32()?, enable: b.u32()? != 0 },
             19 => Request::SendRarp(b.take()?),
             20 => Request::NetSetMtu(b.u64()?),
+            24 => {
+                let at = ConfigSpec { offset: b.u32()?, size: b.u32()?, flags: b.u32()? };
+                let end = at.offset.checked_add(at.size);
+                Request::GetConfig(end.is_some_and(|end| end <= CONFIG_MAX as u32).then_some(at))
+            }
             31 => Request::GetInflightFd(b.inflight()?),
             32 => Request::SetInflightFd(b.inflight()?),
             34 => Request::ResetDevice,
@@ -405,6 +453,8 @@ mod tests {
         for (answer_, size) in [
             (Answer::U64(7), 8),
             (Answer::VringState { index: 1, num: 2 }, 8),
+            (Answer::Config { at: ConfigSpec { offset: 4, size: 240, flags: 0 }, space: [7; 17] }, 252),
+            (Answer::Nothing, 0),
             (Answer::Inflight(InflightSpec { mmap_size: 1, mmap_offset: 2, queues: 3, queue_size: 4 }), 24),
         ] {
             let bytes = answer(11, &answer_);

@@ -18,7 +18,7 @@ use super::eventfd::EventFd;
 use super::inflight::{self, Inflight};
 use super::log::Log;
 use super::memory::{Memory, MemoryError, Region};
-use super::protocol::{Answer, FDS_MAX, Request, feature, protocol_feature};
+use super::protocol::{Answer, CONFIG_FIELDS, FDS_MAX, Request, feature, protocol_feature};
 use super::queue::{Queue, Setting};
 use super::ring::{RING_MAX, RingFault, RingFeatures};
 use super::rx::Sends;
@@ -42,6 +42,8 @@ pub struct Offer {
     pub pairs: u16,
     /// Largest payload in bytes that a front-end may set.
     pub mtu: u16,
+    /// The guest's MAC address, where the device is to say so itself.
+    pub mac: Option<[u8; 6]>,
 }
 
 impl Offer {
@@ -74,7 +76,24 @@ impl Offer {
             | protocol_feature::RESET_DEVICE
             | protocol_feature::CONFIGURE_MEM_SLOTS
             | protocol_feature::STATUS;
-        Offer { features, protocol, pairs, mtu }
+        Offer { features, protocol, pairs, mtu, mac: None }
+    }
+
+    /// And a configuration space, with `mac` in it.
+    #[must_use]
+    pub fn with_config(self, mac: [u8; 6]) -> Self {
+        let (features, protocol) = (self.features | feature::MAC, self.protocol | protocol_feature::CONFIG);
+        Offer { features, protocol, mac: Some(mac), ..self }
+    }
+
+    /// The configuration space (virtio 1.2, 5.1.4): MAC address, status (link up), queue pairs, MTU.
+    fn config(&self) -> Option<[u8; CONFIG_FIELDS]> {
+        let mut space = [0; CONFIG_FIELDS];
+        space[..6].copy_from_slice(&self.mac?);
+        space[6..8].copy_from_slice(&1u16.to_le_bytes());
+        space[8..10].copy_from_slice(&self.pairs.to_le_bytes());
+        space[10..12].copy_from_slice(&self.mtu.to_le_bytes());
+        Some(space)
     }
 }
 
@@ -371,6 +390,13 @@ impl Session {
                 if mtu < 68 || mtu > u64::from(self.offer.mtu) {
                     return Err(Refusal::Mild(format!("an MTU of {mtu}, the port's is {}", self.offer.mtu)));
                 }
+            }
+            Request::GetConfig(at) => {
+                let answer = match (at, self.offer.config()) {
+                    (Some(at), Some(space)) => Answer::Config { at, space },
+                    _ => Answer::Nothing,
+                };
+                return Ok(Some((answer, None)));
             }
             Request::GetInflightFd(spec) => {
                 let (fd, spec) = inflight::create(&spec, self.queues.len() as u16)

@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 
 /// Open a vhost-user door at `path`; `role` is `server` (we listen) or `client`. `queues`: queue
 /// pairs that are offered. `mtu`: the largest payload in bytes that a front-end may tell its guest.
-/// `offload`: offer checksum and segmentation offloads. Raises NicError.
+/// `offload`: offer checksum and segmentation offloads. `mac`: let the device tell the guest that this
+/// is its address. Raises NicError.
 #[pyfunction]
-#[pyo3(signature = (path, role, *, queues, mtu, offload))]
+#[pyo3(signature = (path, role, *, queues, mtu, offload, mac=None))]
 pub fn vhost_user_door(
     py: Python<'_>,
     path: &str,
@@ -19,6 +20,7 @@ pub fn vhost_user_door(
     queues: u16,
     mtu: u16,
     offload: bool,
+    mac: Option<[u8; 6]>,
 ) -> PyResult<Door> {
     let role = match role {
         "server" => Role::Server,
@@ -30,7 +32,7 @@ pub fn vhost_user_door(
     }
     let nic = py.detach(|| {
         let endpoint = Endpoint::parse(path)?;
-        VhostUser::open(&Config { endpoint, role, queues, mtu, offloads: offload })
+        VhostUser::open(&Config { endpoint, role, queues, mtu, offloads: offload, mac })
     });
     Ok(Door::new(nic.map_err(|e| nic_error(py, &e))?))
 }

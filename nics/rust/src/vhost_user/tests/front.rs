@@ -48,6 +48,7 @@ impl Host {
             queues: 2,
             mtu: 9000,
             offloads: true,
+            mac: None,
         };
         change(&mut config);
         let mut nic = VhostUser::open(&config).unwrap();
@@ -375,9 +376,9 @@ impl Guest {
     }
 
     pub fn answer(&mut self) -> Option<u64> {
-        let mut bytes = [0; HEADER + 24];
+        let mut bytes = [0; HEADER + 268];
         self.sock.read_exact(&mut bytes[..HEADER]).ok()?;
-        let size = usize::from(bytes[8]);
+        let size = usize::from(u16::from_ne_bytes([bytes[8], bytes[9]]));
         self.sock.read_exact(&mut bytes[HEADER..HEADER + size]).ok()?;
         Some(u64::from_ne_bytes(*bytes[HEADER..].first_chunk().unwrap()))
     }

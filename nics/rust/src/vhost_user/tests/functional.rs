@@ -1,7 +1,7 @@
 //! What a well-behaved guest sees.
 
 use super::super::protocol::feature::{
-    CSUM, EVENT_IDX, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, IN_ORDER, INDIRECT_DESC, LOG_ALL, MQ, MRG_RXBUF,
+    CSUM, EVENT_IDX, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, IN_ORDER, INDIRECT_DESC, LOG_ALL, MAC, MQ, MRG_RXBUF,
     PROTOCOL_FEATURES, RING_PACKED, VERSION_1,
 };
 use super::front::{GPA, Guest, Host, PLAIN, SIZE, UVA, count, frame, memfd, pair, table};
@@ -522,6 +522,39 @@ fn the_guests_address_is_announced_for_it() {
     assert_eq!(got[0].0[..14], [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 0x80, 0x35]);
     guest.send(&frame(60, 0));
     assert_eq!(host.receive_all().len(), 1);
+}
+
+#[test]
+fn the_device_tells_its_address_where_it_should() {
+    use std::io::Read;
+    let mac = [2, 0, 0, 0, 0, 9];
+    let mut host = Host::with(|config| config.mac = Some(mac));
+    let mut guest = Guest::running(&mut host, PLAIN | MAC);
+    assert_eq!(guest.ask(&mut host, 15, &[]) & 1 << 9, 1 << 9);
+    let mut read = |offset: u32, size: u32| {
+        let body = [offset.to_ne_bytes(), size.to_ne_bytes(), [0; 4]].concat();
+        guest.say(&mut host, 24, &[body, vec![0; size as usize % 300]].concat(), &[]);
+        let mut answer = vec![0; 600];
+        let n = guest.sock.read(&mut answer).unwrap();
+        answer.truncate(n);
+        assert_eq!(answer[8..12], (n as u32 - 12).to_ne_bytes());
+        answer.split_off(12)
+    };
+    assert_eq!(read(0, 6)[12..], mac);
+    assert_eq!(read(6, 6)[12..], [1, 0, 2, 0, 0x28, 0x23]);
+    let all = read(0, 256);
+    assert_eq!((all.len(), &all[12..18]), (268, &mac[..]));
+    assert!(all[24..].iter().all(|byte| *byte == 0));
+    // What can't be is answered with nothing.
+    for (offset, size) in [(0, 257), (256, 1), (u32::MAX, 1), (1, u32::MAX)] {
+        assert_eq!(read(offset, size), [], "{offset} {size}");
+    }
+    assert!(host.nic.carrier());
+    // Others are not told that there is such a thing: QEMU complains of it.
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    assert_eq!(guest.ask(&mut host, 15, &[]) & 1 << 9, 0);
+    assert_eq!(guest.ask(&mut host, 1, &[]) & MAC, 0);
 }
 
 #[test]

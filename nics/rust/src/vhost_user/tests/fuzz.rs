@@ -271,7 +271,14 @@ impl Fuzz {
                     if indirect {
                         self.guest.write_desc(table + 16 * u64::from(i), addr, len, flags, next);
                     } else {
-                        self.guest.desc(ring, (head + i) % size, addr, len, flags, (head + next) % size);
+                        self.guest.desc(
+                            ring,
+                            (head + i) % size,
+                            addr,
+                            len,
+                            flags,
+                            head.wrapping_add(next) % size,
+                        );
                     }
                 }
                 if indirect {
