@@ -384,6 +384,16 @@ class Engine:
         or 0). ValueError for a frame that is longer than any.
         """
 
+    def explain(self, port: int, frame: bytes, *, now: int | None = None) -> list[dict[str, Any]]:
+        """What would happen to a frame that came in at a port, by the code that forwards; nothing does.
+
+        One dict a switch that it or a copy passes: `switch`, `ingress`, `frame` as it comes in there,
+        `action` (`to`, `flood` or the drop reason), `vlan`, `station` (port and kind of the FDB's entry for
+        the destination, or None), `copies`: (port, drop reason or None, bytes of tag removed, tag inserted
+        as TPID << 16 | TCI or 0, the port at the other end of a link or None), `from`: the number of the hop
+        and of its copy that came here, None for the first.
+        """
+
     def carrier(self, port: int) -> bool: ...
     def counters(self, port: int) -> dict[str, Any]: ...
     def fdb(

@@ -22,7 +22,7 @@ from typing import Any, Self
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, links
+from vnet import apply, drive, explain, links
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -263,6 +263,21 @@ class Fabric:
             "reason": action if dropped else None,
             "means": dict(drop_reasons())[action].strip() if dropped else None,
         }
+
+    def explain(self, port: str, frame: bytes) -> tuple[list[explain.Step], list[str]]:
+        """What would happen to a frame that came in at a port, decided by the code that forwards, while
+        nothing happens: the steps, and the names of the ports that it would leave the fabric by.
+        """
+        record = self.port(port)
+        hops = self.engine.explain(record.number, frame, now=drive.now())
+        networks = self.resolved.networks if self.resolved else {}
+        names = explain.Names(
+            ports=self._numbers,
+            switches={number: name for name, number in self._switches.items()},
+            networks={network.vlan: name for name, network in networks.items()},
+            means={reason: means.strip() for reason, means in drop_reasons()},
+        )
+        return explain.steps(hops, names), explain.reached(hops, names)
 
     def fdb(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
         """The forwarding database, sorted: switch, vlan, network, mac, port, kind, age in seconds."""

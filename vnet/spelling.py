@@ -63,7 +63,7 @@ def _built(packet: Any, port: dict[str, Any], ports: Sequence[dict[str, Any]]) -
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import ARP, Dot3, Ether
 
-    own = [ipaddress.ip_address(address) for address in port["ip"]]
+    own = [ipaddress.ip_address(address) for address in port.get("ip") or ()]
     target = None
     for layer, version in ((IP, 4), (IPv6, 6)):
         if layer in packet:
@@ -75,10 +75,10 @@ def _built(packet: Any, port: dict[str, Any], ports: Sequence[dict[str, Any]]) -
             break
     if ARP in packet:
         fields = packet[ARP].fields
-        fields.setdefault("hwsrc", port["mac"])
+        fields.setdefault("hwsrc", port.get("mac") or "02:00:00:00:00:00")
         fields.setdefault("psrc", next((str(a) for a in own if a.version == 4), "0.0.0.0"))  # noqa: S104
     if (outer := packet.getlayer(Ether) or packet.getlayer(Dot3)) is not None:
-        outer.fields.setdefault("src", port["mac"])
+        outer.fields.setdefault("src", port.get("mac") or "02:00:00:00:00:00")
         outer.fields.setdefault("dst", _station(target, port, ports))
     try:
         return bytes(packet)
@@ -100,6 +100,6 @@ def _station(target: Any, port: dict[str, Any], ports: Sequence[dict[str, Any]])
             octets = (0x3333 << 32 | low & 0xFFFFFFFF).to_bytes(6)
         return octets.hex(":")
     for other in ports:
-        if str(address) in other["ip"] and (other["vlan"] == port["vlan"] or port["trunk"]):
+        if str(address) in (other.get("ip") or ()) and (other["vlan"] == port["vlan"] or port["trunk"]):
             return str(other["mac"])
     return BROADCAST

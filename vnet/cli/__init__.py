@@ -24,6 +24,7 @@ COMMANDS = {
     "link": "set a port's carrier up or down",
     "connect": "the exact words that plug a VM in",
     "capture": "write frames to a pcapng file, live",
+    "explain": "what would happen to a frame, step by step, and why",
     "send": "put a frame in at a port, as if its guest had sent it",
     "extcap": "show ports as interfaces in Wireshark",
     "top": "watch traffic and drops as they go, port by port",

@@ -90,5 +90,5 @@ def port_of(name: str, ports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for port in ports:
             if port[key] == name:
                 return port
-    hint = did_you_mean(name, [*(port["port"] for port in ports), *(port["guest"] for port in ports)])
+    hint = did_you_mean(name, [known for port in ports for known in (port["port"], port["guest"]) if known])
     raise BadInput(f"there is no port {name!r}" + (f"; {hint}" if hint else ""))

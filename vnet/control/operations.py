@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+import attrs
 import trio
 
 from nics.errors import Unreachable
@@ -141,6 +142,13 @@ class Operations:
                 await trio.lowlevel.checkpoint()
             verdict = self.fabric.send(str(given["port"]), frame)
         return verdict
+
+    async def call_explain(self, request: Request) -> dict[str, Any]:
+        """What would happen to `frame` (hex) at `port`: where it `reaches`, and the `steps`."""
+        given = request.arguments
+        await trio.lowlevel.checkpoint()
+        steps, reaches = self.fabric.explain(str(given["port"]), bytes.fromhex(str(given["frame"])))
+        return {"reaches": reaches, "steps": [attrs.asdict(step) for step in steps]}
 
     async def call_capture(self, request: Request) -> dict[str, Any]:
         """Capture to the descriptor that came along until `count` frames, cancelled, or the reader

@@ -45,7 +45,15 @@ def _drops(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
 
 def _info(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
     networks = port["network"] or ",".join(port.get("trunk", ()))
-    yield {"switch": port["switch"], "network": networks, "mac": port["mac"], "ip": ",".join(port["ip"])}, 1
+    yield (
+        {
+            "switch": port["switch"],
+            "network": networks,
+            "mac": port.get("mac") or "",
+            "ip": ",".join(port.get("ip") or ()),
+        },
+        1,
+    )
 
 
 METRICS = (
@@ -90,7 +98,7 @@ def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
                 labels = {
                     "fabric": fabric["name"],
                     "port": port["port"],
-                    "guest": port["guest"],
+                    "guest": port["guest"] or "",
                     "kind": port["kind"],
                 }
                 lines += [_line(metric.name, labels | more, value) for more, value in metric.samples(port)]

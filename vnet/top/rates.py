@@ -119,7 +119,7 @@ class History:
             trend.append(rx_bits + tx_bits)
         return Rate(
             port=name,
-            guest=port["guest"],
+            guest=port["guest"] or "",
             kind=port["kind"],
             network=port["network"] or ",".join(port.get("trunk", ())),
             up=bool(port["carrier"]) and port["link"] == "up",

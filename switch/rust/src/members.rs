@@ -50,7 +50,7 @@ struct Members {
 }
 
 /// The member sets of every VLAN.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vlans(Box<[Members]>);
 
 impl Vlans {

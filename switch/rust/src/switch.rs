@@ -72,6 +72,26 @@ impl Switch {
         }
     }
 
+    /// A switch in the same state, with counters of its own: what happens there happens nowhere else.
+    /// For questions of the kind "what if": it costs as much memory and time as there is state.
+    #[must_use]
+    pub fn twin(&self) -> Switch {
+        let port = |port: &Port| Port {
+            config: port.config.clone(),
+            counters: Arc::default(),
+            last: port.last,
+            memory: port.memory,
+            stamp: port.stamp,
+            storm: port.storm.clone(),
+        };
+        Switch {
+            ports: self.ports.iter().map(|at| at.as_deref().map(|at| Box::new(port(at)))).collect(),
+            vlans: self.vlans.clone(),
+            fdb: self.fdb.clone(),
+            tracker: self.tracker.clone(),
+        }
+    }
+
     /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
     /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
     /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.

@@ -20,7 +20,7 @@ struct Link {
 }
 
 /// The list. Slots are told apart by their number in the table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ages {
     /// As many as slots, and like them in pieces, so that growing moves nothing.
     links: Vec<Box<[Link; SEGMENT]>>,

@@ -95,7 +95,7 @@ pub(crate) struct Home {
 /// Entries that one call forgets at most, so that it takes microseconds.
 const EXPIRE_AT_ONCE: usize = 256;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fdb {
     table: Table,
     ages: Ages,

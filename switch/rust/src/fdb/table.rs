@@ -43,7 +43,7 @@ pub(super) struct Slot {
 const EMPTY: Slot = Slot { key: 0, stamp: 0, port: 0, kind: super::Kind::Learned };
 
 /// A segment's slots, line by line, and what a guard knows of their stations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Segment {
     lines: [[Slot; LINE]; SEGMENT / LINE],
@@ -122,7 +122,7 @@ fn max_depth(limit: u32) -> u8 {
     segments.trailing_zeros() as u8 + 2
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     segments: Vec<Box<Segment>>,
     fills: Vec<Fill>,

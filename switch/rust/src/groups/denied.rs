@@ -34,14 +34,14 @@ impl Bucket {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Teller {
     bucket: Bucket,
     untold: u64,
 }
 
 /// What was denied and is worth a line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Denied {
     all: Bucket,
     ports: Vec<Teller>,

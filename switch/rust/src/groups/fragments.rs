@@ -42,7 +42,7 @@ const NOBODY: Begun = Begun {
 };
 
 /// The datagrams that have begun, by the port that they come in by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Fragments(Vec<Option<Box<[Begun; SETS * WAYS]>>>);
 
 fn what(packet: &Packet) -> u32 {

@@ -125,7 +125,7 @@ pub struct Connection {
 }
 
 /// The connections of a switch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tracker {
     table: Table,
     fragments: Fragments,

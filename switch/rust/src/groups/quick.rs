@@ -29,7 +29,7 @@ struct Plain {
 }
 
 /// A burst's packets, and where their connections are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ready {
     packets: [Plain; BURST],
     places: [u32; BURST],

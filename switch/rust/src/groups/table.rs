@@ -132,7 +132,7 @@ pub(super) struct Birth {
     pub(super) limit: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     heads: Vec<u32>,
     /// Buckets before `split` have been split in this round, in which there are `mask + 1` at first.

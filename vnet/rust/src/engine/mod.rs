@@ -16,6 +16,7 @@
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
 
 mod deliver;
+pub mod explain;
 mod inject;
 mod link;
 mod ports;

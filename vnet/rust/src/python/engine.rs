@@ -5,6 +5,7 @@ use super::door::Door;
 use super::groups::{ConnectionTuple, Groups, tuple};
 use super::impair::Impair;
 use super::port::PortConfig;
+use crate::engine::explain::Hop;
 use crate::engine::thread::{Driver, Poll};
 use crate::engine::{Engine as Inner, EngineError, Next};
 use nics::frame::FRAME_MAX;
@@ -13,7 +14,7 @@ use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -84,6 +85,43 @@ impl Engine {
     pub fn counters_of(&self, port: PortId) -> PyResult<Arc<PortCounters>> {
         self.counters.lock().get(&port).cloned().ok_or_else(|| error(EngineError::NoSuchPort))
     }
+}
+
+fn check_length(frame: &[u8]) -> PyResult<()> {
+    if frame.len() <= FRAME_MAX {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("a frame has at most {FRAME_MAX} bytes")))
+}
+
+/// A decision in words: `to` and the port, `flood`, or the drop reason.
+fn words(out: Out) -> (&'static str, Option<PortId>) {
+    match out {
+        Out::Port(egress) => ("to", Some(egress)),
+        Out::Flood(_) => ("flood", None),
+        Out::Drop(reason) => (reason.name(), None),
+    }
+}
+
+fn hop_dict<'py>(py: Python<'py>, hop: &Hop) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let (action, _) = words(hop.decision.out);
+    let copies: Vec<_> = hop
+        .copies
+        .iter()
+        .map(|copy| {
+            (copy.port, copy.refused.map(DropReason::name), copy.edit.strip, copy.edit.insert, copy.peer)
+        })
+        .collect();
+    dict.set_item("switch", hop.switch)?;
+    dict.set_item("ingress", hop.ingress)?;
+    dict.set_item("frame", PyBytes::new(py, &hop.frame))?;
+    dict.set_item("action", action)?;
+    dict.set_item("vlan", hop.decision.vlan)?;
+    dict.set_item("station", hop.station.map(|station| (station.port, station.kind.name())))?;
+    dict.set_item("copies", copies)?;
+    dict.set_item("from", hop.from)?;
+    Ok(dict)
 }
 
 #[pymethods]
@@ -279,15 +317,25 @@ impl Engine {
         frame: &[u8],
         now: Option<Nanos>,
     ) -> PyResult<(&'static str, Option<PortId>, VlanId)> {
-        if frame.len() > FRAME_MAX {
-            return Err(PyValueError::new_err(format!("a frame has at most {FRAME_MAX} bytes")));
-        }
+        check_length(frame)?;
         let decision = self.command_at(py, now, |engine| engine.inject(engine.now(), port, frame))?;
-        Ok(match decision.out {
-            Out::Port(egress) => ("to", Some(egress), decision.vlan),
-            Out::Flood(_) => ("flood", None, decision.vlan),
-            Out::Drop(reason) => (reason.name(), None, decision.vlan),
-        })
+        let (action, egress) = words(decision.out);
+        Ok((action, egress, decision.vlan))
+    }
+
+    /// What would happen to a frame that came in at a port; nothing does. One dict a switch that it
+    /// passes, see the stub.
+    #[pyo3(signature = (port, frame, *, now=None))]
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        port: PortId,
+        frame: &[u8],
+        now: Option<Nanos>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        check_length(frame)?;
+        let hops = self.command_at(py, now, |engine| engine.explain(engine.now(), port, frame))?;
+        hops.into_iter().map(|hop| hop_dict(py, &hop)).collect()
     }
 
     /// Whether the port's NIC has carrier.
