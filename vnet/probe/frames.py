@@ -131,19 +131,24 @@ async def probe(fabric: Fabric, proof: Proof, patience: float, tell: Callable[[s
     return part
 
 
+def hellos(probes: list[Probe]) -> list[Probe]:
+    """Those to everybody: who has sent them has been heard in all of its VLANs."""
+    kinds = ("broadcast", "arp request", "neighbour solicitation")
+    return [probe for probe in probes if probe.what.startswith(kinds)]
+
+
 async def _converge(far: Ends, probes: list[Probe], patience: float) -> None:
     """Say hello until everybody who has to has heard it: a spanning tree may take its time."""
-    kinds = ("broadcast", "arp request", "neighbour solicitation")
-    hellos = [probe for probe in probes if probe.what.startswith(kinds)]
+    waiting = hellos(probes)
     with trio.move_on_after(60):
-        while hellos:
-            for each in hellos:
+        while waiting:
+            for each in waiting:
                 await far.send(each.source.name, each.frame)
-            await far.quiet(hellos, min(patience, 1.0))
-            hellos = [
-                p for p in hellos if any(not far.heard.get(p.number, Counter())[port] for port in p.must)
+            await far.quiet(waiting, min(patience, 1.0))
+            waiting = [
+                p for p in waiting if any(not far.heard.get(p.number, Counter())[port] for port in p.must)
             ]
-            if hellos and not any(switch.stp != "none" for switch in far.fabric.topology.switches.values()):
+            if waiting and not any(switch.stp != "none" for switch in far.fabric.topology.switches.values()):
                 break
     far.heard.clear()
 

@@ -146,11 +146,11 @@ def _hello(maker: Maker, source: Ear, vlan: int) -> Iterator[Probe]:
     for kind, group in (("broadcast", build.BROADCAST), ("multicast", "33:33:00:00:00:01")):
         frame = build.ethernet(group, own, build.EXPERIMENTAL, b"", *vids)
         near = [] if source.port.groups else maker.others(source, vlan)
-        heard = frozenset(ear.name for ear in near if ear.hears(kind) and not _grouped(ear))
+        heard = frozenset(ear.name for ear in near if ear.hears(kind) and not grouped(ear))
         yield maker.probe(f"{kind} in VLAN {vlan}", source, frame, heard, frozenset())
 
 
-def _grouped(ear: Ear) -> bool:
+def grouped(ear: Ear) -> bool:
     """Whether it has security groups, which know IP and what IP needs, and nothing else."""
     return ear.port is not None and bool(ear.port.groups)
 

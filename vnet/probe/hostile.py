@@ -13,7 +13,7 @@ from vnet.check import voice
 from vnet.check.packets import UDP
 from vnet.check.wire import Ear
 from vnet.probe import build
-from vnet.probe.honest import USUAL_PORT, Maker, Probe
+from vnet.probe.honest import USUAL_PORT, Maker, Probe, grouped
 from vnet.topology.values import Address
 
 STRANGER = "02:76:6e:65:74:01"
@@ -73,28 +73,30 @@ def _roles(maker: Maker, source: Ear, vlan: int) -> Iterator[Probe]:
     assert source.port is not None
     own, vids = source.port.mac, maker.vids(source, vlan)
     local = voice.link_local(own)
+
+    def played(what: str, role: str, kind: str, packet: bytes, to: str) -> Probe:
+        frame = build.ip(to, own, packet, *vids)
+        near = maker.others(source, vlan) if _allowed(source, role) else []
+        heard = frozenset(ear.name for ear in near if ear.hears(kind))
+        # Where groups are, their rules are asked about it, too.
+        sure = frozenset(ear.name for ear in near if ear.hears(kind) and not grouped(source) | grouped(ear))
+        return maker.probe(what, source, frame, sure, heard)
+
     ra = build.packet(local, ALL_NODES, build.ICMP6, build.router_advertisement(own), 255)
-    yield maker.to_group("router advertisement", source, vlan, build.ip(NODES, own, ra, *vids), "multicast",
-                         passes=_allowed(source, "router_advertisements"))  # fmt: skip
+    yield played("router advertisement", "router_advertisements", "multicast", ra, NODES)
     mine = [address for address in voice.own(source.port, vlan) if address.version == 4]
     if mine or voice.unguarded(source.port, vlan):
         address = mine[0] if mine else ipaddress.IPv4Address("192.0.2.1")
         offer = build.packet(address, ipaddress.IPv4Address("255.255.255.255"), UDP, build.dhcp_offer())
-        yield maker.to_group("DHCP offer", source, vlan, build.ip(build.BROADCAST, own, offer, *vids),
-                             "broadcast", passes=_allowed(source, "dhcp_server"))  # fmt: skip
+        yield played("DHCP offer", "dhcp_server", "broadcast", offer, build.BROADCAST)
     reply = build.packet(local, ALL_NODES, UDP, build.dhcp6_reply())
-    yield maker.to_group("DHCPv6 reply", source, vlan, build.ip(NODES, own, reply, *vids), "multicast",
-                         passes=_allowed(source, "dhcp_server"))  # fmt: skip
-    if source.port.guard is not None:
-        query = (
-            build.packet(mine[0], ipaddress.IPv4Address("224.0.0.1"), 2, build.IGMP_QUERY) if mine else b""
-        )
-        if query and not _allowed(source, "querier"):
-            frame = build.ip("01:00:5e:00:00:01", own, query, *vids)
-            yield maker.to_group("IGMP query", source, vlan, frame, "multicast", passes=False)
-        if not source.port.settings.transparent:
-            frame = build.llc(STP, own, build.BPDU)
-            yield maker.to_group("spanning tree BPDU", source, vlan, frame, "multicast", passes=False)
+    yield played("DHCPv6 reply", "dhcp_server", "multicast", reply, NODES)
+    if mine and not _allowed(source, "querier"):
+        query = build.packet(mine[0], ipaddress.IPv4Address("224.0.0.1"), 2, build.IGMP_QUERY)
+        yield played("IGMP query", "querier", "multicast", query, "01:00:5e:00:00:01")
+    if source.port.guard is not None and not source.port.settings.transparent:
+        frame = build.llc(STP, own, build.BPDU)
+        yield maker.to_group("spanning tree BPDU", source, vlan, frame, "multicast", passes=False)
 
 
 def _claims(maker: Maker, source: Ear, vlan: int) -> Iterator[Probe]:
