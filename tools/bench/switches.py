@@ -19,9 +19,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tools.bench import hugepages
+
 CORE = 1
 MEGABYTES = 768
 """Huge pages that OVS and testpmd are given."""
+PAGES = 900
+"""Huge pages that a peer and the load need together."""
 
 
 class Missing(Exception):
@@ -78,35 +82,63 @@ class Switch:
     name = ""
     jumbo = True
     """Whether it takes frames of 9,000 bytes as it is started for all the others."""
+    process: subprocess.Popen[bytes] | None = None
+    """While it serves."""
 
     def serve(
-        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+        self,
+        folder: Path,
+        *,
+        ports: int = 2,
+        jumbo: bool = False,
+        guard: bool = True,
+        realtime: bool = False,
     ) -> contextlib.AbstractContextManager[list[Path]]:
         raise NotImplementedError
 
 
 class Vnet(Switch):
-    """vnet: access ports in one VLAN, learning, counters, drop accounting, adaptive polling."""
+    """vnet: access ports in one VLAN, learning, counters, drop accounting, adaptive polling; guarded.
+
+    The guard of each of the two that talk knows 1,000 MAC addresses with their IP address.
+    """
 
     name = "vnet"
+    MACS = 1000
+
+    def __init__(self, *, poll: str = "adaptive") -> None:
+        self.poll = poll
+
+    def _guest(self, number: int, socket: Path, guard: bool) -> dict[str, object]:
+        nic: dict[str, object] = {"kind": "vhost-user", "role": "server", "socket": str(socket)}
+        ip = f"10.0.{number // 200}.{number % 200 + 1}"
+        # As the load has them: a number, and 1 or 2 at the end.
+        own = f"02:00:00:00:00:{number + 1:02x}"
+        described: dict[str, object] = {"network": "n", "nic": nic, "mac": own, "ip": [ip]}
+        if not guard:
+            described["guard"] = "off"
+        elif number < 2:
+            macs = [f"02:00:00:{n >> 8:02x}:{n & 255:02x}:{number + 1:02x}" for n in range(1, self.MACS)]
+            described["guard"] = {"allow": [{"mac": mac, "ip": ip} for mac in macs]}
+        return {"kind": "external", "nics": [described]}
 
     @contextlib.contextmanager
     def serve(
-        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+        self,
+        folder: Path,
+        *,
+        ports: int = 2,
+        jumbo: bool = False,
+        guard: bool = True,
+        realtime: bool = False,
     ) -> Iterator[list[Path]]:
         sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
-        nic = {"kind": "vhost-user", "role": "server"}
+        network = {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/16"], "gateway": "10.0.255.254"}
         document = {
             "name": "bench",
-            "engine": {"driver": "thread", "cpu": CORE, "poll": "adaptive"},
-            "networks": {"n": {"vlan": 10, "mtu": 9000}},
-            "guests": {
-                f"g{number}": {
-                    "kind": "external",
-                    "nics": [{"network": "n", "nic": {**nic, "socket": str(path)}}],
-                }
-                for number, path in enumerate(sockets)
-            },
+            "engine": {"driver": "thread", "cpu": CORE, "poll": self.poll},
+            "networks": {"n": network},
+            "guests": {f"g{number}": self._guest(number, path, guard) for number, path in enumerate(sockets)},
         }
         file = folder / "bench.yaml"
         file.write_text(json.dumps(document))  # JSON is YAML too
@@ -115,7 +147,9 @@ class Vnet(Switch):
         env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
         with running(argv, log, realtime=realtime, env=env) as process:
             appear(sockets, process, log)
+            self.process = process
             yield sockets
+        self.process = None
 
 
 class Testpmd(Switch):
@@ -126,39 +160,49 @@ class Testpmd(Switch):
 
     @contextlib.contextmanager
     def serve(
-        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+        self,
+        folder: Path,
+        *,
+        ports: int = 2,
+        jumbo: bool = False,
+        guard: bool = True,
+        realtime: bool = False,
     ) -> Iterator[list[Path]]:
         if (command := shutil.which("dpdk-testpmd")) is None:
-            raise Missing("no dpdk-testpmd: apt install dpdk")
+            raise Missing("no dpdk-testpmd: apt install dpdk-dev")
         _huge_pages()
         sockets = [folder / f"testpmd{number}.sock" for number in range(2)]
         argv = [command, "--lcores", f"0@0,1@{CORE}", "--main-lcore", "0", "-m", "512", "--no-pci"]
-        argv += ["--file-prefix=vnetbench", "--single-file-segments", "--log-level=4"]
+        argv += ["--in-memory", "--single-file-segments", "--log-level=4"]
         for number, path in enumerate(sockets):
             argv += ["--vdev", f"net_vhost{number},iface={path}"]
         argv += ["--", "-i", "--nb-cores=1", "--forward-mode=io", "--auto-start", "--rxd=1024", "--txd=1024"]
         if jumbo:
             argv += ["--mbuf-size=9600", "--total-num-mbufs=16384"]
         log = folder / "testpmd.log"
-        try:
-            # It ends when its standard input does.
-            with running(argv, log, realtime=realtime, stdin=subprocess.PIPE) as process:
-                appear(sockets, process, log)
-                time.sleep(2)
-                yield sockets
-        finally:
-            _sweep("vnetbench")
+        # It ends when its standard input does.
+        with running(argv, log, realtime=realtime, stdin=subprocess.PIPE) as process:
+            appear(sockets, process, log)
+            time.sleep(2)
+            yield sockets
 
 
 class OvsDpdk(Switch):
-    """Open vSwitch with DPDK: an instance of its own, two ports, plain L2 learning (NORMAL)."""
+    """Open vSwitch with DPDK: an instance of its own, two ports, L2 learning (NORMAL)."""
 
     name = "ovs"
     jumbo = False
+    tag: tuple[str, ...] = ()
 
     @contextlib.contextmanager
     def serve(
-        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+        self,
+        folder: Path,
+        *,
+        ports: int = 2,
+        jumbo: bool = False,
+        guard: bool = True,
+        realtime: bool = False,
     ) -> Iterator[list[Path]]:
         daemon = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
         if not daemon.exists():
@@ -200,7 +244,7 @@ class OvsDpdk(Switch):
                           "other_config:mac-table-size=8192")  # fmt: skip
                     mtu = ["mtu_request=9000"] if jumbo else []
                     for number in range(2):
-                        vsctl("add-port", "br0", f"vu{number}", "--",
+                        vsctl("add-port", "br0", f"vu{number}", *self.tag, "--",
                               "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
                     time.sleep(1)
                     yield [home / f"vu{number}" for number in range(2)]
@@ -208,6 +252,13 @@ class OvsDpdk(Switch):
             subprocess.run(["ip", "link", "del", "br0"], check=False, stderr=subprocess.DEVNULL)
             subprocess.run(["ip", "link", "del", "ovs-netdev"], check=False, stderr=subprocess.DEVNULL)
             _sweep("vnetbench")
+
+
+class OvsVlan(OvsDpdk):
+    """The same with two access ports of VLAN 10."""
+
+    name = "ovs-vlan"
+    tag = ("tag=10",)
 
 
 class Command(Switch):
@@ -219,7 +270,13 @@ class Command(Switch):
 
     @contextlib.contextmanager
     def serve(
-        self, folder: Path, *, ports: int = 2, jumbo: bool = False, realtime: bool = False
+        self,
+        folder: Path,
+        *,
+        ports: int = 2,
+        jumbo: bool = False,
+        guard: bool = True,
+        realtime: bool = False,
     ) -> Iterator[list[Path]]:
         a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]
         argv = shlex.split(self.command.format(a=a, b=b))
@@ -231,9 +288,8 @@ class Command(Switch):
 
 
 def _huge_pages() -> None:
-    free = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
-    if not free.exists() or int(free.read_text()) * 2 < MEGABYTES:
-        raise Missing(f"{MEGABYTES} MB of huge pages: `sysctl vm.nr_hugepages=1024` as root")
+    if hugepages.free() * 2 < MEGABYTES:
+        raise Missing(f"{MEGABYTES} MB of huge pages: `sysctl vm.nr_hugepages={PAGES}` as root")
 
 
 def _sweep(prefix: str) -> None:

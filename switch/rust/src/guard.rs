@@ -173,7 +173,7 @@ impl Guard {
     /// The source of a frame that is so plain that nothing but its source decides: untagged IPv4
     /// without options, no fragment, with TCP or with UDP that is not DHCP. What else `admits` looks at
     /// has nothing to say about such a frame. 0 for any other.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plain4(head: &[u8]) -> u32 {
         let Some(b) = head.first_chunk::<38>() else { return 0 };
         let plain = u32::from_be_bytes([b[12], b[13], b[14], 0]) == 0x0800_4500 && b[20] & 0x3f | b[21] == 0;

@@ -73,7 +73,7 @@ impl Segment {
         self.bind(to, self.bound(from));
     }
 
-    #[inline]
+    #[inline(always)]
     fn bound(&self, at: usize) -> u32 {
         self.bound.as_ref().map_or(0, |bound| bound[at % SEGMENT])
     }
@@ -203,7 +203,7 @@ impl Table {
     }
 
     /// What a guard knows of the entry's station; 0 for nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bound(&self, slot: usize) -> u32 {
         self.segments[slot / SEGMENT].bound(slot)
     }

@@ -292,9 +292,18 @@ impl Load {
 
     pub fn run(mut self) -> io::Result<String> {
         std::thread::sleep(Duration::from_millis(200));
-        self.teach()?;
+        let idle = self.options.mode == Mode::Idle;
+        if !idle {
+            self.teach()?;
+        }
         let result = match self.options.mode {
-            Mode::Latency => self.latency(),
+            Mode::Latency => self.latency(|n| Duration::from_micros(3 + n % 7)),
+            Mode::Wake => self.latency(|n| Duration::from_micros(3000 + n % 7 * 100)),
+            Mode::Idle => {
+                // As a guest that has nothing to do: asleep.
+                std::thread::sleep(Duration::from_secs_f64(self.options.seconds.max(30.0)));
+                "{}".into()
+            }
             _ => self.rate(),
         };
         std::hint::black_box(self.sink);
@@ -346,8 +355,9 @@ impl Load {
         )
     }
 
-    /// One frame at a time, now from one and now from the other, with a pause between.
-    fn latency(&mut self) -> String {
+    /// One frame at a time, now from one and now from the other, with a pause between, which depends on
+    /// the number of the frame so that it does not fall in step with anything.
+    fn latency(&mut self, pause: fn(u64) -> Duration) -> String {
         let mut times: Vec<f64> = vec![];
         let end = Instant::now() + Duration::from_secs_f64(self.options.seconds);
         let mut port = 0;
@@ -369,7 +379,7 @@ impl Load {
                     break;
                 }
             }
-            let pause = Instant::now() + Duration::from_micros(3 + times.len() as u64 % 7);
+            let pause = Instant::now() + pause(times.len() as u64);
             while Instant::now() < pause {
                 std::hint::spin_loop();
             }
@@ -378,10 +388,11 @@ impl Load {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or(0.0);
         format!(
-            "{{\"p50_us\": {:.3}, \"p99_us\": {:.3}, \"p999_us\": {:.3}, \"frames\": {}, \"lost\": {lost}}}",
+            "{{\"p50_us\": {:.3}, \"p99_us\": {:.3}, \"p999_us\": {:.3}, \"most_us\": {:.3}, \"frames\": {}, \"lost\": {lost}}}",
             at(0.5),
             at(0.99),
             at(0.999),
+            times.last().copied().unwrap_or(0.0),
             times.len()
         )
     }
@@ -414,7 +425,7 @@ fn check(
     frame.iter().enumerate().skip(fixed + 3).all(|(at, byte)| *byte == pattern(from, slot, at))
 }
 
-fn pin(cpu: usize) -> io::Result<()> {
+pub fn pin(cpu: usize) -> io::Result<()> {
     // SAFETY: plain data, for which zeros are a valid value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: CPU_SET ignores numbers beyond the set; the set lives through the call.

@@ -8,6 +8,7 @@
 //!
 //! Prints one JSON object: what arrived in a second, and in latency mode how long frames took.
 
+mod copy;
 mod front;
 mod load;
 mod options;
@@ -24,7 +25,12 @@ fn main() {
             std::process::exit(2);
         }
     };
-    match Load::start(options).and_then(Load::run) {
+    let result = if options.mode == options::Mode::Copy {
+        copy::rate(&options)
+    } else {
+        Load::start(options).and_then(Load::run)
+    };
+    match result {
         Ok(result) => println!("{result}"),
         Err(why) => {
             println!("{{\"error\": {:?}}}", why.to_string());

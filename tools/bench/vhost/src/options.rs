@@ -5,6 +5,9 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --mode uni|both|latency  one way, both ways, or one frame at a time (uni)
+  --mode wake              one frame every 3 ms, so that the switch sleeps in between
+  --mode idle              connected, and nothing else, for --seconds or until killed
+  --mode copy              no switch: what one core can copy between such buffers
   --size N       bytes of each frame, without FCS (60)
   --macs N       pairs of addresses (1)
   --flows N      with --touch: source ports that are used in turn, from 1024 on (1)
@@ -23,6 +26,9 @@ pub enum Mode {
     OneWay,
     Both,
     Latency,
+    Wake,
+    Idle,
+    Copy,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +76,9 @@ impl Options {
                         "uni" => Mode::OneWay,
                         "both" => Mode::Both,
                         "latency" => Mode::Latency,
+                        "wake" => Mode::Wake,
+                        "idle" => Mode::Idle,
+                        "copy" => Mode::Copy,
                         other => return Err(format!("what is mode {other}?")),
                     }
                 }
@@ -88,7 +97,7 @@ impl Options {
                 other => return Err(format!("what is {other}?")),
             }
         }
-        let most = if options.gso { 65_000 } else { 60_000 };
+        let most = if options.gso || options.mode == Mode::Copy { 65_000 } else { 60_000 };
         if options.sockets.len() < 2 {
             return Err("two sockets at least".into());
         }

@@ -39,7 +39,12 @@ impl Driver {
     /// Start turning `engine`, on `cpu` if one is given.
     pub fn start(engine: Arc<Mutex<Engine>>, poll: Poll, cpu: Option<usize>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        engine.lock().set_spin(if poll == Poll::Sleep { 0 } else { SPIN });
+        engine.lock().set_spin(match poll {
+            Poll::Adaptive => SPIN,
+            // Guests are never asked for kicks, so that they save theirs, too.
+            Poll::Busy => Nanos::MAX,
+            Poll::Sleep => 0,
+        });
         let (flag, shared) = (stop.clone(), engine.clone());
         let thread = std::thread::Builder::new().name("vnet-engine".into()).spawn(move || {
             if let Some(cpu) = cpu

@@ -1,0 +1,93 @@
+"""What is measured, and what has to come out.
+
+A case is one kind of load; a bar is a ratio between two switches (or two cases) that must hold whatever
+the machine, because both were measured in one run.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Case:
+    """One kind of load: the words for `vhost-load`, and which of its figures counts."""
+
+    words: str
+    figure: str
+    unit: str
+    jumbo: bool = False
+    more_is_better: bool = True
+    ports: int = 2
+    guard: bool = True
+
+
+@attrs.frozen
+class Bar:
+    """`case` on vnet must be `least` times better than on `peer`, or than vnet in `other`."""
+
+    case: str
+    least: float
+    peer: str = "vnet"
+    other: str | None = None
+
+    @property
+    def against(self) -> str:
+        """The other side, for people."""
+        return self.peer if self.other is None else self.other
+
+
+STANDARD = {
+    "64 B": Case("--touch", "mpps", "Mpps"),
+    "64 B, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps"),
+    "64 B both ways": Case("--touch --mode both", "mpps", "Mpps"),
+    "1,518 B": Case("--touch --size 1514", "gbps", "Gbit/s"),
+    "9,000 B": Case("--touch --size 9014", "gbps", "Gbit/s", jumbo=True),
+    "latency p50": Case("--mode latency", "p50_us", "us", more_is_better=False),
+    "latency p99": Case("--mode latency", "p99_us", "us", more_is_better=False),
+}
+
+# Connected ports, of which two are busy.
+SCALE = {f"64 B, {ports} ports": Case("--touch", "mpps", "Mpps", ports=ports) for ports in (2, 16, 64)}
+
+GUARD = {
+    "guard on": Case("--touch", "mpps", "Mpps"),
+    "guard off": Case("--touch", "mpps", "Mpps", guard=False),
+    "guard on, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps"),
+    "guard off, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps", guard=False),
+}
+
+# Super-frames as Linux sends them: 64 KB in 16 pieces behind a header of their own.
+_SUPER = "--size 65000 --segments 16 --ring 256"
+GSO = {
+    "64 KB frames": Case(f"--gso --touch {_SUPER} --buffer 65100", "gbps", "Gbit/s"),
+    "64 KB, 4 KB buffers": Case(f"--gso --touch {_SUPER} --buffer 4096", "gbps", "Gbit/s"),
+    "copy of 64 KB": Case(f"--mode copy {_SUPER} --buffer 65100 --cpu 1", "gbps", "Gbit/s"),
+}
+
+IDLE = {
+    "100 idle, CPU": Case("--mode idle", "cpu_percent", "%", more_is_better=False, ports=100),
+    "first wake p50": Case("--mode wake", "p50_us", "us", more_is_better=False, ports=100),
+    "first wake p99": Case("--mode wake", "p99_us", "us", more_is_better=False, ports=100),
+}
+
+SUITES = {"standard": STANDARD, "scale": SCALE, "guard": GUARD, "gso": GSO, "idle": IDLE}
+
+BARS = (
+    *(Bar("64 B", 1.8, peer) for peer in ("ovs", "ovs-vlan")),
+    *(Bar("64 B, 1,000 MACs", 3.0, peer) for peer in ("ovs", "ovs-vlan")),
+    *(Bar("64 B both ways", 1.5, peer) for peer in ("ovs", "ovs-vlan")),
+    *(Bar("1,518 B", 1.8, peer) for peer in ("ovs", "ovs-vlan")),
+    *(Bar("9,000 B", 1.3, peer) for peer in ("ovs", "ovs-vlan")),
+    *(Bar("latency p50", 1 / 0.65, peer) for peer in ("ovs", "ovs-vlan")),
+    Bar("64 B", 1.25, "testpmd"),
+    Bar("1,518 B", 1.6, "testpmd"),
+    Bar("64 B", 1 / 1.25, "vufwd"),
+    *(Bar("64 B, 64 ports", 0.95, other=f"64 B, {ports} ports") for ports in (2, 16)),
+    Bar("64 B, 16 ports", 0.95, other="64 B, 2 ports"),
+    Bar("guard on", 0.95, other="guard off"),
+    Bar("64 KB frames", 0.9, other="copy of 64 KB"),
+)
+
+# Figures that must not be exceeded, by themselves.
+LIMITS = {"100 idle, CPU": 1.0, "first wake p99": 100.0}

@@ -1,0 +1,129 @@
+"""What was measured: kept in a file that further rounds are added to, and told as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import Any
+
+from tools.bench.cases import BARS, LIMITS, SUITES
+
+_CASES = {name: case for suite in SUITES.values() for name, case in suite.items()}
+
+
+def machine() -> str:
+    """One line about where this runs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
+
+
+class Results:
+    """Every run of every case of every switch, by case and switch."""
+
+    def __init__(self, runs: dict[str, dict[str, list[dict[str, Any]]]] | None = None) -> None:
+        self.runs = runs or {}
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Those of a file; none if it is not there."""
+        if not path.exists():
+            return cls()
+        return cls(json.loads(path.read_text())["runs"])
+
+    def save(self, path: Path) -> None:
+        """To a file: `machine`, `runs` by case and switch, `ratios` of vnet to each."""
+        document = {"machine": machine(), "runs": self.runs, "ratios": self.ratios()}
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+    def add(self, switch: str, case: str, result: dict[str, Any]) -> None:
+        """Note a run."""
+        self.runs.setdefault(case, {}).setdefault(switch, []).append(result)
+
+    def values(self, switch: str, case: str) -> list[float]:
+        """The figures of a case's runs."""
+        figure = _CASES[case].figure
+        runs = self.runs.get(case, {}).get(switch, [])
+        return [float(run[figure]) for run in runs if figure in run]
+
+    def median(self, switch: str, case: str) -> float | None:
+        """Of a case's runs; None without any."""
+        values = self.values(switch, case)
+        return statistics.median(values) if values else None
+
+    def better(self, case: str, peer: str, other: str | None = None) -> float | None:
+        """How many times better vnet is in `case` than `peer` in it, or in `other`."""
+        ours, theirs = self.median("vnet", case), self.median(peer, other or case)
+        if not ours or not theirs:
+            return None
+        return ours / theirs if _CASES[case].more_is_better else theirs / ours
+
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """By case and peer."""
+        found = {
+            case: {peer: self.better(case, peer) for peer in switches if peer != "vnet"}
+            for case, switches in self.runs.items()
+        }
+        return {
+            case: {peer: round(ratio, 3) for peer, ratio in peers.items() if ratio is not None}
+            for case, peers in found.items()
+        }
+
+    def switches(self) -> list[str]:
+        """All there are, vnet first."""
+        names = {name: None for switches in self.runs.values() for name in switches}
+        return sorted(names, key=lambda name: name != "vnet")
+
+    def table(self) -> str:
+        """Medians, and behind them how many times better vnet is; 80 columns for five switches."""
+        switches = self.switches()
+        rows = [["median", *switches]]
+        for name, case in _CASES.items():
+            if name not in self.runs:
+                continue
+            rows.append([f"{name}, {case.unit}", *(self._cell(name, switch) for switch in switches)])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(switches) + 1)]
+        lines = [
+            "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in pairs)
+            for pairs in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
+        ]
+        count = max((len(runs) for case in self.runs.values() for runs in case.values()), default=0)
+        lines.append(f"{count} rounds; x: how many times better vnet is; ~: runs differ by more than 10 %")
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _cell(self, name: str, switch: str) -> str:
+        values = self.values(switch, name)
+        if not values:
+            return "-"
+        middle = statistics.median(values)
+        spread = "~" if max(values) - min(values) > 0.1 * middle else ""
+        cell = f"{spread}{middle:.3g}" if middle < 100 else f"{spread}{middle:.0f}"
+        ratio = self.better(name, switch) if switch != "vnet" else None
+        return cell if ratio is None else f"{cell} {ratio:.2f}x"
+
+    def bars(self) -> tuple[list[str], bool]:
+        """A line for each bar that was measured, and whether all hold."""
+        lines, well = [], True
+        for bar in BARS:
+            ratio = self.better(bar.case, bar.peer, bar.other)
+            if ratio is None:
+                continue
+            holds = ratio >= bar.least
+            well &= holds
+            word = "holds" if holds else "MISSED"
+            lines.append(f"{word:6}  {bar.case}: {ratio:.2f}x {bar.against}, at least {bar.least:.2f}x")
+        for case, most in LIMITS.items():
+            middle = self.median("vnet", case)
+            if middle is None:
+                continue
+            holds = middle <= most
+            well &= holds
+            word = "holds" if holds else "MISSED"
+            lines.append(f"{word:6}  {case}: {middle:.3g} {_CASES[case].unit}, at most {most:g}")
+        return lines, well
