@@ -39,6 +39,10 @@ use switch::{
 /// While there is work at hand, descriptors are looked at every so many turns only.
 const TURNS_PER_POLL: u32 = 16;
 
+/// A NIC had something when it was polled last. The time without work begins with the first poll in
+/// vain: a burst of super-frames alone can take longer than the engine is willing to look on.
+const MOVED: Nanos = Nanos::MAX;
+
 /// When the engine wants its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -540,8 +544,10 @@ impl Engine {
         let slot = &mut slots[usize::from(port)];
         if nic.polled() {
             if moved || slot.polled_since.is_none() {
-                slot.polled_since = Some(now);
+                slot.polled_since = Some(MOVED);
                 hot.insert(port);
+            } else if slot.polled_since == Some(MOVED) {
+                slot.polled_since = Some(now);
             }
         } else {
             slot.polled_since = None;
