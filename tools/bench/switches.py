@@ -41,12 +41,12 @@ def running(
     argv: Sequence[str],
     log: Path,
     *,
-    realtime: bool = False,
+    ahead: bool = False,
     env: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process, for as long as the block runs."""
-    words = [*(("chrt", "-f", "20") if realtime else ()), *argv]
+    words = [*(("nice", "-n", "-20") if ahead else ()), *argv]
     with log.open("wb") as out:
         process = subprocess.Popen(
             words, stdin=stdin, stdout=out, stderr=out, env=env, start_new_session=True
@@ -75,7 +75,7 @@ def appear(paths: Sequence[Path], process: subprocess.Popen[bytes], log: Path, s
 class Switch:
     """One way to switch.
 
-    `serve` starts it with so many ports, for `jumbo` frames if asked, `realtime`: ahead of everything
+    `serve` starts it with so many ports, for `jumbo` frames if asked, `ahead`: ahead of everything
     else on the machine; it yields the sockets, and ends the switch with the block.
     """
 
@@ -92,7 +92,7 @@ class Switch:
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
-        realtime: bool = False,
+        ahead: bool = False,
     ) -> contextlib.AbstractContextManager[list[Path]]:
         raise NotImplementedError
 
@@ -130,7 +130,7 @@ class Vnet(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
-        realtime: bool = False,
+        ahead: bool = False,
     ) -> Iterator[list[Path]]:
         sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
         network = {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/16"], "gateway": "10.0.255.254"}
@@ -145,7 +145,7 @@ class Vnet(Switch):
         log = folder / "vnet.log"
         argv = [sys.executable, "-m", "vnet", "up", str(file)]
         env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
-        with running(argv, log, realtime=realtime, env=env) as process:
+        with running(argv, log, ahead=ahead, env=env) as process:
             appear(sockets, process, log)
             self.process = process
             yield sockets
@@ -166,7 +166,7 @@ class Testpmd(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
-        realtime: bool = False,
+        ahead: bool = False,
     ) -> Iterator[list[Path]]:
         if (command := shutil.which("dpdk-testpmd")) is None:
             raise Missing("no dpdk-testpmd: apt install dpdk-dev")
@@ -181,7 +181,7 @@ class Testpmd(Switch):
             argv += ["--mbuf-size=9600", "--total-num-mbufs=16384"]
         log = folder / "testpmd.log"
         # It ends when its standard input does.
-        with running(argv, log, realtime=realtime, stdin=subprocess.PIPE) as process:
+        with running(argv, log, ahead=ahead, stdin=subprocess.PIPE) as process:
             appear(sockets, process, log)
             time.sleep(2)
             yield sockets
@@ -202,7 +202,7 @@ class OvsDpdk(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
-        realtime: bool = False,
+        ahead: bool = False,
     ) -> Iterator[list[Path]]:
         daemon = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
         if not daemon.exists():
@@ -238,7 +238,7 @@ class OvsDpdk(Switch):
                 words = [f"other_config:{key}={value}" for key, value in settings.items()]
                 vsctl("--no-wait", "set", "Open_vSwitch", ".", *words)
                 log = folder / "ovs.log"
-                with running(switchd, log, env=env, realtime=realtime) as process:
+                with running(switchd, log, env=env, ahead=ahead) as process:
                     appear([home / "ctl"], process, log, 60)
                     vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
                           "other_config:mac-table-size=8192")  # fmt: skip
@@ -276,12 +276,12 @@ class Command(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
-        realtime: bool = False,
+        ahead: bool = False,
     ) -> Iterator[list[Path]]:
         a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]
         argv = shlex.split(self.command.format(a=a, b=b))
         log = folder / f"{self.name}.log"
-        with running(argv, log, realtime=realtime) as process:
+        with running(argv, log, ahead=ahead) as process:
             appear(sockets, process, log)
             time.sleep(0.2)
             yield sockets

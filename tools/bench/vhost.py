@@ -39,7 +39,7 @@ What can't be run here is left out, with the reason.
 
 def load(sockets: list[Path], case: Case, options: argparse.Namespace, switch: Switch) -> dict[str, Any]:
     """One run of the load; what it measured, or `error`."""
-    argv = ["chrt", "-f", "20"] if options.realtime else []
+    argv = ["nice", "-n", "-20"] if options.ahead else []
     argv += [str(LOAD), "--seconds", str(options.seconds), *case.words.split()]
     for path in sockets:
         argv += ["--socket", str(path)]
@@ -81,9 +81,7 @@ def once(
     for name, case in cases.items():
         ways.setdefault((case.ports, case.jumbo and not switch.jumbo, case.guard), {})[name] = case
     for (ports, jumbo, guard), some in ways.items():
-        with switch.serve(
-            folder, ports=ports, jumbo=jumbo, guard=guard, realtime=options.realtime
-        ) as sockets:
+        with switch.serve(folder, ports=ports, jumbo=jumbo, guard=guard, ahead=options.ahead) as sockets:
             for name, case in some.items():
                 result = load(sockets, case, options, switch)
                 results.add(switch.name, name, result)
@@ -145,7 +143,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         help="another switch: its command, with {a} and {b} for two sockets to serve",
     )
     parser.add_argument("--poll", choices=("adaptive", "busy", "sleep"), default="adaptive", help="of vnet")
-    parser.add_argument("--realtime", action="store_true", help="ahead of everything else on the machine")
+    parser.add_argument("--ahead", action="store_true", help="ahead of everything else on the machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     parser.add_argument("--append", type=Path, metavar="FILE", help="add to the runs of a file")
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, show a file")
