@@ -40,6 +40,7 @@ def check(topology: Topology) -> list[Problem]:
         *_engine(topology),
         *_networks(topology),
         *check_groups.networks(topology),
+        *check_groups.switches(topology),
         *check_groups.groups(topology),
         *_members(topology),
         *_guests(topology),

@@ -18,6 +18,7 @@ import attrs
 from nics.door import Nic
 from switch.policy import Policy
 from vnet.topology import address as addresses
+from vnet.topology.check_groups import is_confined
 from vnet.topology.model import (
     DEFAULT_SWITCH,
     Change,
@@ -388,22 +389,14 @@ def _port(
         limits=port.limits,
         groups=tuple(dict.fromkeys(port.groups)),
         private=tuple(
-            sorted(networks[member].vlan for member in port.networks if _confined(port, networks[member]))
+            sorted(
+                networks[member].vlan
+                for member in port.networks
+                if is_confined(port, networks[member], networks[member].gateways)
+            )
         ),
         community=(port.private or "").removeprefix(COMMUNITY)
         if (port.private or "").startswith(COMMUNITY)
         else None,
         storm=port.storm,
     )
-
-
-def _confined(port: NicPort, network: ResolvedNetwork) -> bool:
-    """Whether a NIC is less than promiscuous in a network."""
-    if port.private is not None:
-        return port.private != "promiscuous"
-    if not network.private or port.guard == "off":
-        return network.private
-    # The gateway of a private network is for everybody.
-    gateways = {ipaddress.ip_network(gateway) for gateway in network.gateways}
-    allowed = port.guard.allow if port.guard else ()
-    return not any(allow.ip in gateways and allow.network in (None, network.name) for allow in allowed)

@@ -46,7 +46,6 @@ BASE: dict[str, Any] = {
             "subnets": ["10.0.10.0/24", "fd00:10::/64"],
             "gateway": ["10.0.10.254"],
             "private": True,
-            "proxy_arp": True,
             "mtu": 9000,
         },
         "blue": {"vlan": 20, "subnets": ["10.0.10.0/24"]},
@@ -212,6 +211,7 @@ IMPAIRED: Path = ("links", 0, "impair")
 """Where the keys of an impairment are gone through."""
 
 LATER_PARTS: dict[Path, Any] = {
+    ("networks", "red", "proxy_arp"): True,
 }  # fmt: skip
 """What is in the table and not in this version."""
 

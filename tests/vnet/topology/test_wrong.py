@@ -168,7 +168,7 @@ CASES: dict[str, str] = {
         """,
     "rules of groups": """
         name: t
-        networks: {red: {proxy_arp: true}}
+        networks: {red: {}}
         groups:
           web:
             ingress:
@@ -181,6 +181,16 @@ CASES: dict[str, str] = {
               - {group: wbe}
             egress: {}
         guests: {a: {nics: [{network: red, groups: [web, dbb], private: community}]}}
+        """,
+    "private networks": """
+        name: t
+        networks: {red: {private: true}, blue: {proxy_arp: true}}
+        switches: {s1: {}, s2: {}}
+        links: [{ends: [s1, s2]}]
+        guests:
+          a: {nics: [{network: red, switch: s1}]}
+          b: {nics: [{network: red, switch: s2}]}
+          c: {nics: [{network: red, switch: s2, private: promiscuous}]}
         """,
     "a key that is given twice": """
         name: t
