@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from switch.modes import Mode
+from switch.private import Private
 
 MTU_MIN = 68
 """What every IPv4 link must carry (RFC 791)."""
@@ -51,6 +52,8 @@ class Port:
     """... and broadcast."""
     up: bool = True
     """Administratively up."""
+    private: Private | None = None
+    """Where it does not reach everybody; None: nowhere."""
 
     def changed(self, **changes: Any) -> Port:
         """A copy with these keys changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from switch import Trunk
+from switch import Trunk, may_reach
 from tests.model.reference import C_TAG, Counters, ReferenceSwitch
 from tests.switch.native import Native, text
 from vnet._native import drop_reasons
@@ -58,6 +58,7 @@ class Both:
         for egress, copy in verdict.copies:
             port = self.ports[egress]
             assert port.up
+            assert may_reach(self.ports[ingress].private, port.private, verdict.vlan), "a private frame"
             assert port.mode.carries(verdict.vlan), "a frame crossed VLANs"
             vid, *leaving = outer_tag(copy)
             if vid:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from switch import Access, Port
+from switch import Access, Port, may_reach
 
 C_TAG = b"\x81\x00"
 S_TAG = b"\x88\xa8"
@@ -300,6 +300,8 @@ class ReferenceSwitch:
         if entry is not None:
             if entry.port == ingress:
                 raise Drop("same-port")
+            if not self._may_reach(ingress, entry.port, vlan):
+                raise Drop("private")
             return "unicast", [entry.port]
         if destination == BROADCAST:
             action, takes = "flood-broadcast", lambda port: port.flood_broadcast
@@ -316,7 +318,14 @@ class ReferenceSwitch:
         ]
         if not egresses:
             raise Drop("no-member")
+        egresses = [number for number in egresses if self._may_reach(ingress, number, vlan)]
+        if not egresses:
+            raise Drop("private")
         return action, egresses
+
+    def _may_reach(self, one: int, other: int, vlan: int) -> bool:
+        """Private VLANs (RFC 5517)."""
+        return may_reach(self.ports[one].private, self.ports[other].private, vlan)
 
     def _transmit(self, port: Port, vlan: int, frame: Frame, gso: bool) -> bytes:
         """Egress rules: how the frame leaves by a member port (6.9, 8.6.4)."""

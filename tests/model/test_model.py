@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from switch import Access, Port, Trunk
+from switch import Access, Port, Private, Trunk
 from tests.model import frames
 from tests.model.both import Both
 from tests.switch.native import text
@@ -53,6 +53,12 @@ modes = st.one_of(
 mostly = st.sampled_from([True] * 6 + [False])
 seldom = st.sampled_from([False] * 4 + [True])
 
+privates = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(Private, st.frozensets(vlans, min_size=1), st.sampled_from([0, 0, 1, 2])),
+)
+
 configs = st.builds(
     Port,
     mode=modes,
@@ -67,6 +73,7 @@ configs = st.builds(
     flood_multicast=mostly,
     flood_broadcast=mostly,
     up=mostly,
+    private=privates,
 )
 
 
@@ -140,6 +147,7 @@ class Model(RuleBasedStateMachine):
                 st.booleans(),
             ),
             st.builds(lambda limit: {"mac_limit": limit}, st.integers(0, 3)),
+            st.builds(lambda private: {"private": private}, privates),
         ),
     )
     def change_port(self, number: int, change: dict[str, object]) -> None:

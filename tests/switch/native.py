@@ -16,6 +16,9 @@ def text(mac: bytes) -> str:
 def native_config(port: Port) -> _native.PortConfig:
     """The native part's word for a port."""
     rest = {field.name: getattr(port, field.name) for field in attrs.fields(Port) if field.name != "mode"}
+    private = rest.pop("private")
+    if private is not None:
+        rest |= {"private": sorted(private.vlans), "community": private.community}
     mode = port.mode
     if isinstance(mode, Access):
         return _native.PortConfig(vlan=mode.vlan, **rest)

@@ -1,0 +1,105 @@
+"""The native security groups and the reference say the same, whatever is sent and however rules change."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from switch.policy import Allow, Policy, Remote
+from tests.model.groups import SECOND, ReferenceGroups
+from vnet._native import PortConfig, Switch
+from vnet.port import groups
+
+PORTS = 3
+MACS = [f"02:00:00:00:00:0{port + 1}" for port in range(PORTS)]
+NEAR = (Remote(ip_network("10.0.0.0/31"), 1), Remote(ip_network("fd00::/127")))
+
+POLICIES = (
+    None,
+    Policy(),
+    Policy(egress=()),
+    Policy(ingress=(Allow(6, (80, 81)), Allow(17, (81, 90)))),
+    Policy(ingress=(Allow(remotes=NEAR),), egress=(Allow(6), Allow(1, (8 << 8, 8 << 8 | 255)))),
+    Policy(
+        ingress=(Allow(58, (128 << 8, 128 << 8)), Allow(17, (80, 80), NEAR)),
+        egress=(Allow(17, remotes=NEAR),),
+    ),
+)
+HEADERS = (
+    *(("S", way) for way in (0, 0, 1)), ("SA", 1), ("SA", 1), ("SA", 0), ("A", 0), ("A", 0), ("A", 1),
+    *(("udp", way) for way in (0, 0, 1)), *(("echo", way) for way in (0, 0, 1)),
+)  # fmt: skip
+
+
+def frame(client: int, server: int, v6: bool, port: int, what: str, back: int) -> tuple[int, int, bytes]:
+    """(sender, receiver, the frame) of a talk between a client and a server, `back` from the server."""
+    sender, receiver = (server, client) if back else (client, server)
+    ether = Ether(src=MACS[sender], dst=MACS[receiver])
+    ip: Packet = (
+        IPv6(src=f"fd00::{sender}", dst=f"fd00::{receiver}")
+        if v6
+        else IP(src=f"10.0.0.{sender}", dst=f"10.0.0.{receiver}")
+    )
+    ports = {"sport": port, "dport": 5000} if back else {"sport": 5000, "dport": port}
+    if what == "udp":
+        above: Packet = UDP(**ports)
+    elif what == "echo":
+        four, six = (
+            ICMP(type=0 if back else 8, id=port),
+            (ICMPv6EchoReply if back else ICMPv6EchoRequest)(id=port),
+        )
+        above = six if v6 else four
+    else:
+        own, other = (9000, 1000) if back else (1000, 9000)
+        began = "S" not in what
+        ack = other + 1 if "A" in what else 0
+        above = TCP(flags=what, seq=own + began, ack=ack, window=1000, **ports)
+    return sender, receiver, bytes(ether / ip / above).ljust(60, b"\0")
+
+
+sends = st.tuples(
+    st.just("send"),
+    st.permutations(range(PORTS)),
+    st.booleans(),
+    st.sampled_from([80, 81]),
+    st.lists(st.sampled_from(HEADERS), min_size=1, max_size=6),
+)
+steps = st.one_of(
+    sends,
+    sends,
+    sends,
+    st.tuples(st.just("rules"), st.integers(0, PORTS - 1), st.sampled_from(POLICIES)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 29, 31, 59, 62, 185])),
+)
+
+
+@given(st.tuples(*[st.sampled_from(POLICIES)] * PORTS), st.lists(steps, min_size=1, max_size=25))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_says_what_the_reference_says(policies: tuple[Policy | None, ...], steps: list[tuple]) -> None:
+    now = SECOND
+    reference = ReferenceGroups(dict(enumerate(policies)))
+    switch = Switch(ageing=0)
+    for port, policy in enumerate(policies):
+        switch.add_port(port, PortConfig(vlan=1, groups=groups(policy)))
+        switch.fdb_set(1, MACS[port], port)
+    for step in steps:
+        match step:
+            case ("wait", seconds):
+                now += seconds * SECOND
+                switch.tick(now)
+            case ("rules", port, policy):
+                reference.policies[port] = policy
+                switch.set_groups(port, groups(policy))
+            case (_, (client, server, _), v6, number, talk):
+                for what, back in talk:
+                    sender, receiver, data = frame(client, server, v6, number, what, back)
+                    (verdict,) = switch.forward(now, sender, [data])
+                    got = verdict.reason or (verdict.lost[0][1] if verdict.lost else None)
+                    wanted = reference.judge(now, sender, receiver, data)
+                    assert got == wanted, (client, server, v6, number, what, back)
