@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.bench.cases import Case
 from tools.bench.switches import CORE, appear, running
-from tools.bench.vhost import LOAD, ROOT, Case, load
+from tools.bench.vhost import LOAD, ROOT, load
 
 RULES = 100
 WAYS = ("without", "guard", "guard and groups")

@@ -58,11 +58,21 @@ class Results:
         return statistics.median(values) if values else None
 
     def better(self, case: str, peer: str, other: str | None = None) -> float | None:
-        """How many times better vnet is in `case` than `peer` in it, or in `other`."""
-        ours, theirs = self.median("vnet", case), self.median(peer, other or case)
-        if not ours or not theirs:
+        """How many times better vnet is in `case` than `peer` in it, or in `other`.
+
+        Round by round, and of that the median: what slows the machine down for a while slows both.
+        """
+        figure, runs = _CASES[case].figure, self.runs.get(case, {}).get("vnet", [])
+        against = self.runs.get(other or case, {}).get(peer, [])
+        ratios = [
+            float(ours[figure]) / float(theirs[figure])
+            for ours, theirs in zip(runs, against, strict=False)
+            if figure in ours and theirs.get(figure)
+        ]
+        if not ratios or not statistics.median(ratios):
             return None
-        return ours / theirs if _CASES[case].more_is_better else theirs / ours
+        ratio = statistics.median(ratios)
+        return ratio if _CASES[case].more_is_better else 1 / ratio
 
     def ratios(self) -> dict[str, dict[str, float]]:
         """By case and peer."""

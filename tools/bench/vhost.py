@@ -37,31 +37,34 @@ What can't be run here is left out, with the reason.
 """
 
 
-def load(sockets: list[Path], case: Case, options: argparse.Namespace, switch: Switch) -> dict[str, Any]:
-    """One run of the load; what it measured, or `error`."""
-    argv = ["nice", "-n", "-20"] if options.ahead else []
-    argv += [str(LOAD), "--seconds", str(options.seconds), *case.words.split()]
+def words(sockets: list[Path], case: Case, seconds: float, ahead: bool) -> list[str]:
+    """The load's command line."""
+    argv = ["nice", "-n", "-20"] if ahead else []
+    argv += [str(LOAD), "--seconds", str(seconds), *case.words.split()]
     for path in sockets:
         argv += ["--socket", str(path)]
-    if case.figure == "cpu_percent":
-        return idle(argv, options, switch)
-    timeout = 60 + float(options.seconds)
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    return argv
+
+
+def load(sockets: list[Path], case: Case, seconds: float, ahead: bool) -> dict[str, Any]:
+    """One run of the load; what it measured, or `error`."""
+    argv = words(sockets, case, seconds, ahead)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60 + seconds, check=False)
     try:
         return dict(json.loads(done.stdout))
     except ValueError:
         return {"error": (done.stdout + done.stderr)[-500:]}
 
 
-def idle(argv: list[str], options: argparse.Namespace, switch: Switch) -> dict[str, Any]:
+def idle(sockets: list[Path], case: Case, seconds: float, switch: Switch) -> dict[str, Any]:
     """How much of a core the switch takes while its guests, all of them connected, do nothing."""
     if switch.process is None:
         return {"error": "only a switch that is one process can be looked at"}
     pid = switch.process.pid
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words(sockets, case, seconds, False), stdout=subprocess.DEVNULL) as process:
         time.sleep(1)
         begun, before = time.monotonic(), cpu_seconds(pid)
-        time.sleep(max(5.0, float(options.seconds)))
+        time.sleep(max(5.0, seconds))
         percent = (cpu_seconds(pid) - before) / (time.monotonic() - begun) * 100
         process.terminate()
     return {"cpu_percent": round(percent, 4)}
@@ -83,7 +86,10 @@ def once(
     for (ports, jumbo, guard), some in ways.items():
         with switch.serve(folder, ports=ports, jumbo=jumbo, guard=guard, ahead=options.ahead) as sockets:
             for name, case in some.items():
-                result = load(sockets, case, options, switch)
+                if case.figure == "cpu_percent":
+                    result = idle(sockets, case, options.seconds, switch)
+                else:
+                    result = load(sockets, case, options.seconds, options.ahead)
                 results.add(switch.name, name, result)
                 if "error" in result:
                     print(f"! {switch.name}, {name}: {result['error']}", file=sys.stderr)
