@@ -27,14 +27,18 @@ class Tool(NamedTuple):
 
 
 TOOLS = (
+    Tool("arping", "iputils-arping", "ARP for another's address, as an attacker sends it"),
     Tool("busybox", "busybox-static", "the user space of the QEMU guests"),
+    Tool("dnsmasq", "dnsmasq-base", "a DHCP server and router that nobody asked for"),
     Tool("dpdk-testpmd", "dpdk-dev", "virtio-user, a client of vhost-user sockets that is no machine"),
     Tool("ethtool", "ethtool", "offloads and driver statistics of real interfaces"),
     Tool("git", "git", "what belongs into a source distribution"),
     Tool("ip", "iproute2", "namespaces and interfaces, as an administrator makes them"),
     Tool("iperf3", "iperf3", "TCP and UDP throughput between real guests"),
+    Tool("mausezahn", "netsniff-ng", "floods, foreign tags and control protocols"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "real Linux guests"),
+    Tool("radvd", "radvd", "router advertisements that nobody asked for"),
     Tool("socat", "socat", "TCP transfers of real guests"),
     Tool("tcpdump", "tcpdump", "what really arrives at an interface"),
     Tool("tshark", "tshark", "an outside judge of the captures that vnet writes"),
