@@ -12,6 +12,10 @@
 //! device, which looks at a counter once a burst, is then marked broken. Anything else goes to
 //! whoever handled SIGBUS before.
 //!
+//! Others install handlers as well, Python's `faulthandler` among them, and the last one wins. So
+//! whenever memory is mapped we look whether SIGBUS still comes to us first, and go in front of
+//! whoever is there if not.
+//!
 //! The handler only uses atomics and `mmap`, which is a plain system call on Linux. It runs on the
 //! thread that touched the memory, which is the one that owns the mapping, so the mapping can't be
 //! removed meanwhile.
@@ -19,8 +23,7 @@
 use parking_lot::Mutex;
 use std::io;
 use std::ptr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Mappings that can be watched at once.
 const SLOTS: usize = 16_384;
@@ -43,6 +46,8 @@ static FREE: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 static STRIKES: AtomicU64 = AtomicU64::new(0);
 /// What handled SIGBUS before us.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+/// The thread that is handing a signal on to whoever came before us.
+static HANDING_ON: AtomicI32 = AtomicI32::new(0);
 
 /// Faults caught so far. When this has changed, look at [`Watch::struck`].
 #[inline]
@@ -94,17 +99,22 @@ impl Drop for Watch {
     }
 }
 
+/// See to it that SIGBUS comes to us first.
 fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let previous: &'static mut libc::sigaction = Box::leak(Box::new(action()));
-        let ours = action();
-        // Both are set before the handler can run: it reads PREVIOUS.
-        PREVIOUS.store(previous, Ordering::Release);
-        // SAFETY: both structs live for ever; the handler has the signature that SA_SIGINFO asks for
-        // and only does what a handler may.
-        unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, previous) };
-    });
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = LOCK.lock();
+    let ours = action();
+    let mut there = action();
+    // SAFETY: only asks; the struct lives through the call.
+    unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut there) };
+    if there.sa_sigaction == ours.sa_sigaction {
+        return;
+    }
+    // Kept for ever, because the handler may be reading it; it takes somebody else's new handler to come
+    // here again.
+    PREVIOUS.store(Box::leak(Box::new(there)), Ordering::Release);
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for and only does what a handler may.
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) };
 }
 
 fn action() -> libc::sigaction {
@@ -126,6 +136,27 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
     let previous = PREVIOUS.load(Ordering::Acquire);
     // SAFETY: PREVIOUS was filled in before this handler was installed and is never freed.
     let previous = unsafe { &*previous };
+    // SAFETY: no pointers.
+    let thread = unsafe { libc::gettid() };
+    if HANDING_ON.swap(thread, Ordering::AcqRel) == thread {
+        // Whoever came before us had us before it, and hands the signal back: nobody wants it.
+        let mut default = action();
+        default.sa_sigaction = libc::SIG_DFL;
+        // SAFETY: the struct lives through the call. The repeated access then ends the process.
+        unsafe { libc::sigaction(libc::SIGBUS, &raw const default, ptr::null_mut()) };
+        return;
+    }
+    hand_on(previous, signal, info, context, code);
+    HANDING_ON.store(0, Ordering::Release);
+}
+
+fn hand_on(
+    previous: &libc::sigaction,
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+    code: libc::c_int,
+) {
     match previous.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {

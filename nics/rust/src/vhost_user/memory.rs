@@ -392,6 +392,21 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_of_somebody_else_does_not_stay_in_front() {
+        extern "C" fn theirs(_: libc::c_int) {}
+        let fd = memfd(0x1000);
+        drop(Region::map(&spec(0, 0x1000, 0), &fd).unwrap());
+        // SAFETY: a handler that does nothing, and a question.
+        let ours = unsafe { libc::signal(libc::SIGBUS, theirs as *const () as usize) };
+        drop(Region::map(&spec(0, 0x1000, 0), &fd).unwrap());
+        // SAFETY: plain data; the call fills it in.
+        let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: only asks; the struct lives through the call.
+        unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut now) };
+        assert_eq!(now.sa_sigaction, ours);
+    }
+
+    #[test]
     fn memory_that_is_cut_off_reads_as_zeros_and_is_marked() {
         let fd = memfd(0x4000);
         let memory = Memory::new(vec![Region::map(&spec(0, 0x4000, 0), &fd).unwrap()]).unwrap();

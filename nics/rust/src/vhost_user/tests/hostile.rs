@@ -1,11 +1,11 @@
 //! What a hostile guest does to its rings and its memory.
 
-use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, INDIRECT_DESC};
+use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, RING_PACKED};
 use super::front::{GPA, Guest, Host, PLAIN, SIZE, frame, open_fds, pair};
 use crate::frame::{Arena, Burst, TxFrame};
 use crate::nic::{Nic, TxReport};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use switch::{DropReason, TagEdit};
 
 const FEATURES: u64 = PLAIN | INDIRECT_DESC;
@@ -345,6 +345,71 @@ fn memory_that_is_truncated_while_frames_are_delivered() {
     assert!(!host.nic.carrier());
     assert!(!host.nic.polled());
     assert!(host.nic.arm());
+}
+
+#[test]
+fn memory_that_is_rewritten_while_we_read() {
+    let mut host = Host::new();
+    let mut got = 0;
+    for round in 0..60 {
+        let packed = if round % 2 == 0 { 0 } else { RING_PACKED };
+        let mut guest = Guest::connect(&mut host, 256);
+        guest.set_up(&mut host, FEATURES | packed, 1);
+        // Another processor of the guest writes what is nearly right to all descriptors and to the frames
+        // themselves, at any moment: lengths, upper halves of addresses, flags, ids, EtherTypes.
+        let at = |offset: u64| std::ptr::from_ref(guest.u16(offset)) as usize;
+        let mut words = vec![];
+        for (ring, i) in (0..512u64).map(|n| ((n % 2) as usize, n / 2)) {
+            let desc = guest.rings[ring].desc + 16 * i;
+            words.extend([
+                (at(desc + 8), 2000u16),
+                (at(desc + 10), 0),
+                (at(desc + 2), (GPA >> 16) as u16 + 8),
+            ]);
+            words.extend([(at(desc + 12), ring as u16 ^ 1), (at(desc + 14), 0x80)]);
+            words.push((at(guest.rings[ring].buffers + 24 + 64 * i), 0x0008));
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = 7 + round as u32;
+                while !stop.load(Ordering::Relaxed) {
+                    for (word, usual) in &words {
+                        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        // SAFETY: an even address in the guest's memory, which is there until the scope ends.
+                        let word = unsafe { AtomicU16::from_ptr(*word as *mut u16) };
+                        match random >> 24 {
+                            0 => word.store((random >> 4) as u16, Ordering::Relaxed),
+                            1..=99 => word.store(*usual, Ordering::Relaxed),
+                            _ => {}
+                        }
+                    }
+                }
+            });
+            for burst in 0..8u64 {
+                for i in 0..32 {
+                    let addr = GPA + guest.rings[1].buffers + 64 * (burst + u64::from(i));
+                    if packed == 0 {
+                        guest.desc(1, i, addr, 100 + 20 * u32::from(i), 0, 0);
+                        guest.offer(1, i);
+                    } else {
+                        guest.offer_packed(1, &[(addr, 100 + 20 * u32::from(i), 0)], i);
+                    }
+                }
+                got += host.receive_all().len();
+                host.send(&vec![frame(1500, 0); 32]);
+                host.nic.take_drops();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        drop(guest);
+        host.poll();
+        host.wait(6_000_000_000);
+    }
+    assert!(got > 60, "{got} frames: it broke before anything was read");
+    let mut good = Guest::running(&mut host, PLAIN);
+    good.send(&frame(100, 1));
+    assert_eq!(host.receive_all().len(), 1);
 }
 
 #[test]
