@@ -71,18 +71,19 @@ def topology(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def machine(folder: Path, name: str, chardev: str) -> AsyncIterator[Machine]:
+async def machine(folder: Path, name: str, chardev: str, options: str = "") -> AsyncIterator[Machine]:
     memory = f"memory-backend-memfd,id=shared,size={MEMORY}M,share=on"
     socket = f"socket,id=vhost,path={folder / f'{name}.sock'},{chardev}"
     words = ["-object", memory, "-machine", "memory-backend=shared", "-chardev", socket]
     # Without vectors: QEMU 7.2 crashes with vhost-user and MSI-X where there is no KVM.
-    card = Card("vhost-user,chardev=vhost", mac=MACS[name], options="vectors=0")
+    card = Card("vhost-user,chardev=vhost", mac=MACS[name], options=f"vectors=0{options}")
     async with boot(name, card, more=words) as guest:
         await guest.run(f"ip addr add {ADDRESSES[name]}/24 dev eth0 && ip link set eth0 up")
         yield guest
 
 
 async def test_machines_go_on_whatever_becomes_of_the_fabric() -> None:
+    """`vm1` has split rings and listens, `vm2` has packed ones and connects."""
     with lab.runtime() as folder:
         file = folder / "topology.json"
         file.write_text(json.dumps(topology(folder)))
@@ -91,7 +92,7 @@ async def test_machines_go_on_whatever_becomes_of_the_fabric() -> None:
         try:
             async with (
                 machine(folder, "vm1", "server=on,wait=off") as vm1,
-                machine(folder, "vm2", "reconnect=1") as vm2,
+                machine(folder, "vm2", "reconnect=1", ",packed=on") as vm2,
             ):
                 assert await vm1.ping(ADDRESSES["vm2"])
                 async with trio.open_nursery() as nursery:
@@ -105,8 +106,7 @@ async def test_machines_go_on_whatever_becomes_of_the_fabric() -> None:
                         fabric.start()
                         for guest in (vm1, vm2):
                             await link(guest, up=True)
-                for guest in (vm1, vm2):
-                    await nothing_held(guest)
+                await nothing_held(vm1)
                 # And once more while nothing moves, by both families of events.
                 await fabric.end(signal.SIGKILL)
                 fabric.start()

@@ -22,6 +22,12 @@
 //! used descriptor never hits a buffer that is still in flight, and one place in the ring tells a
 //! successor all it needs (`inflight.rs`).
 //!
+//! Where that place is, a split ring has in the guest's memory; a packed one has not, and QEMU, which
+//! has no in-flight tables for network cards, does not know it either when we were killed. So we keep
+//! it where a driver does not look: in the first word of what we want to be told, which means
+//! something only while its second word says `EVENT_DESC`, and then it is that place as well. A ring
+//! that starts goes on there if the descriptors agree (`noted`), and else where the front-end says.
+//!
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
 
@@ -132,9 +138,15 @@ impl Packed {
             last: 0,
             features,
         };
+        if start.index >= packed.size {
+            return Err(RingFault::IndexJump);
+        }
+        packed.done = packed.noted().unwrap_or(start);
+        packed.next = packed.done;
         if let Some(inflight) = inflight {
             // What a killed predecessor noted is newer than what the front-end knows.
-            let noted = inflight.recover_place(start.bits(), |bits| packed.was_used(Place::from_bits(bits)));
+            let noted =
+                inflight.recover_place(packed.done.bits(), |bits| packed.was_used(Place::from_bits(bits)));
             packed.next = Place::from_bits(noted);
             packed.done = packed.next;
         }
@@ -172,6 +184,30 @@ impl Packed {
             return false;
         }
         u16::from_le(self.flags(place.index).load(Ordering::Acquire)) & (AVAIL | USED) == place.used_flags()
+    }
+
+    /// The place that was noted in the guest's memory, if it can be one: what stands there must be
+    /// available, or have been used a round ago. Drivers begin with zeros, which is never so: a
+    /// descriptor at the first place is then available for the first time or was never used.
+    fn noted(&self) -> Option<Place> {
+        let mut place = Place::from_bits(u16::from_le(self.note().load(Ordering::Relaxed)));
+        // Killed between the descriptors and the note: they were used, one after the other.
+        for _ in 0..self.size {
+            if place.index >= self.size || !self.was_used(place) {
+                break;
+            }
+            place.step(1, self.size);
+        }
+        if place.index >= self.size {
+            return None;
+        }
+        let before = Place { wrap: !place.wrap, ..place };
+        (self.available(place) || self.was_used(before)).then_some(place)
+    }
+
+    fn note(&self) -> &AtomicU16 {
+        // SAFETY: the first half of the 4 bytes at `device` (see `new`), aligned to 4, which stay mapped.
+        unsafe { AtomicU16::from_ptr(self.device.cast()) }
     }
 
     /// Take buffers until `ahead` holds `want`, or there are no more. `IN`: buffers that we will write
@@ -317,6 +353,7 @@ impl Packed {
         self.flags(head.index).store(((value >> 48) as u16).to_le(), Ordering::Release);
         self.first = self.first.wrapping_add(n);
         self.done = place;
+        self.note().store(place.bits().to_le(), Ordering::Release);
         self.held -= given;
         self.since = self.since.saturating_add(given).min(self.size);
     }
@@ -358,6 +395,7 @@ impl Packed {
             let at = unsafe { self.ring.add(usize::from(from) * 16) };
             log.mark_host(memory, at, u32::from(to - from) * 16);
         };
+        log.mark_host(memory, self.device, 4);
         if from.wrap == self.done.wrap {
             mark(from.index.min(self.done.index), self.done.index);
         } else {
@@ -398,8 +436,8 @@ impl Packed {
     /// Ask the driver for kicks, or for silence.
     pub fn listen(&self, kicks: bool) {
         let (place, flags) = match (kicks, self.features.event_idx) {
-            (false, _) => (0, EVENT_DISABLE),
-            (true, false) => (0, EVENT_ENABLE),
+            (false, _) => (self.done.bits(), EVENT_DISABLE),
+            (true, false) => (self.done.bits(), EVENT_ENABLE),
             (true, true) => (self.next.bits(), EVENT_DESC),
         };
         let wish = (u32::from(place) | u32::from(flags) << 16).to_le();

@@ -146,42 +146,95 @@ fn a_ring_is_stopped_and_goes_on_where_it_was() {
 
 #[test]
 fn a_killed_door_leaves_nothing_lost_and_nothing_twice() {
-    let mut host = Host::new();
-    let mut guest = Guest::connect(&mut host, 256);
-    guest.say(&mut host, 16, &(1u64 << 12).to_ne_bytes(), &[]);
-    let spec = [0u64.to_ne_bytes(), 0u64.to_ne_bytes(), [2, 0, 0, 1, 0, 0, 0, 0]].concat();
-    guest.request(31, 0, &spec, &[]);
-    host.poll();
-    let (spec, fd) = receive_inflight(&mut guest);
-    guest.say(&mut host, 32, &spec, &[fd.as_raw_fd()]);
-    guest.set_up(&mut host, FEATURES, 1);
-    for round in 0..7 {
-        for i in 0..100 {
-            guest.send(&frame(60, i));
+    // With a table of what is in flight, and without.
+    for table in [true, false] {
+        let mut host = Host::new();
+        let mut guest = Guest::connect(&mut host, 256);
+        let mut inflight = None;
+        if table {
+            guest.say(&mut host, 16, &(1u64 << 12).to_ne_bytes(), &[]);
+            let spec = [0u64.to_ne_bytes(), 0u64.to_ne_bytes(), [2, 0, 0, 1, 0, 0, 0, 0]].concat();
+            guest.request(31, 0, &spec, &[]);
+            host.poll();
+            let (spec, fd) = receive_inflight(&mut guest);
+            guest.say(&mut host, 32, &spec, &[fd.as_raw_fd()]);
+            inflight = Some((spec, fd));
         }
-        host.receive();
-        host.send(&[frame(60, 0), frame(60, 1)]);
-        // Killed: it said nothing to anybody.
-        std::mem::forget(std::mem::replace(&mut host, Host::new()));
-        let mut next = Guest::connect(&mut host, 256);
-        std::mem::swap(&mut guest.sock, &mut next.sock);
-        guest.say(&mut host, 2, &FEATURES.to_ne_bytes(), &[]);
-        guest.set_memory(&mut host);
-        guest.say(&mut host, 32, &spec, &[fd.as_raw_fd()]);
-        // The front-end knows nothing better than where it was long ago.
-        guest.start_ring(&mut host, 0, 0);
-        guest.start_ring(&mut host, 1, 0);
-        let got: Vec<_> = host.receive_all().into_iter().map(|(bytes, _)| bytes).collect();
-        assert_eq!(got, (64..100).map(|i| frame(60, i)).collect::<Vec<_>>(), "round {round}");
-        assert_eq!(guest.reclaim(1), 100);
-        assert_eq!(host.send(&vec![frame(60, 7); 64]), []);
-        assert_eq!(guest.receive().len(), 66);
+        guest.set_up(&mut host, FEATURES, 1);
+        for round in 0..9 {
+            for i in 0..100 {
+                guest.send(&frame(60, i));
+            }
+            host.receive();
+            host.send(&[frame(60, 0), frame(60, 1)]);
+            // Killed: dropped with all its rings, none of which was stopped.
+            host = Host::new();
+            if round % 3 == 2 && !table {
+                // And before it noted how far it was.
+                let at = guest.rings[1].used;
+                let note = guest.u16(at).load(Ordering::SeqCst);
+                if note & 0x7fff >= 64 {
+                    guest.u16(at).store(note - 64, Ordering::SeqCst);
+                }
+            }
+            let mut next = Guest::connect(&mut host, 256);
+            std::mem::swap(&mut guest.sock, &mut next.sock);
+            guest.say(&mut host, 2, &FEATURES.to_ne_bytes(), &[]);
+            guest.set_memory(&mut host);
+            if let Some((spec, fd)) = &inflight {
+                guest.say(&mut host, 32, spec, &[fd.as_raw_fd()]);
+            }
+            // The front-end knows nothing better than where it was long ago.
+            guest.start_ring(&mut host, 0, 0);
+            guest.start_ring(&mut host, 1, 0);
+            let got: Vec<_> = host.receive_all().into_iter().map(|(bytes, _)| bytes).collect();
+            assert_eq!(got, (64..100).map(|i| frame(60, i)).collect::<Vec<_>>(), "round {round}");
+            assert_eq!(guest.reclaim(1), 100);
+            assert_eq!(host.send(&vec![frame(60, 7); 64]), []);
+            assert_eq!(guest.receive().len(), 66);
+        }
+        // And it goes on: as many buffers as there were.
+        for _ in 0..4 {
+            assert_eq!(host.send(&vec![frame(60, 7); 64]), []);
+        }
+        assert_eq!(guest.receive().len(), 256);
     }
-    // And it goes on: as many buffers as there were.
-    for _ in 0..4 {
-        assert_eq!(host.send(&vec![frame(60, 7); 64]), []);
+}
+
+#[test]
+fn a_driver_that_starts_anew_is_not_taken_for_its_predecessor() {
+    for frames in [0, 1, 100, 255, 256, 300, 600] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, FEATURES);
+        for i in 0..frames {
+            guest.send(&frame(60, i));
+            assert_eq!(host.receive_all().len(), 1);
+            guest.reclaim(1);
+            assert_eq!(host.send(&[frame(60, i)]), []);
+            guest.receive();
+        }
+        for ring in 0..2 {
+            guest.ask(&mut host, 11, &pair(ring, 0));
+        }
+        // Fresh memory, all zeros, as drivers begin with.
+        let mut fresh = Guest::over(guest.sock.try_clone().unwrap(), 256);
+        fresh.features = FEATURES;
+        fresh.set_memory(&mut host);
+        if frames % 2 == 0 {
+            fresh.fill_all(1);
+        }
+        for ring in 0..2 {
+            fresh.start_ring(&mut host, ring, 0);
+        }
+        fresh.fill_all(1);
+        for i in 0..300 {
+            fresh.send(&frame(100, i));
+            assert_eq!(host.receive_all().len(), 1);
+            assert_eq!(fresh.reclaim(1), 1);
+            assert_eq!(host.send(&[frame(60, 0)]), []);
+            assert_eq!(fresh.receive().len(), 1);
+        }
     }
-    assert_eq!(guest.receive().len(), 256);
 }
 
 #[test]
@@ -201,7 +254,8 @@ fn pages_written_to_are_logged() {
     assert_eq!(host.receive_all().len(), 1);
     assert!(host.nic.arm());
     // Used descriptors stand in the table itself; what we want to be told stands beside it.
-    let mut pages: Vec<u64> = vec![guest.rings[0].desc, guest.rings[1].desc, guest.rings[1].used];
+    let mut pages: Vec<u64> = vec![guest.rings[0].desc, guest.rings[1].desc];
+    pages.extend([guest.rings[0].used, guest.rings[1].used]);
     for (id, len) in guest.used(0) {
         let at = guest.buffer(0, id as u16);
         pages.extend([at, at + u64::from(len) - 1]);
