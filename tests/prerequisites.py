@@ -31,6 +31,7 @@ TOOLS = (
     Tool("busybox", "busybox-static", "the user space of the QEMU guests"),
     Tool("dnsmasq", "dnsmasq-base", "a DHCP server and router that nobody asked for"),
     Tool("dpdk-testpmd", "dpdk-dev", "virtio-user, a client of vhost-user sockets that is no machine"),
+    Tool("dnsmasq", "dnsmasq-base", "a real DHCP server"),
     Tool("ethtool", "ethtool", "offloads and driver statistics of real interfaces"),
     Tool("git", "git", "what belongs into a source distribution"),
     Tool("ip", "iproute2", "namespaces and interfaces, as an administrator makes them"),

@@ -201,7 +201,7 @@ class Guard:
 
     `macs`: further MAC addresses of its own. `addresses`: (prefix such as `10.0.0.1/32`, the MAC address
     it goes with or None for its own, its VLAN or None for all). `unknown`: VLANs in which nobody
-    knows what addresses are right. Raises ValueError.
+    knows what addresses are right. `learns`: addresses it gets by DHCP are its own. Raises ValueError.
     """
 
     def __new__(
@@ -217,6 +217,7 @@ class Guard:
         dhcp_server: bool = False,
         router_advertisements: bool = False,
         querier: bool = False,
+        learns: bool = False,
     ) -> Self: ...
 
 @final
@@ -395,6 +396,14 @@ class Engine:
         """
 
     def carrier(self, port: int) -> bool: ...
+    def bindings(self, port: int) -> list[tuple[int, str, int | None]]:
+        """Addresses that the port's guest has by DHCP: (VLAN, prefix, when the lease ends in nanoseconds of
+        the driver's clock, None for never).
+        """
+
+    def bind(self, port: int, vlan: int, prefix: str, until: int | None) -> None:
+        """Take it that the guest has this address by DHCP. Raises ValueError."""
+
     def counters(self, port: int) -> dict[str, Any]: ...
     def fdb(
         self, switch: int, cursor: int, limit: int

@@ -49,9 +49,22 @@ class Port:
         """Counted so far; see `Engine.counters`."""
         return self.engine.counters(self.number)
 
+    def leases(self) -> list[dict[str, Any]]:
+        """What it has by DHCP: address or prefix, and when that ends, in seconds of the engine's clock."""
+        if not self.wanted.dhcp:
+            return []
+        return [
+            {
+                "ip": prefix.removesuffix("/32").removesuffix("/128"),
+                "vlan": vlan,
+                "until": until and until / 1e9,
+            }
+            for vlan, prefix, until in self.engine.bindings(self.number)
+        ]
+
     def status(self) -> dict[str, Any]:
         """One entry of `vnet status --json`."""
-        counted, wanted = self.counters(), self.wanted
+        counted, wanted, leases = self.counters(), self.wanted, self.leases()
         return {
             "port": self.name,
             "guest": self.guest,
@@ -61,7 +74,8 @@ class Port:
             "trunk": [name for name, _ in wanted.trunk],
             "vlan": wanted.vlan,
             "mac": wanted.mac,
-            "ip": [str(address) for address in wanted.ip],
+            "ip": [str(address) for address in wanted.ip] + [lease["ip"] for lease in leases],
+            "leases": leases,
             "groups": list(wanted.groups),
             "private": place(wanted),
             "connections": self.engine.connection_count(self.number),
@@ -106,6 +120,7 @@ def guard(wanted: Wanted) -> Guard | None:
             ),
         ],
         unknown=wanted.unknown,
+        learns=wanted.dhcp,
         **{role: getattr(wanted.guard, role) == "allow" for role in ROLES},
     )
 

@@ -89,6 +89,8 @@ def _port(
     nic: Any = given.pop("nic", MISSING)
     if nic is MISSING and not any(problem.path[: len(path) + 1] == (*path, "nic") for problem in problems):
         nic = make_nic(*default_nic(name, kind, index), path, path, problems)
+    if given.get("ip") == "dhcp":
+        given |= {"ip": (), "dhcp": True}
     if given.get("guard", "off") != "off":
         guard = _tuples(given["guard"])
         guard["allow"] = tuple(model.Allow(**allowance) for allowance in guard.get("allow", ()))

@@ -142,6 +142,7 @@ def _guests(topology: Topology) -> Problems:
         yield from _kind(guest, port, path)
         yield from _guard(topology, port, path)
         yield from _limits(port, path)
+        yield from _dhcp(guest, port, path)
         yield from _mtu(topology, port, path)
 
 
@@ -213,6 +214,24 @@ def _members(topology: Topology) -> Problems:
     for path, _, _, port in _ports(topology):
         for index, name in enumerate(port.groups):
             yield from _refers(name, (*path, "groups", index), "group", topology.groups)
+
+
+def _dhcp(guest: Guest, port: NicPort, path: Path) -> Problems:
+    if not port.dhcp:
+        return
+    if guest.kind == "stack":
+        expected = "addresses, or a guest of another kind"
+        because: tuple[Path, ...] = (("guests", guest.name, "kind"),)
+        yield Problem(
+            (*path, "ip"), "dhcp for an in-process guest, which has no client", expected, because=because
+        )
+    elif port.home is None and port.trunk:
+        because = ((*path, "native"),)
+        yield Problem((*path, "ip"), "dhcp on a trunk without native", "native: its network", because=because)
+    if port.guard == "off":
+        because = ((*path, "guard"),)
+        found = "dhcp with guard: off, which nothing is learned for"
+        yield Problem((*path, "ip"), found, "[]", because=because)
 
 
 def _limits(port: NicPort, path: Path) -> Problems:

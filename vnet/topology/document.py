@@ -129,8 +129,8 @@ def _expected(shape: Any) -> str:
             return "a mapping: see NIC kinds"
         case Table():
             return "a mapping"
-        case OrOff(on=on):
-            return f"off, or {_expected(on)}"
+        case OrOff(on=on, word=word):
+            return f"{word}, or {_expected(on)}"
         case ListOf(or_one=True):
             return f"{shape.expected}, or one"
         case _:

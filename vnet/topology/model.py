@@ -168,6 +168,8 @@ class NicPort:
     """Frames of the native network leave with their tag."""
     switch: str | None = None
     mac: str | None = None
+    dhcp: bool = False
+    """Its addresses are what DHCP servers give it; then `ip` is ()."""
     ip: tuple[Interface, ...] | None = None
     """None: an address from each subnet; (): none. What has no prefix length has that of a host."""
     mtu: int | None = None

@@ -95,6 +95,8 @@ class Port:
     """None: it is off."""
     unknown: tuple[int, ...] = ()
     """VLANs without subnets, in which nobody knows what addresses are right."""
+    dhcp: bool = False
+    """Its addresses are what DHCP servers give it."""
     limits: Limits | None = None
     translate: tuple[tuple[int, int], ...] = ()
     """Of an uplink on whose wire VLANs have other numbers: every (VLAN, VLAN id there)."""
@@ -385,7 +387,12 @@ def _port(
         mtu=port.mtu or max(networks[member].mtu for member in port.networks),
         settings=port.settings,
         guard=None if port.guard == "off" else port.guard or Guard(),
-        unknown=tuple(networks[member].vlan for member in port.networks if not networks[member].subnets),
+        unknown=tuple(
+            networks[member].vlan
+            for member in port.networks
+            if not networks[member].subnets and not (port.dhcp and member == port.home)
+        ),
+        dhcp=port.dhcp,
         limits=port.limits,
         groups=tuple(dict.fromkeys(port.groups)),
         private=tuple(

@@ -333,21 +333,22 @@ def make_nic(
 
 @attrs.frozen
 class OrOff(Shape):
-    """What `on` is, or the word `off` in its place, and then reads as "off"."""
+    """What `on` is, or the word `off` (or another) in its place, and then reads as that."""
 
     on: Shape
+    word: str = "off"
 
     @property
     def expected(self) -> str:
-        return f"off or {self.on.expected}"
+        return f"{self.word} or {self.on.expected}"
 
     def read(self, node: Node, path: Path, problems: list[Problem]) -> Any:
-        if not isinstance(node, Scalar):
+        if isinstance(node, Scalar) and node.value == self.word:
+            return self.word
+        if not isinstance(node, Scalar) or (isinstance(self.on, ListOf) and self.on.or_one):
             return self.on.read(node, path, problems)
-        if node.value == "off":
-            return "off"
         problems.append(Problem(path, found(node), self.expected))
         return MISSING
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"const": "off"}, self.on.schema()]}
+        return {"anyOf": [{"const": self.word}, self.on.schema()]}

@@ -317,10 +317,10 @@ PORT = Table(
         ),
         Key(
             "ip",
-            ListOf(IpAddress(prefix=True), "a list of addresses", most=64, or_one=True),
+            OrOff(ListOf(IpAddress(prefix=True), "a list of addresses", most=64, or_one=True), "dhcp"),
             "Its addresses, in the subnets of its network (of the native one on a trunk). A subnet that"
             " none is given for gives one, made from the names and the seed, and stable. `[]`: none at"
-            " all.",
+            " all. `dhcp`: what a DHCP server of its network gives it, for as long as that says.",
             example=["10.0.10.11"],
         ),
         Key(

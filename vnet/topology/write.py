@@ -28,7 +28,7 @@ def _said(shape: Any, value: Any) -> Any:
     if isinstance(shape, ListOf):
         return [_said(shape.item, item) for item in value]
     if isinstance(shape, OrOff):
-        return value if value == "off" else _said(shape.on, value)
+        return value if value == shape.word else _said(shape.on, value)
     if isinstance(shape, Table):
         return _keys(shape.keys, value)
     return value
@@ -67,6 +67,8 @@ def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     words = nic(port.nic)
     if words != {"kind": kind, **keys}:
         said["nic"] = words
+    if port.dhcp:
+        said["ip"] = "dhcp"
     settings = table.PORT.keys
     said |= _keys((key for key in settings if key.name in SETTINGS), port.settings)
     floods = {name: False for name in FLOODS if not getattr(port.settings, f"flood_{name}")}

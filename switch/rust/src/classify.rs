@@ -89,7 +89,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, tracker } = self;
+        let Switch { ports, vlans, fdb, tracker, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {

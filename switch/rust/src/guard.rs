@@ -22,13 +22,15 @@
 //! Nothing is looked up by the frame but the list of addresses; the last one found is remembered.
 //! Tunnels are not looked into, and EtherTypes unknown here pass with their source address checked.
 
+use crate::config::PortConfig;
 use crate::config::VlanSet;
 use crate::fdb::Mac;
 use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, TCP, UDP, be16, be32, be128, mac};
 use crate::parse::{Header, is_link_local};
+use crate::snoop::{Binding, Bindings};
 use crate::{DropReason, Flood, Out, VlanId};
 use DropReason as Drop;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a guest may be beside itself. `default` is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,10 @@ pub struct Guard {
     pub roles: Roles,
     /// VLANs in which nobody knows which addresses are right.
     pub unknown: VlanSet,
+    /// What DHCP servers give it is its own, too, for as long as they say (`snoop.rs`).
+    pub learns: bool,
+    /// The MAC address that its NIC came with.
+    first: u64,
     /// Its own MAC addresses, ascending.
     own: Vec<u64>,
     /// MAC addresses with addresses of their own, ascending.
@@ -74,8 +80,10 @@ pub struct Guard {
 }
 
 /// What a guard remembers between frames. Good for one `Guard` only.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
+    /// Addresses that it has by DHCP, until their leases end.
+    pub(crate) learned: Bindings,
     /// The last addresses that were found among the pairs.
     last4: (u64, VlanId, u32),
     last6: (u64, VlanId, u128),
@@ -99,6 +107,26 @@ fn enlist<A>(list: &mut Vec<Pair<A>>, pair: Pair<A>) {
 fn of<A>(list: &[Pair<A>], mac: u64) -> impl Iterator<Item = &Pair<A>> {
     let from = list.partition_point(|pair| pair.mac < mac);
     list[from..].iter().take_while(move |pair| pair.mac == mac)
+}
+
+impl Memory {
+    /// What is left for `guard`, of what was remembered with the one before it.
+    pub(crate) fn renew(&mut self, before: Option<&Guard>, guard: Option<&Guard>, config: &PortConfig) {
+        let mut learned = std::mem::take(&mut self.learned);
+        let first = |guard: &Guard| guard.learns.then_some(guard.first);
+        let same = before.and_then(first).is_some() && before.and_then(first) == guard.and_then(first);
+        learned.keep(|binding| same && config.carries(binding.vlan));
+        *self = Memory { learned, ..Memory::default() };
+    }
+
+    /// Keep learned addresses for which `stays` says so; whether any went.
+    pub(crate) fn unlearn(&mut self, stays: impl FnMut(&Binding) -> bool) -> bool {
+        let went = self.learned.keep(stays);
+        if went {
+            (self.last4, self.last6) = Default::default();
+        }
+        went
+    }
 }
 
 /// One frame: who sends, to whom, where.
@@ -129,6 +157,8 @@ impl Guard {
         Guard {
             roles: Roles::default(),
             unknown: VlanSet::default(),
+            learns: false,
+            first: number(mac),
             own: vec![number(mac)],
             paired: vec![],
             pairs4: vec![],
@@ -254,6 +284,11 @@ impl Guard {
         self.has(dst) || (self.roles.mac_changes && memory.changed == dst)
     }
 
+    /// Whether `mac` is the address that its NIC came with.
+    pub(crate) fn is_first(&self, mac: u64) -> bool {
+        self.first == mac
+    }
+
     #[inline]
     fn has(&self, mac: u64) -> bool {
         self.own.binary_search(&mac).is_ok() || self.paired.binary_search(&mac).is_ok()
@@ -306,7 +341,11 @@ impl Frame<'_> {
             },
             _ => {}
         }
-        if self.has4(ip.src) || (ip.src == 0 && before_address) { Ok(()) } else { Err(Drop::GuardIp4) }
+        // One that has its address by DHCP asks for more time from the address, which a fabric that was
+        // started anew meanwhile does not know.
+        let renews = before_address && ip.proto == UDP && self.guard.learns;
+        let own = self.has4(ip.src) || (ip.src == 0 && before_address) || renews;
+        if own { Ok(()) } else { Err(Drop::GuardIp4) }
     }
 
     #[inline]
@@ -422,6 +461,7 @@ impl Frame<'_> {
             return true;
         }
         let found = self.pairs(&self.guard.pairs4).any(|pair| ip & pair.mask == pair.net);
+        let found = found || self.learned(Ipv4Addr::from_bits(ip).into());
         if found {
             self.memory.last4 = asked;
         }
@@ -437,10 +477,16 @@ impl Frame<'_> {
         }
         let found = ip == link_local(self.src)
             || self.pairs(&self.guard.pairs6).any(|pair| ip & pair.mask == pair.net);
+        let found = found || self.learned(Ipv6Addr::from_bits(ip).into());
         if found {
             self.memory.last6 = asked;
         }
         found || self.guard.unknown.contains(self.vlan)
+    }
+
+    /// Whether it has an address by DHCP, which goes with the MAC address that its NIC came with.
+    fn learned(&self, ip: IpAddr) -> bool {
+        self.guard.learns && self.guard.is_first(self.src) && self.memory.learned.has(self.vlan, ip)
     }
 
     /// The pairs for this sender here: a MAC address that was paired has only what it was paired with;

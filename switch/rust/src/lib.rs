@@ -19,6 +19,7 @@ mod members;
 mod parse;
 pub mod private;
 pub mod reason;
+pub mod snoop;
 mod switch;
 
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};
@@ -30,6 +31,7 @@ pub use guard::{Guard, Roles};
 pub use limits::{Limit, Limits, Meter, Storm};
 pub use private::Private;
 pub use reason::DropReason;
+pub use snoop::Binding;
 pub use switch::Switch;
 
 /// A port's number, unique in one engine. Decisions name ports by it.

@@ -44,6 +44,10 @@ pub struct Switch {
     pub(crate) fdb: Fdb,
     /// In a cell, because copies of a flood are judged where each of them leaves.
     pub(crate) tracker: RefCell<Tracker>,
+    /// Ports whose guards learn addresses.
+    pub(crate) learners: usize,
+    /// When the next lease of any of them ends, or earlier.
+    pub(crate) leases: Option<Nanos>,
 }
 
 fn check_vlan(vlan: VlanId) -> Result<(), SwitchError> {
@@ -69,6 +73,8 @@ impl Switch {
             vlans: Vlans::new(),
             fdb: Fdb::new(&config),
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
+            learners: 0,
+            leases: None,
         }
     }
 
@@ -80,7 +86,7 @@ impl Switch {
             config: port.config.clone(),
             counters: Arc::default(),
             last: port.last,
-            memory: port.memory,
+            memory: port.memory.clone(),
             stamp: port.stamp,
             storm: port.storm.clone(),
         };
@@ -89,6 +95,8 @@ impl Switch {
             vlans: self.vlans.clone(),
             fdb: self.fdb.clone(),
             tracker: self.tracker.clone(),
+            learners: self.learners,
+            leases: self.leases,
         }
     }
 
@@ -121,6 +129,7 @@ impl Switch {
         let storm = storm(None, &config);
         let port = Port { config, counters: counters.clone(), last: Last::NONE, memory, stamp, storm };
         self.ports[at] = Some(Box::new(port));
+        self.count_learners();
         self.fdb.outdate();
         Ok(counters)
     }
@@ -134,7 +143,7 @@ impl Switch {
         self.vlans.remove(id, &port.config);
         self.vlans.add(id, &config);
         let before = std::mem::replace(&mut port.config, config);
-        port.memory = Memory::default();
+        port.memory.renew(before.guard.as_deref(), port.config.guard.as_deref(), &port.config);
         port.storm = storm(port.storm.as_deref(), &port.config);
         let config = &port.config;
         if before.groups != config.groups {
@@ -150,6 +159,7 @@ impl Switch {
         if !config.up || before.guard != config.guard {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
+        self.count_learners();
         self.fdb.outdate();
         Ok(())
     }
@@ -187,6 +197,7 @@ impl Switch {
         let tracker = self.tracker.get_mut();
         tracker.stamp(id, port.config.groups.is_some(), false);
         tracker.forget(id);
+        self.count_learners();
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);
         self.fdb.outdate();
         Ok(())
@@ -228,15 +239,14 @@ impl Switch {
     pub fn tick(&mut self, now: Nanos) {
         self.fdb.tick(now);
         self.tracker.get_mut().tick(now);
+        self.expire(now);
     }
 
     /// When `tick` has something to do; may be past, when there was too much for one call.
     #[must_use]
     pub fn deadline(&self) -> Option<Nanos> {
-        match (self.fdb.deadline(), self.tracker.borrow().deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let leases = self.leases.filter(|at| *at != Nanos::MAX);
+        [self.fdb.deadline(), self.tracker.borrow().deadline(), leases].into_iter().flatten().min()
     }
 
     /// Lines about what security groups denied, rate-limited, each with the port whose groups did it.

@@ -70,6 +70,9 @@ impl Delivery {
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         let decisions = &decisions[..count];
         report.ingress = ingress;
+        if switch.snoops() {
+            snoop(switch, now, ingress, burst, decisions);
+        }
         if captures.any() {
             if captures.wants(ingress) {
                 capture_rx(captures, now, ingress, *packet, burst, decisions);
@@ -405,6 +408,18 @@ impl<'a> Watch<'a> {
         }
         for (at, (tx, i)) in out.iter().zip(numbers).enumerate() {
             self.see(*i, tx, report.reason(at));
+        }
+    }
+}
+
+/// Have the switch learn addresses from what DHCP servers and clients say.
+fn snoop(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>], decisions: &[Decision]) {
+    for (frame, decision) in burst.iter().zip(decisions) {
+        if switch::snoop::is_dhcp(frame.head()) && !matches!(decision.out, Out::Drop(_)) {
+            let mut copy = [0; switch::snoop::LONGEST];
+            if let Some(len) = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut copy) {
+                switch.snoop(now, ingress, decision, &copy[..len]);
+            }
         }
     }
 }

@@ -322,6 +322,12 @@ impl Engine {
         Ok(self.switch(switch)?.connection_count(port).1)
     }
 
+    /// The switch that a port is at.
+    pub fn port_switch(&mut self, port: PortId) -> Result<&mut Switch, EngineError> {
+        let switch = self.slot(port)?.switch;
+        self.switch_mut(switch)
+    }
+
     pub fn port_config(&mut self, port: PortId) -> Result<PortConfig, EngineError> {
         let switch = self.slot(port)?.switch;
         self.switch(switch)?.port(port).cloned().ok_or(EngineError::NoSuchPort)

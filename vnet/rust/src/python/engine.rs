@@ -343,6 +343,37 @@ impl Engine {
         self.command(py, |engine| engine.carrier(port))
     }
 
+    /// Addresses that the port's guest has by DHCP: (VLAN, prefix, when the lease ends, None for never).
+    fn bindings(&self, py: Python<'_>, port: PortId) -> PyResult<Vec<(VlanId, String, Option<Nanos>)>> {
+        self.command(py, |engine| {
+            let of = |b: &switch::Binding| {
+                (b.vlan, format!("{}/{}", b.ip, b.prefix), Some(b.until).filter(|until| *until != Nanos::MAX))
+            };
+            Ok(engine.port_switch(port)?.bindings(port).iter().map(of).collect())
+        })
+    }
+
+    /// Take it that the guest has this address by DHCP until then; None: for ever.
+    fn bind(
+        &self,
+        py: Python<'_>,
+        port: PortId,
+        vlan: VlanId,
+        prefix: &str,
+        until: Option<Nanos>,
+    ) -> PyResult<()> {
+        let parsed = prefix.split_once('/').and_then(|(ip, len)| Some((ip.parse().ok()?, len.parse().ok()?)));
+        let Some((ip, prefix)) = parsed else {
+            return Err(PyValueError::new_err(format!("{prefix:?} is not a prefix such as 10.0.0.1/32")));
+        };
+        let binding = switch::Binding { vlan, ip, prefix, until: until.unwrap_or(Nanos::MAX) };
+        self.command(py, |engine| {
+            engine.port_switch(port)?.bind(port, binding);
+            engine.waker().wake();
+            Ok(())
+        })
+    }
+
     /// Counters of one port, read while traffic goes on: rx/tx frames and bytes, forwarded, and the
     /// drops that are not zero by reason.
     fn counters<'py>(&self, py: Python<'py>, port: PortId) -> PyResult<Bound<'py, PyDict>> {

@@ -22,7 +22,7 @@ impl Guard {
     #[new]
     #[pyo3(signature = (mac, *, macs=vec![], addresses=vec![], unknown=vec![], mac_changes=false,
         promiscuous=false, forged_transmits=false, dhcp_server=false, router_advertisements=false,
-        querier=false))]
+        querier=false, learns=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         mac: &str,
@@ -35,6 +35,7 @@ impl Guard {
         dhcp_server: bool,
         router_advertisements: bool,
         querier: bool,
+        learns: bool,
     ) -> PyResult<Self> {
         let mut guard = switch::Guard::new(parse_mac(mac)?);
         for mac in macs {
@@ -50,6 +51,7 @@ impl Guard {
                 return Err(PyValueError::new_err(text));
             }
         }
+        guard.learns = learns;
         guard.unknown = unknown.into_iter().collect();
         guard.roles =
             Roles { mac_changes, promiscuous, forged_transmits, dhcp_server, router_advertisements, querier };
