@@ -334,7 +334,8 @@ pub fn bulk(source: &Tcp, sink: &Tcp, time: Duration) -> io::Result<(u64, u64)> 
     let mut buffer = vec![0; CHUNK];
     let started = Instant::now();
     let mut arrived = 0;
-    while started.elapsed() < time {
+    // As with a flood: nothing yet is no measurement.
+    while started.elapsed() < if arrived > 0 { time } else { time * LONGER } {
         let sent = match source {
             Tcp::Kernel(fd) => zero_if_full(send(fd, &[data.as_slice().into()]))?,
             Tcp::Stack(end, socket) => stack_count(end.tcp_send(*socket, &data))?,
