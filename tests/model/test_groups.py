@@ -65,10 +65,11 @@ def frame(client: int, server: int, v6: bool, port: int, what: str, back: int) -
 
 sends = st.tuples(
     st.just("send"),
-    st.permutations(range(PORTS)),
-    st.booleans(),
-    st.sampled_from([80, 81]),
-    st.lists(st.sampled_from(HEADERS), min_size=1, max_size=6),
+    # The same again and again: what is remembered is what is tried.
+    st.sampled_from([(0, 1), (0, 1), (0, 1), (0, 1), (1, 0), (2, 1), (1, 2)]),
+    st.sampled_from([False, False, False, True]),
+    st.sampled_from([80, 80, 80, 81]),
+    st.lists(st.sampled_from(HEADERS), min_size=3, max_size=9),
 )
 steps = st.one_of(
     sends,
@@ -79,7 +80,7 @@ steps = st.one_of(
 )
 
 
-@given(st.tuples(*[st.sampled_from(POLICIES)] * PORTS), st.lists(steps, min_size=1, max_size=25))
+@given(st.tuples(*[st.sampled_from(POLICIES)] * PORTS), st.lists(steps, min_size=8, max_size=25))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_says_what_the_reference_says(policies: tuple[Policy | None, ...], steps: list[tuple]) -> None:
     now = SECOND
@@ -96,7 +97,7 @@ def test_says_what_the_reference_says(policies: tuple[Policy | None, ...], steps
             case ("rules", port, policy):
                 reference.policies[port] = policy
                 switch.set_groups(port, groups(policy))
-            case (_, (client, server, _), v6, number, talk):
+            case (_, (client, server), v6, number, talk):
                 for what, back in talk:
                     sender, receiver, data = frame(client, server, v6, number, what, back)
                     (verdict,) = switch.forward(now, sender, [data])

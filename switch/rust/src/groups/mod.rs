@@ -141,8 +141,8 @@ pub(crate) struct Tracker {
     now: Nanos,
 }
 
-/// Bits of a stamp that are the version; those above are the port.
-const VERSION: u32 = 20;
+/// Bits of a stamp that are the version; those above are one more than the port, so that 0 is nobody's.
+const VERSION: u32 = 19;
 
 impl Tracker {
     pub(crate) fn new(limit: u32, seed: [u64; 2]) -> Tracker {
@@ -191,7 +191,7 @@ impl Tracker {
         }
         let Some(version) = self.versions.get_mut(at).filter(|_| has) else { return 0 };
         *version = *version % ((1 << VERSION) - 1) + 1;
-        u32::from(port) << VERSION | *version
+        (u32::from(port) + 1) << VERSION | *version
     }
 
     /// A port is gone, and what it pays for.
