@@ -22,16 +22,20 @@ __all__ = [
     "Stations",
     "Switch",
     "Verdict",
+    "bridge_view",
     "complete_offload",
     "describe_port",
     "dgram_door",
     "drop_reasons",
+    "join_bridge",
+    "leave_bridge",
     "load_bulk",
     "load_echo",
     "load_flood",
     "packet_door",
     "pcap_door",
     "pipe_door",
+    "set_bridge",
     "stack_door",
     "start_capture",
     "stream_door",
@@ -99,6 +103,42 @@ def start_capture(
     `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`.
     `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `room`: bytes that may wait for
     the writer. `inline`: write regular files in the turn itself.
+    """
+
+def set_bridge(
+    engine: Engine,
+    switch: int,
+    version: Literal["stp", "rstp"] | None,
+    mac: str,
+    *,
+    priority: int = 32768,
+    hello: int = 2,
+    max_age: int = 20,
+    forward_delay: int = 15,
+) -> None:
+    """Have a switch run a spanning tree, or none; times in seconds. Raises ValueError."""
+
+def join_bridge(
+    engine: Engine,
+    port: int,
+    mac: str,
+    *,
+    cost: int = 2000,
+    priority: int = 128,
+    edge: bool = False,
+    auto_edge: bool = True,
+    bpdu_guard: bool = False,
+) -> None:
+    """Have a port take part in its switch's spanning tree; its BPDUs come from `mac`."""
+
+def leave_bridge(engine: Engine, port: int) -> None:
+    """Have a port forward whatever the spanning tree says, as those of guarded guests do."""
+
+def bridge_view(engine: Engine, switch: int) -> dict[str, Any] | None:
+    """What is to be seen of a switch's spanning tree; None when it runs none.
+
+    id, root, cost (to the root), root_port, changes, changed (nanoseconds of the engine's clock or
+    None), ports: number, role, state, cost, id, edge, rapid, refused.
     """
 
 def describe_port(

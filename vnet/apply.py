@@ -194,7 +194,9 @@ async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
     # With a VLAN, the entries in it are gone already.
     stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
-    port.wanted = wanted
+    guarded, port.wanted = port.wanted.guard is not None, wanted
+    if not guarded or wanted.guard is None:
+        fabric.take_part(port)
     _enter(fabric, port.number, stayed, wanted)
     await trio.lowlevel.checkpoint()
 

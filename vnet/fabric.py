@@ -19,10 +19,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, links
+from vnet import apply, drive, explain, links, trees
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -37,6 +38,9 @@ log = logging.getLogger("vnet")
 
 NO_PORT = 0xFFFF
 """Port of events that belong to no port."""
+
+NO_TREE = ("ageing", "fdb_limit", "vlan_limit", "connection_limit")
+"""Settings of a switch that its spanning tree has nothing to do with."""
 
 FDB_PAGE = 4096
 """Entries asked for at once, so that a full database does not hold the engine up."""
@@ -64,6 +68,7 @@ class Fabric:
         self.netlink = Netlink()
         self._numbers: dict[int, Port | LinkEnd] = {}
         self._switches: dict[str, int] = {}
+        self._trees: dict[str, Switch] = {}
         self._folder = runtime
         self._runtime: Runtime | None = None
         self._began = 0
@@ -242,6 +247,7 @@ class Fabric:
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
+            "switches": self.switches(),
             "ports": [
                 *(port.status() for port in self.ports.values()),
                 *(end.status() for end in self._link_ends().values()),
@@ -353,6 +359,16 @@ class Fabric:
                     )
         return sorted(found, key=_connection_order)
 
+    def switches(self) -> list[dict[str, Any]]:
+        """Each switch with its spanning tree (`stp`, None if it runs none): its and the root's identifier,
+        root_port, cost to the root, changes of the topology, and each port's role, state and cost.
+        """
+        names = {number: port.name for number, port in self._numbers.items()}
+        return [
+            {"switch": name, "stp": trees.status(self.engine, number, names)}
+            for name, number in self._switches.items()
+        ]
+
     # -- for apply.py ----------------------------------------------------------------------------
 
     def now(self) -> int | None:
@@ -374,12 +390,14 @@ class Fabric:
                 connection_limit=settings.connection_limit,
                 hash_seed=seed,
             )
+            self._plant(settings)
         return self._switches[name]
 
     def forget_switch(self, name: str) -> None:
         """Give up the number of a switch that has no ports any more."""
         if name in self._switches:
             self.engine.remove_switch(self._switches.pop(name))
+            self._trees.pop(name, None)
 
     def join(self, wanted: ResolvedLink) -> None:
         """Add a link."""
@@ -421,6 +439,20 @@ class Fabric:
                 connection_limit=settings.connection_limit,
                 now=self.now(),
             )
+            self._plant(settings)
+
+    def _plant(self, settings: Switch) -> None:
+        """Have a switch run the spanning tree that it is set to, if it does not already."""
+        tree = attrs.evolve(settings, **{name: getattr(Switch(""), name) for name in NO_TREE})
+        if self._trees.get(settings.name, Switch(settings.name)) != tree:
+            address = trees.mac(self.name, self.topology.seed, f"switch {settings.name}")
+            trees.plant(self.engine, self._switches[settings.name], address, settings)
+            self._trees[settings.name] = tree
+
+    def take_part(self, port: Port) -> None:
+        """Have a guest's port take part in its switch's spanning tree, unless it is guarded."""
+        address = trees.mac(self.name, self.topology.seed, port.name)
+        trees.join_guest(self.engine, port.number, address, port.wanted)
 
     def plug(self, port: Port) -> None:
         """Note a port that was attached."""
@@ -430,6 +462,8 @@ class Fabric:
         describe_port(self.engine, port.number, port.name, port.description, mac)
         if port.guest:
             self.guests[port.guest].ports[port.name] = port
+            if port.wanted.guard is None:
+                self.take_part(port)
 
     async def unplug(self, name: str) -> None:
         """Detach a port and close what belonged to it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from vnet import trees
 from vnet._native import Engine, Impair, PortConfig
 from vnet.topology import model
 from vnet.topology.resolve import ResolvedLink
@@ -135,12 +136,6 @@ def _impair(engine: Engine, link: Link, began: int, now: int) -> None:
     engine.set_impair(link.ends[0].number, now, steps[max(past - 1, 0) :])
 
 
-def mac(fabric: str, seed: int, port: str) -> str:
-    """The MAC address of the port at a link's end: stable, locally administered."""
-    digest = hashlib.sha256(f"{fabric}\0{seed}\0{port}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (digest[0] & 0xFC | 2, *digest[1:6]))
-
-
 def add(
     engine: Engine,
     fabric: str,
@@ -161,7 +156,7 @@ def add(
             guest=wanted.name,
             peer=names[1 - side],
             switch=wanted.ends[side],
-            mac=mac(fabric, seed, names[side]),
+            mac=trees.mac(fabric, seed, names[side]),
             number=numbers[side],
             carrier=engine.carrier(numbers[side]),
             wanted=wanted,
@@ -173,7 +168,13 @@ def add(
     if not wanted.up:
         _cut(engine, link)
     _impair(engine, link, began, now)
+    _take_part(engine, link)
     return link
+
+
+def _take_part(engine: Engine, link: Link) -> None:
+    for side, end in enumerate(link.ends):
+        trees.join_link(engine, end.number, end.mac, link.wanted, side)
 
 
 def _cut(engine: Engine, link: Link) -> None:
@@ -199,3 +200,5 @@ def change(engine: Engine, link: Link, wanted: ResolvedLink, *, began: int, now:
         _cut(engine, link)
     if (was.a_to_b, was.b_to_a, was.schedule) != (wanted.a_to_b, wanted.b_to_a, wanted.schedule):
         _impair(engine, link, began, now)
+    if (was.stp, was.a_to_b.rate, was.b_to_a.rate) != (wanted.stp, wanted.a_to_b.rate, wanted.b_to_a.rate):
+        _take_part(engine, link)

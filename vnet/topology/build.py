@@ -95,6 +95,8 @@ def _port(
         guard = _tuples(given["guard"])
         guard["allow"] = tuple(model.Allow(**allowance) for allowance in guard.get("allow", ()))
         given["guard"] = model.Guard(**guard)
+    if "stp" in given:
+        given["stp"] = model.TreePort(**given["stp"])
     if "limits" in given:
         limits = {way: model.Limit(**limit) for way, limit in given["limits"].items()}
         given["limits"] = model.Limits(**limits)
@@ -139,6 +141,7 @@ def link(values: Values) -> model.Link:
         a_to_b,
         b_to_a,
         schedule=tuple(_change(change) for change in values.get("schedule", ())),
+        stp=model.TreePort(**values.get("stp", {})),
         **_tuples({key: values[key] for key in keys if key in values}),
     )
 

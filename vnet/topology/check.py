@@ -50,6 +50,7 @@ def check(topology: Topology) -> list[Problem]:
         *_claims(topology),
         *_uplinks(topology),
         *_links(topology),
+        *_trees(topology),
         *expect.check(topology),
         *scenario.check(topology),
     ]
@@ -374,6 +375,30 @@ def _uplinks(topology: Topology) -> Problems:
     yield from uplinks.check(topology)
 
 
+def _trees(topology: Topology) -> Problems:
+    for name, switch in topology.switches.items():
+        path: Path = ("switches", name)
+        if switch.priority % 4096:
+            near = switch.priority // 4096 * 4096
+            expected = f"a multiple of 4096 such as {near}"
+            yield Problem((*path, "priority"), str(switch.priority), expected)
+        for key in ("hello", "max_age", "forward_delay"):
+            if getattr(switch, key) % 1_000_000_000:
+                yield Problem((*path, key), "a part of a second", "whole seconds (802.1D-2004 17.14)")
+        # 802.1D-2004 17.14: no bridge may forward by what others have long given up.
+        if 2 * (switch.forward_delay - 1_000_000_000) < switch.max_age:
+            because = ((*path, "forward_delay"),)
+            expected = "at most twice (forward_delay - 1 s)"
+            yield Problem((*path, "max_age"), "too long for forward_delay", expected, because=because)
+        if switch.max_age < 2 * (switch.hello + 1_000_000_000):
+            because = ((*path, "hello"),)
+            expected = "at least twice (hello + 1 s)"
+            yield Problem((*path, "max_age"), "too short for hello", expected, because=because)
+    for path, _, _, port in _ports(topology):
+        if port.stp.priority % 16:
+            yield Problem((*path, "stp", "priority"), str(port.stp.priority), "a multiple of 16")
+
+
 def _impair(link: Link, path: Path) -> Problems:
     for way in (link.a_to_b, link.b_to_a):
         if way.reorder and not way.delay and not way.jitter:
@@ -398,6 +423,8 @@ def _links(topology: Topology) -> Problems:
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
         yield from _impair(link, ("links", index))
+        if link.stp.priority % 16:
+            yield Problem(("links", index, "stp", "priority"), str(link.stp.priority), "a multiple of 16")
         for at, network in enumerate(link.networks or ()):
             yield from _refers(network, ("links", index, "networks", at), "network", topology.networks)
     names: dict[str, int] = {}

@@ -154,6 +154,17 @@ class Storm:
 
 
 @attrs.frozen
+class TreePort:
+    """A port's part in a spanning tree."""
+
+    cost: int | None = None
+    """None: by the rate."""
+    priority: int = 128
+    edge: bool = False
+    bpdu_guard: bool = False
+
+
+@attrs.frozen
 class NicPort:
     """A guest's NIC and the switch's port that it is plugged into."""
 
@@ -182,6 +193,7 @@ class NicPort:
     private: str | None = None
     """`promiscuous`, `isolated`, `community NAME`; None: as its networks are."""
     storm: Storm | None = None
+    stp: TreePort = TreePort()
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -232,7 +244,12 @@ class Switch:
     vlan_limit: int = 1 << 18
     connection_limit: int = 1 << 18
     """Connections that are tracked, of all guests."""
-    stp: Literal["none", "stp", "rstp"] = "none"
+    stp: Literal["none", "off", "stp", "rstp"] = "none"
+    priority: int = 32768
+    hello: int = 2_000_000_000
+    """Nanoseconds, as the two below."""
+    max_age: int = 20_000_000_000
+    forward_delay: int = 15_000_000_000
 
 
 @attrs.frozen
@@ -304,6 +321,7 @@ class Link:
     """The networks that it carries; None: all."""
     up: bool = True
     schedule: tuple[Change, ...] = ()
+    stp: TreePort = TreePort()
 
 
 @attrs.frozen

@@ -13,7 +13,6 @@ from vnet.topology.problems import Path, Problem
 
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("networks.*.proxy_arp", "a switch that answers ARP for a gateway is", bool),
-    ("switches.*.stp", "a spanning tree is", lambda protocol: protocol != "none"),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
 )
 

@@ -29,7 +29,7 @@ from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, R
 from vnet.topology.shape import Table
 from vnet.topology.table import ENGINE, SWITCH_TABLE
 
-LIVE = ("ageing", "connection_limit", "fdb_limit", "vlan_limit")
+LIVE = tuple(key.name for key in SWITCH_TABLE.keys)
 """Keys of a switch that change while it runs."""
 
 

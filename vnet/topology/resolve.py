@@ -34,6 +34,7 @@ from vnet.topology.model import (
     PortSettings,
     Storm,
     Switch,
+    TreePort,
 )
 from vnet.topology.problems import Problem
 from vnet.topology.rules import COMMUNITY
@@ -100,6 +101,7 @@ class Port:
     limits: Limits | None = None
     translate: tuple[tuple[int, int], ...] = ()
     """Of an uplink on whose wire VLANs have other numbers: every (VLAN, VLAN id there)."""
+    stp: TreePort = attrs.field(factory=TreePort)
     groups: tuple[str, ...] = ()
     """Security groups, by name."""
     policy: Policy | None = attrs.field(default=None, repr=False)
@@ -160,6 +162,7 @@ class ResolvedLink:
     """That of the widest network."""
     up: bool
     schedule: tuple[Change, ...] = ()
+    stp: TreePort = attrs.field(factory=TreePort)
 
     @property
     def ports(self) -> tuple[str, str]:
@@ -239,6 +242,7 @@ def _links(topology: Topology, networks: Mapping[str, ResolvedNetwork]) -> Itera
             mtu=mtu,
             up=link.up,
             schedule=link.schedule,
+            stp=link.stp,
         )
 
 
@@ -394,6 +398,7 @@ def _port(
         ),
         dhcp=port.dhcp,
         limits=port.limits,
+        stp=port.stp,
         groups=tuple(dict.fromkeys(port.groups)),
         private=tuple(
             sorted(

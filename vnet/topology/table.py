@@ -288,6 +288,43 @@ FLOOD = Table(
     ),
 )
 
+TREE_PORT = (
+    Key(
+        "cost",
+        Count(1, 200_000_000, "a path cost"),
+        "What a way to the root pays for passing here. Left out: 20 Tbit/s by the rate, 2000 without one.",
+        example=20000,
+    ),
+    Key(
+        "priority",
+        Count(0, 240, "0 to 240 in steps of 16"),
+        "Of ports that are as good, that with the lowest is preferred.",
+        example=64,
+        default=128,
+    ),
+)
+TREE_LINK = Table("a link's part in a spanning tree", TREE_PORT)
+TREE_NIC = Table(
+    "a NIC's part in a spanning tree",
+    (
+        *TREE_PORT,
+        Key(
+            "edge",
+            Flag(),
+            "true: no switch is behind it, it forwards at once.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "bpdu_guard",
+            Flag(),
+            "true: a BPDU takes its port out of service.",
+            example=True,
+            default=False,
+        ),
+    ),
+)
+
 PORT = Table(
     "a guest's NIC",
     (
@@ -394,6 +431,13 @@ PORT = Table(
             "true: a frame with a priority leaves with a tag of VLAN 0 that keeps it (802.1Q 6.9.2).",
             example=True,
             default=False,
+        ),
+        Key(
+            "stp",
+            TREE_NIC,
+            "Without guard: its part in its switch's spanning tree. A guarded one has none: it forwards at"
+            " all times.",
+            example={"edge": True},
         ),
         Key("up", Flag(), "false: its port is administratively down.", example=False, default=True),
         Key(
@@ -529,10 +573,39 @@ SWITCH_TABLE = Table(
         ),
         Key(
             "stp",
-            Choice(("none", "stp", "rstp")),
-            "The spanning tree protocol it runs.",
+            Choice(("none", "off", "stp", "rstp")),
+            "The spanning tree protocol it runs, at its links and at NICs without guard: `rstp`"
+            " (802.1D-2004), the older `stp`, or `none` (`off`).",
             example="rstp",
             default="none",
+        ),
+        Key(
+            "priority",
+            Count(0, 61440, "0 to 61440 in steps of 4096"),
+            "With `stp`: the switch with the lowest becomes the root.",
+            example=4096,
+            default=32768,
+        ),
+        Key(
+            "hello",
+            attrs.evolve(TIME, lowest=10**9, highest=10 * 10**9),
+            "With `stp`: how often it says that it is there.",
+            example="1 s",
+            default=2 * 10**9,
+        ),
+        Key(
+            "max_age",
+            attrs.evolve(TIME, lowest=6 * 10**9, highest=40 * 10**9),
+            "With `stp`: how long what it heard holds.",
+            example="6 s",
+            default=20 * 10**9,
+        ),
+        Key(
+            "forward_delay",
+            attrs.evolve(TIME, lowest=4 * 10**9, highest=30 * 10**9),
+            "With `stp`: how long a port listens, and then learns, where nobody can be asked.",
+            example="4 s",
+            default=15 * 10**9,
         ),
     ),
     may_be_empty=True,
@@ -642,6 +715,7 @@ LINK = Table(
             "The networks that it carries, each tagged with its VLAN. Left out: all.",
             example=["red"],
         ),
+        Key("stp", TREE_LINK, "Its part in its switches' spanning tree.", example={"cost": 20000}),
         Key("up", Flag(), "false: the cable is cut.", example=False, default=True),
         Key(
             "transparent",

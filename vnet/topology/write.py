@@ -43,7 +43,10 @@ def _keys(keys: Iterable[Key], thing: Any) -> dict[str, Any]:
             continue
         if value == () and key.name not in ("ip", "gateway", "egress"):  # there, nothing is a wish too
             continue
-        said[key.name] = _said(key.type, value)
+        words = _said(key.type, value)
+        if words == {} and isinstance(key.type, Table):
+            continue
+        said[key.name] = words
     return said
 
 

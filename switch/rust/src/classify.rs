@@ -33,6 +33,7 @@ use crate::guard::{Guard, Memory};
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::private::may_reach;
+use crate::stp::PortState;
 use crate::switch::Port;
 use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
 
@@ -97,7 +98,8 @@ impl Switch {
             let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory, stamp, storm } = &mut *port;
+        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves } = &mut *port;
+        let pass = Pass { state: *state, control: *control, looped: *looped };
         let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
         let mut desk = Desk {
@@ -112,6 +114,8 @@ impl Switch {
             gate,
             tracker,
             number: 0,
+            pass,
+            moves,
         };
         if desk.last.version != desk.fdb.version() {
             desk.last.longest = 0;
@@ -235,6 +239,17 @@ impl Memo {
     }
 }
 
+/// The Bridge Group Address, which BPDUs are sent to.
+const BRIDGES: u64 = 0x0180_c200_0000;
+
+/// Whether a port lets frames in.
+#[derive(Clone, Copy)]
+struct Pass {
+    state: PortState,
+    control: bool,
+    looped: bool,
+}
+
 /// What the guard said to a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guarded {
@@ -261,6 +276,8 @@ struct Desk<'a> {
     tracker: Option<&'a mut Tracker>,
     /// The frame's, among those that the tracker has looked up.
     number: usize,
+    pass: Pass,
+    moves: &'a mut u64,
 }
 
 impl Desk<'_> {
@@ -448,7 +465,7 @@ impl Desk<'_> {
     /// of the one port that it goes to.
     fn has_gate(&self, decision: &Decision) -> bool {
         match decision.out {
-            Out::Drop(_) => false,
+            Out::Drop(_) | Out::Local => false,
             Out::Flood(_) => self.gate.is_some(),
             Out::Port(port) => self.gate.is_some() || self.gate_of(port).is_some(),
         }
@@ -506,7 +523,7 @@ impl Desk<'_> {
     fn decide(&mut self, header: &Header, view: &View<'_>) -> (Decision, Guarded) {
         let tags = header.tags;
         let (vlan, out, guarded) = match self.enter(header) {
-            Err(reason) => (0, Out::Drop(reason), Guarded::NotAsked),
+            Err(out) => (0, out, Guarded::NotAsked),
             Ok(vlan) => match self.guard(header, vlan, view) {
                 Err(reason) => (vlan, Out::Drop(reason), Guarded::Refused),
                 Ok(()) => (vlan, self.forward(vlan, header), Guarded::Admitted),
@@ -529,17 +546,24 @@ impl Desk<'_> {
 
     /// Addresses and VLAN.
     #[inline]
-    fn enter(&self, header: &Header) -> Result<VlanId, DropReason> {
+    fn enter(&self, header: &Header) -> Result<VlanId, Out> {
         if is_group(header.src) {
-            return Err(DropReason::SourceMulticast);
+            return Err(Out::Drop(DropReason::SourceMulticast));
         }
         if header.src == 0 {
-            return Err(DropReason::SourceZero);
+            return Err(Out::Drop(DropReason::SourceZero));
         }
         if is_link_local(header.dst) && !self.config.transparent {
-            return Err(DropReason::LinkLocal);
+            let ours = self.pass.control && header.dst == BRIDGES && !header.tags.tagged();
+            return Err(if ours { Out::Local } else { Out::Drop(DropReason::LinkLocal) });
         }
-        vlan(self.config, header.tags)
+        if self.pass.looped {
+            return Err(Out::Drop(DropReason::Loop));
+        }
+        if self.pass.state == PortState::Discarding {
+            return Err(Out::Drop(DropReason::StpBlocked));
+        }
+        vlan(self.config, header.tags).map_err(Out::Drop)
     }
 
     /// What the port's guard says.
@@ -554,6 +578,7 @@ impl Desk<'_> {
     #[inline]
     fn forward(&mut self, vlan: VlanId, header: &Header) -> Out {
         match self.hear(vlan, header.src) {
+            Ok(()) if self.pass.state == PortState::Learning => Out::Drop(DropReason::StpBlocked),
             Ok(()) => self.route(vlan, header.dst),
             Err(reason) => Out::Drop(reason),
         }
@@ -602,6 +627,7 @@ impl Desk<'_> {
                 return self.over_limit();
             }
             self.fdb.relocate(home, self.id);
+            *self.moves += 1;
         }
         Ok(())
     }

@@ -53,6 +53,8 @@ pub enum Out {
     Port(PortId),
     /// To every member of the frame's VLAN but its ingress port, as far as they want it.
     Flood(Flood),
+    /// To the switch itself: a BPDU.
+    Local,
     /// Nowhere.
     Drop(DropReason),
 }

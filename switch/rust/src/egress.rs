@@ -97,7 +97,11 @@ impl Switch {
     #[inline]
     fn live(&self, egress: PortId) -> Result<&Port, DropReason> {
         let port = self.ports.get(usize::from(egress)).and_then(Option::as_deref);
-        port.filter(|port| port.config.up).ok_or(DropReason::TxPortDown)
+        match port {
+            Some(port) if port.config.up && port.forwards() => Ok(port),
+            Some(port) if port.config.up => Err(DropReason::TxStpBlocked),
+            _ => Err(DropReason::TxPortDown),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod parse;
 pub mod private;
 pub mod reason;
 pub mod snoop;
+pub mod stp;
 mod switch;
 
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};

@@ -119,8 +119,14 @@ reasons! {
     NoMember = "no-member", Ingress;
     /// the port is administratively down
     PortDown = "port-down", Ingress;
+    /// the spanning tree keeps the port from forwarding: another way leads there
+    StpBlocked = "stp-blocked", Ingress;
+    /// the link is part of a loop without a spanning tree, and blocked for a while
+    Loop = "loop", Ingress;
     /// the port it would leave by is administratively down or gone
     TxPortDown = "tx-port-down", Egress;
+    /// the spanning tree, or a loop, keeps the port that it would leave by from forwarding
+    TxStpBlocked = "tx-stp-blocked", Egress;
     /// the port it would leave by is not in the frame's VLAN any more
     TxNotMember = "tx-not-member", Egress;
     /// it would leave untagged, with another VLAN tag on top that the far side would take for its VLAN

@@ -13,6 +13,7 @@ use crate::guard::Memory;
 use crate::limits::StormMeter;
 use crate::members::Vlans;
 use crate::private::{Private, may_reach};
+use crate::stp::PortState;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -30,10 +31,26 @@ pub(crate) struct Port {
     /// Names the port and its security groups as they are now; 0: it has none.
     pub(crate) stamp: u32,
     pub(crate) storm: Option<Box<StormMeter>>,
+    /// What the spanning tree lets it do.
+    pub(crate) state: PortState,
+    /// BPDUs are for the switch itself.
+    pub(crate) control: bool,
+    /// Blocked because a storm came in.
+    pub(crate) looped: bool,
+    /// Stations that moved here from another port so far.
+    pub(crate) moves: u64,
 }
 
 fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMeter>> {
     StormMeter::next(before, config.limits.as_ref()?.storm).map(Box::new)
+}
+
+impl Port {
+    /// Whether frames may leave by it.
+    #[inline]
+    pub(crate) fn forwards(&self) -> bool {
+        self.state == PortState::Forwarding && !self.looped
+    }
 }
 
 /// A learning VLAN switch. Frames and a time in, decisions out.
@@ -89,6 +106,10 @@ impl Switch {
             memory: port.memory.clone(),
             stamp: port.stamp,
             storm: port.storm.clone(),
+            state: port.state,
+            control: port.control,
+            looped: port.looped,
+            moves: 0,
         };
         Switch {
             ports: self.ports.iter().map(|at| at.as_deref().map(|at| Box::new(port(at)))).collect(),
@@ -127,8 +148,18 @@ impl Switch {
         let memory = Memory::default();
         let stamp = self.tracker.get_mut().stamp(id, false, config.groups.is_some());
         let storm = storm(None, &config);
-        let port = Port { config, counters: counters.clone(), last: Last::NONE, memory, stamp, storm };
-        self.ports[at] = Some(Box::new(port));
+        self.ports[at] = Some(Box::new(Port {
+            config,
+            counters: counters.clone(),
+            last: Last::NONE,
+            memory,
+            stamp,
+            storm,
+            state: PortState::Forwarding,
+            control: false,
+            looped: false,
+            moves: 0,
+        }));
         self.count_learners();
         self.fdb.outdate();
         Ok(counters)
@@ -140,8 +171,10 @@ impl Switch {
         check(&config)?;
         let port =
             self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
-        self.vlans.remove(id, &port.config);
-        self.vlans.add(id, &config);
+        if port.forwards() {
+            self.vlans.remove(id, &port.config);
+            self.vlans.add(id, &config);
+        }
         let before = std::mem::replace(&mut port.config, config);
         port.memory.renew(before.guard.as_deref(), port.config.guard.as_deref(), &port.config);
         port.storm = storm(port.storm.as_deref(), &port.config);
@@ -177,6 +210,50 @@ impl Switch {
         Ok(())
     }
 
+    /// What the spanning tree lets a port do, and whether BPDUs that come in there are for the switch
+    /// itself ([`Out::Local`]). A port that does not forward is in nobody's way: floods pass it by.
+    pub fn set_state(&mut self, id: PortId, state: PortState, control: bool) -> Result<(), SwitchError> {
+        self.gate(id, |port| {
+            port.state = state;
+            port.control = control;
+        })
+    }
+
+    /// Block a port that a loop's frames come in by, or open it again.
+    pub fn set_looped(&mut self, id: PortId, looped: bool) -> Result<(), SwitchError> {
+        self.gate(id, |port| port.looped = looped)
+    }
+
+    fn gate(&mut self, id: PortId, change: impl FnOnce(&mut Port)) -> Result<(), SwitchError> {
+        let port =
+            self.ports.get_mut(usize::from(id)).and_then(Option::as_mut).ok_or(SwitchError::NoSuchPort)?;
+        let before = port.forwards();
+        change(port);
+        match (before, port.forwards()) {
+            (true, false) => self.vlans.remove(id, &port.config),
+            (false, true) => self.vlans.add(id, &port.config),
+            _ => {}
+        }
+        if port.state == PortState::Discarding || port.looped {
+            self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
+        }
+        self.fdb.outdate();
+        Ok(())
+    }
+
+    /// How often a station that was learned elsewhere was heard at this port. In a loop, that is with
+    /// nearly every frame.
+    #[must_use]
+    pub fn moves(&self, id: PortId) -> u64 {
+        self.ports.get(usize::from(id)).and_then(Option::as_deref).map_or(0, |port| port.moves)
+    }
+
+    /// What the spanning tree lets a port do.
+    #[must_use]
+    pub fn state(&self, id: PortId) -> Option<PortState> {
+        self.ports.get(usize::from(id))?.as_deref().map(|port| port.state)
+    }
+
     /// How a port is set up.
     #[inline]
     #[must_use]
@@ -193,7 +270,9 @@ impl Switch {
     pub fn remove_port(&mut self, id: PortId) -> Result<(), SwitchError> {
         let port =
             self.ports.get_mut(usize::from(id)).and_then(Option::take).ok_or(SwitchError::NoSuchPort)?;
-        self.vlans.remove(id, &port.config);
+        if port.forwards() {
+            self.vlans.remove(id, &port.config);
+        }
         let tracker = self.tracker.get_mut();
         tracker.stamp(id, port.config.groups.is_some(), false);
         tracker.forget(id);

@@ -83,6 +83,7 @@ BASE: dict[str, Any] = {
                     "flood": {"unknown": True, "multicast": True, "broadcast": True},
                     "transparent": True,
                     "priority_tags": True,
+                    "stp": {"cost": 20000, "priority": 64, "edge": True, "bpdu_guard": True},
                     "up": True,
                     "groups": ["web"],
                     "private": "community db",
@@ -116,6 +117,7 @@ BASE: dict[str, Any] = {
     "switches": {
         "s1": {
             "ageing": "300 s", "fdb_limit": 1000, "vlan_limit": 100, "connection_limit": 50, "stp": "none",
+            "priority": 4096, "hello": "1 s", "max_age": "20 s", "forward_delay": "15 s",
         },
         "s2": {},
     },
@@ -142,6 +144,7 @@ BASE: dict[str, Any] = {
     ],
     "links": [
         {
+            "stp": {"cost": 20000, "priority": 64},
             "name": "backbone", "ends": ["s1", "s2"], "networks": ["red"], "up": True, "transparent": True,
             "impair": {
                     "delay": "1 ms", "jitter": "1 us", "distribution": "normal", "loss": "0.1 %",

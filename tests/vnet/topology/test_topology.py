@@ -32,21 +32,16 @@ def refused(call: Any, *args: Any, **keys: Any) -> str:
 # -- the contract --------------------------------------------------------------------------------
 
 
-def supported() -> dict[str, Any]:
-    document = yaml.safe_load(CONTRACT.read_text())
-    for key in ("links", "switches"):
-        del document[key]
-    return document  # type: ignore[no-any-return]
-
-
-def test_the_contract_in_full_gives_precisely_what_is_not_there_yet() -> None:
-    assert refused(Topology.from_file, CONTRACT).split("\n") == [
-        f"{CONTRACT}:35:47: switches.spine.stp: a spanning tree is {LATER}",
-    ]
-
-
-def test_the_contract_without_that() -> None:
-    resolved = Topology.from_dict(supported()).resolve()
+def test_the_contract_in_full() -> None:
+    resolved = Topology.from_file(CONTRACT).resolve()
+    assert list(resolved.switches) == ["leaf1", "leaf2", "spine"]
+    assert resolved.switches["spine"].stp == "rstp"
+    assert list(resolved.links) == ["leaf1-spine", "leaf2-spine"]
+    first_link, second_link = resolved.links.values()
+    assert first_link.vlans == (10, 20)
+    assert first_link.a_to_b == first_link.b_to_a
+    assert (first_link.a_to_b.delay, first_link.a_to_b.loss) == (2_000_000, 1000)
+    assert (second_link.a_to_b.delay, second_link.b_to_a.loss) == (5_000_000, 10_000)
     assert resolved.name == "tenants"
     assert {name: network.vlan for name, network in resolved.networks.items()} == {"red": 10, "blue": 20}
     assert list(resolved.ports) == ["web.0", "db.0", "shell.0", "vm1.0", "router.0"]
@@ -54,7 +49,7 @@ def test_the_contract_without_that() -> None:
     first, second = ports["web.0"].addresses
     assert str(first) == "10.0.10.11/24"
     assert str(second.network) == "fd00:10::/64"
-    assert {port.switch for port in ports.values()} == {"s1"}
+    assert {port.switch for port in ports.values()} == {"leaf1"}, "the first of the file"
     assert ports["vm1.0"].mac == "02:00:00:00:00:0a"
     assert ports["vm1.0"].nic.kind == "vhost-user"
     assert ports["shell.0"].nic.kind == "tap"
@@ -222,8 +217,12 @@ def test_built_as_written() -> None:
     )
     built.guest("router", nics=[{"trunk": ["red", "blue"], "native": "red"}])
     built.uplink("wan", nic={"kind": "packet", "interface": "eth0"}, native="red", tagged=["blue"])
+    built.switch("leaf1").switch("leaf2").switch("spine", stp="rstp")
+    impair = {"delay": "2 ms", "jitter": "200 us", "loss": "0.1 %", "rate": "1 Gbit/s"}
+    built.link("leaf1", "spine", impair=impair)
+    built.link("leaf2", "spine", impair={"a_to_b": {"delay": "5 ms"}, "b_to_a": {"loss": "1 %"}})
     built.expecting("web", "db").expecting("web", "shell", reach=False)
-    assert built == Topology.from_dict(supported())
+    assert built == Topology.from_file(CONTRACT)
 
 
 def test_a_nic_can_be_given_as_its_description() -> None:
@@ -267,11 +266,12 @@ def test_mistakes_in_building_are_told_at_once() -> None:
 
 
 def test_mistakes_in_the_whole_are_told_when_it_is_used() -> None:
-    topology = Topology("lab").guest("a", network="red").network("blue").switch("s1", stp="rstp")
+    topology = Topology("lab").guest("a", network="red").network("blue")
+    topology.guest("b", network="blue", mtu=9000)
     for use in (topology.check, topology.resolve):
         assert refused(use).split("\n") == [
-            f"switches.s1.stp: a spanning tree is {LATER}",
             'guests.a.nics[0].network: no network "red", expected blue',
+            "guests.b.nics[0].mtu: 9000, expected at most 1500, the network's",
         ]
 
 

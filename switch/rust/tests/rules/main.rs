@@ -9,6 +9,7 @@ mod ingress;
 mod learning;
 mod recall;
 mod storm;
+mod tree;
 mod uplink;
 
 use switch::DropReason::{self, *};

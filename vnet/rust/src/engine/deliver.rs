@@ -5,6 +5,7 @@
 //! group, because nothing may overtake it. Within a group frames keep their order, so the order of
 //! each (source, destination, VLAN) is kept whatever the mix.
 
+use super::bridges::Bpdus;
 use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
 use crate::capture::{CaptureSet, Sighting};
@@ -24,6 +25,10 @@ pub struct Delivery {
     decisions: [Decision; BURST],
     completer: Completer,
     report: TxReport,
+    /// What came in for the switches themselves.
+    pub bpdus: Bpdus,
+    /// Frames of the latest burst that were flooded.
+    pub floods: u32,
 }
 
 /// What all egresses of one burst have in common.
@@ -39,6 +44,7 @@ struct Work<'a, 'f> {
     captures: &'a mut CaptureSet,
     /// The packet number of the burst's first frame.
     packet: u64,
+    bpdus: &'a mut Bpdus,
 }
 
 impl Delivery {
@@ -49,6 +55,8 @@ impl Delivery {
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
             report: TxReport::default(),
+            bpdus: Bpdus::default(),
+            floods: 0,
         }
     }
 
@@ -66,9 +74,12 @@ impl Delivery {
         touched: &mut PortSet,
         burst: &[Frame<'_>],
     ) {
-        let Delivery { captures, packet, decisions, completer, report } = self;
+        let Delivery { captures, packet, decisions, completer, report, bpdus, floods } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         let decisions = &decisions[..count];
+        if slots.get(usize::from(ingress)).is_some_and(|slot| slot.peer.is_some()) {
+            *floods = decisions.iter().filter(|d| matches!(d.out, Out::Flood(_))).count() as u32;
+        }
         report.ingress = ingress;
         if switch.snoops() {
             snoop(switch, now, ingress, burst, decisions);
@@ -80,8 +91,19 @@ impl Delivery {
             *packet += count as u64;
         }
         let packet = packet.wrapping_sub(count as u64);
-        let mut work =
-            Work { now, switch, slots, touched, burst, decisions, completer, report, captures, packet };
+        let mut work = Work {
+            now,
+            switch,
+            slots,
+            touched,
+            burst,
+            decisions,
+            completer,
+            report,
+            captures,
+            packet,
+            bpdus,
+        };
         let Some((first, rest)) = work.decisions.split_first() else { return };
         if rest.iter().all(|decision| decision == first) {
             work.uniform(ingress, first);
@@ -142,6 +164,32 @@ impl Delivery {
             moved = true;
         }
     }
+
+    /// Send a frame of the switch's own by `egress`, whatever its state.
+    pub fn originate(
+        &mut self,
+        now: Nanos,
+        egress: PortId,
+        slots: &mut [Slot],
+        touched: &mut PortSet,
+        bytes: &[u8],
+    ) {
+        let Some(slot) = slots.get_mut(usize::from(egress)) else { return };
+        let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return };
+        if !nic.carrier() || bytes.len() > nic.caps().max_frame as usize {
+            return;
+        }
+        let frame = Frame::flat(bytes, Offload::NONE);
+        let out = [TxFrame { frame: &frame, edit: TagEdit::NONE }];
+        touched.insert(egress);
+        self.report.ingress = egress;
+        hand_over(now, nic.as_mut(), counters, &out, bytes.len() as u64, &mut self.report);
+        if self.captures.wants(egress) {
+            let dropped = self.report.drops().first().map(|(_, reason)| *reason);
+            self.captures.tx(&Sighting { now, port: egress, vlan: 0, packet: self.packet, dropped }, &out[0]);
+            self.packet += 1;
+        }
+    }
 }
 
 impl Work<'_, '_> {
@@ -157,7 +205,15 @@ impl Work<'_, '_> {
                     }
                 }
             }
+            Out::Local => (0..self.burst.len() as u8).for_each(|i| self.local(ingress, i)),
             Out::Drop(_) => {}
+        }
+    }
+
+    /// A BPDU for the switch itself.
+    fn local(&mut self, ingress: PortId, i: u8) {
+        if let Some(frame) = self.burst.get(usize::from(i)) {
+            self.bpdus.push(ingress, frame.head());
         }
     }
 
@@ -204,6 +260,7 @@ impl Work<'_, '_> {
             let i = i as u8;
             match decision.out {
                 Out::Drop(_) => {}
+                Out::Local => self.local(ingress, i),
                 Out::Flood(_) => {
                     for (egress, frames) in groups.drain(..) {
                         self.send(egress, &frames);

@@ -91,7 +91,7 @@ impl Engine {
                 let members = twin.flood_ports(decision.vlan).iter().copied();
                 members.filter(|&egress| egress != ingress && twin.floods_to(egress, &decision)).collect()
             }
-            Out::Drop(_) => vec![],
+            Out::Local | Out::Drop(_) => vec![],
         };
         let copies = ports.into_iter().map(|port| {
             let slot = self.slots.get(usize::from(port));

@@ -85,6 +85,7 @@ impl Engine {
                 link.carrier = carrier;
                 self.carrier_changed(port, carrier);
                 self.carrier_changed(peer, carrier);
+                self.look_at_bridges();
                 return;
             }
         }

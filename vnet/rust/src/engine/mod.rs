@@ -15,10 +15,12 @@
 //!
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
 
+mod bridges;
 mod deliver;
 pub mod explain;
 mod inject;
 mod link;
+mod loops;
 mod ports;
 mod shape;
 pub mod thread;
@@ -105,6 +107,8 @@ pub struct Engine {
     /// Ends of links at which frames have arrived.
     crossed: PortSet,
     links: link::Links,
+    bridges: bridges::Bridges,
+    loops: loops::Loops,
     timers: Timers,
     poller: Arc<Poller>,
     waker: Arc<Waker>,
@@ -135,6 +139,8 @@ impl Engine {
             touched: PortSet::new(),
             crossed: PortSet::new(),
             links: link::Links::new(),
+            bridges: bridges::Bridges::default(),
+            loops: loops::Loops::default(),
             timers: Timers::default(),
             poller,
             waker,
@@ -215,6 +221,7 @@ impl Engine {
             return Err(EngineError::SwitchInUse);
         }
         *place = Switch::new(SwitchConfig::default());
+        self.set_bridge(switch, None)?;
         self.free_switches.push(switch);
         Ok(())
     }
@@ -300,6 +307,7 @@ impl Engine {
             self.timers.schedule(port, slot);
             self.waker.wake();
         }
+        self.look_at_bridges();
         Ok(())
     }
 
@@ -355,6 +363,7 @@ impl Engine {
             nic.set_link(up, now);
         }
         self.look_at_link(port);
+        self.look_at_bridges();
         self.ready.insert(port);
         self.waker.wake();
         Ok(())
@@ -384,6 +393,8 @@ impl Engine {
         self.hot.remove(port);
         self.crossed.remove(port);
         self.links.remove(&port);
+        self.loops.forget(port);
+        self.leave_bridge(port);
         self.delivery.captures.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
@@ -398,6 +409,12 @@ impl Engine {
         self.flush(now);
         if !self.crossed.is_empty() {
             self.cross(now);
+        }
+        if self.bridges.any() {
+            self.bridge(now);
+        }
+        if self.loops.deadline().is_some_and(|at| at <= now) {
+            self.loops.calm(now, &mut self.switches, &self.slots, &self.events);
         }
         for switch in &mut self.switches {
             for (port, line) in switch.denied() {
@@ -538,6 +555,9 @@ impl Engine {
                 ready.insert(port);
             } else {
                 delivery.deliver(now, port, switch, slots, touched, &burst);
+                if slots[usize::from(port)].peer.is_some() {
+                    self.loops.watch(now, port, switch, delivery.floods, &self.events);
+                }
             }
         }
         drop(burst);
@@ -605,15 +625,21 @@ impl Engine {
     }
 
     fn next(&self) -> Next {
-        if !self.ready.is_empty() || !self.hot.is_empty() || !self.crossed.is_empty() || self.waker.pending()
+        if !self.ready.is_empty()
+            || !self.hot.is_empty()
+            || !self.crossed.is_empty()
+            || self.bridges.busy(&self.delivery.bpdus)
+            || self.waker.pending()
         {
             return Next::Again;
         }
         let ageing = self.switches.iter().filter_map(Switch::deadline).min();
-        Next::Wait(match (self.timers.next(), ageing) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        })
+        Next::Wait(
+            [self.timers.next(), ageing, self.bridges.deadline(), self.loops.deadline()]
+                .into_iter()
+                .flatten()
+                .min(),
+        )
     }
 }
 

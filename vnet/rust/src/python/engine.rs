@@ -99,6 +99,7 @@ fn words(out: Out) -> (&'static str, Option<PortId>) {
     match out {
         Out::Port(egress) => ("to", Some(egress)),
         Out::Flood(_) => ("flood", None),
+        Out::Local => ("local", None),
         Out::Drop(reason) => (reason.name(), None),
     }
 }
@@ -308,7 +309,7 @@ impl Engine {
     }
 
     /// Put a frame in at a port as if its guest had sent it: (`to`, port, VLAN), (`flood`, None, VLAN)
-    /// or (the drop reason, None, VLAN or 0). Raises ValueError for one that is too long.
+    /// or (the drop reason, None, VLAN or 0), or (`local`, None, 0) for a BPDU. Raises ValueError for one that is too long.
     #[pyo3(signature = (port, frame, *, now=None))]
     fn inject(
         &self,

@@ -14,6 +14,7 @@ mod pcap;
 mod pipe;
 mod port;
 mod stack;
+mod stp;
 mod stream;
 mod switch;
 mod tap;
@@ -49,6 +50,8 @@ mod _native {
     use super::port::{Guard, Limits, PortConfig};
     #[pymodule_export]
     use super::stack::{StackHandle, stack_door};
+    #[pymodule_export]
+    use super::stp::{bridge_view, join_bridge, leave_bridge, set_bridge};
     #[pymodule_export]
     use super::stream::stream_door;
     #[pymodule_export]

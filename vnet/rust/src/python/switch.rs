@@ -239,6 +239,7 @@ fn deliver(
 ) -> PyResult<Verdict> {
     let (action, egresses) = match decision.out {
         Out::Drop(_) => ("drop", vec![]),
+        Out::Local => ("local", vec![]),
         Out::Port(port) => ("unicast", vec![port]),
         Out::Flood(kind) => {
             let ports = switch.flood_ports(decision.vlan).iter().copied();
