@@ -29,7 +29,7 @@ FABRIC = {
         "c": {"network": "red", "switch": "left", "ip": ["10.0.0.3"], "groups": ["web"]},
         "d": {"network": "blue", "switch": "left", "ip": ["10.0.0.1"]},
         "e": {"network": "shy", "switch": "left"},
-        "f": {"network": "shy", "switch": "right"},
+        "f": {"network": "shy", "switch": "left"},
         "t": {"trunk": ["red", "blue"], "native": "red", "switch": "right", "guard": "off"},
     },
 }
