@@ -64,7 +64,8 @@ class Ring:
         struct.pack_into("<QIHH", self.memory, self.desc + 16 * at, GPA + place, length, flags, 0)
         struct.pack_into("<H", self.memory, self.avail + 4 + 2 * (self.given % ENTRIES), at)
         self.given += 1
-        struct.pack_into("<H", self.memory, self.avail + 2, self.given & 0xFFFF)
+        # In one store: struct.pack_into would set it to 0 first, and the device sees that now and then.
+        self.memory[self.avail + 2 : self.avail + 4] = (self.given & 0xFFFF).to_bytes(2, "little")
         os.eventfd_write(self.kick, 1)
 
     def take(self) -> bytes | None:

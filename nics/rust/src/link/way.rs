@@ -1,6 +1,8 @@
 //! One direction of a link: what was sent and has not arrived.
 //!
-//!     put -> [queue, while the wire is busy] -> wire -> lost? damaged? twice? -> [in flight] -> arrived
+//! ```text
+//! put -> [queue, while the wire is busy] -> wire -> lost? damaged? twice? -> [in flight] -> arrived
+//! ```
 //!
 //! Everything is worked out from the times at which frames came, not from when somebody looked: the
 //! wire takes the next frame at the moment when it is free, and it arrives at the moment that follows
