@@ -83,10 +83,15 @@ def world(netns: str) -> dict[str, Any]:
 
 
 def fabric(netns: str) -> dict[str, Any]:
-    guests: dict[str, Any] = {"vm1": {"kind": "external", "nics": [{"network": "red", "nic": STREAM}]}}
-    for number in range(GUESTS - 1):
-        kind = "netns" if number < NAMESPACES else "stack"
-        guests[f"g{number}"] = {"kind": kind, "nics": [{"network": list(HOSTS)[number % len(HOSTS)]}]}
+    guests: dict[str, Any] = {}
+    for number in range(GUESTS):
+        # Nobody has a host's address.
+        nic: dict[str, Any] = {"network": list(HOSTS)[number % len(HOSTS)]}
+        nic["ip"] = [f"10.0.0.{number + 10}", f"fd00::{number + 10}"]
+        kind = "netns" if number <= NAMESPACES else "stack"
+        guests[f"g{number}" if number else "vm1"] = {"kind": kind, "nics": [nic]}
+    guests["vm1"]["kind"] = "external"
+    guests["vm1"]["nics"][0]["nic"] = STREAM
     return topology("fabric", "phys", netns, guests)
 
 

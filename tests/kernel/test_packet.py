@@ -1,0 +1,231 @@
+"""`packet` on an interface that goes through everything an interface can, and what it takes in there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from nics.door import Opened
+from nics.errors import NicError
+from nics.netns import Namespace
+from nics.packet import Packet
+from tests.kernel.lab import PREFIX, Guest, Lab, lab
+from tests.needs import needs_root, needs_tool
+from vnet._native import PortConfig
+
+pytestmark = [needs_root, needs_tool("ip")]
+
+ETHERTYPE = b"\x88\xb5"
+BROADCAST = b"\xff" * 6
+WORLD = bytes.fromhex("02ff00000001")
+STATION = bytes.fromhex("020000000042")
+PACKET_IGNORE_OUTGOING = 23
+
+
+@attrs.define(eq=False)
+class Wire:
+    """The interface `phys` with a door on it, and the other end of its cable, `world`."""
+
+    here: Lab
+    guest: Guest
+    """Its port and namespace; it has no address."""
+    packet: socket.socket
+
+    async def run(self, *argv: str) -> str:
+        return await self.guest.run(*argv)
+
+    def send(self, to: bytes, source: bytes = WORLD, number: int = 0) -> None:
+        self.packet.send(to + source + ETHERTYPE + number.to_bytes(4) + bytes(42))
+
+    @property
+    def carrier(self) -> bool:
+        return self.here.engine.carrier(self.guest.port)
+
+    async def until(self, what: str, done: Any) -> None:
+        with trio.fail_after(10):
+            while not done():  # noqa: ASYNC110
+                await trio.sleep(0.005)
+
+    def counters(self) -> dict[str, Any]:
+        return self.here.engine.counters(self.guest.port)
+
+    async def heard(self, expected: int) -> None:
+        await self.until(f"{expected} frames", lambda: self.counters()["rx_frames"] >= expected)
+        assert self.counters()["rx_frames"] == expected
+
+    async def promiscuous(self) -> int:
+        (shown,) = json.loads(await self.run("ip", "-json", "-details", "link", "show", "dev", "phys"))
+        return int(shown["promiscuity"])
+
+
+@asynccontextmanager
+async def wire(**keys: Any) -> AsyncIterator[Wire]:
+    async with lab() as here:
+        namespace = await Namespace.create(f"{PREFIX}-wire", here.netlink)
+        await namespace.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        await namespace.run("ip", "link", "add", "phys", "type", "veth", "peer", "name", "world")
+        for end in ("phys", "world"):
+            await namespace.run("ip", "link", "set", end, "up")
+        place = here.place(1, netns=namespace.fd)
+        opened = await Packet(interface="phys", **keys).open(place)
+        port = here.engine.add_port(opened.door, here.switch, PortConfig(vlan=10, uplink=True))
+        guest = Guest(namespace, port, opened, "", "", "")
+        here.guests.append(guest)
+        with await namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as packet:
+            packet.bind(("world", 3))
+            packet.setsockopt(263, PACKET_IGNORE_OUTGOING, 1)
+            yield Wire(here, guest, packet)
+
+
+def want(opened: Opened, macs: list[bytes] | None) -> None:
+    assert opened.stations is not None
+    opened.stations(None if macs is None else [mac.hex(":") for mac in macs])
+
+
+async def test_takes_in_what_is_for_the_fabric_and_leaves_the_rest_to_the_host() -> None:
+    async with wire() as made:
+        (shown,) = json.loads(await made.run("ip", "-json", "link", "show", "dev", "phys"))
+        host = bytes.fromhex(shown["address"].replace(":", ""))
+        stranger = bytes.fromhex("020000000099")
+
+        async def taken(*targets: bytes) -> int:
+            """How many of the frames are taken in; a broadcast ends them."""
+            before = made.counters()["rx_frames"]
+            for target in targets:
+                made.send(target)
+            made.send(BROADCAST, number=99)
+            await made.until("the broadcast", lambda: made.counters()["rx_frames"] > before)
+            await trio.sleep(0.02)
+            return made.counters()["rx_frames"] - before - 1
+
+        # Nobody has said who lives here: as a bridge, but the host's own is the host's.
+        assert await taken(host, stranger, STATION) == 2
+        assert await made.promiscuous() == 1
+        want(made.guest.opened, [STATION])
+        assert await taken(host, stranger, STATION) == 1
+        many = [STATION, *(bytes([2, 1, 0, 0, *number.to_bytes(2)]) for number in range(400))]
+        want(made.guest.opened, many)
+        assert await taken(host, stranger, *many) == len(many)
+        want(made.guest.opened, None)
+        assert await taken(stranger) == 1
+        want(made.guest.opened, [])
+        assert await made.promiscuous() == 0, "nobody is there"
+        made.send(BROADCAST)
+        made.send(STATION)
+        await trio.sleep(0.02)
+        want(made.guest.opened, [STATION])
+        assert await taken(STATION) == 1, "nothing had come in"
+
+
+async def test_follows_its_interface_down_and_up_and_by_other_names() -> None:
+    async with wire() as made:
+        assert made.carrier
+        for link in ("phys", "world"):
+            await made.run("ip", "link", "set", link, "down")
+            assert await made.here.event(made.guest, "carrier") == ""
+            assert not made.carrier
+            await made.run("ip", "link", "set", link, "up")
+            await made.here.event(made.guest, "carrier", 1)
+            assert made.carrier
+        before = made.counters()["rx_frames"]
+        await made.run("ip", "link", "set", "phys", "down")
+        await made.run("ip", "link", "set", "phys", "name", "lan0")
+        await made.run("ip", "link", "set", "lan0", "up")
+        text = await made.here.event(made.guest, "log")
+        assert text == "the interface phys is called lan0 now"
+        await made.until("carrier", lambda: made.carrier)
+        made.packet.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # that its end was down is old news
+        made.send(BROADCAST)
+        await made.heard(before + 1)
+
+
+async def test_an_mtu_that_changes_is_kept_to() -> None:
+    async with wire() as made:
+        await made.run("ip", "link", "set", "world", "mtu", "9000")
+        await made.run("ip", "link", "set", "phys", "mtu", "9000")
+        assert await made.here.event(made.guest, "log") == "phys: its MTU is 9000 now"
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+async def test_waits_for_an_interface_that_is_gone(how: str) -> None:
+    async with wire() as made:
+        elsewhere = await Namespace.create(f"{PREFIX}-else", made.here.netlink)
+        if how == "deleted":
+            await made.run("ip", "link", "delete", "phys")
+        else:
+            await made.run("ip", "link", "set", "phys", "netns", f"{PREFIX}-else")
+        assert "the interface is gone" in await made.here.event(made.guest, "log")
+        assert not made.carrier
+        want(made.guest.opened, [STATION])
+        if how == "deleted":
+            await made.run("ip", "link", "add", "phys", "type", "veth", "peer", "name", "world")
+        else:
+            await elsewhere.run("ip", "link", "set", "phys", "netns", f"{PREFIX}-wire")
+        for end in ("phys", "world"):
+            await made.run("ip", "link", "set", end, "up")
+        await made.until("carrier", lambda: made.carrier)
+        # What it was told meanwhile holds.
+        with await made.guest.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as again:
+            again.bind(("world", 3))
+            made.packet = again
+            before = made.counters()["rx_frames"]
+            made.send(bytes.fromhex("020000000099"))
+            made.send(STATION)
+            await made.heard(before + 1)
+        await elsewhere.aclose()
+
+
+async def test_an_inner_and_an_outer_tag_arrive_as_they_were_sent() -> None:
+    async with wire() as made:
+        opened = await Packet(interface="world").open(made.here.place(2, netns=made.guest.namespace.fd))
+        engine, switch = made.here.engine, made.here.engine.add_switch()
+        trunk = PortConfig(tagged=[5], native=6, mtu=1500)
+        other = engine.add_port(opened.door, switch, trunk)
+        engine.set_port(made.guest.port, PortConfig(tagged=[5], native=10, uplink=True))
+        # 802.1ad outside: no VLAN of ours; 802.1Q: VLAN 5; both with a tag inside, and none.
+        for tags in ("88a80005", "81000005", "8100000581000007", "88a8000581000007"):
+            head = BROADCAST + WORLD + bytes.fromhex(tags) + ETHERTYPE
+            made.packet.send(head + bytes(46))
+        await made.heard(4)
+        assert made.counters()["drops"].get("vlan-not-member") is None
+        engine.remove_port(other)
+
+
+async def test_what_the_kernel_had_no_room_for_is_counted() -> None:
+    async with wire() as made:
+        made.here.engine.set_link(made.guest.port, False)
+        sent = 0
+        with await made.guest.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as fast:
+            fast.setsockopt(263, 15, 1)  # PACKET_VNET_HDR: super-frames of 60,000 bytes, which are put aside
+            fast.bind(("world", 3))
+            header = struct.pack("<BBHHHHH", 1, 1, 54, 1000, 34, 16, 0)[:10]
+            ip = bytes.fromhex("4500ea6000004000400600000a0000010a000002")
+            tcp = bytes.fromhex("04d20050000000000000000050100200") + bytes(4)
+            frame = BROADCAST + WORLD + b"\x08\x00" + ip + tcp + bytes(60_000 - 20)
+            for _ in range(3000):
+                fast.send(header + frame)
+                sent += 1
+        await made.until(
+            "all are counted",
+            lambda: made.counters()["rx_frames"] + made.counters()["drops"].get("door-overrun", 0) >= sent,
+        )
+        assert made.counters()["rx_frames"] + made.counters()["drops"].get("door-overrun", 0) == sent
+
+
+async def test_what_is_wrong_is_told() -> None:
+    async with lab() as here:
+        with pytest.raises(NicError, match="there is no interface nothere0: `ip link` shows which"):
+            await Packet(interface="nothere0").open(here.place(1))
+        with pytest.raises(NicError, match="ip netns add nowhere"):
+            await Packet(interface="lo", netns="nowhere").open(here.place(1))
+    assert Stations is not None
+    assert os.getpid()
