@@ -62,6 +62,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
             uplinks.tell(fabric)
         raise
     uplinks.tell(fabric)
+    uplinks.introduce(fabric, [action.port.name for action in actions if isinstance(action, plan.AddPort)])
     fabric.resolved = resolved
     return [str(action) for action in actions]
 

@@ -24,6 +24,7 @@ import trio
 
 from nics.netlink import Netlink
 from vnet import apply, drive, explain, links, trees
+from vnet import apply, drive, explain, links, uplinks
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -489,6 +490,8 @@ class Fabric:
         elif kind == "carrier":
             port.carrier = bool(a)
             log.info("%s: carrier %s", port.name, "up" if a else "down")
+            if a and isinstance(port, Port):
+                uplinks.introduce(self, [port.name])
         elif isinstance(port, Port) and port.opened.far is not None:
             port.opened.far.event(a, b)
 

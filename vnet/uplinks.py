@@ -1,4 +1,6 @@
-"""The uplinks of a running fabric: whose frames they take in from the physical network."""
+"""The uplinks of a running fabric: whose frames they take in from the physical network, and what that is
+told of guests that come up.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from vnet import announce, drive
 from vnet.topology.resolve import Port
 
 if TYPE_CHECKING:
@@ -42,3 +45,20 @@ def tell(fabric: Fabric) -> None:
             want(stations(ports, port.wanted))
         except OSError as error:
             log.warning("%s: it can't be told what to receive: %s", port.name, error.strerror)
+
+
+def introduce(fabric: Fabric, names: Iterable[str]) -> None:
+    """Have the guests at these ports tell the physical network where they are; an uplink's name stands for
+    all guests that it is for. Those whose networks have no uplink, or that are not there, say nothing.
+    """
+    uplinks = [port for port in fabric.ports.values() if port.wanted.is_uplink and port.carrier]
+    chosen = [fabric.ports[name] for name in names if name in fabric.ports]
+    come = {network for port in chosen if port.wanted.is_uplink for network in port.wanted.networks}
+    served = {network for port in uplinks for network in port.wanted.networks}
+    guests = [port for port in fabric.ports.values() if not port.wanted.is_uplink and port.carrier]
+    for port in guests:
+        networks = served.intersection(port.wanted.networks)
+        if not networks or (port not in chosen and come.isdisjoint(networks)):
+            continue
+        for frame in announce.frames(port.wanted):
+            fabric.engine.inject(port.number, frame, now=drive.now())

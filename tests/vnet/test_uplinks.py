@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import trio
 from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 import vnet
 from nics.pipe import PipeEnd
+from vnet import announce, uplinks
 from vnet.errors import BadInput
 from vnet.topology import Topology
 from vnet.topology.plan import plan
@@ -122,6 +124,52 @@ async def test_comes_and_goes_while_the_rest_runs() -> None:
         assert "wan" in fabric.ports
         assert await fabric.apply(without) == ["remove uplink wan"]
         assert list(fabric.ports) == ["r.0", "b.0"]
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_world_is_told_where_a_guest_is_when_it_comes_and_when_the_uplink_does() -> None:
+    topology = lab().network("green", vlan=30, subnets=["10.1.0.0/24", "fd00:1::/64"])
+    topology.uplink("wan", nic=vnet.Pipe(), native="green", tagged=["red", "blue"])
+    async with vnet.Fabric(topology) as fabric:
+        wire = fabric.ports["wan"].opened.far
+        assert isinstance(wire, PipeEnd)
+
+        async def heard(*addresses: str) -> dict[str, Ether]:
+            """What is announced, by address, until all of these were."""
+            found: dict[str, Ether] = {}
+            with trio.fail_after(5):
+                while not found.keys() >= set(addresses):
+                    frame = Ether(await wire.receive())
+                    if ARP in frame and frame[ARP].psrc == frame[ARP].pdst:
+                        found[frame[ARP].psrc] = frame
+                    elif ICMPv6ND_NA in frame and frame[IPv6].dst == "ff02::1":
+                        found[frame[ICMPv6ND_NA].tgt] = frame
+            return found
+
+        await heard("10.0.0.2")  # of r and b, when the fabric came up
+        await fabric.attach("new", network="green", ip=["10.1.0.7", "fd00:1::7"], mac="02:00:00:00:00:77")
+        for _ in range(2):
+            told = await heard("10.1.0.7", "fd00:1::7")
+            assert told["10.1.0.7"].src == "02:00:00:00:00:77"
+            assert Dot1Q not in told["10.1.0.7"]
+            advertisement = told["fd00:1::7"]
+            assert (advertisement.src, advertisement[ICMPv6ND_NA].O) == ("02:00:00:00:00:77", 1)
+            given = advertisement[ICMPv6ND_NA].cksum
+            del advertisement[ICMPv6ND_NA].cksum
+            assert Ether(bytes(advertisement))[ICMPv6ND_NA].cksum == given
+            # The same once more, as when the uplink's carrier comes.
+            uplinks.introduce(fabric, ["wan"])
+        assert not [port for port in fabric.ports.values() if "guard-arp" in port.counters()["drops"]]
+
+
+def test_without_an_address_it_says_so_in_reverse_in_every_vlan() -> None:
+    topology = lab().network("bare", vlan=40)
+    topology.guest("t", nics=[{"trunk": ["red", "bare"], "native": "bare", "mac": "02:00:00:00:00:08"}])
+    tagged, plain = sorted(
+        announce.frames(topology.resolve().ports["t.0"]), key=lambda frame: frame[12:14] != b"\x81\x00"
+    )
+    assert (Ether(tagged)[Dot1Q].vlan, Ether(tagged)[Dot1Q].type) == (10, 0x8035)
+    assert (Ether(plain).type, Ether(plain).src) == (0x8035, "02:00:00:00:00:08")
 
 
 def test_a_plan_leads_there_and_back() -> None:
