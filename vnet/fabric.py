@@ -23,8 +23,7 @@ import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, links, trees
-from vnet import apply, drive, explain, links, uplinks
+from vnet import apply, drive, explain, links, trees, uplinks
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
