@@ -33,6 +33,7 @@ COMMANDS = {
     "connections": "what security groups know of connections",
     "drops": "what was dropped, where and why",
     "check": "prove who can reach whom, from the file alone",
+    "graph": "draw a topology as SVG",
     "test": "bring a file up, probe every pair, play its scenario",
     "doctor": "what is missing on this host, and how to get it",
     "schema": "the JSON Schema of topology files",
