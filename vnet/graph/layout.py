@@ -3,6 +3,7 @@
 Every switch is a panel that holds its guests, a section for each network. Panels stand in rows by how many
 links they are away from the middle of the fabric: so a link joins panels of one row or of two that
 follow each other, and runs in the free strip between rows, across nothing.
+A last row that is far too wide is folded, and links run down between its panels (`route.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ HEAD, TITLE = 40.0, 20.0
 """A panel's and a section's heading."""
 APART = 36.0
 """Between panels."""
+PITCH = 6.0
+"""Between the links at a panel's edge."""
 NAME, SMALL = 12, 10
 """Font sizes."""
 LONGEST = 26
@@ -68,8 +71,8 @@ def _panel(panel: Panel, width: float, stretch: float, columns: int) -> None:
         section.x, section.y = x, y
         x += section.width + GAP
         reach, shelf = max(reach, x), max(shelf, section.height)
-    head = text_width(shortened(panel.title, 32), NAME + 2) + text_width(panel.detail, SMALL) + 46
-    panel.width = max(reach, head)
+    head = text_width(shortened(panel.title, 32), NAME + 2) + text_width(panel.detail, SMALL) + 64
+    panel.width = max(reach, head, PITCH * (panel.links + 1))
     panel.height = y + shelf + GAP if panel.sections else HEAD
 
 

@@ -65,6 +65,8 @@ class Panel(Box):
     title: str
     detail: str
     sections: list[Section]
+    links: int = 0
+    """How many end here."""
     layer: int = 0
     """How many links away from the middle."""
 

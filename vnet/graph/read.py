@@ -26,6 +26,9 @@ def read(resolved: Resolved) -> Picture:
             for port in ports[1:]
             if port.switch != ports[0].switch
         ]
+    for link in resolved.links.values():
+        for end in link.ends:
+            panels[end].links += 1
     for panel in panels.values():
         order = [None, *resolved.networks]
         panel.sections.sort(key=lambda section: order.index(section.network))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
-from vnet.graph.layout import APART, SMALL
+from vnet.graph.layout import APART, SHAPE, SMALL
 from vnet.graph.picture import Cable, Label, Panel, Picture, Point, text_width
 
 EMPTY = 40.0
@@ -15,6 +16,12 @@ STEP = 6.0
 """Between places that are tried for a label."""
 STEEP = 0.1
 """A strip's height for each pixel that a link goes sideways."""
+FOLD = 44.0
+"""Between the bands of a row that is folded."""
+LANE = 6.0
+"""Between links that run side by side."""
+WIDE = 3000.0
+"""A last row that is wider is folded when that makes the picture less oblong."""
 MOST = 4000.0
 """A strip does not grow beyond."""
 
@@ -25,28 +32,81 @@ def route(picture: Picture, rows: list[list[Panel]]) -> None:
         if (label := cable.label) is not None:
             label.width = max(text_width(line, SMALL) for line in label.lines) + 8
             label.height = LINE * len(label.lines) + 2
-    widest = max((_width(row) for row in rows), default=0.0)
+    bands = [1] * len(rows)
+    if rows:
+        bands[-1] = folded(picture, rows)
+    stacks = [
+        [row[start : start + count] for start in range(0, len(row), count)]
+        for row, count in zip(rows, bands, strict=True)
+    ]
+    lanes = _lanes(picture, stacks[-1]) if rows else {}
     needed = max((cable.label.width for cable in picture.cables if cable.label), default=0.0)
-    picture.width = max(widest, needed) + 2 * APART
-    for row in rows:
-        x = (picture.width - _width(row)) / 2
-        for panel in row:
-            panel.x = round(x, 1)
-            x += panel.width + APART
+    picture.width = max([needed, *(_width(stack, lanes) for stack in stacks)]) + 2 * APART
+    for stack in stacks:
+        x = (picture.width - _width(stack, lanes)) / 2
+        for column in stack:
+            x += _side(column, lanes)
+            for panel in column:
+                panel.x = round(x, 1)
+            x += max(panel.width for panel in column) + APART
+    ways: dict[str, float] = {}
+    for name, (column, number) in lanes.items():
+        ways[name] = column[0].x - LANE * number - APART / 2
     y = 0.0
-    for row in rows:
-        for panel in row:
-            _move(panel, y)
-        y += max(panel.height for panel in row)
-        y += _strip(picture, row, y)
+    entries: dict[str, float] = {}
+    for row, count in zip(rows, bands, strict=True):
+        for band in range(count):
+            y += FOLD if band else 0.0
+            for panel in row[band::count]:
+                _move(panel, y)
+            y += max(panel.height for panel in row[band::count])
+        height, ends = _strip(picture, row, y, ways)
+        entries |= ends
+        y += height
+    for cable in picture.cables:
+        if cable.name in ways:
+            below = max((picture.panels[end] for end in cable.ends), key=lambda panel: panel.layer)
+            cable.points += [(ways[cable.name], below.y - FOLD / 2), (entries[cable.name], below.y)]
     picture.height = max((panel.bottom for row in rows for panel in row), default=0.0)
     for cable in picture.cables:
         picture.height = max([picture.height, *(point[1] for point in cable.points)])
         picture.height = max(picture.height, cable.label.bottom if cable.label else 0.0)
 
 
-def _width(row: list[Panel]) -> float:
-    return sum(panel.width for panel in row) + APART * (len(row) - 1)
+def folded(picture: Picture, rows: list[list[Panel]]) -> int:
+    """In how many bands the last row is to stand, for it may be far too wide for one."""
+    row = rows[-1]
+    panels = picture.panels
+    if len(rows) == 1 or any(panels[a].layer == panels[b].layer == row[0].layer
+                             for a, b in (cable.ends for cable in picture.cables)):  # fmt: skip
+        return 1
+    wide = sum(panel.width + APART for panel in row)
+    own = max(panel.height for panel in row) + FOLD
+    above = sum(max(panel.height for panel in other) + 80 for other in rows[:-1])
+    if wide < WIDE:
+        return 1
+    return min(range(1, 9), key=lambda count: abs(math.log(wide / count / (above + own * count) / SHAPE)))
+
+
+def _lanes(picture: Picture, stack: list[list[Panel]]) -> dict[str, tuple[list[Panel], int]]:
+    """The links that pass by the first band: each with the column that it runs left of, and its number."""
+    found: dict[str, tuple[list[Panel], int]] = {}
+    for column in stack:
+        # What goes to the first band below runs innermost, so that none crosses another.
+        passing = [
+            cable.name for panel in column[1:] for cable in picture.cables if panel.title in cable.ends
+        ]
+        found |= {name: (column, number) for number, name in enumerate(passing)}
+    return found
+
+
+def _side(column: list[Panel], lanes: dict[str, tuple[list[Panel], int]]) -> float:
+    return LANE * sum(of is column for of, _ in lanes.values())
+
+
+def _width(stack: list[list[Panel]], lanes: dict[str, tuple[list[Panel], int]]) -> float:
+    columns = (max(panel.width for panel in column) + _side(column, lanes) for column in stack)
+    return sum(columns) + APART * (len(stack) - 1)
 
 
 def _move(panel: Panel, y: float) -> None:
@@ -58,13 +118,18 @@ def _move(panel: Panel, y: float) -> None:
             node.x, node.y = node.x + section.x, node.y + section.y
 
 
-def _strip(picture: Picture, row: list[Panel], top: float) -> float:
-    """Draw the links of the strip below `row`, which begins at `top`; how high it is."""
+def _strip(
+    picture: Picture, row: list[Panel], top: float, lanes: dict[str, float]
+) -> tuple[float, dict[str, float]]:
+    """Draw the links of the strip below `row`, which begins at `top`; how high it is.
+
+    And at which x each comes in below. `lanes`: the x of those that run on between panels first.
+    """
     layer = row[0].layer
     panels = picture.panels
     cables = [c for c in picture.cables if min(panels[end].layer for end in c.ends) == layer]
     if not cables:
-        return EMPTY
+        return EMPTY, {}
     ways = _ends(picture, cables, layer)
     flat = [c for c in cables if panels[c.ends[0]].layer == panels[c.ends[1]].layer]
     span = max(abs(a[0] - b[0]) for a, b in ways.values())
@@ -79,9 +144,9 @@ def _strip(picture: Picture, row: list[Panel], top: float) -> float:
         for cable in cables:
             if not cable.points:
                 (x1, y1), (x2, _) = ways[cable.name]
-                cable.points = [(x1, y1), (x1, top), (x2, top + height)]
+                cable.points = [(x1, y1), (x1, top), (lanes.get(cable.name, x2), top + height)]
         if _labels(picture, cables, top, height) or height > MOST:
-            return height
+            return height, {name: ends[1][0] for name, ends in ways.items()}
         height *= 1.25
 
 
@@ -152,7 +217,7 @@ def _covers(label: Label, cable: Cable) -> bool:
 
 def _candidates(cable: Cable, top: float, height: float, own: float) -> list[Point]:
     """Points of a link where its label may stand, best first."""
-    if len(cable.points) == 4:
+    if len(cable.points) == 4 and cable.points[1][1] == cable.points[2][1]:
         (x1, level), (x2, _) = cable.points[1], cable.points[2]
         return [(x1 + (x2 - x1) * share, level) for share in (0.5, 0.35, 0.65, 0.2, 0.8)]
     (x1, _), (x2, _) = cable.points[-2:]

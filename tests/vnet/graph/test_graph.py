@@ -83,11 +83,22 @@ def ring() -> Topology:
     return found.link("s3", "s6", impair={"loss": "1 %"})
 
 
+def star() -> Topology:
+    """More switches around one than can stand in a row."""
+    found = Topology("star").network("lan").switch("hub")
+    for index in range(60):
+        found.switch(f"s{index}").link("hub", f"s{index}", impair={"delay": f"{index + 1} ms"})
+        found.guest(f"a{index}", network="lan", switch=f"s{index}")
+        found.guest(f"b{index}", network="lan", switch=f"s{index}")
+    return found
+
+
 EXAMPLES = {
     **{name: topologies.load(name) for name in topologies.names()},
     "fabric": fabric(),
     "large": large(),
     "ring": ring(),
+    "star": star(),
 }
 
 
