@@ -136,7 +136,7 @@ def _counts(picture: Picture) -> str:
 def _entries(picture: Picture) -> Iterator[tuple[str, str, str]]:
     """The legend: kind of node or "", network, what is said."""
     for name, said in picture.networks.items():
-        yield "", name, shortened(f"{name}: {said}", 60)
+        yield "", name, f"{shortened(name, LONGEST)}: {shortened(said, 60)}"
     for kind in picture.kinds:
         yield kind, "", f"{kind}: {KINDS[kind]}" if KINDS[kind] != kind else kind
 

@@ -130,5 +130,6 @@ def text_width(text: str, size: float) -> float:
 
 
 def shortened(text: str, most: int) -> str:
-    """`text`, in at most `most` characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """`text` in at most `most` characters, without its middle: names often differ at the end."""
+    tail = most // 3
+    return text if len(text) <= most else f"{text[: most - tail - 1]}…{text[-tail:]}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nics.quantity import RATE, SHARE, TIME
-from vnet.graph.picture import Branch, Cable, Label, Node, Panel, Picture, Section
+from vnet.graph.picture import Branch, Cable, Label, Node, Panel, Picture, Section, shortened
 from vnet.topology.model import Impair
 from vnet.topology.resolve import Port, Resolved, ResolvedLink
+
+LONG = 18
+"""Characters of a switch's name in a label."""
 
 
 def read(resolved: Resolved) -> Picture:
@@ -100,7 +103,9 @@ def _cable(link: ResolvedLink, names: dict[int, str]) -> Cable:
     if there == back:
         lines += [there] if there else []
     else:
-        lines += [f"{a} → {b}: {there or 'unimpaired'}", f"{b} → {a}: {back or 'unimpaired'}"]
+        ends = shortened(a, LONG), shortened(b, LONG)
+        lines.append(f"{ends[0]} → {ends[1]}: {there or 'unimpaired'}")
+        lines.append(f"{ends[1]} → {ends[0]}: {back or 'unimpaired'}")
     if len(link.vlans) < len(names):
         lines.append("only " + (", ".join(names[vlan] for vlan in link.vlans) or "no network"))
     if not link.up:

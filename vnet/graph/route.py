@@ -145,7 +145,7 @@ def _strip(
             if not cable.points:
                 (x1, y1), (x2, _) = ways[cable.name]
                 cable.points = [(x1, y1), (x1, top), (lanes.get(cable.name, x2), top + height)]
-        if _labels(picture, cables, top, height) or height > MOST:
+        if _labels(picture, cables, top, height, give_up=height > MOST):
             return height, {name: ends[1][0] for name, ends in ways.items()}
         height *= 1.25
 
@@ -179,8 +179,11 @@ def _centre(picture: Picture, name: str) -> float:
     return panel.x + panel.width / 2
 
 
-def _labels(picture: Picture, cables: list[Cable], top: float, height: float) -> bool:
-    """Place the labels on their links; False: there is no room for all."""
+def _labels(picture: Picture, cables: list[Cable], top: float, height: float, give_up: bool) -> bool:
+    """Place the labels on their links; False: there is no room for all.
+
+    With `give_up`, those without room are left to the tooltips.
+    """
     taken: list[Label] = []
     for cable in sorted(cables, key=lambda cable: cable.points[-1][0]):
         label = cable.label
@@ -196,6 +199,9 @@ def _labels(picture: Picture, cables: list[Cable], top: float, height: float) ->
                 if not free[-1][0]:
                     break
         if not free:
+            if give_up:
+                cable.label = None
+                continue
             return False
         label.x, label.y = min(free, key=lambda place: place[0])[1]
         taken.append(label)

@@ -17,8 +17,8 @@ from tests.vnet.topology.strategies import documents
 from vnet.cli import main
 from vnet.graph import svg
 from vnet.graph.draw import attribute, colours, text
-from vnet.graph.layout import place
-from vnet.graph.picture import Box, Picture
+from vnet.graph.layout import LONGEST, place
+from vnet.graph.picture import Box, Picture, shortened
 from vnet.graph.read import impairment, read
 from vnet.graph.route import route
 from vnet.topology import Impair, Topology
@@ -93,12 +93,24 @@ def star() -> Topology:
     return found
 
 
+def mesh() -> Topology:
+    """Every switch linked to every other, and names as long as they may be."""
+    found = Topology("mesh").network("n" * 63)
+    names = [f"{'s' * 60}-{index}" for index in range(8)]
+    for name in names:
+        found.switch(name).guest(f"g{name[1:]}", network="n" * 63, switch=name)
+    for a, b in combinations(names, 2):
+        found.link(a, b, impair={"a_to_b": {"delay": "3 ms"}})
+    return found
+
+
 EXAMPLES = {
     **{name: topologies.load(name) for name in topologies.names()},
     "fabric": fabric(),
     "large": large(),
     "ring": ring(),
     "star": star(),
+    "mesh": mesh(),
 }
 
 
@@ -129,7 +141,10 @@ def everything_once(topology: Topology) -> ElementTree.Element:
     said = [element.text or "" for group in root.iter(f"{SVG}g") if group.get("class") == "legend"
             for element in group.iter(f"{SVG}text")]  # fmt: skip
     for network in resolved.networks.values():
-        assert sum(line.startswith(f"{network.name}: VLAN {network.vlan}") for line in said) == 1
+        assert (
+            sum(line.startswith(f"{shortened(network.name, LONGEST)}: VLAN {network.vlan}") for line in said)
+            == 1
+        )
     return root
 
 
@@ -158,6 +173,11 @@ def test_everything_is_there_once(topology: Topology) -> None:
 
 def test_nothing_covers_anything(topology: Topology) -> None:
     nothing_overlaps(placed(topology))
+
+
+def test_every_label_finds_room(topology: Topology) -> None:
+    wanted = [cable.name for cable in read(topology.resolve()).cables if cable.label is not None]
+    assert [cable.name for cable in placed(topology).cables if cable.label is not None] == wanted
 
 
 def test_links_end_at_their_switches_and_cross_none(topology: Topology) -> None:
