@@ -12,6 +12,7 @@ from scapy.utils import rdpcap
 
 import vnet
 from nics.errors import BadInput
+from vnet.cli.status import row, rules
 
 
 def chain(count: int, **keys: Any) -> vnet.Topology:
@@ -58,6 +59,8 @@ async def test_status_shows_both_ends(autojump_clock: trio.testing.MockClock) ->
         assert a["rx"] == b["tx"]
         assert a["tx"]["frames"] > 0
         assert a["mac"] != b["mac"]
+        assert [row(ports[port])[1] for port in ("s1-s2.a", "red1.0")] == ["link", "stack"]
+        assert list(rules(list(ports.values()))) == []
 
 
 async def test_a_link_is_captured_with_its_tags(

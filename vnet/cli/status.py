@@ -46,7 +46,10 @@ def run(given: argparse.Namespace) -> int:
 
 def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
     """Security groups and places in private networks, a line each for the ports that have any."""
-    told = [port for port in ports if port["groups"] or port["private"] != "promiscuous"]
+    # The ends of links have neither.
+    told = [
+        port for port in ports if port.get("groups") or port.get("private", "promiscuous") != "promiscuous"
+    ]
     if told:
         yield ""
     for port in told:
