@@ -88,7 +88,7 @@ def _folder(file: str) -> Path:
     from vnet.topology.reader import READY
 
     if file.startswith(READY):
-        return topologies.path(file.removeprefix(READY)).parent
+        return topologies.FOLDER
     return Path() if file == "-" else Path(file).parent
 
 

@@ -6,6 +6,7 @@ then. With -d it runs in the background, and this command returns once every por
 Examples:
   vnet up tenants.yaml
   vnet up tenants.yaml -d && vnet status
+  vnet up 'topology:leaf-spine?spines=2&leaves=4&hosts=3'
 
 """
 
@@ -20,7 +21,7 @@ from vnet.errors import VnetError
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """FILE [-d]."""
-    parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON; - or topology:NAME")
+    parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON; -; topology:NAME[?...]")
     parser.add_argument("-d", "--detach", action="store_true", help="return once it is up")
 
 

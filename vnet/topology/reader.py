@@ -33,7 +33,10 @@ READY = "topology:"
 
 
 def from_file(path: str | os.PathLike[str]) -> Topology:
-    """Read a file, `-` for standard input, `topology:NAME` for a ready one. Raises BadInput."""
+    """Read a file, `-` for standard input, `topology:NAME` for a ready one (`topology:ring?switches=6`).
+
+    Raises BadInput.
+    """
     name, data = _content(path)
     return from_text(data, name)
 
@@ -42,7 +45,10 @@ def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
     """What errors call a file, and what is in it. Raises BadInput."""
     name = os.fspath(path)
     if name.startswith(READY):
-        name = str(topologies.path(name.removeprefix(READY)))
+        ready = name.removeprefix(READY)
+        if topologies.is_made(ready):
+            return name, topologies.load(ready).to_yaml().encode()
+        name = str(topologies.path(ready))
     if name == "-":
         return "<stdin>", sys.stdin.buffer.read(MOST_BYTES + 1)
     try:
