@@ -92,7 +92,8 @@ def notes(proof: Proof, virtual: bool) -> list[str]:
         few = ", ".join(guests[:5]) + (f" and {len(guests) - 5} more" if len(guests) > 5 else "")
         found.append(f"stood in for: {few}")
     if proof.topology.uplinks:
-        found.append(f"left out, so that nothing leaves this machine: {', '.join(proof.topology.uplinks)}")
+        names = ", ".join(proof.topology.uplinks)
+        found.append(f"without their interfaces, so that nothing leaves this machine: {names}")
     return found
 
 

@@ -2,8 +2,9 @@
 
 Every port is as in the file: VLANs, guard, groups, private networks, MAC and IP addresses. What is
 behind it is ours, so that something can be sent from there: for frames the end of a pipe, for talking an
-in-process TCP/IP guest. Network namespaces stay what they are. Uplinks are left out, so that nothing of
-a test leaves the machine, and what would make a probe late or lost by intention: impairments, limits.
+in-process TCP/IP guest. Network namespaces stay what they are. Behind an uplink is the end of a pipe instead
+of its interface, so that nothing of a test leaves the machine. Left out is what would make a probe late or
+lost by intention: impairments, limits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def stand_in(topology: Topology, resolved: Resolved, *, talk: bool, namespaces: 
     made = topology.copy()
     made.name = f"{topology.name[:27]}-test"
     made.expect, made.scenario = [], []
-    made.uplinks = {}
+    made.uplinks = {name: attrs.evolve(uplink, nic=PIPE) for name, uplink in topology.uplinks.items()}
     made.links = [
         attrs.evolve(link, a_to_b=Impair(), b_to_a=Impair(), schedule=()) for link in topology.links
     ]

@@ -98,7 +98,12 @@ async def probe(fabric: Fabric, proof: Proof, patience: float, tell: Callable[[s
     part = Part("talk")
     planned = list(calls(proof))
     tell(f"{len(planned)} conversations")
-    voices = {name: voice_of(port, fabric.guests[port.guest]) for name, port in fabric.ports.items()}
+    guests = fabric.guests
+    voices = {
+        name: voice_of(port, guests[port.guest])
+        for name, port in fabric.ports.items()
+        if port.guest in guests
+    }
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def one(call: Call) -> None:

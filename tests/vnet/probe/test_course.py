@@ -210,3 +210,10 @@ def test_namespaces_in_real_time() -> None:
     assert [str(finding) for finding in result.findings] == []
     assert not result.virtual
     assert len(result.parts[-1].steps) == 8
+
+
+def test_an_uplink_is_a_port_like_others_but_nothing_leaves_by_it():
+    wan = {"nic": {"kind": "packet", "interface": "nowhere0"}, "native": "red", "tagged": ["blue"]}
+    result = probed(TWO | {"uplinks": {"wan": wan | {"vlans": {"blue": 120}}}})
+    assert [str(finding) for finding in result.findings] == []
+    assert "without their interfaces, so that nothing leaves this machine: wan" in result.parts[1].notes
