@@ -6,6 +6,7 @@ need: `await qmp("set_link", name="nic0", up=False)`, `await qmp.event("DEVICE_D
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -33,12 +34,12 @@ class Qmp:
         rest = b""
         try:
             async with trio.open_nursery() as nursery:
-                async for data in self._stream:
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        await self._take(json.loads(line), nursery, task_status)
-        except (trio.BrokenResourceError, ConnectionError):
-            pass
+                # In here: outside, the nursery would have made a group of it.
+                with contextlib.suppress(trio.BrokenResourceError, ConnectionError):
+                    async for data in self._stream:
+                        *lines, rest = (rest + data).split(b"\n")
+                        for line in lines:
+                            await self._take(json.loads(line), nursery, task_status)
         finally:
             self._gone = True
             for reply in self._waiting.values():

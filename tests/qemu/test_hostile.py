@@ -22,8 +22,8 @@ from tests.qemu import lab
 
 pytestmark = [needs_qemu, needs_root, pytest.mark.deadline(300)]
 
-SIZE = 200
-"""Bytes of each frame, so that socat can tell them apart in one file."""
+SIZE = 400
+"""Bytes of each frame, so that socat can tell them apart in one file; the longest is an offer, of some 290."""
 UDHCPD = """\
 start 10.9.7.100
 end 10.9.7.120
@@ -57,6 +57,7 @@ async def test_nothing_of_it_reaches_the_victims() -> None:
             bad["tag-not-allowed"] = [Ether(src=mac, dst=alice) / Dot1Q(vlan=20) / IP(dst=ALICE) / UDP()]
             bad["link-local"] = [Dot3(src=mac, dst="01:80:c2:00:00:00") / LLC() / STP()]
             marks = {bytes(frame).ljust(SIZE, b"\0") for frames in bad.values() for frame in frames}
+            assert {len(mark) for mark in marks} == {SIZE}
             await vm.upload(b"".join(marks), "/tmp/frames")
             await vm.upload(UDHCPD.encode(), "/tmp/udhcpd.conf")
             stop = trio.CancelScope()
