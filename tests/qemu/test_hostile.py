@@ -23,7 +23,7 @@ from tests.qemu import lab
 pytestmark = [needs_qemu, needs_root, pytest.mark.deadline(300)]
 
 SIZE = 400
-"""Bytes of each frame, so that socat can tell them apart in one file; the longest is an offer, of some 290."""
+"""Bytes of each frame, so that socat can tell them apart in one file; an offer has some 290."""
 UDHCPD = """\
 start 10.9.7.100
 end 10.9.7.120

@@ -97,6 +97,16 @@ impl Guest {
         }
     }
 
+    /// From now on what was sent is in the TAP's queue when `send` returns. Otherwise it may still be in the
+    /// interface's queueing discipline, where another processor goes on with it when it comes to that.
+    fn direct(&self) {
+        let on: libc::c_int = 1;
+        let (level, option) = (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS);
+        // SAFETY: the kernel reads the four bytes of the option.
+        check(unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const on).cast(), 4) })
+            .unwrap();
+    }
+
     fn send(&self, offload: Offload, frame: &[u8]) {
         let bytes = [&offload.to_bytes(), frame].concat();
         // SAFETY: the kernel reads bytes.len() bytes.
@@ -417,6 +427,7 @@ fn a_full_burst_says_that_there_is_more() {
         let mut tap = Bench::new(claim(OFFLOAD));
         set_up(true);
         let guest = Guest::new();
+        guest.direct();
         for _ in 0..crate::BURST + 10 {
             guest.send(Offload::NONE, &plain(60));
         }
@@ -432,7 +443,9 @@ fn a_full_burst_says_that_there_is_more() {
         // Of super-frames a burst is shorter, so that nobody waits long for its end.
         let mut burst = Burst::new();
         assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut burst), Rx::More);
-        assert!((2..16).contains(&burst.len()), "{}", burst.len());
+        // Before them come the ten that were left, and what the kernel itself says on a new interface.
+        let long = burst.iter().filter(|frame| frame.len() > 60_000).count();
+        assert!((1..6).contains(&long), "{long} of {}", burst.len());
     });
 }
 
