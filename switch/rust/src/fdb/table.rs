@@ -22,6 +22,8 @@ use super::ages::Ages;
 /// Slots of one segment, and the bits of a hash that choose one.
 pub(super) const SEGMENT: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 9;
+/// Bits of a hash: those that choose a slot, and those of a directory for as many entries as a limit can say.
+const HASH_BITS: u32 = SLOT_BITS + 26;
 /// Slots that share a cache line.
 const LINE: usize = 4;
 /// Slots of a segment in use at most: three quarters, so that nearly every lookup ends in its line or
@@ -153,11 +155,15 @@ impl Table {
         self.max_depth = max_depth(limit).max(self.directory.len().trailing_zeros() as u8);
     }
 
-    /// Keyed multiply and fold, as in wyhash: every bit of the key reaches every bit of the result.
+    /// Keyed multiply and fold, as in wyhash, and once more by a fixed number: only the high bits of a
+    /// product have seen all of its factors. Stations that are numbered one after the other have only low bits
+    /// of their own; without the second product there would be secrets, one in a thousand, with which
+    /// hundreds of them want the same segment.
     #[inline]
     fn hash(&self, key: u64) -> u64 {
         let product = u128::from(key ^ self.seed[0]) * u128::from(self.seed[1]);
-        (product >> 64) as u64 ^ product as u64
+        let folded = (product >> 64) as u64 ^ product as u64;
+        folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HASH_BITS)
     }
 
     #[inline]
