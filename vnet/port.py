@@ -11,6 +11,7 @@ import attrs
 from nics.door import Opened
 from switch.policy import Allow, Policy
 from vnet._native import Engine, Groups, Guard, Limits, PortConfig
+from vnet.errors import VnetError
 from vnet.topology.model import Limit, Storm
 from vnet.topology.resolve import Port as Wanted
 
@@ -169,12 +170,18 @@ def _rules(
 
 
 def community(name: str | None) -> int:
-    """A community's number, the same wherever the name is; 0: none."""
+    """A community's number, the same wherever the name is; 0: none. Numbers are never used again: two
+    communities that shared one would reach each other. Raises VnetError when all are taken.
+    """
     if name is None:
         return 0
-    return _communities.setdefault(name, len(_communities) % 0xFFFF + 1)
+    if name not in _communities and len(_communities) >= COMMUNITIES_MAX:
+        raise VnetError(f"community {name}: this process has had {COMMUNITIES_MAX} of them; start it anew")
+    return _communities.setdefault(name, len(_communities) + 1)
 
 
+COMMUNITIES_MAX = 0xFFFF
+"""The switch tells them apart by 16 bits, 0 aside."""
 _communities: dict[str, int] = {}
 
 

@@ -9,6 +9,8 @@ import pytest
 import trio
 
 import vnet
+import vnet.port
+from vnet.errors import VnetError
 from vnet.topology import Topology
 
 WEB = {"ingress": [{"protocol": "tcp", "ports": 80}]}
@@ -143,3 +145,12 @@ async def test_a_private_network(autojump_clock: trio.testing.MockClock) -> None
             "a.0": "isolated", "b.0": "isolated", "c.0": "community db", "d.0": "community db",
             "gateway.0": "promiscuous",
         }  # fmt: skip
+
+
+def test_no_two_communities_share_a_number(monkeypatch):
+    monkeypatch.setattr("vnet.port._communities", {})
+    monkeypatch.setattr("vnet.port.COMMUNITIES_MAX", 3)
+    assert [vnet.port.community(name) for name in ("a", "b", "a", None, "c")] == [1, 2, 1, 0, 3]
+    with pytest.raises(VnetError, match="community d"):
+        vnet.port.community("d")
+    assert vnet.port.community("b") == 2

@@ -97,16 +97,6 @@ impl Guest {
         }
     }
 
-    /// From now on what was sent is in the TAP's queue when `send` returns. Otherwise it may still be in the
-    /// interface's queueing discipline, where another processor goes on with it when it comes to that.
-    fn direct(&self) {
-        let on: libc::c_int = 1;
-        let (level, option) = (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS);
-        // SAFETY: the kernel reads the four bytes of the option.
-        check(unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const on).cast(), 4) })
-            .unwrap();
-    }
-
     fn send(&self, offload: Offload, frame: &[u8]) {
         let bytes = [&offload.to_bytes(), frame].concat();
         // SAFETY: the kernel reads bytes.len() bytes.
@@ -427,7 +417,6 @@ fn a_full_burst_says_that_there_is_more() {
         let mut tap = Bench::new(claim(OFFLOAD));
         set_up(true);
         let guest = Guest::new();
-        guest.direct();
         for _ in 0..crate::BURST + 10 {
             guest.send(Offload::NONE, &plain(60));
         }
