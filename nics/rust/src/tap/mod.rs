@@ -214,7 +214,9 @@ fn steer(head: &[u8], n: usize) -> usize {
             let ports = if matches!(head.get(20), Some(6 | 17)) { word(54) } else { 0 };
             (22..54).step_by(4).fold(ports, |mix, at| mix.rotate_left(5) ^ word(at))
         }
-        _ => word(2) ^ word(8).rotate_left(9),
+        // To the kernel all of these are one flow: by several queues each would move the others' frames
+        // from one to another, and their order would be lost.
+        _ => return 0,
     };
     ((u64::from(flow.wrapping_mul(0x9e37_79b1)) * n as u64) >> 32) as usize
 }
