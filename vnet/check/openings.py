@@ -18,6 +18,8 @@ ROLES = {
     "querier": "may query multicast groups",
 }
 
+LINK_LOCAL = "link-local frames (STP, LACP, LLDP)"
+
 
 def openings(proof: Proof) -> list[Reason]:
     """Every one, with its key."""
@@ -33,6 +35,10 @@ def openings(proof: Proof) -> list[Reason]:
     for ears in proof.ground.ears.values():
         for ear in ears:
             found += _of(ear, proof)
+    for index, link in enumerate(proof.topology.links):
+        if link.transparent:
+            text = f"link {'-'.join(link.ends)} carries {LINK_LOCAL}"
+            found.append(Reason(text, ("links", index, "transparent")))
     return found
 
 
@@ -40,6 +46,9 @@ def _of(ear: Ear, proof: Proof) -> Iterator[Reason]:
     port = ear.port
     if port is None:
         return
+    if port.settings.transparent:
+        text = f"{ear.name} exchanges {LINK_LOCAL}, which make it a part of others' links"
+        yield Reason(text, (*ear.path, "transparent"))
     if port.guard is None:
         text = f"{ear.name} has no guard: it may pass for anybody in {', '.join(port.networks)}"
         yield Reason(text, (*ear.path, "guard"))

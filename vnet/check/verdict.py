@@ -7,7 +7,7 @@ import attrs
 from vnet.check.packets import Packets
 from vnet.check.pair import FAMILIES, Pair
 from vnet.check.prove import Proof
-from vnet.topology.expect import meant
+from vnet.topology.expect import Stations
 from vnet.topology.model import Expect
 
 
@@ -57,25 +57,26 @@ class Verdict:
 def judge(proof: Proof) -> Verdict:
     """Every expectation of the topology, for every pair that it is about."""
     outcomes = []
+    stations = Stations(proof.stations)
     for index, expect in enumerate(proof.topology.expect):
-        outcomes += judge_one(proof, expect, index)
+        outcomes += judge_one(proof, stations, expect, index)
     return Verdict(tuple(outcomes))
 
 
-def pairs_of(expect: Expect, stations: list[str]) -> list[tuple[str, str]]:
+def pairs_of(expect: Expect, stations: Stations) -> list[tuple[str, str]]:
     """The pairs that an expectation is about."""
     return [
         (source, target)
-        for source in meant(expect.sources, stations)
-        for target in meant(expect.targets, stations)
+        for source in stations.meant(expect.sources)
+        for target in stations.meant(expect.targets)
         if source != target and expect.via not in (source, target)
     ]
 
 
-def judge_one(proof: Proof, expect: Expect, index: int) -> list[Outcome]:
+def judge_one(proof: Proof, stations: Stations, expect: Expect, index: int) -> list[Outcome]:
     """One expectation, for every pair that it is about."""
     outcomes = []
-    for source, target in pairs_of(expect, proof.stations):
+    for source, target in pairs_of(expect, stations):
         if expect.via is not None:
             pair = proof.by_way_of(source, expect.via, target, expect.network)
         else:

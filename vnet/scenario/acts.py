@@ -21,6 +21,7 @@ from vnet.guests import Guest, NetnsGuest
 from vnet.probe.honest import USUAL_PORT
 from vnet.probe.voices import voice_of
 from vnet.topology import Topology
+from vnet.topology.expect import Stations
 from vnet.topology.model import Expect
 from vnet.topology.scenario import Step
 from vnet.topology.values import Address
@@ -183,7 +184,7 @@ class Acts:
     # -- who reaches whom --------------------------------------------------------------------------
 
     async def _assert(self, expect: Expect, within: float) -> str:
-        pairs = pairs_of(expect, list(self.fabric.guests))
+        pairs = pairs_of(expect, Stations(self.fabric.guests))
         deadline = trio.current_time() + within
         wrong = pairs
         async with self._serving({target for _, target in pairs}, list(_tries(expect))):

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nics.keys import Choice, Flag, Key, did_you_mean, one_of, shown
 from vnet.topology.model import Expect
-from vnet.topology.problems import Path, Problem
+from vnet.topology.problems import MOST, Path, Problem
 from vnet.topology.rules import PortRange
 from vnet.topology.shape import ListOf, Table
 from vnet.topology.values import Family, Pattern, Reference
@@ -120,34 +121,75 @@ def words(expect: Expect) -> dict[str, Any]:
     return said
 
 
-def meant(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The `names` that `patterns` stand for, in their own order."""
-    chosen = list(patterns)
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in chosen)]
+class Stations:
+    """The names that patterns are held against: a name is found at once, and each pattern once for all."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+        """In the order of the file."""
+        self._places = {name: place for place, name in enumerate(self.names)}
+        self._like: dict[str, list[int]] = {}
+        self._hints: dict[str, str] = {}
+
+    def meant(self, patterns: Iterable[str]) -> list[str]:
+        """Those that `patterns` stand for, in their own order."""
+        places = {place for pattern in patterns for place in self._places_of(pattern)}
+        return [self.names[place] for place in sorted(places)]
+
+    def knows(self, pattern: str) -> bool:
+        """Whether it stands for anybody."""
+        return bool(self._places_of(pattern))
+
+    def _places_of(self, pattern: str) -> Sequence[int]:
+        if not is_pattern(pattern):
+            return (self._places[pattern],) if pattern in self._places else ()
+        if pattern not in self._like:
+            like = re.compile(fnmatch.translate(pattern)).match
+            self._like[pattern] = [place for place, name in enumerate(self.names) if like(name)]
+        return self._like[pattern]
+
+    def hint(self, word: str) -> str:
+        """The name that a wrong one probably stands for. Nobody reads more than MOST of them, and each
+        is looked for among all names.
+        """
+        if word not in self._hints and len(self._hints) < MOST:
+            self._hints[word] = did_you_mean(word, self.names)
+        return self._hints.get(word, "")
+
+
+def is_pattern(word: str) -> bool:
+    """Whether it stands for names that are like it, and not for itself."""
+    return "*" in word or "?" in word
+
+
+def stations(topology: Topology) -> Stations:
+    """Who can be meant: guests and uplinks."""
+    return Stations([*topology.guests, *topology.uplinks])
 
 
 def check(topology: Topology) -> Iterator[Problem]:
     """What is wrong with expectations, and assertions that are like them."""
+    among = stations(topology)
     for index, expect in enumerate(topology.expect):
-        yield from check_one(topology, expect, ("expect", index))
+        yield from check_one(topology, among, expect, ("expect", index))
 
 
-def check_one(topology: Topology, expect: Expect, path: Path) -> Iterator[Problem]:
+def check_one(topology: Topology, among: Stations, expect: Expect, path: Path) -> Iterator[Problem]:
     """What is wrong with one."""
-    stations = [*topology.guests, *topology.uplinks]
+    names = among.names
     for key, patterns in (("from", expect.sources), ("to", expect.targets)):
         for number, pattern in enumerate(patterns):
-            if meant([pattern], stations):
+            if among.knows(pattern):
                 continue
             place = (*path, key, number)
-            if "*" in pattern or "?" in pattern:
-                expected = one_of(stations) if stations else "a guest; there is none"
+            if is_pattern(pattern):
+                expected = one_of(names) if names else "a guest; there is none"
                 because: tuple[Path, ...] = (("guests",), ("uplinks",))
                 yield Problem(place, f"no guest is like {shown(pattern)}", expected, because=because)
             else:
-                expected = one_of(stations) if stations else "the name of a guest; there is none"
+                expected = one_of(names) if names else "the name of a guest; there is none"
                 because = (("guests", pattern), ("uplinks", pattern))
-                hint = did_you_mean(pattern, stations)
+                hint = among.hint(pattern)
                 yield Problem(place, f"no guest {shown(pattern)}", expected, hint, because=because)
     if expect.ports and expect.protocol not in PORTED:
         because = ((*path, "protocol"),)
@@ -157,8 +199,8 @@ def check_one(topology: Topology, expect: Expect, path: Path) -> Iterator[Proble
         found, expected = "family with protocol ethernet", "icmp, tcp, udp or any"
         yield Problem((*path, "family"), found, expected, because=((*path, "protocol"),))
     for key, name, known in (
-        ("network", expect.network, list(topology.networks)),
-        ("via", expect.via, list(topology.guests)),
+        ("network", expect.network, topology.networks),
+        ("via", expect.via, topology.guests),
     ):
         if name and name not in known:
             what = "network" if key == "network" else "guest"

@@ -27,7 +27,8 @@ from vnet.topology.model import Group, Switch
 from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
 from vnet.topology.shape import Table
-from vnet.topology.table import ENGINE, SWITCH_TABLE
+from vnet.topology.table import ENGINE
+from vnet.topology.table_switches import SWITCH_TABLE
 
 LIVE = tuple(key.name for key in SWITCH_TABLE.keys)
 """Keys of a switch that change while it runs."""

@@ -183,6 +183,7 @@ def words(step: Step) -> dict[str, Any]:
 
 def check(topology: Topology) -> Iterator[Problem]:
     """What is wrong with the scenario."""
+    among = expect.stations(topology)
     for index, step in enumerate(topology.scenario):
         path: Path = ("scenario", index)
         actions = [name for name in ACTIONS if name in step.given]
@@ -190,10 +191,10 @@ def check(topology: Topology) -> Iterator[Problem]:
             yield Problem((*path, actions[1]), f"{actions[1]} beside {actions[0]}", "one thing in a step")
         elif not actions and step.at is None:
             yield Problem(path, "a step that does nothing", one_of(ACTIONS), because=(path,))
-        yield from _step(topology, step, path)
+        yield from _step(topology, among, step, path)
 
 
-def _step(topology: Topology, step: Step, path: Path) -> Iterator[Problem]:
+def _step(topology: Topology, among: expect.Stations, step: Step, path: Path) -> Iterator[Problem]:
     place = (*path, step.action)
     if step.action in ("ping", "transfer"):
         for key in ("from", "to"):
@@ -206,7 +207,7 @@ def _step(topology: Topology, step: Step, path: Path) -> Iterator[Problem]:
             found, because = f"{name} is of kind {guest.kind}", (("guests", guest.name, "kind"),)
             yield Problem((*place, "guest"), found, "a guest of kind netns", because=because)
     elif step.action == "assert" and step.expect is not None:
-        yield from expect.check_one(topology, step.expect, place)
+        yield from expect.check_one(topology, among, step.expect, place)
         if step.expect.protocol == "ethernet":
             found = "frames are not tried in a scenario"
             yield Problem((*place, "protocol"), found, "any, icmp, tcp or udp")

@@ -12,7 +12,7 @@ from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
 from nics.quantity import TIME
-from vnet.topology import model, table
+from vnet.topology import model, table, table_ports, table_switches
 from vnet.topology.build import FLOODS, SETTINGS, WAYS, default_nic
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
@@ -65,14 +65,14 @@ def nic_kind(nic: Nic) -> dict[str, object]:
 def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     """A guest's NIC."""
     port = guest.nics[index]
-    said = _keys((key for key in table.PORT.keys if key.name != "nic"), port)
+    said = _keys((key for key in table_ports.PORT.keys if key.name != "nic"), port)
     kind, keys = default_nic(guest.name, guest.kind, index)
     words = nic(port.nic)
     if words != {"kind": kind, **keys}:
         said["nic"] = words
     if port.dhcp:
         said["ip"] = "dhcp"
-    settings = table.PORT.keys
+    settings = table_ports.PORT.keys
     said |= _keys((key for key in settings if key.name in SETTINGS), port.settings)
     floods = {name: False for name in FLOODS if not getattr(port.settings, f"flood_{name}")}
     if floods:
@@ -98,7 +98,7 @@ def group_words(group: model.Group) -> dict[str, Any]:
 
 def switch_words(switch: model.Switch) -> dict[str, Any]:
     """A switch."""
-    return _keys(table.SWITCH_TABLE.keys, switch)
+    return _keys(table_switches.SWITCH_TABLE.keys, switch)
 
 
 def engine_words(engine: model.Engine) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _change_words(change: model.Change) -> dict[str, Any]:
         said["to"] = TIME.write(change.stop)
     if change.up is not None:
         said["up"] = change.up
-    keys = {key.name: key for key in table.ONE_WAY.keys}
+    keys = {key.name: key for key in table_switches.ONE_WAY.keys}
     # What is default stands in a change all the same, for the link may be otherwise.
     impair = _ways(
         [
@@ -140,7 +140,7 @@ def _change_words(change: model.Change) -> dict[str, Any]:
 def link_words(link: model.Link) -> dict[str, Any]:
     """A link."""
     said: dict[str, Any] = {"ends": list(link.ends)}
-    impair = _ways([_keys(table.ONE_WAY.keys, way) for way in (link.a_to_b, link.b_to_a)])
+    impair = _ways([_keys(table_switches.ONE_WAY.keys, way) for way in (link.a_to_b, link.b_to_a)])
     if impair:
         said["impair"] = impair
     if link.schedule:
@@ -148,7 +148,7 @@ def link_words(link: model.Link) -> dict[str, Any]:
     if link.networks == ():
         said["networks"] = []
     special = ("ends", "impair", "schedule")
-    return said | _keys((key for key in table.LINK.keys if key.name not in special), link)
+    return said | _keys((key for key in table_switches.LINK.keys if key.name not in special), link)
 
 
 assert set(SETTINGS) | {f"flood_{name}" for name in FLOODS} == set(attrs.fields_dict(model.PortSettings))

@@ -266,13 +266,19 @@ def test_openings() -> None:
         "b": {**RED, "guard": "off"},
         "c": RED,
         "d": {"network": "bare"},
+        "e": {**RED, "transparent": True},
     }
-    assert [reason.text for reason in openings(proof(guests=guests(**nics)))] == [
+    two = {"switches": {"s1": {}, "s2": {}}, "links": [{"ends": ["s1", "s2"], "transparent": True}]}
+    found = openings(proof(guests=guests(**nics), **two))
+    assert [reason.text for reason in found] == [
         "network bare has no subnets: which IP addresses its guests take is not checked",
         "a.0 may serve DHCP",
-        "a.0 may send as 10.0.10.0/24, among them addresses of b, c",
+        "a.0 may send as 10.0.10.0/24, among them addresses of b, c, e",
         "b.0 has no guard: it may pass for anybody in red",
+        "e.0 exchanges link-local frames (STP, LACP, LLDP), which make it a part of others' links",
+        "link s1-s2 carries link-local frames (STP, LACP, LLDP)",
     ]
+    assert found[-1].path == ("links", 0, "transparent")
 
 
 # -- sets of packets -----------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from tests.vnet.topology import golden
 from vnet.topology import Topology
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
-from vnet.topology.table import IMPAIR, ONE_WAY, TOPOLOGY
+from vnet.topology.table import TOPOLOGY
+from vnet.topology.table_switches import IMPAIR, ONE_WAY
 from vnet.topology.values import (
     Family,
     IpAddress,
