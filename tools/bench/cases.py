@@ -6,7 +6,24 @@ the machine, because both were measured in one run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import attrs
+
+
+class Figure(Protocol):
+    """What counts of a run."""
+
+    @property
+    def figure(self) -> str:
+        """Its name in the run's result."""
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+
+    @property
+    def more_is_better(self) -> bool: ...  # noqa: D102
 
 
 @attrs.frozen
@@ -35,6 +52,16 @@ class Bar:
     def against(self) -> str:
         """The other side, for people."""
         return self.peer if self.other is None else self.other
+
+
+@attrs.frozen
+class Course:
+    """All that one benchmark measures, and what has to come out."""
+
+    cases: Mapping[str, Figure]
+    bars: tuple[Bar, ...]
+    limits: Mapping[str, float]
+    """Figures of vnet that must not be exceeded, by themselves."""
 
 
 STANDARD = {
@@ -89,5 +116,6 @@ BARS = (
     Bar("64 KB", 0.9, other="copy of 64 KB"),
 )
 
-# Figures that must not be exceeded, by themselves.
 LIMITS = {"100 idle, CPU": 1.0, "first wake p99": 100.0}
+
+VHOST = Course({name: case for suite in SUITES.values() for name, case in suite.items()}, BARS, LIMITS)

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.cases import Case
-from tools.bench.switches import CORE, appear, running
-from tools.bench.vhost import LOAD, ROOT, load
+from tools.bench.processes import appear, running
+from tools.bench.rounds import ROOT
+from tools.bench.switches import CORE
+from tools.bench.vhost import LOAD, load
 
 RULES = 100
 WAYS = ("without", "guard", "guard and groups")

@@ -9,9 +9,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from tools.bench.cases import BARS, LIMITS, SUITES
-
-_CASES = {name: case for suite in SUITES.values() for name, case in suite.items()}
+from tools.bench.cases import Course
 
 
 def machine() -> str:
@@ -27,15 +25,18 @@ def machine() -> str:
 class Results:
     """Every run of every case of every switch, by case and switch."""
 
-    def __init__(self, runs: dict[str, dict[str, list[dict[str, Any]]]] | None = None) -> None:
+    def __init__(
+        self, course: Course, runs: dict[str, dict[str, list[dict[str, Any]]]] | None = None
+    ) -> None:
+        self.course = course
         self.runs = runs or {}
 
     @classmethod
-    def load(cls, path: Path) -> Results:
+    def load(cls, course: Course, path: Path | None) -> Results:
         """Those of a file; none if it is not there."""
-        if not path.exists():
-            return cls()
-        return cls(json.loads(path.read_text())["runs"])
+        if path is None or not path.exists():
+            return cls(course)
+        return cls(course, json.loads(path.read_text())["runs"])
 
     def save(self, path: Path) -> None:
         """To a file: `machine`, `runs` by case and switch, `ratios` of vnet to each."""
@@ -48,7 +49,7 @@ class Results:
 
     def values(self, switch: str, case: str) -> list[float]:
         """The figures of a case's runs."""
-        figure = _CASES[case].figure
+        figure = self.course.cases[case].figure
         runs = self.runs.get(case, {}).get(switch, [])
         return [float(run[figure]) for run in runs if figure in run]
 
@@ -62,7 +63,7 @@ class Results:
 
         Round by round, and of that the median: what slows the machine down for a while slows both.
         """
-        figure, runs = _CASES[case].figure, self.runs.get(case, {}).get("vnet", [])
+        figure, runs = self.course.cases[case].figure, self.runs.get(case, {}).get("vnet", [])
         against = self.runs.get(other or case, {}).get(peer, [])
         ratios = [
             float(ours[figure]) / float(theirs[figure])
@@ -72,7 +73,7 @@ class Results:
         if not ratios or not statistics.median(ratios):
             return None
         ratio = statistics.median(ratios)
-        return ratio if _CASES[case].more_is_better else 1 / ratio
+        return ratio if self.course.cases[case].more_is_better else 1 / ratio
 
     def ratios(self) -> dict[str, dict[str, float]]:
         """By case and peer."""
@@ -94,7 +95,7 @@ class Results:
         """Medians, and behind them how many times better vnet is; 80 columns for five switches."""
         switches = self.switches()
         rows = [["median", *switches]]
-        for name, case in _CASES.items():
+        for name, case in self.course.cases.items():
             if name not in self.runs:
                 continue
             rows.append([f"{name}, {case.unit}", *(self._cell(name, switch) for switch in switches)])
@@ -120,7 +121,7 @@ class Results:
     def bars(self) -> tuple[list[str], bool]:
         """A line for each bar that was measured, and whether all hold."""
         lines, well = [], True
-        for bar in BARS:
+        for bar in self.course.bars:
             ratio = self.better(bar.case, bar.peer, bar.other)
             if ratio is None:
                 continue
@@ -128,12 +129,12 @@ class Results:
             well &= holds
             word = "holds" if holds else "MISSED"
             lines.append(f"{word:6}  {bar.case}: {ratio:.2f}x {bar.against}, at least {bar.least:.2f}x")
-        for case, most in LIMITS.items():
+        for case, most in self.course.limits.items():
             middle = self.median("vnet", case)
             if middle is None:
                 continue
             holds = middle <= most
             well &= holds
             word = "holds" if holds else "MISSED"
-            lines.append(f"{word:6}  {case}: {middle:.3g} {_CASES[case].unit}, at most {most:g}")
+            lines.append(f"{word:6}  {case}: {middle:.3g} {self.course.cases[case].unit}, at most {most:g}")
         return lines, well

@@ -12,64 +12,20 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from tools.bench import hugepages
+from tools.bench import hugepages, ovs
+from tools.bench.processes import Missing, appear, running
 
 CORE = 1
 MEGABYTES = 768
 """Huge pages that OVS and testpmd are given."""
 PAGES = 900
 """Huge pages that a peer and the load need together."""
-
-
-class Missing(Exception):
-    """A switch can't be run here, and why."""
-
-
-class Failed(Exception):
-    """A switch did not come up."""
-
-
-@contextlib.contextmanager
-def running(
-    argv: Sequence[str],
-    log: Path,
-    *,
-    ahead: bool = False,
-    env: Mapping[str, str] | None = None,
-    stdin: int = subprocess.DEVNULL,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, for as long as the block runs."""
-    words = [*(("nice", "-n", "-20") if ahead else ()), *argv]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            words, stdin=stdin, stdout=out, stderr=out, env=env, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
-
-
-def appear(paths: Sequence[Path], process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
-    """Wait until sockets are there."""
-    end = time.monotonic() + seconds
-    while not all(path.exists() for path in paths):
-        if process.poll() is not None or time.monotonic() > end:
-            told = log.read_text(errors="replace")[-2000:]
-            raise Failed(f"{process.args!r} did not come up:\n{told}")
-        time.sleep(0.02)
 
 
 class Switch:
@@ -204,53 +160,25 @@ class OvsDpdk(Switch):
         guard: bool = True,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
-        daemon = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
-        if not daemon.exists():
-            raise Missing(f"no {daemon}: apt install openvswitch-switch-dpdk")
         _huge_pages()
-        home = folder / "ovs"
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir()
-        names = ("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR")
-        env = {**os.environ, **dict.fromkeys(names, str(home))}
-        schema = "/usr/share/openvswitch/vswitch.ovsschema"
-        subprocess.run(["ovsdb-tool", "create", str(home / "conf.db"), schema], check=True, env=env)
-        socket = home / "db.sock"
-
-        def vsctl(*words: str) -> None:
-            argv = ["ovs-vsctl", f"--db=unix:{socket}", "--timeout=60", *words]
-            subprocess.run(argv, check=True, env=env, stdout=subprocess.DEVNULL)
-
-        database = ["ovsdb-server", str(home / "conf.db"), f"--remote=punix:{socket}"]
-        database += [f"--unixctl={home}/dbctl", "--no-chdir"]
-        switchd = [str(daemon), f"unix:{socket}", f"--unixctl={home}/ctl", "--no-chdir"]
+        settings = {
+            "dpdk-init": "true",
+            "dpdk-lcore-mask": "0x1",
+            "pmd-cpu-mask": hex(1 << CORE),
+            "dpdk-socket-mem": str(MEGABYTES),
+            "dpdk-extra": "--no-pci --file-prefix=vnetbench",
+        }
         try:
-            with running(database, folder / "ovsdb.log", env=env) as first:
-                appear([socket], first, folder / "ovsdb.log")
-                vsctl("--no-wait", "init")
-                settings = {
-                    "dpdk-init": "true",
-                    "dpdk-lcore-mask": "0x1",
-                    "pmd-cpu-mask": hex(1 << CORE),
-                    "dpdk-socket-mem": str(MEGABYTES),
-                    "dpdk-extra": "--no-pci --file-prefix=vnetbench",
-                }
-                words = [f"other_config:{key}={value}" for key, value in settings.items()]
-                vsctl("--no-wait", "set", "Open_vSwitch", ".", *words)
-                log = folder / "ovs.log"
-                with running(switchd, log, env=env, ahead=ahead) as process:
-                    appear([home / "ctl"], process, log, 60)
-                    vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
-                          "other_config:mac-table-size=8192")  # fmt: skip
-                    mtu = ["mtu_request=9000"] if jumbo else []
-                    for number in range(2):
-                        vsctl("add-port", "br0", f"vu{number}", *self.tag, "--",
-                              "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
-                    time.sleep(1)
-                    yield [home / f"vu{number}" for number in range(2)]
+            with ovs.instance(folder, settings, ahead=ahead) as instance:
+                instance.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
+                               "other_config:mac-table-size=8192")  # fmt: skip
+                mtu = ["mtu_request=9000"] if jumbo else []
+                for number in range(2):
+                    instance.vsctl("add-port", "br0", f"vu{number}", *self.tag, "--",
+                                   "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
+                time.sleep(1)
+                yield [instance.home / f"vu{number}" for number in range(2)]
         finally:
-            subprocess.run(["ip", "link", "del", "br0"], check=False, stderr=subprocess.DEVNULL)
-            subprocess.run(["ip", "link", "del", "ovs-netdev"], check=False, stderr=subprocess.DEVNULL)
             _sweep("vnetbench")
 
 

@@ -7,22 +7,20 @@ on all alike. The load (`tools/bench/vhost`, built by cargo) is on core 0, the s
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.bench import hugepages
-from tools.bench.cases import SUITES, Case
-from tools.bench.results import Results, machine
-from tools.bench.switches import PAGES, Command, Failed, Missing, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet
+from tools.bench import hugepages, rounds
+from tools.bench.cases import SUITES, VHOST, Case
+from tools.bench.processes import cpu_seconds
+from tools.bench.results import Results
+from tools.bench.rounds import ROOT
+from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet
 
-ROOT = Path(__file__).parents[2]
 LOAD = ROOT / "target/release/vhost-load"
 
 EXAMPLES = """\
@@ -70,12 +68,6 @@ def idle(sockets: list[Path], case: Case, seconds: float, switch: Switch) -> dic
     return {"cpu_percent": round(percent, 4)}
 
 
-def cpu_seconds(pid: int) -> float:
-    """Of all threads of a process, as the scheduler counts it."""
-    times = [int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(times) / 1e9
-
-
 def once(
     switch: Switch, cases: dict[str, Case], folder: Path, options: argparse.Namespace, results: Results
 ) -> None:
@@ -95,52 +87,9 @@ def once(
                     print(f"! {switch.name}, {name}: {result['error']}", file=sys.stderr)
 
 
-def measure(
-    names: list[str],
-    switches: dict[str, Switch],
-    cases: dict[str, Case],
-    options: argparse.Namespace,
-    results: Results,
-) -> list[str]:
-    """All rounds. What was left out and why."""
-    missing: dict[str, str] = {}
-    with scratch() as folder:
-        for number in range(options.rounds):
-            for name in names:
-                if name in missing:
-                    continue
-                print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-                try:
-                    once(switches[name], cases, folder, options, results)
-                except Missing as error:
-                    missing[name] = str(error)
-                except (Failed, subprocess.SubprocessError, OSError) as error:
-                    print(f"! {name}: {error}", file=sys.stderr)
-    return [f"left out: {name}: {why}" for name, why in missing.items()]
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for sockets and logs."""
-    with tempfile.TemporaryDirectory(prefix="vnet-bench-") as folder:
-        yield Path(folder)
-
-
-def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.bench.vhost",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "switch", nargs="*", help="vnet, ovs, ovs-vlan, testpmd and names of --peer; default: all"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one run")
-    parser.add_argument("--suite", choices=SUITES, default="standard")
-    parser.add_argument("--case", action="append", help="only cases whose name has this in it")
+def main() -> int:
+    """The command."""
+    parser = rounds.parser("vhost", str(__doc__), EXAMPLES, SUITES)
     parser.add_argument(
         "--peer",
         action="append",
@@ -150,46 +99,24 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     )
     parser.add_argument("--poll", choices=("adaptive", "busy", "sleep"), default="adaptive", help="of vnet")
     parser.add_argument("--ahead", action="store_true", help="ahead of everything else on the machine")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
-    parser.add_argument("--append", type=Path, metavar="FILE", help="add to the runs of a file")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, show a file")
-    parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is missed")
-    return parser, parser.parse_args()
-
-
-def main() -> int:
-    """The command."""
-    parser, options = parse()
-    results = Results.load(options.report or options.append or Path("/nonexistent"))
+    options = parser.parse_args()
+    results = Results.load(VHOST, options.report or options.append)
     left_out: list[str] = []
     if options.report is None:
-        build = ["cargo", "build", "--release", "-q", "-p", "vnet-bench-vhost"]
-        subprocess.run(build, cwd=ROOT, check=True)
+        rounds.build("vnet-bench-vhost")
         known: list[Switch] = [Vnet(poll=options.poll), OvsDpdk(), OvsVlan(), Testpmd()]
+        known += [Command(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
-        for word in options.peer:
-            name, equals, command = word.partition("=")
-            if not equals or not name:
-                parser.error(f"--peer {word}: expected NAME=COMMAND")
-            switches[name] = Command(name, command)
-        names = options.switch or (list(switches) if options.suite == "standard" else ["vnet"])
-        if unknown := set(names) - set(switches):
-            parser.error(f"no such switch: {', '.join(sorted(unknown))}; there are {', '.join(switches)}")
-        cases = SUITES[options.suite]
-        if options.case:
-            cases = {name: case for name, case in cases.items() if any(p in name for p in options.case)}
-        if not cases:
-            parser.error(f"no such case; there are {', '.join(SUITES[options.suite])}")
+        usual = list(switches) if options.suite == "standard" else ["vnet"]
+        names = rounds.chosen(parser, options.switch, switches, usual)
+        cases = rounds.cases(parser, SUITES[options.suite], options.case)
         with hugepages.reserved(PAGES):
-            left_out = measure(names, switches, cases, options, results)
-    print(machine())
-    print(results.table())
-    lines, well = results.bars()
-    print("\n".join([*lines, *left_out]))
-    for file in (options.json, options.append):
-        if file is not None:
-            results.save(file)
-    return 1 if options.bars and not well else 0
+            left_out = rounds.measure(
+                names,
+                options.rounds,
+                lambda name, folder: once(switches[name], cases, folder, options, results),
+            )
+    return rounds.tell(results, left_out, options)
 
 
 if __name__ == "__main__":
