@@ -54,6 +54,8 @@ class Port:
     """Administratively up."""
     private: Private | None = None
     """Where it does not reach everybody; None: nowhere."""
+    places: bool = False
+    """The end of a link between switches: the place of a frame's sender in private VLANs is beside it."""
 
     def changed(self, **changes: Any) -> Port:
         """A copy with these keys changed."""

@@ -301,7 +301,8 @@ class PortConfig:
     Give `vlan` for an access port; `tagged` (and perhaps `native`) for a trunk. `translate`: (our VLAN,
     VID on the wire), every one of a trunk whose far side has other numbers. `uplink`: what is behind it
     is the physical network. `connections`: how many are tracked for it. `private`: VLANs in which it
-    reaches promiscuous ports and its `community` (0: none) alone. Raises ValueError.
+    reaches promiscuous ports and its `community` (0: none) alone. `places`: it is the end of a link between
+    switches, and the place of a frame's sender in private VLANs goes beside it. Raises ValueError.
     """
 
     def __new__(
@@ -329,6 +330,7 @@ class PortConfig:
         connections: int = 65536,
         private: Sequence[int] = ...,
         community: int = 0,
+        places: bool = False,
         limits: Limits | None = None,
     ) -> Self: ...
 
@@ -491,6 +493,12 @@ class Verdict:
     def lost(self) -> list[tuple[int, str]]:
         """(egress port, why the copy did not leave); a name of `drop_reasons`."""
 
+    @property
+    def place(self) -> int:
+        """Where its sender stands in a private VLAN, as `switch.private` counts: what goes beside copies that
+        leave over a link.
+        """
+
 @final
 class Switch:
     """A learning VLAN switch by itself: frames and a time in nanoseconds in, verdicts out.
@@ -534,8 +542,18 @@ class Switch:
     def remove_port(self, port: int) -> None:
         """Remove a port and its entries."""
 
-    def forward(self, now: int, ingress: int, frames: Sequence[bytes], *, gso: bool = False) -> list[Verdict]:
-        """Forward frames that came in together; `gso`: super-frames, which the MTU does not bound."""
+    def forward(
+        self,
+        now: int,
+        ingress: int,
+        frames: Sequence[bytes],
+        *,
+        gso: bool = False,
+        place: int | None = None,
+    ) -> list[Verdict]:
+        """Forward frames that came in together; `gso`: super-frames, which the MTU does not bound; `place`:
+        what is beside them, if `ingress` is the end of a link (`places`).
+        """
 
     def fdb_set(self, vlan: int, mac: str, port: int, *, sticky: bool = False) -> None:
         """Set an entry that does not age."""

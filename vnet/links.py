@@ -86,12 +86,15 @@ class Link:
 
 
 def port_config(wanted: ResolvedLink, *, up: bool = True) -> PortConfig:
-    """How the switches are told about the ends of a link: a trunk of all its VLANs, no guard."""
+    """How the switches are told about the ends of a link: a trunk of all its VLANs, no guard.
+    Beside each frame goes where its sender stands in private networks.
+    """
     return PortConfig(
         tagged=list(wanted.vlans),
         mtu=wanted.mtu,
         mac_limit=(1 << 32) - 1,
         transparent=wanted.transparent,
+        places=True,
         up=up and wanted.up,
     )
 

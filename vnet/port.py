@@ -180,8 +180,8 @@ def community(name: str | None) -> int:
     return _communities.setdefault(name, len(_communities) + 1)
 
 
-COMMUNITIES_MAX = 0xFFFF
-"""The switch tells them apart by 16 bits, 0 aside."""
+COMMUNITIES_MAX = 0xFFFD
+"""The switch tells places apart by 16 bits: these, isolated, promiscuous, and not told."""
 _communities: dict[str, int] = {}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from switch import Trunk, may_reach
+from switch import Trunk
+from switch.private import UNTOLD, place, reaches
 from tests.model.reference import C_TAG, Counters, ReferenceSwitch
 from tests.switch.native import Native, text
 from vnet._native import drop_reasons
@@ -31,20 +32,27 @@ class Both:
         self.reference = ReferenceSwitch(**limits)
         self.ports = self.reference.ports
 
-    def send(self, ingress: int, burst: list[bytes], gso: bool = False) -> None:
+    def send(self, ingress: int, burst: list[bytes], gso: bool = False, beside: int = UNTOLD) -> None:
         """Forward a burst by both."""
         fixed = self.native.entries(fixed=True)
-        verdicts = self.native.forward(self.now, ingress, burst, gso=gso)
+        verdicts = self.native.forward(self.now, ingress, burst, gso=gso, place=beside)
         assert len(verdicts) == len(burst)
         for data, verdict in zip(burst, verdicts, strict=True):
-            outcome = self.reference.receive(self.now, ingress, data, gso)
-            got = (verdict.action, verdict.reason, verdict.vlan, verdict.copies, verdict.lost)
-            wanted = (outcome.action, outcome.reason, outcome.vlan, outcome.copies, outcome.lost)
+            outcome = self.reference.receive(self.now, ingress, data, gso, beside)
+            got = (verdict.action, verdict.reason, verdict.vlan, verdict.copies, verdict.lost, verdict.place)
+            wanted = (
+                outcome.action,
+                outcome.reason,
+                outcome.vlan,
+                outcome.copies,
+                outcome.lost,
+                outcome.place,
+            )
             assert got == wanted, f"by port {ingress} ({self.ports[ingress].mode}): {data.hex(' ')}"
-            self.check_verdict(ingress, data, verdict)
+            self.check_verdict(ingress, data, verdict, beside)
         assert self.native.entries(fixed=True) == fixed, "a static entry has moved"
 
-    def check_verdict(self, ingress: int, data: bytes, verdict) -> None:
+    def check_verdict(self, ingress: int, data: bytes, verdict, beside: int) -> None:
         """What holds for any frame on any switch."""
         assert (verdict.reason is None) == (verdict.action != "drop")
         assert verdict.reason is None or verdict.reason in KNOWN
@@ -58,7 +66,9 @@ class Both:
         for egress, copy in verdict.copies:
             port = self.ports[egress]
             assert port.up
-            assert may_reach(self.ports[ingress].private, port.private, verdict.vlan), "a private frame"
+            at = self.ports[ingress]
+            sender = beside if at.places else place(at.private, verdict.vlan)
+            assert reaches(sender, place(port.private, verdict.vlan)), "a private frame"
             assert port.mode.carries(verdict.vlan), "a frame crossed VLANs"
             vid, *leaving = outer_tag(copy)
             if vid:

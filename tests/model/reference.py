@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from switch import Access, Port, may_reach
+from switch import Access, Port
+from switch.private import UNTOLD, place, reaches
 
 C_TAG = b"\x81\x00"
 S_TAG = b"\x88\xa8"
@@ -120,6 +121,8 @@ class Outcome:
     vlan: int = 0
     copies: list[tuple[int, bytes]] = attrs.Factory(list)
     lost: list[tuple[int, str]] = attrs.Factory(list)
+    place: int = UNTOLD
+    """Where its sender stands in a private VLAN (RFC 5517)."""
 
 
 @attrs.define
@@ -215,15 +218,17 @@ class ReferenceSwitch:
 
     # -- what a frame does -------------------------------------------------------------------------
 
-    def receive(self, now: int, ingress: int, data: bytes, gso: bool = False) -> Outcome:
-        """Forward one frame."""
+    def receive(
+        self, now: int, ingress: int, data: bytes, gso: bool = False, beside: int = UNTOLD
+    ) -> Outcome:
+        """Forward one frame; `beside` it stands, at the end of a link, the place of its sender."""
         self.tick(now)
         counters = self.counters[ingress]
         counters.rx_frames += 1
         counters.rx_bytes += len(data)
         outcome = Outcome("drop")
         try:
-            self._relay(now, ingress, data, gso, outcome)
+            self._relay(now, ingress, data, gso, beside, outcome)
         except Drop as drop:
             outcome.action, outcome.reason = "drop", str(drop)
             counters.drops[str(drop)] += 1
@@ -231,7 +236,7 @@ class ReferenceSwitch:
             counters.forwarded += 1
         return outcome
 
-    def _relay(self, now: int, ingress: int, data: bytes, gso: bool, outcome: Outcome) -> None:
+    def _relay(self, now: int, ingress: int, data: bytes, gso: bool, beside: int, outcome: Outcome) -> None:
         port = self.ports[ingress]
         if not port.up:
             raise Drop("port-down")
@@ -246,8 +251,9 @@ class ReferenceSwitch:
             raise Drop("link-local")
 
         outcome.vlan = vlan = self._classify(port, frame)
+        outcome.place = beside if port.places else place(port.private, vlan)
         self._learn(now, ingress, vlan, frame.source)
-        outcome.action, egresses = self._destinations(ingress, vlan, frame.destination)
+        outcome.action, egresses = self._destinations(ingress, outcome.place, vlan, frame.destination)
         for egress in egresses:
             try:
                 outcome.copies.append((egress, self._transmit(self.ports[egress], vlan, frame, gso)))
@@ -294,13 +300,15 @@ class ReferenceSwitch:
         if not here or entry.heard != now:
             self.fdb[vlan, source] = Entry(ingress, "learned", now, next(self.turns))
 
-    def _destinations(self, ingress: int, vlan: int, destination: bytes) -> tuple[str, list[int]]:
+    def _destinations(
+        self, ingress: int, sender: int, vlan: int, destination: bytes
+    ) -> tuple[str, list[int]]:
         """Frame filtering (8.6.3) and querying the FDB (8.8.9)."""
         entry = self.fdb.get((vlan, destination))
         if entry is not None:
             if entry.port == ingress:
                 raise Drop("same-port")
-            if not self._may_reach(ingress, entry.port, vlan):
+            if not self._reaches(sender, entry.port, vlan):
                 raise Drop("private")
             return "unicast", [entry.port]
         if destination == BROADCAST:
@@ -318,14 +326,14 @@ class ReferenceSwitch:
         ]
         if not egresses:
             raise Drop("no-member")
-        egresses = [number for number in egresses if self._may_reach(ingress, number, vlan)]
+        egresses = [number for number in egresses if self._reaches(sender, number, vlan)]
         if not egresses:
             raise Drop("private")
         return action, egresses
 
-    def _may_reach(self, one: int, other: int, vlan: int) -> bool:
+    def _reaches(self, sender: int, port: int, vlan: int) -> bool:
         """Private VLANs (RFC 5517)."""
-        return may_reach(self.ports[one].private, self.ports[other].private, vlan)
+        return reaches(sender, place(self.ports[port].private, vlan))
 
     def _transmit(self, port: Port, vlan: int, frame: Frame, gso: bool) -> bytes:
         """Egress rules: how the frame leaves by a member port (6.9, 8.6.4)."""

@@ -74,7 +74,10 @@ configs = st.builds(
     flood_broadcast=mostly,
     up=mostly,
     private=privates,
+    places=seldom,
 )
+places = st.sampled_from([0, 1, 1, 2, 2, 3, 4])
+"""What may stand beside a frame: told or not, promiscuous, isolated, a community's."""
 
 
 def a_vlan(port: Port, which: int) -> int:
@@ -154,18 +157,18 @@ class Model(RuleBasedStateMachine):
         """One thing changes."""
         self.set_port(number, self.both.ports[number].changed(**change))
 
-    @rule(ingress=ports, burst=frames.bursts, gso=seldom)
-    def send(self, ingress: int, burst: list[frames.Shape], gso: bool) -> None:
+    @rule(ingress=ports, burst=frames.bursts, gso=seldom, beside=places)
+    def send(self, ingress: int, burst: list[frames.Shape], gso: bool, beside: int) -> None:
         """A burst."""
         self.both.sent += 1
         self.last[ingress] = [shape.build(self.both.sent << 32 | i) for i, shape in enumerate(burst)]
-        self.both.send(ingress, self.last[ingress], gso)
+        self.both.send(ingress, self.last[ingress], gso, beside)
 
-    @rule(ingress=ports, frames=st.sampled_from([1, 1, 3]), steps=st.sampled_from([0, 1, 100]))
-    def again(self, ingress: int, frames: int, steps: int) -> None:
+    @rule(ingress=ports, frames=st.sampled_from([1, 1, 3]), steps=st.sampled_from([0, 1, 100]), beside=places)
+    def again(self, ingress: int, frames: int, steps: int, beside: int) -> None:
         """The end of a port's last burst once more: what was decided then may not hold any more."""
         self.wait(steps, tick=False)
-        self.both.send(ingress, self.last.get(ingress, [])[-frames:])
+        self.both.send(ingress, self.last.get(ingress, [])[-frames:], beside=beside)
 
     @rule(
         steps=st.lists(

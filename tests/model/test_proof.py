@@ -9,6 +9,7 @@ lets one out, the proof has to let it, and the reference has to say the same.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -20,15 +21,14 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 
 from nics.errors import BadInput
 from switch import Access, Port, Trunk
-from switch.private import Private, may_reach
+from switch.private import Private
 from tests.model.guard import ReferenceGuard
+from tests.model.hall import Hall, native
 from tests.model.reference import ReferenceSwitch
 from tests.model.test_guard import frames
 from tests.switch import test_guard_cases as cases
-from vnet._native import Switch
 from vnet.check import Proof, voice
 from vnet.check.wire import Ear
-from vnet.port import port_config
 from vnet.probe import build
 from vnet.probe.frames import compare, hellos
 from vnet.probe.honest import Maker, honest
@@ -109,7 +109,7 @@ def nics(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 @st.composite
 def fabrics(draw: st.DrawFn) -> Topology:
-    """A fabric of one switch."""
+    """A fabric of one switch, or of two or three in a row."""
     subnets = ["10.0.0.0/24", "fd00::/64"]
     names = draw(st.sampled_from(["ab", "abc", "abcd"]))
     document = {
@@ -122,6 +122,11 @@ def fabrics(draw: st.DrawFn) -> Topology:
         "groups": {name: draw(groups) for name in ("g", "h")},
         "guests": {name: {"kind": "external", "nics": [draw(nics(name))]} for name in names},
     }
+    if row := draw(st.sampled_from([[], ["s1", "s2"], ["s1", "s2", "s3"]])):
+        document["switches"] = {name: {} for name in row}
+        document["links"] = [{"ends": list(ends)} for ends in itertools.pairwise(row)]
+        for guest in document["guests"].values():
+            guest["nics"][0]["switch"] = draw(st.sampled_from(row))
     try:
         return Topology.from_dict(document)
     except BadInput:
@@ -131,14 +136,6 @@ def fabrics(draw: st.DrawFn) -> Topology:
 
 def ears(proof: Proof) -> list[Ear]:
     return [ear for each in proof.ground.ears.values() for ear in each]
-
-
-def native(proof: Proof) -> Switch:
-    """The switch that a fabric would have."""
-    made = Switch()
-    for number, port in enumerate(proof.resolved.ports.values()):
-        made.add_port(number, port_config(port))
-    return made
 
 
 TESTED = settings(
@@ -151,16 +148,16 @@ TESTED = settings(
 @settings(TESTED, max_examples=150)
 def test_what_is_proved_comes_true(topology: Topology) -> None:
     proof = Proof(topology)
-    switch, maker = native(proof), Maker(proof)
+    switches, maker = native(proof), Maker(proof)
     names = list(proof.resolved.ports)
     good = list(honest(maker))
     for probe in hellos(good):  # every station is heard once, as in `vnet test`
-        switch.forward(0, names.index(probe.source.name), [probe.frame])
+        switches.forward(names.index(probe.source.name), probe.frame)
     for probe in (*good, *hostile(maker)):
-        (verdict,) = switch.forward(0, names.index(probe.source.name), [probe.frame])
-        heard = Counter(names[port] for port, _ in verdict.copies)
+        made = switches.forward(names.index(probe.source.name), probe.frame)
+        heard = Counter(names[port] for port, _, _ in switches.out(made))
         findings = [str(finding) for finding in compare(proof, probe, heard)]
-        assert not findings, (findings, verdict.reason, verdict.lost, probe.frame.hex(" "))
+        assert not findings, (findings, [(each.reason, each.lost) for each in made], probe.frame.hex(" "))
 
 
 @given(fabrics(), st.lists(frames(), min_size=1, max_size=6), st.integers(0, 3))
@@ -171,10 +168,11 @@ def test_nothing_arrives_that_is_proved_not_to(topology: Topology, burst: list[b
     source = sources[at % len(sources)]
     for data in burst:
         # A switch that has heard nothing yet: no frame is an answer to another.
-        (verdict,) = native(proof).forward(0, at % len(sources), [data])
-        got = {port for port, _ in verdict.copies}
-        for port, copy in verdict.copies:
-            allowed(proof, source, sources[port], verdict.vlan, copy)
+        switches = native(proof)
+        copies = switches.out(switches.forward(at % len(sources), data))
+        got = {port for port, _, _ in copies}
+        for port, copy, vlan in copies:
+            allowed(proof, source, sources[port], vlan, copy)
         assert got <= reference(proof, at % len(sources), data), data.hex(" ")
 
 
@@ -227,21 +225,25 @@ def packet_passes(proof: Proof, a: Ear, b: Ear, vlan: int, packet: Any) -> None:
 
 
 def reference(proof: Proof, ingress: int, data: bytes) -> set[int]:
-    """Where the reference lets a frame out of a switch that has heard nothing yet; groups apart."""
-    switch = ReferenceSwitch(ageing=0, fdb_limit=100, vlan_limit=100)
+    """Where the reference lets a frame out of switches that have heard nothing yet; groups apart."""
+    hall = Hall(proof, lambda switch, port, data, place: switch.receive(0, port, data, beside=place))
     ports = list(proof.resolved.ports.values())
-    for number, port in enumerate(ports):
-        switch.add_port(number, described(port))
+    hall.switches = {
+        name: ReferenceSwitch(ageing=0, fdb_limit=100, vlan_limit=100) for name in proof.resolved.switches
+    }
+    for switch, number, link in hall.number():
+        port = described(ports[number]) if link is None else Port(mode=Trunk(set(link.vlans)), places=True)
+        hall.switches[switch].add_port(number, port)
+        hall.homes[number] = switch
     sender = ports[ingress]
-    outcome = switch.receive(0, ingress, data)
-    if outcome.action == "drop" or refused(sender, outcome.vlan, data):
+    made = hall.forward(ingress, data)
+    if made[0].action == "drop" or refused(sender, made[0].vlan, data):
         return set()
-    target = data[:6]
     return {
         number
-        for number, _ in outcome.copies
-        if may_reach(place(sender), place(ports[number]), outcome.vlan)
-        and hears(ports[number], target, outcome.action)
+        for each in made
+        for number, _ in each.copies
+        if number not in hall.peers and hears(ports[number], data[:6], each.action)
     }
 
 
@@ -250,6 +252,7 @@ def described(port: Wanted) -> Port:
     settings = port.settings
     return Port(
         mode=mode,
+        private=place(port),
         up=settings.up,
         flood_unknown=settings.flood_unknown,
         flood_multicast=settings.flood_multicast,

@@ -32,7 +32,6 @@ def check(topology: Topology) -> list[Problem]:
         *_engine(topology),
         *_networks(topology),
         *check_groups.networks(topology),
-        *check_groups.switches(topology),
         *check_groups.groups(topology),
         *_members(topology),
         *check_ports.guests(topology),

@@ -9,8 +9,7 @@ from typing import Protocol as Like
 
 from nics.keys import one_of
 from switch.policy import ICMP, ICMP6, WITH_PORTS, WITH_TYPES
-from vnet.topology.address import gateways
-from vnet.topology.model import DEFAULT_SWITCH, Group, NicPort, Rule
+from vnet.topology.model import Group, NicPort, Rule
 from vnet.topology.problems import Path, Problem
 from vnet.topology.rules import PROTOCOLS, Protocol
 from vnet.topology.values import Address
@@ -77,26 +76,6 @@ def is_confined(port: NicPort, network: Private, gateways: Iterable[Address]) ->
     theirs = {ip_network(gateway) for gateway in gateways}
     allowed = port.guard.allow if port.guard else ()
     return not any(allow.ip in theirs and allow.network in (None, network.name) for allow in allowed)
-
-
-def switches(topology: Topology) -> Problems:
-    """NICs that are apart from others must be on one switch: what comes over a link says not from whom."""
-    known = list(topology.switches) or [DEFAULT_SWITCH]
-    homes: dict[str, str] = {}
-    for guest in topology.guests.values():
-        for index, port in enumerate(guest.nics):
-            for name in port.networks:
-                network = topology.networks.get(name)
-                if network is None or not is_confined(port, network, gateways(network).values()):
-                    continue
-                switch = port.switch or known[0]
-                if switch not in known:
-                    continue
-                if homes.setdefault(name, switch) != switch:
-                    found = f"on switch {switch}, and others that are private in {name} on {homes[name]}"
-                    path: Path = ("guests", guest.name, "nics", index)
-                    because = ((*path, "switch"), ("networks", name, "private"))
-                    yield Problem(path, found, "all of them on one switch", because=because)
 
 
 def networks(topology: Topology) -> Problems:

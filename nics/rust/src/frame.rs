@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use switch::TagEdit;
+use switch::{Place, TagEdit};
 
 /// Frames handled together; the unit of work everywhere.
 pub const BURST: usize = 64;
@@ -116,6 +116,8 @@ pub struct Frame<'a> {
     len: u32,
     /// Checksum and segmentation state, as in a virtio-net header.
     pub offload: Offload,
+    /// From a link: where its sender stands in a private VLAN. No other door says.
+    pub place: Place,
 }
 
 impl<'a> Frame<'a> {
@@ -124,7 +126,7 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn flat(bytes: &'a [u8], offload: Offload) -> Frame<'a> {
         let (head, tail) = bytes.split_at(bytes.len().min(HEAD));
-        Frame { head, tail: tail.into(), more: &[], len: bytes.len() as u32, offload }
+        Frame { head, tail: tail.into(), more: &[], len: bytes.len() as u32, offload, place: Place::UNTOLD }
     }
 
     /// A frame whose `head` was copied out and whose remaining bytes are `tail`, then `more`.
@@ -132,7 +134,14 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn scattered(head: &'a [u8], tail: Seg<'a>, more: &'a [Seg<'a>], offload: Offload) -> Frame<'a> {
         let len = head.len() + tail.len() + more.iter().map(Seg::len).sum::<usize>();
-        Frame { head, tail, more, len: len as u32, offload }
+        Frame { head, tail, more, len: len as u32, offload, place: Place::UNTOLD }
+    }
+
+    /// The same with a place beside it.
+    #[inline]
+    #[must_use]
+    pub fn at(self, place: Place) -> Frame<'a> {
+        Frame { place, ..self }
     }
 
     /// Bytes that can be parsed safely: the first `min(len, HEAD)`.
@@ -173,10 +182,11 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn view(&self) -> switch::View<'a> {
         if self.offload.gso_type == Offload::GSO_NONE {
-            return switch::View::plain(self.head, self.len);
+            return switch::View { place: self.place, ..switch::View::plain(self.head, self.len) };
         }
         let segments = self.offload.segments(self.len as usize) as u16;
-        switch::View { head: self.head, len: self.len, gso: true, segments, headers: self.offload.hdr_len }
+        let (head, len, place) = (self.head, self.len, self.place);
+        switch::View { head, len, gso: true, segments, headers: self.offload.hdr_len, place }
     }
 }
 
@@ -405,7 +415,7 @@ mod tests {
         let frame = Frame::flat(&data, Offload::NONE);
         let tag = 0x8100_0005_u32;
         for (strip, insert) in [(4, 0), (0, tag), (4, tag)] {
-            let tx = TxFrame { frame: &frame, edit: TagEdit { strip, insert } };
+            let tx = TxFrame { frame: &frame, edit: TagEdit { strip, insert, ..TagEdit::NONE } };
             let mut want = data[..12].to_vec();
             if insert != 0 {
                 want.extend(tag.to_be_bytes());

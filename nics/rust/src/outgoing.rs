@@ -161,7 +161,7 @@ mod tests {
         let data: Vec<u8> = (0..9000).map(|i| (i % 251) as u8).collect();
         let more = [Seg::from(&data[5000..5001]), Seg::EMPTY, Seg::from(&data[5001..])];
         let frame = Frame::scattered(&data[..HEAD], Seg::from(&data[HEAD..5000]), &more, Offload::NONE);
-        let tx = TxFrame { frame: &frame, edit: TagEdit { strip: 0, insert: 0x8100_0007 } };
+        let tx = TxFrame { frame: &frame, edit: TagEdit { strip: 0, insert: 0x8100_0007, ..TagEdit::NONE } };
         let mut want = 9004_u32.to_be_bytes().to_vec();
         let mut edited = vec![0; 9004];
         tx.copy_to(&mut edited);
@@ -201,7 +201,7 @@ mod tests {
         let data: Vec<u8> = (0..700).map(|i| i as u8).collect();
         let more = [Seg::from(&data[400..])];
         let frame = Frame::scattered(&data[..HEAD], Seg::from(&data[HEAD..400]), &more, Offload::NONE);
-        let tx = TxFrame { frame: &frame, edit: TagEdit { strip: 4, insert: 0 } };
+        let tx = TxFrame { frame: &frame, edit: TagEdit { strip: 4, insert: 0, ..TagEdit::NONE } };
         let mut whole = Outgoing::default();
         assert!(whole.push(&tx));
         let whole = drain(&mut whole, usize::MAX);

@@ -38,7 +38,7 @@ fn frame(back: bool, flow: usize, tcp: Option<u8>) -> Bytes {
 }
 
 fn view(bytes: &Bytes) -> View<'_> {
-    View { head: bytes, len: 60, gso: false, segments: 1, headers: 0 }
+    View { head: bytes, len: 60, gso: false, segments: 1, headers: 0, place: switch::Place::UNTOLD }
 }
 
 fn config(own: u8, guarded: bool, groups: Option<&Arc<Groups>>) -> PortConfig {

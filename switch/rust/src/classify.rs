@@ -25,14 +25,14 @@
 //! takes longer than all the rest.
 
 use crate::config::{PortConfig, PortMode};
-use crate::decision::{Decision, Flood, Out, View};
+use crate::decision::{Came, Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
 use crate::groups::{BURST, Frame, Gate, Judged, Payer, Refusal, Tracker};
 use crate::guard::{Guard, Memory};
 use crate::members::Vlans;
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
-use crate::private::may_reach;
+use crate::private::Place;
 use crate::stp::PortState;
 use crate::switch::Port;
 use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
@@ -144,7 +144,7 @@ impl Switch {
         } else {
             let mut burst = burst.into_iter();
             for out in out.chunks_mut(BURST) {
-                let mut views = [View { head: &[], len: 0, gso: false, segments: 1, headers: 0 }; BURST];
+                let mut views = [View::plain(&[], 0); BURST];
                 let taken = views.iter_mut().zip(burst.by_ref().take(out.len()));
                 let n = taken.map(|(place, view)| *place = view).count();
                 let views = views.get(..n).unwrap_or_default();
@@ -223,6 +223,8 @@ fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
 enum Memo {
     /// Everything: there is no guard.
     Open,
+    /// Everything for the place of its sender: the port is the end of a link.
+    Placed,
     /// The source that a plain frame was admitted with.
     Source,
     /// Nothing: every frame is asked about.
@@ -232,6 +234,7 @@ enum Memo {
 impl Memo {
     fn of(config: &PortConfig) -> Memo {
         match &config.guard {
+            None if config.places => Memo::Placed,
             None => Memo::Open,
             Some(guard) if guard.remembers() => Memo::Source,
             Some(_) => Memo::Nothing,
@@ -314,7 +317,7 @@ impl Desk<'_> {
         let Some(tracker) = &mut self.tracker else { return false };
         let Some(source) = tracker.source(self.number) else { return false };
         let known = match memo {
-            Memo::Open => true,
+            Memo::Open | Memo::Placed => true,
             Memo::Source => source == plain4,
             Memo::Nothing => false,
         };
@@ -338,6 +341,9 @@ impl Desk<'_> {
             return self.recall_stations(memo, first, view, decision);
         }
         if last.grouped {
+            if matches!(memo, Memo::Placed) && view.place != last.decision.place {
+                return false;
+            }
             if self.goes_short(memo, view) {
                 let out = self.last.out;
                 *decision = Decision { out, judged: passed(out), ..self.last.decision };
@@ -348,6 +354,7 @@ impl Desk<'_> {
         }
         let known = match memo {
             Memo::Open => true,
+            Memo::Placed => view.place == last.decision.place,
             _ if !last.admitted => true,
             Memo::Source if last.plain4 != 0 => Guard::plain4(view.head) == last.plain4,
             Memo::Source => last.plain6 != 0 && Guard::plain6(view.head) == last.plain6,
@@ -394,6 +401,9 @@ impl Desk<'_> {
         }
         let plain4 = match memo {
             Memo::Open => 0,
+            // All who are in private networks take the long way.
+            Memo::Placed if [view.place, last.decision.place] == [Place::PROMISCUOUS; 2] => 0,
+            Memo::Placed => return false,
             Memo::Source => match Guard::plain4(view.head) {
                 0 => return false,
                 ip if ip != self.fdb.bound(&from) => return false,
@@ -522,24 +532,33 @@ impl Desk<'_> {
     #[inline]
     fn decide(&mut self, header: &Header, view: &View<'_>) -> (Decision, Guarded) {
         let tags = header.tags;
+        let mut place = Place::UNTOLD;
         let (vlan, out, guarded) = match self.enter(header) {
             Err(out) => (0, out, Guarded::NotAsked),
             Ok(vlan) => match self.guard(header, vlan, view) {
                 Err(reason) => (vlan, Out::Drop(reason), Guarded::Refused),
-                Ok(()) => (vlan, self.forward(vlan, header), Guarded::Admitted),
+                Ok(()) => {
+                    place = self.place(vlan, view);
+                    (vlan, self.forward(vlan, header, place), Guarded::Admitted)
+                }
             },
+        };
+        let came = match tags.vid() {
+            _ if !tags.tagged() => Came::Untagged,
+            0 => Came::Priority,
+            vid if vid == vlan => Came::Tagged,
+            _ => Came::Translated,
         };
         let decision = Decision {
             out,
             vlan,
-            strip: u8::from(tags.tagged()) * 4,
+            came,
             pcp: tags.pcp(),
             tags: tags.count(),
-            vid: tags.vid() != 0,
-            moved: tags.vid() != 0 && tags.vid() != vlan,
             double: tags.double(),
             ingress: self.id,
             judged: Judged::Not,
+            place,
         };
         (decision, guarded)
     }
@@ -576,10 +595,10 @@ impl Desk<'_> {
     }
 
     #[inline]
-    fn forward(&mut self, vlan: VlanId, header: &Header) -> Out {
+    fn forward(&mut self, vlan: VlanId, header: &Header, place: Place) -> Out {
         match self.hear(vlan, header.src) {
             Ok(()) if self.pass.state == PortState::Learning => Out::Drop(DropReason::StpBlocked),
-            Ok(()) => self.route(vlan, header.dst),
+            Ok(()) => self.route(vlan, header.dst, place),
             Err(reason) => Out::Drop(reason),
         }
     }
@@ -646,10 +665,11 @@ impl Desk<'_> {
 
     /// The forwarding process (802.1Q 8.6.3, 8.8).
     #[inline]
-    fn route(&self, vlan: VlanId, dst: u64) -> Out {
+    fn route(&self, vlan: VlanId, dst: u64, place: Place) -> Out {
         if is_group(dst) {
             return self.flood(
                 vlan,
+                place,
                 match dst {
                     BROADCAST => Flood::Broadcast,
                     _ if is_link_local(dst) => Flood::LinkLocal,
@@ -659,37 +679,42 @@ impl Desk<'_> {
         }
         match self.fdb.find(key(vlan, dst)) {
             Some(home) if home.port == self.id => Out::Drop(DropReason::SamePort),
-            Some(home) if self.config.private.is_some() && !self.may_reach(vlan, home.port) => {
+            Some(home) if place != Place::PROMISCUOUS && !self.reaches(place, vlan, home.port) => {
                 Out::Drop(DropReason::Private)
             }
             Some(home) => Out::Port(home.port),
-            None => self.flood(vlan, Flood::Unknown),
+            None => self.flood(vlan, place, Flood::Unknown),
         }
     }
 
-    fn flood(&self, vlan: VlanId, kind: Flood) -> Out {
+    fn flood(&self, vlan: VlanId, place: Place, kind: Flood) -> Out {
         if !self.vlans.anybody(vlan, kind, self.config) {
             Out::Drop(DropReason::NoMember)
-        } else if self.config.private.is_some() && !self.reaches_any(vlan, kind) {
+        } else if place != Place::PROMISCUOUS && !self.reaches_any(place, vlan, kind) {
             Out::Drop(DropReason::Private)
         } else {
             Out::Flood(kind)
         }
     }
 
-    /// Whether a private network lets frames pass from here to `port`.
-    fn may_reach(&self, vlan: VlanId, port: PortId) -> bool {
+    /// Where the sender of a frame stands in its VLAN.
+    #[inline]
+    fn place(&self, vlan: VlanId, view: &View<'_>) -> Place {
+        if self.config.places { view.place } else { Place::of(self.config.private.as_deref(), vlan) }
+    }
+
+    /// Whether a private network lets frames from `place` pass to `port`.
+    fn reaches(&self, place: Place, vlan: VlanId, port: PortId) -> bool {
         let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
-        let private = other.and_then(|other| other.config.private.as_deref());
-        may_reach(self.config.private.as_deref(), private, vlan)
+        place.reaches(Place::of(other.and_then(|other| other.config.private.as_deref()), vlan))
     }
 
     /// Whether it lets them pass to any port that wants such a flood.
     #[cold]
-    fn reaches_any(&self, vlan: VlanId, kind: Flood) -> bool {
+    fn reaches_any(&self, place: Place, vlan: VlanId, kind: Flood) -> bool {
         self.vlans.ports(vlan).iter().any(|&port| {
             let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
-            other.is_some_and(|other| other.config.wants(kind)) && self.may_reach(vlan, port)
+            other.is_some_and(|other| other.config.wants(kind)) && self.reaches(place, vlan, port)
         })
     }
 }

@@ -159,6 +159,9 @@ pub struct PortConfig {
     pub connections: u32,
     /// Where it does not reach everybody; `None`: nowhere, it is promiscuous.
     pub private: Option<Box<Private>>,
+    /// It is the end of a link between switches, on which the place of a frame's sender in private
+    /// VLANs is told: here, what comes in stands where the switch before says.
+    pub places: bool,
     /// How much its guest may send, receive and flood; `None`: anything.
     pub limits: Option<Box<Limits>>,
 }
@@ -186,6 +189,7 @@ impl PortConfig {
             groups: None,
             connections: 1 << 16,
             private: None,
+            places: false,
             limits: None,
         }
     }

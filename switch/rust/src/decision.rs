@@ -1,7 +1,7 @@
 //! What the switch says about a frame, in numbers small enough to be kept a burst at a time.
 
 use crate::groups::Judged;
-use crate::{DropReason, PortId, VlanId};
+use crate::{DropReason, Place, PortId, VlanId};
 
 /// What the switch sees of a frame: a private copy of its first bytes, and its length.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub segments: u16,
     /// ... each of which has so many bytes of headers.
     pub headers: u16,
+    /// At the end of a link: where the sender stands in a private VLAN, as the switch before said.
+    pub place: Place,
 }
 
 impl<'a> View<'a> {
@@ -23,7 +25,7 @@ impl<'a> View<'a> {
     #[inline]
     #[must_use]
     pub fn plain(head: &'a [u8], len: u32) -> Self {
-        View { head, len, gso: false, segments: 1, headers: 0 }
+        View { head, len, gso: false, segments: 1, headers: 0, place: Place::UNTOLD }
     }
 
     /// Bytes that a wire sees of it, FCS not counted.
@@ -59,30 +61,50 @@ pub enum Out {
     Drop(DropReason),
 }
 
-/// The verdict on one frame.
+/// The outermost C-tag that a frame came with: ingress consumed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Came {
+    Untagged,
+    /// With VID 0, which says no more than a priority.
+    Priority,
+    /// Its VID is the VLAN: a tagged egress leaves the tag as it came.
+    Tagged,
+    /// Its VID is another one than the VLAN, because the ingress translates: no egress leaves it so.
+    Translated,
+}
+
+impl Came {
+    /// Bytes of tag at offset 12: 0 or 4.
+    #[inline]
+    #[must_use]
+    pub fn strip(self) -> u8 {
+        if self == Came::Untagged { 0 } else { 4 }
+    }
+}
+
+/// The verdict on one frame. It is kept in two words (`classify.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub out: Out,
     /// The VLAN the frame was classified to; 0 when it was dropped before that.
     pub vlan: VlanId,
-    /// Bytes of VLAN tag at offset 12 that ingress consumed: 0 or 4.
-    pub strip: u8,
+    pub came: Came,
     /// Priority and drop eligibility (the upper four bits of the TCI) to carry into an egress tag.
     pub pcp: u8,
     /// Tags the frame came with, consumed or not: 0..=2. The MTU does not count them.
     pub tags: u8,
-    /// The VID in the consumed tag was `vlan`, not 0: a tagged egress leaves the tag as it came.
-    pub vid: bool,
-    /// That VID was another one than `vlan`, because the ingress translates: no egress leaves the tag
-    /// as it came.
-    pub moved: bool,
     /// Behind the consumed tag stands another C-tag, which must not come to the light.
     pub double: bool,
     /// The port it came in by.
     pub ingress: PortId,
     /// What security groups said.
     pub judged: Judged,
+    /// Where its sender stands, if the VLAN is private.
+    pub place: Place,
 }
+
+const _: () = assert!(size_of::<Decision>() == 16);
 
 impl Decision {
     /// A frame that was dropped before it had a VLAN.
@@ -91,14 +113,13 @@ impl Decision {
         Decision {
             out: Out::Drop(reason),
             vlan: 0,
-            strip: 0,
+            came: Came::Untagged,
             pcp: 0,
             tags: 0,
-            vid: false,
-            moved: false,
             double: false,
             ingress: PortId::MAX,
             judged: Judged::Not,
+            place: Place::UNTOLD,
         }
     }
 }
@@ -110,18 +131,27 @@ impl Default for Decision {
     }
 }
 
-/// How a frame's tag changes on its way out of one port.
+/// How a frame's tag changes on its way out of one port, and what goes beside it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagEdit {
     /// Bytes to remove at offset 12: 0 or 4.
     pub strip: u8,
     /// Tag to insert at offset 12, as `TPID << 16 | TCI`; 0 for none.
     pub insert: u32,
+    /// Over a link: where the sender stands in a private VLAN.
+    pub place: Place,
 }
 
 impl TagEdit {
     /// The frame leaves as it came.
-    pub const NONE: TagEdit = TagEdit { strip: 0, insert: 0 };
+    pub const NONE: TagEdit = TagEdit { strip: 0, insert: 0, place: Place::UNTOLD };
+
+    /// The same bytes, and `place` beside them: for a frame that was put together anew.
+    #[inline]
+    #[must_use]
+    pub fn beside(place: Place) -> TagEdit {
+        TagEdit { place, ..TagEdit::NONE }
+    }
 
     /// How the frame's length changes, in bytes: -4, 0 or 4.
     #[inline]

@@ -5,7 +5,7 @@ use crate::config::{PortConfig, PortMode};
 use crate::groups::{Frame, Gate, Judged, Payer, Refusal};
 use crate::parse::{C_TAG, ETHERNET, TAG, destination};
 use crate::switch::Port;
-use crate::{Decision, DropReason, PortId, Switch, TagEdit, View};
+use crate::{Came, Decision, DropReason, Place, PortId, Switch, TagEdit, View};
 
 /// The longest frame with `tags` tags that a port with this MTU carries.
 #[inline]
@@ -131,13 +131,13 @@ fn leave(config: &PortConfig, decision: &Decision, len: u32, gso: bool) -> Resul
     } else {
         0
     };
-    let came = match decision.strip {
-        0 => 0,
-        _ => tag(decision.pcp, if decision.vid { decision.vlan } else { 0 }),
+    let stays = match decision.came {
+        Came::Untagged => insert == 0,
+        Came::Priority => insert == tag(decision.pcp, 0),
+        Came::Tagged => insert == tag(decision.pcp, decision.vlan),
+        Came::Translated => false,
     };
-    Ok(if insert == came && !decision.moved {
-        TagEdit::NONE
-    } else {
-        TagEdit { strip: decision.strip, insert }
-    })
+    let place = if config.places { decision.place } else { Place::UNTOLD };
+    let (strip, insert) = if stays { (0, 0) } else { (decision.came.strip(), insert) };
+    Ok(TagEdit { strip, insert, place })
 }

@@ -25,12 +25,12 @@ mod switch;
 
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};
 pub use counters::{Counter, PortCounters};
-pub use decision::{Decision, Flood, Out, TagEdit, View};
+pub use decision::{Came, Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
 pub use groups::{Connection, Groups, Judged, Rule};
 pub use guard::{Guard, Roles};
 pub use limits::{Limit, Limits, Meter, Storm};
-pub use private::Private;
+pub use private::{Place, Private};
 pub use reason::DropReason;
 pub use snoop::Binding;
 pub use switch::Switch;

@@ -12,7 +12,7 @@ use crate::groups::Tracker;
 use crate::guard::Memory;
 use crate::limits::StormMeter;
 use crate::members::Vlans;
-use crate::private::{Private, may_reach};
+use crate::private::{Place, Private};
 use crate::stp::PortState;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
 use std::cell::RefCell;
@@ -302,16 +302,12 @@ impl Switch {
     pub fn floods_to(&self, egress: PortId, decision: &Decision) -> bool {
         match decision.out {
             Out::Flood(kind) => self.port(egress).is_some_and(|config| {
-                config.wants(kind) && (config.private.is_none() || self.is_near(config, decision))
+                let private = config.private.as_deref();
+                config.wants(kind)
+                    && (private.is_none() || decision.place.reaches(Place::of(private, decision.vlan)))
             }),
             _ => false,
         }
-    }
-
-    /// Whether a port in a private network may hear from where a frame came.
-    fn is_near(&self, config: &PortConfig, decision: &Decision) -> bool {
-        let from = self.port(decision.ingress).and_then(|from| from.private.as_deref());
-        may_reach(from, config.private.as_deref(), decision.vlan)
     }
 
     /// Time has come to `now`: forget some of what is due, so much that it takes microseconds.

@@ -185,12 +185,8 @@ CASES: dict[str, str] = {
     "private networks": """
         name: t
         networks: {red: {private: true}, blue: {proxy_arp: true}}
-        switches: {s1: {}, s2: {}}
-        links: [{ends: [s1, s2]}]
         guests:
-          a: {nics: [{network: red, switch: s1}]}
-          b: {nics: [{network: red, switch: s2}]}
-          c: {nics: [{network: red, switch: s2, private: promiscuous}]}
+          a: {nics: [{network: red, private: communal}]}
         """,
     "a key that is given twice": """
         name: t

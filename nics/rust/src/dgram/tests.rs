@@ -97,7 +97,7 @@ fn bursts_are_received_and_sent_in_order_with_tags_edited_and_chains_flattened()
         let body = &data[HEAD..];
         let segs: Vec<Seg<'_>> = body.chunks(body.len().div_ceil(pieces)).map(Seg::from).collect();
         let chain = Frame::scattered(&data[..HEAD], segs[0], &segs[1..], Offload::NONE);
-        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0009 }] {
+        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0009, ..TagEdit::NONE }] {
             let mut want = data.clone();
             if edit != TagEdit::NONE {
                 want.splice(12..12, [0x81, 0, 0, 9]);

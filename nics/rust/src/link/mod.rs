@@ -206,7 +206,8 @@ impl Nic for LinkNic {
         way.give_back(&mut self.lent);
         let more = way.take(BURST, &mut self.lent);
         drop(cable);
-        burst.extend(self.lent.iter().map(|buffer| Frame::flat(&buffer.bytes, buffer.offload)));
+        let frame = |buffer: &'a Buffer| Frame::flat(&buffer.bytes, buffer.offload).at(buffer.place);
+        burst.extend(self.lent.iter().map(frame));
         if more { Rx::More } else { Rx::Idle }
     }
 

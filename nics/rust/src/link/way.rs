@@ -17,7 +17,7 @@ use crate::frame::TxFrame;
 use crate::offload::Offload;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
-use switch::{DropReason, Nanos};
+use switch::{DropReason, Nanos, Place};
 
 /// Frames that may have arrived and not been taken: the far switch takes them in the same turn.
 pub(super) const FRAMES: usize = 16_384;
@@ -35,6 +35,8 @@ const FULL: u64 = 1514;
 pub struct Buffer {
     pub bytes: Vec<u8>,
     pub offload: Offload,
+    /// Where its sender stands in a private VLAN, as the sending switch said.
+    pub place: Place,
 }
 
 /// In flight. The order is that of arrival, then that of sending.
@@ -180,7 +182,7 @@ impl Way {
         bytes.resize(frame.len(), 0);
         frame.copy_to(&mut bytes);
         self.held += bytes.len();
-        Buffer { bytes, offload: frame.offload() }
+        Buffer { bytes, offload: frame.offload(), place: frame.edit.place }
     }
 
     /// The wire sent a frame that is not lost, at `sent`.

@@ -57,6 +57,7 @@ impl Completer {
                 usize::from(offload.gso_size),
                 caps,
                 &mut self.slots,
+                TagEdit::beside(tx.edit.place),
                 emit,
             );
         }
@@ -73,7 +74,7 @@ impl Completer {
             Offload::NONE
         };
         let frame = Frame::flat(whole, offload);
-        emit(&[TxFrame { frame: &frame, edit: TagEdit::NONE }]);
+        emit(&[TxFrame { frame: &frame, edit: TagEdit::beside(tx.edit.place) }]);
         Ok(())
     }
 }

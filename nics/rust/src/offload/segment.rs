@@ -29,13 +29,15 @@ const PSH: u8 = 0x08;
 const URG: u8 = 0x20;
 const CWR: u8 = 0x80;
 
-/// Cut `whole`, whose `headers` were found to fit it, into segments of `size` bytes of payload.
+/// Cut `whole`, whose `headers` were found to fit it, into segments of `size` bytes of payload. They leave
+/// with `edit`, which has nothing left to do to their bytes.
 pub fn segment(
     whole: &[u8],
     headers: &Headers,
     size: usize,
     caps: &Caps,
     slots: &mut Slots,
+    edit: TagEdit,
     emit: &mut dyn FnMut(&[TxFrame<'_>]),
 ) -> Result<(), DropReason> {
     let (head, payload) = whole.split_at(headers.payload);
@@ -86,7 +88,7 @@ pub fn segment(
             })
             .collect();
         let burst: ArrayVec<TxFrame<'_>, BURST> =
-            frames.iter().map(|frame| TxFrame { frame, edit: TagEdit::NONE }).collect();
+            frames.iter().map(|frame| TxFrame { frame, edit }).collect();
         emit(&burst);
     }
 }

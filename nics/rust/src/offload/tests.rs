@@ -5,7 +5,7 @@ use super::*;
 use crate::frame::{FRAME_MAX, Frame, HEAD, Seg, TxFrame};
 use crate::nic::Caps;
 use proptest::prelude::*;
-use switch::{DropReason, TagEdit};
+use switch::{DropReason, Place, TagEdit};
 
 /// RFC 1071 in network order; 0 over data that includes a right checksum.
 fn slow_checksum(bytes: &[u8]) -> u16 {
@@ -206,6 +206,7 @@ fn complete(
     let (tail, more) = body.split_at(body.len() / 3);
     let more = [Seg::from(more)];
     let frame = Frame::scattered(head, Seg::from(tail), &more, offload);
+    let edit = TagEdit { place: Place::ISOLATED, ..edit };
     let mut out = Vec::new();
     Completer::new().complete(&TxFrame { frame: &frame, edit }, caps, &mut |burst| {
         assert!(!burst.is_empty() && burst.len() <= crate::BURST);
@@ -214,6 +215,7 @@ fn complete(
             let mut copy = vec![0; tx.len()];
             assert_eq!(tx.copy_to(&mut copy), Some(tx.len()));
             assert_eq!(tx.frame.head().len(), tx.frame.len().min(HEAD));
+            assert_eq!(tx.edit.place, edit.place, "however a frame is cut, its sender stands where it stood");
             out.push((copy, tx.offload()));
         }
     })?;
@@ -289,10 +291,10 @@ proptest! {
         let data = spec.build();
         let edit = if insert {
             tagged.tags += 1;
-            TagEdit { strip: 0, insert: 0x8100_0005 }
+            TagEdit { strip: 0, insert: 0x8100_0005, ..TagEdit::NONE }
         } else {
             tagged.tags -= 1;
-            TagEdit { strip: 4, insert: 0 }
+            TagEdit { strip: 4, insert: 0, ..TagEdit::NONE }
         };
         let out = complete(&data, spec.offload(size), edit, &PLAIN).unwrap();
         let mut whole: Vec<u8> = Vec::new();
@@ -315,7 +317,7 @@ proptest! {
         honest in any::<bool>(),
         cut in 0usize..3000,
         noise in proptest::collection::vec((0usize..150, any::<u8>()), 0..4),
-        edit in prop_oneof![Just(TagEdit::NONE), Just(TagEdit { strip: 0, insert: 0x8100_0001 }), Just(TagEdit { strip: 4, insert: 0 })],
+        edit in prop_oneof![Just(TagEdit::NONE), Just(TagEdit { strip: 0, insert: 0x8100_0001, ..TagEdit::NONE }), Just(TagEdit { strip: 4, insert: 0, ..TagEdit::NONE })],
     ) {
         let mut data = spec.build();
         for (at, value) in noise {

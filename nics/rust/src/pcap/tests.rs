@@ -578,7 +578,10 @@ fn what_was_recorded_is_what_came_out() {
             assert_eq!(bench.send(std::slice::from_ref(frame)), 1);
             bench.advance(1_000_000);
         }
-        assert_eq!(bench.send_edited(&frames[..1], TagEdit { strip: 0, insert: 0x8100_0005 }), 1);
+        assert_eq!(
+            bench.send_edited(&frames[..1], TagEdit { strip: 0, insert: 0x8100_0005, ..TagEdit::NONE }),
+            1
+        );
         bench.detach();
         wait_for_end(files.writer.unwrap().fd());
         let (recorded, _, end) = read(&std::fs::read(folder.path("out")).unwrap());

@@ -109,7 +109,7 @@ fn tags_are_edited_and_chains_flattened_on_the_way_out() {
         let body = &data[HEAD..];
         let segs: Vec<Seg<'_>> = body.chunks(body.len().div_ceil(pieces)).map(Seg::from).collect();
         let frame = Frame::scattered(&data[..HEAD], segs[0], &segs[1..], Offload::NONE);
-        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0009 }] {
+        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0009, ..TagEdit::NONE }] {
             let mut want = data.clone();
             if edit != TagEdit::NONE {
                 want.splice(12..12, [0x81, 0, 0, 9]);
@@ -234,7 +234,7 @@ fn a_burst_that_the_kernel_takes_in_part_goes_on_where_it_stopped() {
     let mut peer = plug(&mut bench, &folder);
     for size in [1514, 9000, 65_000] {
         let frames: Vec<_> = (0..BURST as u32).map(|i| numbered(i, size)).collect();
-        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0001 }] {
+        for edit in [TagEdit::NONE, TagEdit { strip: 0, insert: 0x8100_0001, ..TagEdit::NONE }] {
             let dropped = bench.dropped(DropReason::TxFull);
             let taken = bench.send_edited(&frames, edit);
             assert_eq!(bench.dropped(DropReason::TxFull) - dropped, (BURST - taken) as u64);

@@ -29,7 +29,7 @@ fn a_burst_is_counted_and_decided_in_order() {
         Out::Drop(SamePort),
     ];
     assert_eq!(out.map(|decision| decision.out)[..8], wanted, "the last one knows A, from the frame before");
-    assert_eq!(out[3].strip, 4, "tags are looked at in every frame");
+    assert_eq!(out[3].came, Came::Priority, "tags are looked at in every frame");
     let counters = bench.0.counters(0).unwrap();
     assert_eq!(counters.rx_frames.get(), 8);
     assert_eq!(counters.rx_bytes.get(), frames.iter().map(|bytes| bytes.len() as u64).sum::<u64>());

@@ -77,7 +77,7 @@ fn tags_on_the_way_out() {
         trunk(&[1], Some((1, false))),
     ];
     let mut bench = Bench::new(ports);
-    let edit = |strip, insert| TagEdit { strip, insert };
+    let edit = |strip, insert| TagEdit { strip, insert, ..TagEdit::NONE };
     for (tags, wanted) in [
         (&[][..], [edit(0, 0), edit(0, 0), edit(0, c_tag(1)), edit(0, c_tag(1)), edit(0, 0)]),
         // Priority 5 by a tag without a VLAN: kept where there is a tag.
@@ -126,7 +126,10 @@ fn tx_double_tag() {
     }
     // An S-tag behind it is nobody's VLAN here.
     let decision = bench.decide(0, 0, &frame(B, A, &[0x8100, 1, 0x88a8, 2], 46));
-    assert_eq!(bench.0.egress(1, &decision, &of_len(64, false)), Ok(TagEdit { strip: 4, insert: 0 }));
+    assert_eq!(
+        bench.0.egress(1, &decision, &of_len(64, false)),
+        Ok(TagEdit { strip: 4, insert: 0, ..TagEdit::NONE })
+    );
 }
 
 #[test]

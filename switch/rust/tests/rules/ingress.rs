@@ -109,8 +109,8 @@ fn tag_not_allowed_on_an_access_port() {
     // Double tagging: the priority tag would be taken off, and VLAN 2 come to the light.
     bench.drops(0, &frame(B, A, &[0x8100, 0, 0x8100, 2], 46), TagNotAllowed);
     let decision = bench.decide(0, 0, &frame(B, A, &[0x8100, 0xe000], 46));
-    assert_eq!((decision.out, decision.vlan, decision.strip), (Out::Flood(Flood::Unknown), 1, 4));
-    assert_eq!((decision.pcp, decision.vid), (0xe, false));
+    assert_eq!((decision.out, decision.vlan), (Out::Flood(Flood::Unknown), 1));
+    assert_eq!((decision.pcp, decision.came), (0xe, Came::Priority));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn an_s_tag_is_payload() {
     let mut bench = Bench::access(PortConfig::access(1));
     for tags in [&[0x88a8, 3][..], &[0x88a8, 3, 0x8100, 5]] {
         let decision = bench.decide(0, 0, &frame(B, A, tags, 46));
-        assert_eq!((decision.out, decision.vlan, decision.strip), (Out::Flood(Flood::Unknown), 1, 0));
+        assert_eq!((decision.out, decision.vlan), (Out::Flood(Flood::Unknown), 1));
         assert_eq!(bench.0.egress(1, &decision, &of_len(64, false)), Ok(TagEdit::NONE));
     }
     let mut bench = Bench::new([trunk(&[3, 5], None), trunk(&[3, 5], None)]);

@@ -7,6 +7,7 @@ mod egress;
 mod guard;
 mod ingress;
 mod learning;
+mod private;
 mod recall;
 mod storm;
 mod tree;
@@ -14,8 +15,8 @@ mod uplink;
 
 use switch::DropReason::{self, *};
 use switch::{
-    Decision, FdbCount, Flood, Flush, Guard, Kind, Mac, Nanos, Native, Out, PortConfig, PortId, PortMode,
-    Switch, SwitchConfig, SwitchError, TagEdit, View, VlanId, VlanMap, VlanSet,
+    Came, Decision, FdbCount, Flood, Flush, Guard, Kind, Mac, Nanos, Native, Out, PortConfig, PortId,
+    PortMode, Switch, SwitchConfig, SwitchError, TagEdit, View, VlanId, VlanMap, VlanSet,
 };
 
 const A: Mac = [2, 0, 0, 0, 0, 0xa];

@@ -20,19 +20,19 @@ fn vids_are_translated_both_ways() {
         let bytes = frame(BROADCAST, A, &[0x8100, 0x6000 | vid], 46);
         let decision = bench.decide(0, 0, &bytes);
         assert_eq!((decision.out, decision.vlan), (Out::Flood(Flood::Broadcast), vlan));
-        assert_eq!(edit(&bench, access, &decision, &bytes), TagEdit { strip: 4, insert: 0 });
+        assert_eq!(edit(&bench, access, &decision, &bytes), TagEdit { strip: 4, insert: 0, ..TagEdit::NONE });
         // The other trunk knows it by our number, although it came with a tag.
         let insert = 0x8100_6000 | u32::from(vlan);
-        assert_eq!(edit(&bench, 3, &decision, &bytes), TagEdit { strip: 4, insert });
+        assert_eq!(edit(&bench, 3, &decision, &bytes), TagEdit { strip: 4, insert, ..TagEdit::NONE });
 
         let untagged = frame(BROADCAST, B, &[], 46);
         let decision = bench.decide(0, access, &untagged);
         let insert = 0x8100_0000 | u32::from(vid);
-        assert_eq!(edit(&bench, 0, &decision, &untagged), TagEdit { strip: 0, insert });
+        assert_eq!(edit(&bench, 0, &decision, &untagged), TagEdit { strip: 0, insert, ..TagEdit::NONE });
 
         let tagged = frame(BROADCAST, C, &[0x8100, vlan], 46);
         let decision = bench.decide(0, 3, &tagged);
-        assert_eq!(edit(&bench, 0, &decision, &tagged), TagEdit { strip: 4, insert });
+        assert_eq!(edit(&bench, 0, &decision, &tagged), TagEdit { strip: 4, insert, ..TagEdit::NONE });
     }
 }
 
@@ -53,7 +53,10 @@ fn a_priority_that_stays_is_not_mixed_up_with_a_vid() {
     let mut bench = Bench::new([uplink(), keeps]);
     let bytes = frame(BROADCAST, A, &[0x8100, 0x6000 | 110], 46);
     let decision = bench.decide(0, 0, &bytes);
-    assert_eq!(edit(&bench, 1, &decision, &bytes), TagEdit { strip: 4, insert: 0x8100_6000 });
+    assert_eq!(
+        edit(&bench, 1, &decision, &bytes),
+        TagEdit { strip: 4, insert: 0x8100_6000, ..TagEdit::NONE }
+    );
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn a_frame_is_seen_at_both_its_ports() {
         let data: Vec<u8> = (0..200).map(|i| i as u8).collect();
         let frame = Frame::flat(&data, Offload::NONE);
         set.rx(&seen(100, 3, 7), &frame);
-        let edit = TagEdit { strip: 0, insert: 0x8100_0005 };
+        let edit = TagEdit { strip: 0, insert: 0x8100_0005, ..TagEdit::NONE };
         set.tx(&seen(100, 5, 7), &TxFrame { frame: &frame, edit });
         let dropped = Some(DropReason::TxFull);
         set.tx(&Sighting { dropped, ..seen(101, 9, 7) }, &TxFrame { frame: &frame, edit: TagEdit::NONE });
@@ -231,7 +231,7 @@ fn a_filter_sees_the_whole_frame_and_the_tag_of_its_port() {
     let spec = Spec { all: true, program: Some(program.unwrap()), inline: true, ..Spec::default() };
     let (id, handle) = set.start(0, spec, fd).unwrap();
     let mut data = vec![1; 1500];
-    let edit = TagEdit { strip: 0, insert: 0x8100_0005 };
+    let edit = TagEdit { strip: 0, insert: 0x8100_0005, ..TagEdit::NONE };
     for (packet, byte) in [(1, 7), (2, 8)] {
         data[1000] = byte;
         let frame = Frame::flat(&data, Offload::NONE);

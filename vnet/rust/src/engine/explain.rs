@@ -8,7 +8,7 @@ use super::{Engine, EngineError};
 use nics::offload::Offload;
 use nics::{Frame, TxFrame};
 use std::collections::btree_map::{BTreeMap, Entry};
-use switch::{Decision, DropReason, FdbEntry, Nanos, Out, PortId, Switch, TagEdit};
+use switch::{Decision, DropReason, FdbEntry, Nanos, Out, Place, PortId, Switch, TagEdit};
 
 /// Switches that one frame's copies pass in all: a loop ends here.
 const HOPS: usize = 1024;
@@ -49,7 +49,8 @@ impl Engine {
         let number = self.slot(port)?.switch;
         let mut twins: BTreeMap<u16, Switch> = BTreeMap::new();
         let mut hops: Vec<Hop> = vec![];
-        let mut to_come = std::collections::VecDeque::from([(number, port, frame.to_vec(), None)]);
+        let mut to_come =
+            std::collections::VecDeque::from([(number, port, (frame.to_vec(), Place::UNTOLD), None)]);
         while let Some((number, ingress, frame, from)) = to_come.pop_front() {
             if hops.len() >= HOPS {
                 break;
@@ -62,6 +63,7 @@ impl Engine {
             for (i, copy) in hop.copies.iter().enumerate() {
                 let (Some(peer), None) = (copy.peer, copy.refused) else { continue };
                 let sent = sent(&hop.frame, copy.edit);
+                let sent = (sent, copy.edit.place);
                 to_come.push_back((self.slot(peer)?.switch, peer, sent, Some((hops.len(), i))));
             }
             hops.push(hop);
@@ -74,10 +76,10 @@ impl Engine {
         now: Nanos,
         twin: &mut Switch,
         (number, ingress): (u16, PortId),
-        frame: Vec<u8>,
+        (frame, place): (Vec<u8>, Place),
         from: Option<(usize, usize)>,
     ) -> Hop {
-        let view = Frame::flat(&frame, Offload::NONE).view();
+        let view = Frame::flat(&frame, Offload::NONE).at(place).view();
         let mut decision = [Decision::default()];
         twin.classify(now, ingress, [view], &mut decision);
         let [decision] = decision;

@@ -107,7 +107,7 @@ impl PortConfig {
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
         transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
         translate=None, uplink=false, guard=None, groups=None, connections=65536,
-        private=vec![], community=0, limits=None))]
+        private=vec![], community=0, places=false, limits=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -132,6 +132,7 @@ impl PortConfig {
         connections: u32,
         private: Vec<VlanId>,
         community: u16,
+        places: bool,
         limits: Option<&Limits>,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
@@ -147,6 +148,10 @@ impl PortConfig {
             }
             _ => return Err(PyValueError::new_err("give either vlan, or tagged and perhaps native")),
         };
+        if community > Private::COMMUNITIES {
+            let text = format!("community {community} is not in 0..{}", Private::COMMUNITIES);
+            return Err(PyValueError::new_err(text));
+        }
         let translate = match translate {
             None => None,
             Some(pairs) => Some(VlanMap::new(pairs).ok_or_else(|| {
@@ -173,6 +178,7 @@ impl PortConfig {
             connections,
             private: (!private.is_empty())
                 .then(|| Box::new(Private { vlans: private.into_iter().collect::<VlanSet>(), community })),
+            places,
             limits: limits.map(|limits| Box::new(limits.0)),
         }))
     }

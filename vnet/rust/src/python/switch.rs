@@ -9,7 +9,8 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use switch::{
-    Decision, DropReason, FdbCount, FdbEntry, Flood, Flush, Mac, Nanos, Out, PortId, SwitchError, VlanId,
+    Decision, DropReason, FdbCount, FdbEntry, Flood, Flush, Mac, Nanos, Out, Place, PortId, SwitchError,
+    VlanId,
 };
 
 /// (VLAN, MAC address, port, kind, age in nanoseconds)
@@ -54,6 +55,8 @@ pub struct Verdict {
     copies: Vec<(PortId, Py<PyBytes>)>,
     /// By egress port: why a copy did not leave.
     lost: Vec<(PortId, &'static str)>,
+    /// Where its sender stands in a private VLAN: what goes beside the copies that leave over a link.
+    place: u16,
 }
 
 #[pymethods]
@@ -124,8 +127,9 @@ impl Switch {
         self.0.lock().remove_port(port).map_err(error)
     }
 
-    /// Forward a burst of frames that came in by `ingress` at `now`.
-    #[pyo3(signature = (now, ingress, frames, *, gso=false))]
+    /// Forward a burst of frames that came in by `ingress` at `now`; `place`: what goes beside them where
+    /// `ingress` is the end of a link.
+    #[pyo3(signature = (now, ingress, frames, *, gso=false, place=None))]
     fn forward(
         &self,
         py: Python<'_>,
@@ -133,14 +137,17 @@ impl Switch {
         ingress: PortId,
         frames: Vec<Vec<u8>>,
         gso: bool,
+        place: Option<u16>,
     ) -> PyResult<Vec<Verdict>> {
+        let place = place.map_or(Place::UNTOLD, Place::from);
         if let Some(long) = frames.iter().find(|frame| frame.len() > nics::frame::FRAME_MAX) {
             return Err(PyValueError::new_err(format!("a frame of {} bytes", long.len())));
         }
         let mut switch = self.0.lock();
         let mut verdicts = Vec::with_capacity(frames.len());
         for burst in frames.chunks(nics::BURST) {
-            let burst: Vec<_> = burst.iter().map(|bytes| Frame::flat(bytes, Offload::NONE)).collect();
+            let burst: Vec<_> =
+                burst.iter().map(|bytes| Frame::flat(bytes, Offload::NONE).at(place)).collect();
             let mut decisions = [Decision::default(); nics::BURST];
             let views = burst.iter().map(|frame| switch::View { gso, ..frame.view() });
             let n = switch.classify(now, ingress, views, &mut decisions);
@@ -260,6 +267,7 @@ fn deliver(
         priority: decision.pcp,
         copies: vec![],
         lost: vec![],
+        place: decision.place.into(),
     };
     for egress in egresses {
         let counters = switch.counters(egress).ok_or_else(|| error(SwitchError::NoSuchPort))?;

@@ -175,10 +175,10 @@ fn tags_come_and_go() {
         for len in [60, 200, 3000] {
             let bytes = frame(len, 3);
             let tag = [0x81, 0, 0, 5];
-            let edit = TagEdit { strip: 0, insert: u32::from_be_bytes(tag) };
+            let edit = TagEdit { strip: 0, insert: u32::from_be_bytes(tag), ..TagEdit::NONE };
             assert_eq!(host.send_frames(&[Frame::flat(&bytes, Offload::NONE)], edit), []);
             assert_eq!(guest.receive()[0].1, [&bytes[..12], &tag, &bytes[12..]].concat());
-            let edit = TagEdit { strip: 4, insert: 0 };
+            let edit = TagEdit { strip: 4, insert: 0, ..TagEdit::NONE };
             assert_eq!(host.send_frames(&[Frame::flat(&bytes, Offload::NONE)], edit), []);
             assert_eq!(guest.receive()[0].1, [&bytes[..12], &bytes[16..]].concat());
         }

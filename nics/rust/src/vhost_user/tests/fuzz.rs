@@ -414,8 +414,8 @@ impl Fuzz {
         let edit = self.random.pick(&[
             TagEdit::NONE,
             TagEdit::NONE,
-            TagEdit { strip: 0, insert: 0x8100_0005 },
-            TagEdit { strip: 4, insert: 0 },
+            TagEdit { strip: 0, insert: 0x8100_0005, ..TagEdit::NONE },
+            TagEdit { strip: 4, insert: 0, ..TagEdit::NONE },
         ]);
         let dropped = self.host.send_frames(&frames, edit).len() as u64;
         self.frames += n as u64 - dropped;
