@@ -118,9 +118,9 @@ class Host:
         for waiting in self._waiting.values():
             waiting.wake()
 
-    def watch(self, socket: int) -> Waiting:
-        """Note who wants to hear of a socket."""
-        waiting = self._waiting[socket] = Waiting()
+    def watch(self, socket: int, waiting: Waiting | None = None) -> Waiting:
+        """Note who wants to hear of a socket; one may want to hear of several."""
+        waiting = self._waiting[socket] = waiting or Waiting()
         return waiting
 
     def unwatch(self, socket: int, *, abort: bool = False) -> None:

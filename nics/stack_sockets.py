@@ -8,7 +8,7 @@ run, so no event is missed.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, SupportsBytes
 
@@ -33,6 +33,8 @@ class Waiting:
     def __init__(self) -> None:
         self.readable = ParkingLot()
         self.writable = ParkingLot()
+        self.alarm: Callable[[], None] | None = None
+        """Called at every event, for who does not wait in a task."""
 
     def wake(self, bits: int = READ | WRITE) -> None:
         """Have those look again that wait for what the socket is ready for now."""
@@ -40,6 +42,8 @@ class Waiting:
             self.readable.unpark_all()
         if bits & WRITE:
             self.writable.unpark_all()
+        if self.alarm is not None:
+            self.alarm()
 
 
 class _Socket:

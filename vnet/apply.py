@@ -123,7 +123,7 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
 
 
 async def _add_guest(fabric: Fabric, wanted: ResolvedGuest) -> None:
-    guest = KINDS[wanted.kind](wanted.name, wanted.kind)
+    guest = KINDS[wanted.kind](wanted.name, wanted.kind, fellows=fabric.guests)
     if isinstance(guest, NetnsGuest):
         guest.namespace = await Namespace.create(
             namespace_name(fabric.name, wanted.name), fabric.netlink, host=wanted.name

@@ -15,6 +15,7 @@ from vnet.port import Port
 if TYPE_CHECKING:
     from nics.netns import Namespace
     from nics.stack import Host
+    from vnet.sockets import AsNetwork
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -26,6 +27,8 @@ class Guest:
     name: str
     kind: str
     ports: dict[str, Port] = attrs.field(factory=dict)
+    fellows: Mapping[str, Guest] = attrs.field(factory=dict, repr=False, eq=False)
+    """All guests of its fabric, by name."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -51,6 +54,13 @@ class Guest:
     ) -> float:
         """Round-trip time of one ICMP echo to `target`, in seconds. Raises Unreachable."""
         raise BadInput(f"{self.name} is {self.kind}: pings are sent from stack and netns guests")
+
+    def as_network(self) -> AsNetwork:
+        """Within `async with guest.as_network():`, and in tasks that are started there, trio's sockets and
+        names are this guest's: what is written for trio runs in the guest as it is. Raises BadInput for
+        a kind of guest that has no network in this process.
+        """
+        raise BadInput(f"{self.name} is {self.kind}: only a stack guest's network is in this process")
 
     async def aclose(self) -> None:
         """Give back what the guest itself holds; its ports are gone by then."""
@@ -84,6 +94,14 @@ class StackGuest(Guest):
     """An in-process TCP/IP guest. With several NICs each has a stack of its own; a connection uses
     the one whose subnet the other end is in, or else the first.
     """
+
+    def as_network(self) -> AsNetwork:
+        """Within `async with guest.as_network():`, and in tasks that are started there, trio's sockets and
+        names are this guest's. See `vnet.sockets`.
+        """
+        from vnet.sockets import AsNetwork
+
+        return AsNetwork(self)
 
     def host(self, towards: Address | None = None) -> Host:
         """The TCP/IP stack behind the port towards an address."""

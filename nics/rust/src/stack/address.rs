@@ -37,6 +37,68 @@ impl Net {
     }
 }
 
+/// Which of the guest's addresses a socket is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    V4,
+    V6,
+    One(IpAddr),
+}
+
+impl Scope {
+    /// What somebody means who binds to `address`: to nothing is to all of both versions, to the
+    /// unspecified address of one version to all of that.
+    pub fn of(address: Option<IpAddr>) -> Self {
+        match address {
+            None => Scope::All,
+            Some(IpAddr::V4(v4)) if v4.is_unspecified() => Scope::V4,
+            Some(IpAddr::V6(v6)) if v6.is_unspecified() => Scope::V6,
+            Some(address) => Scope::One(address),
+        }
+    }
+
+    pub fn has(self, own: IpAddr) -> bool {
+        self.speaks(own) && self.one().is_none_or(|one| one == own)
+    }
+
+    /// Whether it has addresses of the version of `other`.
+    pub fn speaks(self, other: IpAddr) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::V4 => other.is_ipv4(),
+            Scope::V6 => other.is_ipv6(),
+            Scope::One(one) => one.is_ipv4() == other.is_ipv4(),
+        }
+    }
+
+    /// The one address, if it is just one.
+    pub fn one(self) -> Option<IpAddr> {
+        match self {
+            Scope::One(one) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Whether some address is in both.
+    pub fn meets(self, other: Scope) -> bool {
+        match (self, other) {
+            (Scope::One(one), other) | (other, Scope::One(one)) => other.has(one),
+            (Scope::V4, Scope::V6) | (Scope::V6, Scope::V4) => false,
+            _ => true,
+        }
+    }
+
+    /// The address as it is told; all of both versions is `::`.
+    pub fn name(self) -> IpAddr {
+        match self {
+            Scope::All | Scope::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Scope::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Scope::One(one) => one,
+        }
+    }
+}
+
 /// What a destination address means to this guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -200,6 +262,21 @@ mod tests {
     fn the_link_local_address_follows_from_the_mac() {
         assert_eq!(Addressing::link_local([0x52, 0x54, 0, 0x12, 0x34, 0x56]), ip("fe80::5054:ff:fe12:3456"));
         assert!(guest().has(ip("fe80::ff:fe00:9")));
+    }
+
+    #[test]
+    fn scopes_meet_where_an_address_is_in_both() {
+        let scope = |text: &str| Scope::of((text != "all").then(|| ip(text)));
+        let meets = |a: &str, b: &str| scope(a).meets(scope(b)) && scope(b).meets(scope(a));
+        for (a, b) in
+            [("all", "0.0.0.0"), ("all", "::"), ("all", "fd00::1"), ("0.0.0.0", "10.0.1.7"), ("::", "::")]
+        {
+            assert!(meets(a, b), "{a} {b}");
+        }
+        for (a, b) in [("0.0.0.0", "::"), ("::", "10.0.1.7"), ("0.0.0.0", "::1"), ("10.0.1.7", "10.0.1.8")] {
+            assert!(!meets(a, b) && !scope(b).meets(scope(a)), "{a} {b}");
+        }
+        assert_eq!((scope("all").name(), scope("0.0.0.0").name()), (ip("::"), ip("0.0.0.0")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::memory::Mapping;
 use super::sockets::{SocketId, StackError, ready};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::time::Duration;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use switch::Nanos;
@@ -50,6 +51,15 @@ const ORPHAN_TIMEOUT: Nanos = 60_000_000_000;
 /// How long a handshake that somebody else began may take.
 const HANDSHAKE_TIMEOUT: Nanos = 20_000_000_000;
 
+/// When a silent peer is asked whether it is there: after `idle`, then every `interval`; when it has
+/// not answered `count` times, the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    pub idle: Nanos,
+    pub interval: Nanos,
+    pub count: u32,
+}
+
 pub struct Conn {
     pub set: SocketSet<'static>,
     handle: SocketHandle,
@@ -74,6 +84,7 @@ pub struct Conn {
     pub challenged: Option<Nanos>,
     /// Since when nothing moved; not known before it was next served.
     pub progress: Option<Nanos>,
+    keep_alive: Option<KeepAlive>,
     /// Bytes received since the last acknowledgement, and how many more are acknowledged eagerly.
     unacknowledged: usize,
     eager: usize,
@@ -119,6 +130,7 @@ impl Conn {
             plain: EAGER,
             challenged: None,
             progress: None,
+            keep_alive: None,
             unacknowledged: 0,
             eager: EAGER,
             _receive: receive,
@@ -216,6 +228,24 @@ impl Conn {
         bits
     }
 
+    pub fn keep(&mut self, keep: Option<KeepAlive>) {
+        self.keep_alive = keep;
+        if keep.is_none() {
+            self.socket().set_keep_alive(None);
+        }
+    }
+
+    /// The first question comes after `idle`, the others sooner.
+    pub fn remind(&mut self, now: Nanos) {
+        if let Some(keep) = self.keep_alive
+            && self.state() == State::Established
+        {
+            let silent = now.saturating_sub(*self.progress.get_or_insert(now));
+            let next = if silent < keep.idle { keep.idle } else { keep.interval };
+            self.socket().set_keep_alive(Some(Duration::from_micros(next / 1000)));
+        }
+    }
+
     /// When it ends if nothing moves, and by which error.
     pub fn expiry(&mut self, now: Nanos) -> Option<(Nanos, StackError)> {
         let since = *self.progress.get_or_insert(now);
@@ -228,8 +258,12 @@ impl Conn {
             (Role::Orphan, State::FinWait2) => ORPHAN_TIMEOUT,
             (Role::Orphan, _) if unsent || closing => ORPHAN_TIMEOUT,
             _ if unsent || closing => USER_TIMEOUT,
+            (_, State::Established) => match self.keep_alive {
+                Some(keep) => keep.idle.saturating_add(keep.interval.saturating_mul(u64::from(keep.count))),
+                None => return None,
+            },
             _ => return None,
         };
-        Some((since + timeout, StackError::TimedOut))
+        Some((since.saturating_add(timeout), StackError::TimedOut))
     }
 }

@@ -4,10 +4,11 @@
 //! the guest. Nothing here waits: what can't be done now says so, and an event
 //! ([`EventKind::Socket`]) tells when to try again, once for every time it was said.
 
+use super::conn::KeepAlive;
 use super::guest::Guest;
 use super::sockets::{SocketId, StackError};
 use super::stream::Names;
-use super::udp::Datagram;
+use super::udp::{Datagram, UdpSettings};
 use crate::context::{Context, EventKind};
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
@@ -126,6 +127,16 @@ calls! {
     /// Listen at `port` (0: any), of `address` or of all, for at most `backlog` connections that
     /// were not accepted yet.
     fn tcp_listen(address: Option<IpAddr>, port: u16, backlog: usize) -> SocketId;
+    /// Take a port of `address` or of all, without listening there yet.
+    fn tcp_bind(address: Option<IpAddr>, port: u16) -> SocketId;
+    /// Listen at what was bound.
+    fn tcp_listen_at(id: SocketId, backlog: usize) -> ();
+    /// The hop limit of a connection's packets.
+    fn tcp_hops(id: SocketId, hops: u8) -> ();
+    /// Ask a silent peer whether it is still there, or no longer.
+    fn tcp_keep_alive(id: SocketId, keep: Option<KeepAlive>) -> ();
+    /// Whether a socket can be read from, or accept, now; if not, an event will tell when.
+    fn readable(id: SocketId) -> bool;
     /// The next connection that was made to a listener.
     fn tcp_accept(id: SocketId) -> SocketId;
     /// Take over as much of `data` as there is room for.
@@ -140,6 +151,12 @@ calls! {
     fn tcp_state(id: SocketId) -> String;
     /// Bind a UDP socket to `port` (0: any), of `address` or of all.
     fn udp_bind(address: Option<IpAddr>, port: u16) -> SocketId;
+    /// The same, with settings of its own.
+    fn udp_open(address: Option<IpAddr>, port: u16, settings: UdpSettings) -> SocketId;
+    /// Change the settings of a UDP socket.
+    fn udp_set(id: SocketId, settings: UdpSettings) -> ();
+    /// Talk with `peer` alone, and hear when it can't be reached; or with all again.
+    fn udp_connect(id: SocketId, peer: Option<SocketAddr>) -> ();
     /// Send one datagram.
     fn udp_send(id: SocketId, data: &[u8], to: SocketAddr) -> ();
     /// The next datagram: from where, to which address, and what.

@@ -220,7 +220,11 @@ impl Guest {
                     self.notify_ping(id);
                 }
             }
-            UDP => {}
+            UDP => {
+                let local = SocketAddr::new(src, u16::from_be_bytes([a, b]));
+                let remote = SocketAddr::new(dst, u16::from_be_bytes([c, d]));
+                self.udp_error(local, remote, error);
+            }
             _ => {}
         }
     }
@@ -229,6 +233,7 @@ impl Guest {
     pub(super) fn unreachable(&mut self, id: SocketId, error: StackError) {
         match self.sockets.get_mut(id) {
             Some(Socket::Tcp(_)) => self.give_up(id, error),
+            Some(Socket::Udp(_)) => self.udp_unreachable(id, error),
             Some(Socket::Ping(ping)) => {
                 while let Some((seq, _)) = ping.sent.pop_first() {
                     ping.results.push_back((seq, Err(error)));

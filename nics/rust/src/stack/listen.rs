@@ -5,6 +5,7 @@
 //! flood of SYNs costs its sender more than us: the oldest handshake makes room for the newest,
 //! because a real one is over long before.
 
+use super::address::Scope;
 use super::conn::{Conn, Role, Tuple};
 use super::guest::Guest;
 use super::sockets::{Socket, SocketId, StackError, ready};
@@ -20,9 +21,10 @@ const HALF_OPEN_MIN: usize = 16;
 
 #[derive(Debug)]
 pub struct Listener {
-    pub address: Option<IpAddr>,
+    pub scope: Scope,
     pub port: u16,
     pub want: u8,
+    /// How many wait at most; it is bound only and listens to nobody when this is 0.
     backlog: usize,
     half_open: VecDeque<SocketId>,
     queue: VecDeque<SocketId>,
@@ -43,8 +45,16 @@ impl Guest {
         port: u16,
         backlog: usize,
     ) -> Result<SocketId, StackError> {
-        let address = address.filter(|address| !address.is_unspecified());
-        if address.is_some_and(|address| !self.addressing.has(address)) {
+        let id = self.tcp_bind(address, port)?;
+        self.tcp_listen_at(id, backlog)?;
+        Ok(id)
+    }
+
+    /// Take `port` (0: any) of `address`, of all of one version when that is unspecified, or of all
+    /// (`None`), without listening there yet.
+    pub fn tcp_bind(&mut self, address: Option<IpAddr>, port: u16) -> Result<SocketId, StackError> {
+        let scope = Scope::of(address);
+        if scope.one().is_some_and(|address| !self.addressing.has(address)) {
             return Err(StackError::AddressNotAvailable);
         }
         let port = match port {
@@ -53,23 +63,22 @@ impl Guest {
         };
         let others = self.tcp.listeners.bound.get(&port).cloned().unwrap_or_default();
         for other in others {
-            if let Some(other) = self.sockets.listener(other)
-                && (other.address == address || other.address.is_none() || address.is_none())
-            {
+            if self.sockets.listener(other).is_some_and(|other| other.scope.meets(scope)) {
                 return Err(StackError::AddressInUse);
             }
         }
-        let listener = Listener {
-            address,
-            port,
-            want: 0,
-            backlog: backlog.clamp(1, BACKLOG_MAX),
-            half_open: VecDeque::new(),
-            queue: VecDeque::new(),
-        };
+        let (half_open, queue) = (VecDeque::new(), VecDeque::new());
+        let listener = Listener { scope, port, want: 0, backlog: 0, half_open, queue };
         let id = self.sockets.add(Socket::Listener(Box::new(listener)))?;
         self.tcp.listeners.bound.entry(port).or_default().push(id);
         Ok(id)
+    }
+
+    /// Listen at what was bound; again, to have another backlog.
+    pub fn tcp_listen_at(&mut self, id: SocketId, backlog: usize) -> Result<(), StackError> {
+        let listener = self.sockets.listener(id).ok_or(StackError::Closed)?;
+        listener.backlog = backlog.clamp(1, BACKLOG_MAX);
+        Ok(())
     }
 
     fn listen_port(&mut self) -> Option<u16> {
@@ -87,7 +96,7 @@ impl Guest {
         let Some(ids) = self.tcp.listeners.bound.get(&port) else { return Ok(None) };
         let ids = ids.clone();
         let listens = |id: &SocketId| match self.sockets.get(*id) {
-            Some(Socket::Listener(listener)) => listener.address.is_none_or(|own| own == address),
+            Some(Socket::Listener(listener)) => listener.backlog > 0 && listener.scope.has(address),
             _ => false,
         };
         let Some(at) = ids.into_iter().find(listens) else { return Ok(None) };
@@ -144,6 +153,9 @@ impl Guest {
     pub fn tcp_accept(&mut self, at: SocketId) -> Result<SocketId, StackError> {
         loop {
             let listener = self.sockets.listener(at).ok_or(StackError::Closed)?;
+            if listener.backlog == 0 {
+                return Err(StackError::Invalid);
+            }
             let Some(id) = listener.queue.pop_front() else {
                 listener.want |= ready::ACCEPT;
                 return Err(StackError::WouldBlock);
@@ -159,6 +171,11 @@ impl Guest {
             conn.role = Role::User;
             return Ok(id);
         }
+    }
+
+    /// Whether a connection waits to be accepted.
+    pub(super) fn waits(&self, at: SocketId) -> bool {
+        matches!(self.sockets.get(at), Some(Socket::Listener(listener)) if !listener.queue.is_empty())
     }
 
     /// A listener ends, and with it every connection that nobody accepted.

@@ -53,9 +53,11 @@ mod tests;
 mod udp;
 
 pub use address::Net;
+pub use conn::KeepAlive;
 pub use end::{ALL, StackEnd};
 pub use nic::StackNic;
 pub use sockets::{SocketId, StackError, ready};
+pub use udp::UdpSettings;
 
 use end::Shared;
 use guest::Guest;

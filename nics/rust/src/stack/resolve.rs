@@ -171,6 +171,7 @@ impl Guest {
         for id in self.sockets.ids() {
             let waits_for = match self.sockets.get(id) {
                 Some(Socket::Tcp(conn)) => conn.connecting_to(),
+                Some(Socket::Udp(udp)) => udp.waits_for(),
                 Some(Socket::Ping(ping)) => Some(ping.target),
                 _ => None,
             };

@@ -1,7 +1,7 @@
 //! What the far end does with connections: open, send, receive, end.
 
 use super::address::Hop;
-use super::conn::{Conn, Role, Tuple};
+use super::conn::{Conn, KeepAlive, Role, Tuple};
 use super::guest::Guest;
 use super::sockets::{Socket, SocketId, StackError, ready};
 use super::udp::{EPHEMERAL, ephemeral};
@@ -190,10 +190,45 @@ impl Guest {
     pub fn names(&mut self, id: SocketId) -> Result<Names, StackError> {
         match self.sockets.get(id).ok_or(StackError::Closed)? {
             Socket::Tcp(conn) => Ok((conn.tuple.local, Some(conn.tuple.remote))),
-            Socket::Listener(listener) => Ok((unspecified(listener.address, listener.port), None)),
-            Socket::Udp(udp) => Ok((unspecified(udp.address, udp.port), None)),
+            Socket::Listener(listener) => Ok((SocketAddr::new(listener.scope.name(), listener.port), None)),
+            Socket::Udp(udp) => Ok(match udp.peer {
+                Some((own, peer)) => (SocketAddr::new(own, udp.port), Some(peer)),
+                None => (SocketAddr::new(udp.scope.name(), udp.port), None),
+            }),
             Socket::Ping(_) | Socket::Raw(_) => Err(StackError::Invalid),
         }
+    }
+
+    /// Whether a socket can be read from, or accept, now, be it an end or an error; if not, an event
+    /// will tell when.
+    pub fn readable(&mut self, id: SocketId) -> Result<bool, StackError> {
+        let now = match self.sockets.get(id).ok_or(StackError::Closed)? {
+            Socket::Tcp(_) => !matches!(self.tcp_readable(id), Err(StackError::WouldBlock)),
+            Socket::Listener(_) => self.waits(id),
+            Socket::Udp(_) => self.udp_waits(id),
+            Socket::Ping(_) | Socket::Raw(_) => return Err(StackError::Invalid),
+        };
+        if !now {
+            match self.sockets.get_mut(id) {
+                Some(Socket::Listener(listener)) => listener.want |= ready::ACCEPT,
+                Some(Socket::Udp(udp)) => udp.want |= ready::READ,
+                _ => {}
+            }
+        }
+        Ok(now)
+    }
+
+    /// The hop limit of a connection's packets; at least 1.
+    pub fn tcp_hops(&mut self, id: SocketId, hops: u8) -> Result<(), StackError> {
+        self.stream(id)?.socket().set_hop_limit(Some(hops.max(1)));
+        Ok(())
+    }
+
+    /// Ask a silent peer whether it is still there (RFC 9293, 3.8.4), or no longer.
+    pub fn tcp_keep_alive(&mut self, id: SocketId, keep: Option<KeepAlive>) -> Result<(), StackError> {
+        self.stream(id)?.keep(keep);
+        self.sockets.touch(id);
+        Ok(())
     }
 
     /// The name of a connection's state, as in RFC 9293.
@@ -252,8 +287,4 @@ impl Guest {
         }
         Ok(())
     }
-}
-
-fn unspecified(address: Option<IpAddr>, port: u16) -> SocketAddr {
-    SocketAddr::new(address.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)), port)
 }

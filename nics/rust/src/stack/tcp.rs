@@ -330,6 +330,9 @@ impl Guest {
                 if let Some((_, error)) = expired {
                     return self.give_up(id, error);
                 }
+                if let Some(conn) = self.sockets.conn(id) {
+                    conn.remind(now);
+                }
                 for _ in 0..QUANTUM {
                     if !out.roomy() {
                         break;

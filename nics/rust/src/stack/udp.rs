@@ -1,6 +1,6 @@
 //! UDP (RFC 768): sockets with bounded queues, unicast, broadcast and multicast.
 
-use super::address::Hop;
+use super::address::{Hop, Scope};
 use super::guest::{Guest, Random};
 use super::multicast::GROUPS_MAX;
 use super::outbox::Outbox;
@@ -24,7 +24,14 @@ pub type Datagram = (SocketAddr, IpAddr, Box<[u8]>);
 pub struct Udp {
     pub want: u8,
     pub port: u16,
-    pub address: Option<IpAddr>,
+    pub scope: Scope,
+    /// Whom it talks with alone, if it was connected, and from which address.
+    pub peer: Option<(IpAddr, SocketAddr)>,
+    /// It sent something and has heard nothing since.
+    asked: bool,
+    /// What was heard of a peer that can't be reached; told once.
+    error: Option<StackError>,
+    pub settings: UdpSettings,
     groups: Vec<IpAddr>,
     received: VecDeque<Datagram>,
     received_bytes: usize,
@@ -34,13 +41,42 @@ pub struct Udp {
     pub lost: u64,
 }
 
+/// What can be set for a UDP socket.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpSettings {
+    /// Others that say so too may have the same port and address.
+    pub shared: bool,
+    /// Hop limits, to one station and to a group.
+    pub hops: u8,
+    pub group_hops: u8,
+    /// What is sent to a group is received here, too, by whoever joined it.
+    pub group_loop: bool,
+}
+
+impl Default for UdpSettings {
+    fn default() -> Self {
+        // Off this link only when the sender means it (RFC 1112, 6.1).
+        UdpSettings { shared: false, hops: 64, group_hops: 1, group_loop: false }
+    }
+}
+
 impl Udp {
-    fn takes(&self, dst: IpAddr, to_group: bool) -> bool {
-        match self.address {
-            _ if dst.is_multicast() => self.groups.contains(&dst),
-            Some(address) => !to_group && address == dst,
-            None => true,
+    fn takes(&self, from: SocketAddr, dst: IpAddr, to_group: bool) -> bool {
+        if let Some((own, peer)) = self.peer {
+            return from == peer && (own == dst || dst.is_multicast() && self.groups.contains(&dst));
         }
+        let other_group = self.scope.one().is_some_and(|one| one.is_multicast() && one != dst);
+        match self.scope {
+            _ if other_group => false,
+            scope if dst.is_multicast() => scope.speaks(dst) && self.groups.contains(&dst),
+            Scope::One(address) => !to_group && address == dst,
+            scope => scope.speaks(dst),
+        }
+    }
+
+    /// Who may turn out not to be there: the peer of a connected socket that it sent something to.
+    pub fn waits_for(&self) -> Option<IpAddr> {
+        self.peer.filter(|_| self.asked).map(|(_, peer)| peer.ip())
     }
 
     /// What [`QUEUE_BYTES`] still leaves to be sent.
@@ -104,7 +140,7 @@ impl Guest {
         let mut taken = false;
         for id in takers {
             let Some(udp) = self.sockets.udp(id) else { continue };
-            if !udp.takes(packet.dst, to_group) {
+            if !udp.takes(from, packet.dst, to_group) {
                 continue;
             }
             taken = true;
@@ -128,8 +164,8 @@ impl Guest {
 
     fn notify_udp(&mut self, id: SocketId) {
         if let Some(udp) = self.sockets.udp(id) {
-            let readable = if udp.received.is_empty() { 0 } else { ready::READ };
-            let writable = if udp.sendable() { ready::WRITE } else { 0 };
+            let readable = if udp.received.is_empty() && udp.error.is_none() { 0 } else { ready::READ };
+            let writable = if udp.sendable() || udp.error.is_some() { ready::WRITE } else { 0 };
             let hit = udp.want & (readable | writable);
             if hit != 0 {
                 udp.want &= !hit;
@@ -140,8 +176,19 @@ impl Guest {
 
     /// Bind a socket to `port` (0: any), of `address` or of all.
     pub fn udp_bind(&mut self, address: Option<IpAddr>, port: u16) -> Result<SocketId, StackError> {
-        let address = address.filter(|address| !address.is_unspecified());
-        if address.is_some_and(|address| !self.addressing.has(address)) {
+        self.udp_open(address, port, UdpSettings::default())
+    }
+
+    /// The same, with settings of its own.
+    pub fn udp_open(
+        &mut self,
+        address: Option<IpAddr>,
+        port: u16,
+        settings: UdpSettings,
+    ) -> Result<SocketId, StackError> {
+        let scope = Scope::of(address);
+        let own = |address: IpAddr| self.addressing.has(address) || address.is_multicast();
+        if scope.one().is_some_and(|address| !own(address)) {
             return Err(StackError::AddressNotAvailable);
         }
         let port = match port {
@@ -151,7 +198,9 @@ impl Guest {
         let others = self.ports.bound.get(&port).cloned().unwrap_or_default();
         for other in others {
             if let Some(udp) = self.sockets.udp(other)
-                && (udp.address == address)
+                && udp.scope.one() == scope.one()
+                && udp.scope.meets(scope)
+                && !(udp.settings.shared && settings.shared)
             {
                 return Err(StackError::AddressInUse);
             }
@@ -159,7 +208,11 @@ impl Guest {
         let udp = Udp {
             want: 0,
             port,
-            address,
+            scope,
+            peer: None,
+            asked: false,
+            error: None,
+            settings,
             groups: Vec::new(),
             received: VecDeque::new(),
             received_bytes: 0,
@@ -168,10 +221,71 @@ impl Guest {
             lost: 0,
         };
         let id = self.sockets.add(Socket::Udp(Box::new(udp)))?;
-        let ids = self.ports.bound.entry(port).or_default();
-        // Sockets with an address come first: they are the better match.
-        ids.insert(if address.is_some() { 0 } else { ids.len() }, id);
+        self.ports.bound.entry(port).or_default().push(id);
+        self.udp_rank(port);
         Ok(id)
+    }
+
+    /// The better match comes first: who is connected, then who has an address.
+    fn udp_rank(&mut self, port: u16) {
+        let Some(mut ids) = self.ports.bound.remove(&port) else { return };
+        ids.sort_by_key(|&id| match self.sockets.udp(id) {
+            Some(udp) if udp.peer.is_some() => 0,
+            Some(udp) if udp.scope.one().is_some() => 1,
+            _ => 2,
+        });
+        self.ports.bound.insert(port, ids);
+    }
+
+    pub fn udp_set(&mut self, id: SocketId, settings: UdpSettings) -> Result<(), StackError> {
+        self.sockets.udp(id).ok_or(StackError::Closed)?.settings = settings;
+        Ok(())
+    }
+
+    /// Talk with `peer` alone from now on, and hear when it can't be reached; `None`: with all again.
+    pub fn udp_connect(&mut self, id: SocketId, peer: Option<SocketAddr>) -> Result<(), StackError> {
+        let udp = self.sockets.udp(id).ok_or(StackError::Closed)?;
+        let port = udp.port;
+        udp.peer = match peer {
+            None => None,
+            Some(peer) => {
+                if peer.port() == 0 || !udp.scope.speaks(peer.ip()) {
+                    return Err(StackError::Invalid);
+                }
+                let source = udp.scope.one().or_else(|| self.addressing.source(peer.ip()));
+                let source = source.filter(|_| self.addressing.hop(peer.ip()) != Hop::Nowhere);
+                Some((source.ok_or(StackError::NetUnreachable)?, peer))
+            }
+        };
+        self.udp_rank(port);
+        Ok(())
+    }
+
+    /// An error came for what was sent from `local` to `remote`: a connected socket is told.
+    pub(super) fn udp_error(&mut self, local: SocketAddr, remote: SocketAddr, error: StackError) {
+        let Some(ids) = self.ports.bound.get(&local.port()).cloned() else { return };
+        for id in ids {
+            if let Some(udp) = self.sockets.udp(id)
+                && udp.peer == Some((local.ip(), remote))
+            {
+                udp.error = Some(error);
+                self.notify_udp(id);
+            }
+        }
+    }
+
+    /// The peer of a connected socket can't be reached.
+    pub(super) fn udp_unreachable(&mut self, id: SocketId, error: StackError) {
+        if let Some(udp) = self.sockets.udp(id) {
+            udp.error = Some(error);
+            self.notify_udp(id);
+        }
+    }
+
+    /// Whether a datagram or an error waits to be received.
+    pub(super) fn udp_waits(&self, id: SocketId) -> bool {
+        matches!(self.sockets.get(id),
+            Some(Socket::Udp(udp)) if !udp.received.is_empty() || udp.error.is_some())
     }
 
     fn udp_port(&mut self) -> Option<u16> {
@@ -186,36 +300,60 @@ impl Guest {
     pub fn udp_send(&mut self, id: SocketId, data: &[u8], to: SocketAddr) -> Result<(), StackError> {
         let udp = self.sockets.udp(id).ok_or(StackError::Closed)?;
         let most = if to.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 };
-        if to.port() == 0 || udp.address.is_some_and(|address| address.is_ipv4() != to.is_ipv4()) {
+        if to.port() == 0 || !udp.scope.speaks(to.ip()) {
             return Err(StackError::Invalid);
         }
         if data.len() > most {
             return Err(StackError::TooBig);
         }
+        if let Some(error) = udp.error.take() {
+            return Err(error);
+        }
         if !udp.sendable() {
             udp.want |= ready::WRITE;
             return Err(StackError::WouldBlock);
         }
-        let source = udp.address.or_else(|| self.addressing.source(to.ip()));
+        let own = udp.scope.one().filter(|address| !address.is_multicast());
+        let own = own.or(udp.peer.filter(|&(_, peer)| peer == to).map(|(own, _)| own));
+        let source = own.or_else(|| self.addressing.source(to.ip()));
         let source = source.ok_or(StackError::NetUnreachable)?;
         let hop = self.addressing.hop(to.ip());
         if hop == Hop::Nowhere {
             return Err(StackError::NetUnreachable);
         }
         let mut header = Header::new(source, to.ip(), UDP);
-        if to.ip().is_multicast() {
-            // Off this link only when the sender means it (RFC 1112, 6.1).
-            header.hop_limit = 1;
-        }
+        let group = to.ip().is_multicast();
+        header.hop_limit = if group { udp.settings.group_hops } else { udp.settings.hops };
+        let looped = group && udp.settings.group_loop;
+        let from = SocketAddr::new(source, udp.port);
+        udp.asked = true;
         udp.to_send_bytes += data.len() + OVERHEAD;
         udp.to_send.push_back((header, to.port(), data.into()));
         self.sockets.touch(id);
+        if looped {
+            self.udp_loop(from, to, data);
+        }
         Ok(())
+    }
+
+    /// What was sent to a group is heard here, too.
+    fn udp_loop(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
+        for id in self.ports.bound.get(&to.port()).cloned().unwrap_or_default() {
+            if let Some(udp) = self.sockets.udp(id)
+                && udp.takes(from, to.ip(), true)
+            {
+                udp.receive(from, to.ip(), data);
+                self.notify_udp(id);
+            }
+        }
     }
 
     /// The next datagram that came.
     pub fn udp_recv(&mut self, id: SocketId) -> Result<Datagram, StackError> {
         let udp = self.sockets.udp(id).ok_or(StackError::Closed)?;
+        if let Some(error) = udp.error.take() {
+            return Err(error);
+        }
         match udp.received.pop_front() {
             Some(datagram) => {
                 udp.received_bytes -= datagram.2.len() + OVERHEAD;
@@ -297,6 +435,7 @@ impl Guest {
 
 impl Udp {
     fn receive(&mut self, from: SocketAddr, to: IpAddr, data: &[u8]) {
+        self.asked = false;
         if self.received_bytes + data.len() + OVERHEAD > QUEUE_BYTES {
             self.lost += 1;
             return;

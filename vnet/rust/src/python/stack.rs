@@ -1,7 +1,7 @@
 //! In-process TCP/IP guests for Python.
 
 use super::door::Door;
-use nics::stack::{Net, SocketId, StackConfig, StackEnd, StackError, stack};
+use nics::stack::{KeepAlive, Net, SocketId, StackConfig, StackEnd, StackError, UdpSettings, stack};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -36,6 +36,11 @@ fn maybe(text: Option<&str>) -> PyResult<Option<IpAddr>> {
     text.map(address).transpose()
 }
 
+/// Whether it shares its port, hop limits to one and to a group, and whether groups are looped back.
+fn udp_settings((shared, hops, group_hops, group_loop): (bool, u8, u8, bool)) -> UdpSettings {
+    UdpSettings { shared, hops, group_hops, group_loop }
+}
+
 fn name(at: SocketAddr) -> Name {
     (at.ip().to_string(), at.port())
 }
@@ -68,6 +73,38 @@ impl StackHandle {
     /// Listen; the listener's number.
     fn tcp_listen(&self, host: Option<&str>, port: u16, backlog: usize) -> PyResult<SocketId> {
         self.0.tcp_listen(maybe(host)?, port, backlog).map_err(error)
+    }
+
+    /// Take a port without listening there yet.
+    fn tcp_bind(&self, host: Option<&str>, port: u16) -> PyResult<SocketId> {
+        self.0.tcp_bind(maybe(host)?, port).map_err(error)
+    }
+
+    /// Listen at a port that was taken.
+    fn tcp_listen_at(&self, socket: SocketId, backlog: usize) -> PyResult<()> {
+        self.0.tcp_listen_at(socket, backlog).map_err(error)
+    }
+
+    /// The hop limit of a connection's packets.
+    fn tcp_hops(&self, socket: SocketId, hops: u8) -> PyResult<()> {
+        self.0.tcp_hops(socket, hops).map_err(error)
+    }
+
+    /// Ask a silent peer whether it is there: after `idle` seconds, then every `interval`, `count` times.
+    #[pyo3(signature = (socket, keep))]
+    fn tcp_keep_alive(&self, socket: SocketId, keep: Option<(u32, u32, u32)>) -> PyResult<()> {
+        let nanos = |seconds: u32| u64::from(seconds.max(1)) * 1_000_000_000;
+        let keep = keep.map(|(idle, interval, count)| KeepAlive {
+            idle: nanos(idle),
+            interval: nanos(interval),
+            count: count.max(1),
+        });
+        self.0.tcp_keep_alive(socket, keep).map_err(error)
+    }
+
+    /// Whether a socket can be read from, or accept, now; if not, an event will tell when.
+    fn readable(&self, socket: SocketId) -> PyResult<bool> {
+        self.0.readable(socket).map_err(error)
     }
 
     /// The next connection's number.
@@ -120,6 +157,24 @@ impl StackHandle {
     /// Bind a UDP socket; its number.
     fn udp_bind(&self, host: Option<&str>, port: u16) -> PyResult<SocketId> {
         self.0.udp_bind(maybe(host)?, port).map_err(error)
+    }
+
+    /// Bind a UDP socket with settings of its own.
+    #[pyo3(signature = (host, port, settings))]
+    fn udp_open(&self, host: Option<&str>, port: u16, settings: (bool, u8, u8, bool)) -> PyResult<SocketId> {
+        self.0.udp_open(maybe(host)?, port, udp_settings(settings)).map_err(error)
+    }
+
+    /// Change them.
+    fn udp_set(&self, socket: SocketId, settings: (bool, u8, u8, bool)) -> PyResult<()> {
+        self.0.udp_set(socket, udp_settings(settings)).map_err(error)
+    }
+
+    /// Talk with one peer alone, or with all again.
+    #[pyo3(signature = (socket, peer))]
+    fn udp_connect(&self, socket: SocketId, peer: Option<(&str, u16)>) -> PyResult<()> {
+        let peer = peer.map(|(host, port)| address(host).map(|ip| SocketAddr::new(ip, port))).transpose()?;
+        self.0.udp_connect(socket, peer).map_err(error)
     }
 
     /// Send one datagram; False when there is no room now.
