@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -332,6 +333,32 @@ async def test_udp_arrives_in_order(queues: int) -> None:
             assert done["sum"]["packets"] > 100
             assert done["sum"]["lost_percent"] < 5
             assert all(not stream["udp"].get("out_of_order") for stream in done["streams"])
+
+
+@pytest.mark.parametrize("offload", [True, False])
+async def test_datagrams_written_together_arrive_one_by_one(offload: bool) -> None:
+    async with lab() as here:
+        a, b = await here.guest(), await here.guest(Tap(offload=offload))
+        assert await ping(a, b.ip)
+        assert await ping(a, b.ip6)
+        for family, ip in ((socket.AF_INET, b.ip), (socket.AF_INET6, b.ip6)):
+            with (
+                await a.namespace.socket(family, socket.SOCK_DGRAM) as sender,
+                await b.namespace.socket(family, socket.SOCK_DGRAM) as receiver,
+            ):
+                receiver.bind((ip, 9))
+                sender.connect((ip, 9))
+                sent = [number.to_bytes(2) * (9 if number % 40 else 7) for number in range(200)]
+                taken = int(await b.run("cat", "/sys/class/net/eth0/statistics/rx_packets"))
+                here.engine.stop()  # so that all of them wait when it looks
+                for datagram in sent:
+                    sender.send(datagram)
+                here.engine.start("adaptive")
+                heard = trio.socket.from_stdlib_socket(receiver)
+                with trio.fail_after(10):
+                    assert [await heard.recv(100) for _ in sent] == sent
+                taken = int(await b.run("cat", "/sys/class/net/eth0/statistics/rx_packets")) - taken
+                assert taken < 20 if offload else taken >= len(sent)
 
 
 # -- how it ends and pauses ----------------------------------------------------------------------

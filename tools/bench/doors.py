@@ -83,6 +83,7 @@ def main() -> int:
         default=[],
         help="vnet with NICs of another kind, too, as `vnet-KIND`",
     )
+    parser.add_argument("--poll", choices=("adaptive", "busy", "sleep"), default="adaptive", help="of vnet")
     options = parser.parse_args()
     results = Results.load(COURSE, options.report or options.append)
     left_out: list[str] = []
@@ -90,8 +91,8 @@ def main() -> int:
         if not os.environ.get(_INSIDE):
             rounds.build("vnet-bench-doors")
         secluded()
-        known = all_of_them()
-        known += [Vnet(f"vnet-{kind}", kind) for kind in options.kind]
+        known = all_of_them(options.poll)
+        known += [Vnet(f"vnet-{kind}", kind, options.poll) for kind in options.kind]
         known += [Taps(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
         names = rounds.chosen(parser, options.switch, switches, list(switches))

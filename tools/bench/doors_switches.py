@@ -127,8 +127,9 @@ def pairs(folder: Path, ends: Sequence[str]) -> None:
 class Vnet(Switch):
     """vnet: two namespaces in one network, its guard, counters and drop accounting on."""
 
-    def __init__(self, name: str = "vnet", kind: str | None = None) -> None:
+    def __init__(self, name: str = "vnet", kind: str | None = None, poll: str = "adaptive") -> None:
         self.name = name
+        self.poll = poll
         self.kind = kind
         """The NIC's kind; None: what a namespace gets unless its topology says more."""
 
@@ -141,7 +142,7 @@ class Vnet(Switch):
         }
         document = {
             "name": "bench",
-            "engine": {"driver": "thread"},
+            "engine": {"driver": "thread", "poll": self.poll},
             "networks": {"n": {"subnets": ["10.77.0.0/24"], "gateway": "10.77.0.254"}},
             "guests": guests,
         }
@@ -258,7 +259,7 @@ def appears(interfaces: Sequence[str], process: subprocess.Popen[bytes], log: Pa
         time.sleep(0.02)
 
 
-def all_of_them() -> list[Switch]:
-    """Those that are known, ours first."""
+def all_of_them(poll: str) -> list[Switch]:
+    """Those that are known, ours first, which is started with `poll`."""
     copier = Taps("copier", f"{LOAD} copy {{a}} {{b}}")
-    return [Vnet(), copier, Ovs(), Vde(), Bridge(), Veth()]
+    return [Vnet(poll=poll), copier, Ovs(), Vde(), Bridge(), Veth()]

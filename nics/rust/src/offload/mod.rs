@@ -16,12 +16,14 @@
 pub mod checksum;
 mod complete;
 mod headers;
+pub mod join;
 mod segment;
 #[cfg(test)]
 mod tests;
 
 pub use complete::Completer;
 use headers::{Headers, TCP, UDP};
+pub use join::Joiner;
 
 /// A virtio-net header without `num_buffers`, in host byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -284,6 +284,54 @@ proptest! {
         prop_assert_eq!(offset, spec.payload.len());
     }
 
+    /// Joined and cut again, datagrams are what they were, and the super-frame passes for an honest one.
+    #[test]
+    fn what_is_joined_comes_apart_again(
+        spec in spec(bytes(1)), size in 1usize..1473, count in 2usize..100, last in 1usize..1473, edit in any::<bool>(),
+    ) {
+        let spec = Spec { tcp: false, ip_options: 0, ..spec };
+        let edit = if edit { TagEdit { insert: 0x8100_0005, ..TagEdit::NONE } } else { TagEdit::NONE };
+        let datagrams: Vec<_> = (0..count).map(|i| {
+            let len = if i + 1 == count { last.min(size) } else { size };
+            let payload = (0..len).map(|at| (at + i * 7) as u8).collect();
+            Spec { id: spec.id.wrapping_add(i as u16), payload, ..spec.clone() }.build()
+        }).collect();
+        let offload = spec.offload(0).vet(datagrams[0].len(), &datagrams[0]).unwrap();
+        let frames: Vec<_> = datagrams.iter().map(|data| Frame::flat(data, offload)).collect();
+        let frames: Vec<_> = frames.iter().map(|frame| TxFrame { frame, edit }).collect();
+        let mut joiner = Joiner::new();
+        let (n, joined) = joiner.join(&frames).unwrap();
+        prop_assert!(n == count.min(64) || (n + 1) * size > 65_000);
+        let mut whole = vec![0; joined.len()];
+        TxFrame { frame: &joined, edit: TagEdit::NONE }.copy_to(&mut whole);
+        prop_assert_eq!(joined.offload.vet(whole.len(), &whole), Some(joined.offload));
+        prop_assert_eq!(joined.offload.segments(whole.len()), n);
+        let out = complete(&whole, joined.offload, edit, &PLAIN).unwrap();
+        prop_assert_eq!(out.len(), n);
+        for (data, (segment, _)) in datagrams.iter().zip(&out) {
+            let alone = complete(data, offload, edit, &PLAIN).unwrap();
+            prop_assert_eq!(&alone[0].0, segment);
+        }
+    }
+
+    /// Of two datagrams that differ in anything but what counts up, each goes alone.
+    #[test]
+    fn what_would_come_apart_otherwise_goes_alone(
+        spec in spec(bytes(1)), at in 0usize..70, bit in 0u8..8, which in 0usize..2,
+    ) {
+        let spec = Spec { tcp: false, ip_options: 0, tags: 0, payload: vec![9; 30], ..spec };
+        let second = Spec { id: spec.id.wrapping_add(1), ..spec.clone() };
+        let mut datagrams = [spec.build(), second.build()];
+        let changed = at % spec.headers();
+        datagrams[which][changed] ^= 1 << bit;
+        let sum = spec.l4() + 6..spec.l4() + 8;
+        let honest = spec.offload(0).vet(datagrams[0].len(), &datagrams[0]);
+        prop_assume!(!sum.contains(&changed) && honest.is_some());
+        let frames = datagrams.each_ref().map(|data| Frame::flat(data, honest.unwrap()));
+        let frames = frames.each_ref().map(|frame| TxFrame { frame, edit: TagEdit::NONE });
+        prop_assert!(Joiner::new().join(&frames).is_none(), "byte {changed}");
+    }
+
     #[test]
     fn a_tag_comes_and_goes_on_the_way(spec in spec(bytes(5000)), size in 400u16..1500, insert in any::<bool>()) {
         let insert = insert || spec.tags == 0;

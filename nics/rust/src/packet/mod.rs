@@ -27,7 +27,7 @@ use crate::context::{Context, EventKind};
 use crate::fair::FairQueue;
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
-use crate::offload::Offload;
+use crate::offload::{Joiner, Offload};
 use crate::poller::{Interest, Readiness};
 use crate::socket::calls;
 pub use filter::Mac;
@@ -78,6 +78,8 @@ pub struct PacketNic {
     lent: usize,
     fronts: Box<send::Fronts>,
     gather: Vec<u8>,
+    /// While the kernel takes UDP super-frames.
+    joiner: Option<Joiner>,
     queue: FairQueue,
     /// The socket is watched for room.
     blocked: bool,
@@ -116,6 +118,7 @@ impl PacketNic {
             lent: 0,
             fronts: Box::new(send::FRONTS),
             gather: Vec::new(),
+            joiner: None,
             queue: FairQueue::default(),
             blocked: false,
             retry: None,
@@ -123,6 +126,7 @@ impl PacketNic {
             malformed: 0,
             cx: None,
         };
+        nic.joiner = nic.options.offload.then(Joiner::new);
         nic.look();
         if nic.link.is_none() {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));

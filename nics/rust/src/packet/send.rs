@@ -4,7 +4,7 @@ use super::{HEADER, PACKETS, PacketNic, TAG};
 use crate::fair::cost;
 use crate::frame::{BURST, HEAD, TxFrame};
 use crate::nic::TxReport;
-use crate::offload::Offload;
+use crate::offload::{Offload, join};
 use crate::poller::Interest;
 use crate::socket::calls::{self, Run};
 use crate::socket::many::Outbox;
@@ -62,8 +62,17 @@ impl PacketNic {
 
     /// Send as many of `frames` as go into one call.
     fn send(&mut self, frames: &[TxFrame<'_>]) -> Sent {
+        if let Some((n, error)) = self.send_joined(frames) {
+            return match error {
+                None => Sent::Some(n),
+                Some(error) => refusal(error, frames),
+            };
+        }
         let mut outbox = Outbox::default();
-        for (tx, front) in frames.iter().zip(self.fronts.iter_mut()) {
+        for (i, (tx, front)) in frames.iter().zip(self.fronts.iter_mut()).enumerate() {
+            if i > 0 && self.joiner.is_some() && join::begins(&frames[i..]) {
+                break;
+            }
             let offload = tx.offload();
             if !fits(self.caps.max_frame, offload) {
                 if outbox.is_empty() {
@@ -91,18 +100,30 @@ impl PacketNic {
             }
             break;
         }
-        let error = match outbox.send(&self.socket, None) {
-            Ok(n) => return Sent::Some(n),
-            Err(e) => e,
-        };
-        match error.raw_os_error() {
-            _ if is_full(&error) => Sent::Full(error),
-            Some(libc::EMSGSIZE) => Sent::Refused(DropReason::TxTooBig),
-            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => Sent::Down,
-            Some(libc::EINVAL) if frames.first().is_some_and(|tx| tx.frame.offload != Offload::NONE) => {
-                Sent::Refused(DropReason::TxOffload)
+        match outbox.send(&self.socket, None) {
+            Ok(n) => Sent::Some(n),
+            Err(error) => refusal(error, frames),
+        }
+    }
+
+    /// Send the first of `frames` as one super-frame, if they go together: how many, and what was wrong.
+    fn send_joined(&mut self, frames: &[TxFrame<'_>]) -> Option<(usize, Option<io::Error>)> {
+        let (n, frame) = self.joiner.as_mut()?.join(frames)?;
+        let tx = TxFrame { frame: &frame, edit: frames.first()?.edit };
+        if !fits(self.caps.max_frame, tx.offload()) {
+            return None;
+        }
+        let mut scratch = [0; HEAD + TAG];
+        let header = tx.offload().to_bytes();
+        let runs = [Run::from(&header[..]), Run::from(tx.head(&mut scratch)), Run::from(frame.tail().0)];
+        match calls::send(&self.socket, &runs) {
+            Ok(_) => Some((n, None)),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                // This kernel does not take what we join.
+                self.joiner = None;
+                None
             }
-            _ => Sent::Refused(DropReason::TxError),
+            Err(e) => Some((n, Some(e))),
         }
     }
 
@@ -166,6 +187,19 @@ impl PacketNic {
             // Others first.
             self.retry = Some(now + 1);
         }
+    }
+}
+
+/// What became of `frames`, of which the kernel refused the first.
+fn refusal(error: io::Error, frames: &[TxFrame<'_>]) -> Sent {
+    match error.raw_os_error() {
+        _ if is_full(&error) => Sent::Full(error),
+        Some(libc::EMSGSIZE) => Sent::Refused(DropReason::TxTooBig),
+        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => Sent::Down,
+        Some(libc::EINVAL) if frames.first().is_some_and(|tx| tx.frame.offload != Offload::NONE) => {
+            Sent::Refused(DropReason::TxOffload)
+        }
+        _ => Sent::Refused(DropReason::TxError),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The kernel is the guest: what it sends by the interface, we read; what we write, it receives,
 //! within the very `write`. There is no batch call for TAPs, so it is one system call a frame; that
-//! a frame may be a super-frame of 64 KiB is what makes a TAP fast.
+//! a frame may be a super-frame of 64 KiB is what makes a TAP fast. So datagrams of one flow that come
+//! in one burst are written as one super-frame (`offload/join.rs`).
 //!
 //! How a TAP ends or pauses, as epoll and the calls tell it (kernel `drivers/net/tun.c`):
 //!  * interface set down by its guest: `write` fails with EIO; reads just find nothing. That it is
@@ -18,7 +19,7 @@ mod tests;
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
-use crate::offload::Offload;
+use crate::offload::{Joiner, Offload};
 use crate::poller::{Interest, Readiness};
 use device::Queue;
 use std::io;
@@ -64,6 +65,8 @@ pub struct TapNic {
     gone: bool,
     malformed: u64,
     gather: Vec<u8>,
+    /// While the kernel takes UDP super-frames.
+    joiner: Option<Joiner>,
     cx: Option<Context>,
 }
 
@@ -133,6 +136,7 @@ impl TapNic {
             gone: false,
             malformed: 0,
             gather: Vec::new(),
+            joiner: caps.uso.then(Joiner::new),
             cx: None,
         })
     }
@@ -323,29 +327,47 @@ impl Nic for TapNic {
     }
 
     fn tx_burst(&mut self, _now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
-        for (i, frame) in frames.iter().enumerate() {
+        let mut from = 0;
+        while let Some(first) = frames.get(from) {
             let sub = match self.queues.len() {
-                0 => return report.drop_rest(i, frames.len(), DropReason::TxNoCarrier),
+                0 => return report.drop_rest(from, frames.len(), DropReason::TxNoCarrier),
                 1 => 0,
-                n => steer(frame.frame.head(), n),
+                n => steer(first.frame.head(), n),
             };
-            let Some(queue) = self.queues.get(sub) else { continue };
-            let Err(e) = queue.write(frame, HEADER, &mut self.gather) else { continue };
-            match e.raw_os_error() {
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => report.drop(i, DropReason::TxFull),
-                Some(libc::EIO) => {
-                    self.went_down();
-                    return report.drop_rest(i, frames.len(), DropReason::TxNoCarrier);
+            let Some(queue) = self.queues.get(sub) else { return };
+            let joined = self.joiner.as_mut().and_then(|joiner| joiner.join(&frames[from..]));
+            let (count, written) = match &joined {
+                Some((n, frame)) => {
+                    (*n, queue.write(&TxFrame { frame, edit: first.edit }, HEADER, &mut self.gather))
                 }
-                Some(libc::EBADFD) => {
-                    self.went_away(&e);
-                    return report.drop_rest(i, frames.len(), DropReason::TxNoCarrier);
+                None => (1, queue.write(first, HEADER, &mut self.gather)),
+            };
+            let to = from + count;
+            if let Err(e) = written {
+                match e.raw_os_error() {
+                    Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
+                        report.drop_rest(from, to, DropReason::TxFull);
+                    }
+                    Some(libc::EIO) => {
+                        self.went_down();
+                        return report.drop_rest(from, frames.len(), DropReason::TxNoCarrier);
+                    }
+                    Some(libc::EBADFD) => {
+                        self.went_away(&e);
+                        return report.drop_rest(from, frames.len(), DropReason::TxNoCarrier);
+                    }
+                    Some(libc::EINVAL) if count > 1 => {
+                        // This kernel does not take what we join: never again, and these one by one.
+                        self.joiner = None;
+                        continue;
+                    }
+                    Some(libc::EINVAL) if first.frame.offload != Offload::NONE => {
+                        report.drop(from, DropReason::TxOffload);
+                    }
+                    _ => report.drop_rest(from, to, DropReason::TxError),
                 }
-                Some(libc::EINVAL) if frame.frame.offload != Offload::NONE => {
-                    report.drop(i, DropReason::TxOffload);
-                }
-                _ => report.drop(i, DropReason::TxError),
             }
+            from = to;
         }
     }
 

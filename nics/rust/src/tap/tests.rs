@@ -248,6 +248,51 @@ fn super_frames_pass_untouched() {
     });
 }
 
+/// A datagram of 20 bytes over IPv4, its checksum still to be computed.
+fn datagram(number: u16) -> (Offload, Vec<u8>) {
+    let mut bytes = super_frame(8).1;
+    bytes[18..20].copy_from_slice(&number.to_be_bytes());
+    bytes[23] = 17;
+    bytes[24..26].fill(0);
+    let sum = crate::offload::checksum::finish(crate::offload::checksum::sum(&bytes[14..34]));
+    bytes[24..26].copy_from_slice(&sum);
+    bytes[38..40].copy_from_slice(&28_u16.to_be_bytes());
+    bytes[42..].fill(number as u8);
+    let flags = Offload::NEEDS_CSUM;
+    (Offload { flags, hdr_len: 42, csum_start: 34, csum_offset: 6, ..Offload::NONE }, bytes)
+}
+
+#[test]
+fn datagrams_of_a_flow_are_written_together() {
+    in_namespace(|| {
+        let mut tap = Bench::new(claim(OFFLOAD));
+        assert!(tap.nic.caps().uso, "this kernel takes no UDP super-frames");
+        set_up(true);
+        let guest = Guest::new();
+        let other = plain(60);
+        let datagrams: Vec<_> = (0..6).map(datagram).collect();
+        let mut frames: Vec<_> = datagrams.iter().map(|(o, bytes)| Frame::flat(bytes, *o)).collect();
+        frames.insert(4, Frame::flat(&other, Offload::NONE));
+        let edit = TagEdit::NONE;
+        let burst: Vec<_> = frames.iter().map(|frame| TxFrame { frame, edit }).collect();
+        let mut report = TxReport::default();
+        tap.nic.tx_burst(0, &burst, &mut report);
+        assert_eq!(report.drops(), []);
+        for count in [4, 2] {
+            let (offload, bytes) = guest.receive();
+            assert_eq!((offload.gso_type, offload.gso_size), (Offload::GSO_UDP_L4, 20));
+            assert_eq!(bytes.len(), 42 + count * 20);
+            if count == 4 {
+                assert_eq!(guest.receive().1, other, "the order is kept");
+            }
+        }
+        // An interface that is down takes none of them, and each is named.
+        set_up(false);
+        tap.nic.tx_burst(0, &burst, &mut report);
+        assert_eq!(report.drops().len(), burst.len());
+    });
+}
+
 #[test]
 fn without_offload_the_kernel_segments_for_us() {
     in_namespace(|| {
