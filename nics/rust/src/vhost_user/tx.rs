@@ -21,6 +21,8 @@ use switch::DropReason;
 
 /// Buffers taken ahead, so that their first lines are ours when frames come for them.
 const LOOK: usize = 64;
+/// Of a frame's bytes, those whose line a warmer asks for.
+const WARMED: usize = 64;
 /// Header bytes of a modern device.
 const HEADER: usize = 12;
 
@@ -134,6 +136,21 @@ pub fn deliver(
         if i >= frames.len() || n >= ahead {
             continue;
         }
+        match spread(&ring.ahead, n, takes, &frames[i..], used) {
+            Spread::Done(end) => {
+                n = end;
+                i += 1;
+                continue;
+            }
+            // Those before this frame are done with, so there is room for more ahead.
+            Spread::Short if n > 0 => {
+                give(ring, &used[..n], log);
+                n = 0;
+                ahead = ring.take::<true>(LOOK)?;
+                continue;
+            }
+            Spread::Short | Spread::Otherwise => {}
+        }
         n = match scattered(ring, takes, &frames[i], log, runs, used, n)? {
             Ok(n) => n,
             Err((n, reason)) => {
@@ -177,8 +194,9 @@ fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], use
             let dst = buf.ptr.add(HEADER);
             copy::short(dst, head.as_ptr(), head.len());
             if !tail.is_empty() {
-                let next = ahead.get(i + 1).ptr.wrapping_add(HEADER + HEAD);
-                copy::long(dst.add(head.len()), tail.as_ptr(), tail.len(), next);
+                let next = ahead.get(i + 1).ptr.wrapping_add(HEADER + WARMED);
+                let then = after(frames, i - first);
+                copy::run(dst.add(head.len()), tail.as_ptr(), tail.len(), next, then);
             }
             put_header(buf.ptr, takes.header(tx.offload(), 1));
         }
@@ -186,6 +204,92 @@ fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], use
         done += 1;
     }
     done
+}
+
+/// Where the body of the frame behind the `i`th lies.
+#[inline(always)]
+fn after(frames: &[TxFrame<'_>], i: usize) -> *const u8 {
+    frames.get(i + 1).map_or(std::ptr::null(), |tx| tx.frame.tail().0.as_ptr())
+}
+
+/// What [`spread`] came to.
+enum Spread {
+    /// So many buffers ahead are filled now.
+    Done(usize),
+    /// It takes more buffers than are ahead.
+    Short,
+    /// It needs another way: there is a chain, or something as rare.
+    Otherwise,
+}
+
+/// Fill as many contiguous buffers as the first of `frames` takes, from the `first` ahead on: it is in
+/// several pieces, or too long for one buffer.
+#[inline(always)]
+fn spread(
+    ahead: &Ahead,
+    first: usize,
+    takes: &Takes,
+    frames: &[TxFrame<'_>],
+    used: &mut [Used; AHEAD_MAX],
+) -> Spread {
+    let Some(tx) = frames.first().filter(|_| takes.header == HEADER) else { return Spread::Otherwise };
+    let need = HEADER + tx.len();
+    let (mut room, mut end) = (0, first);
+    while room < need {
+        let buf = ahead.get(end);
+        if end >= ahead.len() {
+            return Spread::Short;
+        }
+        if !buf.simple() || end > first && !takes.mergeable {
+            return Spread::Otherwise;
+        }
+        let len = (buf.len as usize).min(need - room);
+        used[end] = Used { id: buf.id, len: len as u32 };
+        room += len;
+        end += 1;
+    }
+    let mut scratch = [0; HEAD + 4];
+    let head = tx.head(&mut scratch);
+    let buf = ahead.get(first);
+    let Some(mut left) = (buf.len as usize).checked_sub(HEADER + head.len()) else {
+        return Spread::Otherwise;
+    };
+    // SAFETY: the buffer was checked to be buf.len bytes of guest memory, which the ring keeps mapped;
+    // header and head fit (above).
+    let mut dst = unsafe {
+        copy::short(buf.ptr.add(HEADER), head.as_ptr(), head.len());
+        put_header(buf.ptr, takes.header(tx.offload(), (end - first) as u16));
+        buf.ptr.add(HEADER + head.len())
+    };
+    let mut next = first + 1;
+    let (tail, more) = tx.frame.tail();
+    for (mut seg, later) in std::iter::once(tail).chain(more.iter().copied()).zip(1..) {
+        let then = more.get(later - 1).map_or(after(frames, 0), Seg::as_ptr);
+        while !seg.is_empty() {
+            if left == 0 {
+                if next >= end {
+                    // Never: there was room for all of it.
+                    return Spread::Otherwise;
+                }
+                (dst, left) = (ahead.get(next).ptr, ahead.get(next).len as usize);
+                next += 1;
+                continue;
+            }
+            let n = seg.len().min(left);
+            let to = if n < left { dst.wrapping_add(n) } else { ahead.get(next).ptr };
+            let from = if n < seg.len() { seg.as_ptr().wrapping_add(n) } else { then };
+            // SAFETY: `left` bytes at `dst` are what is left of a buffer, as above; the piece is readable
+            // for n bytes by Seg's promise, and lies elsewhere: a guest that lets them overlap garbles
+            // its own frame.
+            unsafe {
+                copy::run(dst, seg.as_ptr(), n, to, from);
+                dst = dst.add(n);
+            }
+            left -= n;
+            seg = seg.skip(n);
+        }
+    }
+    Spread::Done(end)
 }
 
 /// Give the buffers that were filled back.
