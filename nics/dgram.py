@@ -37,6 +37,7 @@ class Dgram:
     """A NIC whose guest is at the other end of a datagram socket."""
 
     kind: ClassVar[str] = "dgram"
+    own_clock: ClassVar[bool] = True
 
     local: str | None = attrs.field(default=None, validator=attrs.validators.optional(endpoint.valid))
     """Our end: a path (a relative one lies in the runtime folder), `@name` or `ip:port`."""

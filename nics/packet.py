@@ -39,6 +39,7 @@ class Packet:
     """AF_PACKET on an interface. Needs CAP_NET_RAW: root, or a namespace of one's own."""
 
     kind: ClassVar[str] = "packet"
+    own_clock: ClassVar[bool] = True
 
     interface: str = attrs.field(validator=check_interface)
     """The interface's name. When it goes, the door waits for one of that name."""

@@ -24,6 +24,7 @@ class Stream:
     """A NIC whose guest is at the other end of a stream socket."""
 
     kind: ClassVar[str] = "stream"
+    own_clock: ClassVar[bool] = True
 
     socket: str = attrs.field(validator=endpoint.valid)
     """A path (a relative one lies in the runtime folder), `@name` or `ip:port`."""

@@ -51,6 +51,7 @@ class Tap:
     """
 
     kind: ClassVar[str] = "tap"
+    own_clock: ClassVar[bool] = True
 
     name: str | None = attrs.field(default=None, validator=_check_name)
     """The interface's name. None: `ethINDEX` in a guest's namespace, elsewhere the port's name, or

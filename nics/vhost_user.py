@@ -27,6 +27,7 @@ class VhostUser:
     """A NIC whose guest is a virtual machine that shares its memory with us."""
 
     kind: ClassVar[str] = "vhost-user"
+    own_clock: ClassVar[bool] = True
 
     socket: str = attrs.field(validator=endpoint.valid)
     """The path of a unix socket (a relative one lies in the runtime folder)."""

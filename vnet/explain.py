@@ -87,6 +87,8 @@ class Step:
     """The drop reason, where it ends here."""
     path: Path | None = None
     """The key of the topology that is behind it."""
+    switch: str | None = None
+    """The switch that the frame comes to, where that is what the step is about."""
 
 
 @attrs.frozen
@@ -137,7 +139,7 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
     at = names.port(ingress)
     switch = names.switches.get(hop["switch"], f"switch {hop['switch']}")
     came = "over the link" if hop["from"] is not None else "in"
-    found = [Step(0, "in", at, f"{switch}: {came} at {at}", path=names.path(ingress))]
+    found = [Step(0, "in", at, f"{switch}: {came} at {at}", path=names.path(ingress), switch=switch)]
     dropped = action if action not in ("to", "flood") else None
     for check in CHECKS:
         path = names.path(ingress, check.key) if check.key else None

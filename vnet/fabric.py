@@ -33,6 +33,7 @@ from vnet.port import Port
 from vnet.runtime import Runtime, base
 from vnet.topology import Resolved, Switch, Topology
 from vnet.topology.resolve import ResolvedLink
+from vnet.virtual import in_virtual_time, own_clocks
 
 log = logging.getLogger("vnet")
 
@@ -118,11 +119,11 @@ class Fabric:
         return self._runtime
 
     async def __aenter__(self) -> Self:
-        virtual = _in_virtual_time()
+        virtual = in_virtual_time()
         if self._driver == "auto":
             self._driver = "trio" if virtual else "thread"
         if virtual and self._driver == "thread":
-            raise BadInput("engine: driver: thread has a clock of its own; in virtual time use trio")
+            raise BadInput("driver: thread has a clock of its own; in virtual time use trio")
         self._began = self.time()
         async with AsyncExitStack() as stack:
             stack.callback(self._release_runtime)
@@ -162,6 +163,8 @@ class Fabric:
         Returns what was done, a line each. When a step fails, the steps before it are undone and
         its error is raised.
         """
+        if in_virtual_time() and (wrong := own_clocks(wanted)):
+            raise BadInput(*wrong)
         async with self._applying:
             return await apply.change(self, wanted)
 
@@ -215,7 +218,7 @@ class Fabric:
     def _capture(self, target: str | os.PathLike[str] | int, what: Iterable[str], options: Any) -> Capture:
         networks = self.resolved.networks if self.resolved else {}
         vlans = {name: network.vlan for name, network in networks.items()}
-        clock: Clock = "thread" if self._driver == "thread" else "virtual" if _in_virtual_time() else "trio"
+        clock: Clock = "thread" if self._driver == "thread" else "virtual" if in_virtual_time() else "trio"
         return Capture(
             self.engine,
             target,
@@ -512,12 +515,6 @@ def _connection_order(entry: dict[str, Any]) -> tuple[Any, ...]:
         entry["protocol"],
         *((end["address"], end["port"]) for end in ends),
     )
-
-
-def _in_virtual_time() -> bool:
-    from trio.testing import MockClock
-
-    return isinstance(trio.lowlevel.current_clock(), MockClock)
 
 
 @asynccontextmanager

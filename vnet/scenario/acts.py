@@ -59,7 +59,7 @@ class Acts:
                 return await self._run(values)
             case "assert":
                 assert step.expect is not None
-                return await self._assert(step.expect, values["within"] / NANO)
+                return await self.hold(step.expect, values["within"] / NANO)
             case "wait":
                 await trio.sleep(values["value"] / NANO)
             case "converge":
@@ -183,7 +183,11 @@ class Acts:
 
     # -- who reaches whom --------------------------------------------------------------------------
 
-    async def _assert(self, expect: Expect, within: float) -> str:
+    async def hold(self, expect: Expect, within: float) -> str:
+        """Have real packets say whether an expectation holds, for `within` seconds until it does.
+
+        Raises Failed.
+        """
         pairs = pairs_of(expect, Stations(self.fabric.guests))
         deadline = trio.current_time() + within
         wrong = pairs

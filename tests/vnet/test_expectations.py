@@ -1,0 +1,132 @@
+"""Expectations of tests, each when it holds and when it does not; and what can't live in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import vnet
+from vnet.testing import assert_isolated, assert_path, assert_reachable, eventually, expect_frames
+
+LAB: dict[str, Any] = {
+    "name": "lab",
+    "networks": {"lan": {"subnets": ["10.0.0.0/24", "fd00::/64"]}, "other": {"subnets": ["10.0.0.0/24"]}},
+    "groups": {"web": {"ingress": [{"protocol": "tcp", "ports": 80}]}},
+    "switches": {"s1": {}, "s2": {}},
+    "links": [{"ends": ["s1", "s2"]}],
+    "guests": {
+        "a": {"nics": [{"network": "lan", "switch": "s1"}]},
+        "b": {"nics": [{"network": "lan", "switch": "s2"}]},
+        "w": {"nics": [{"network": "lan", "switch": "s1", "groups": "web"}]},
+        "alone": {"nics": [{"network": "other", "switch": "s1"}]},
+    },
+}
+
+
+async def test_reachable_and_isolated(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        await assert_reachable(fabric, ["a", "b"], "w", protocol="tcp", port=80)
+        await assert_isolated(fabric, "?", "alone")
+        # Not answered is not enough: a group keeps the answer back, the frames are there all the same.
+        for keys in ({}, {"protocol": "udp"}):
+            with pytest.raises(AssertionError, match=r"a reaches w|frames of a left a port of w"):
+                await assert_isolated(fabric, "a", "w", **keys)
+        await assert_isolated(fabric, "b", "w", protocol="udp", frames=False)
+        with pytest.raises(AssertionError, match="a does not reach alone"):
+            await assert_reachable(fabric, "a", "alone", within=1)
+        with pytest.raises(AssertionError, match="a reaches b"):
+            await assert_isolated(fabric, "a", "b", frames=False)
+        with pytest.raises(vnet.BadInput, match=r"there is no guest 'alon' \(did you mean alone\?\)"):
+            await assert_reachable(fabric, "a", "alon")
+
+
+async def test_paths(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        await assert_path(fabric, "a", "b", ["s1", "s2"])
+        await assert_path(fabric, "b", "a", ["s2", "s1"])
+        with pytest.raises(AssertionError, match="a to b: by s1, s2, expected s1"):
+            await assert_path(fabric, "a", "b", ["s1"], within=0)
+        with pytest.raises(AssertionError, match=r"a to alone: .* no answer"):
+            await assert_path(fabric, "a", "alone", ["s1"], within=0)
+
+
+async def test_frames_are_counted(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        a, b = fabric.guests["a"], fabric.guests["b"]
+        async with expect_frames(
+            fabric, "b", filter="icmp", least=2, most=2, keep=tmp_path / "b.pcapng"
+        ) as seen:
+            await a.ping(b)
+            assert seen.count == 2
+        assert (tmp_path / "b.pcapng").stat().st_size > 200
+        with pytest.raises(AssertionError, match="1 frames at b, icmp; expected at least 2"):
+            async with expect_frames(fabric, "b", filter="icmp", direction="out", least=2):
+                await a.ping(b)
+        with pytest.raises(AssertionError, match="4 frames at all, icmp; expected at most 3"):
+            async with expect_frames(fabric, most=3, filter="icmp"):
+                await a.ping(b)
+
+
+async def test_eventually(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        await fabric.set_link("s1-s2", up=False)
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def mend() -> None:
+                await trio.sleep(2)
+                await fabric.set_link("s1-s2", up=True)
+
+            nursery.start_soon(mend)
+            await eventually(lambda: fabric.guests["a"].ping(fabric.guests["b"], timeout=0.1))
+        assert 2 <= trio.current_time() - begun < 3.5
+        with pytest.raises(AssertionError, match=r"did not hold within 1 s"):
+            await eventually(lambda: fabric.ports["a.0"].carrier is False, timeout=1)
+        with pytest.raises(vnet.Unreachable):
+            await eventually(lambda: fabric.guests["a"].ping(fabric.guests["alone"], timeout=0.1), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("document", "line"),
+    [
+        (
+            {"guests": {"v": {"kind": "netns", "nics": [{"network": "n"}]}}},
+            "guests.v.kind: netns guests have a clock of their own",
+        ),
+        (
+            {
+                "guests": {
+                    "v": {
+                        "kind": "external",
+                        "nics": [{"network": "n", "nic": {"kind": "stream", "socket": "s"}}],
+                    }
+                }
+            },
+            r"guests.v.nics\[0\].nic: what is behind a stream NIC has a clock of its own",
+        ),
+        (
+            {"uplinks": {"wan": {"nic": {"kind": "packet", "interface": "no-such"}, "native": "n"}}},
+            "uplinks.wan.nic: what is behind a packet NIC has a clock of its own",
+        ),
+        ({"engine": {"driver": "thread"}}, "driver: thread has a clock of its own; in virtual time use trio"),
+    ],
+    ids=["netns", "machine", "uplink", "driver"],
+)
+async def test_what_has_a_clock_of_its_own_is_refused(
+    autojump_clock: trio.testing.MockClock, document: dict[str, Any], line: str
+) -> None:
+    made = {"name": "mixed", "networks": {"n": {"subnets": ["10.0.0.0/24"]}}, **document}
+    with pytest.raises(vnet.BadInput, match=line):
+        async with vnet.Fabric.from_dict(made):
+            raise AssertionError("it runs")
+
+
+async def test_it_is_refused_later_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        with pytest.raises(vnet.BadInput, match="behind a tap NIC has a clock of its own"):
+            await fabric.attach("v", network="lan", switch="s1", nic=vnet.Tap())
+        assert "v" not in fabric.guests
