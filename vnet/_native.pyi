@@ -18,6 +18,7 @@ __all__ = [
     "PcapFiles",
     "PipeHandle",
     "PortConfig",
+    "Snooping",
     "StackHandle",
     "Stations",
     "Switch",
@@ -32,10 +33,13 @@ __all__ = [
     "load_bulk",
     "load_echo",
     "load_flood",
+    "multicast_members",
+    "multicast_sides",
     "packet_door",
     "pcap_door",
     "pipe_door",
     "set_bridge",
+    "set_multicast",
     "stack_door",
     "start_capture",
     "stream_door",
@@ -133,6 +137,22 @@ def join_bridge(
 
 def leave_bridge(engine: Engine, port: int) -> None:
     """Have a port forward whatever the spanning tree says, as those of guarded guests do."""
+
+def set_multicast(engine: Engine, switch: int, vlan: int, setup: Snooping | None) -> None:
+    """Have a switch snoop multicast groups in a VLAN, or no more. Raises ValueError when there is no room."""
+
+def multicast_sides(engine: Engine, switch: int) -> list[dict[str, Any]]:
+    """Queriers and routers at a switch, for each VLAN that is snooped in and each of "igmp" and "mld": vlan,
+    protocol, querier (its address, or None), ours, querier_port, interval, routers (port: until when),
+    groups.
+    """
+
+def multicast_members(
+    engine: Engine, switch: int, cursor: int = 0, limit: int = 256
+) -> tuple[list[tuple[int, str, int, list[str], int]], int | None]:
+    """Who wants which group, `limit` groups from `cursor` on: (VLAN, group, port, the only sources or [] for
+    all, until when); and the cursor of the next page.
+    """
 
 def bridge_view(engine: Engine, switch: int) -> dict[str, Any] | None:
     """What is to be seen of a switch's spanning tree; None when it runs none.
@@ -335,6 +355,26 @@ class PortConfig:
     ) -> Self: ...
 
 @final
+class Snooping:
+    """How multicast groups are snooped in a VLAN. `mac`, `ip4` and `ip6` are the switch's own, for its
+    queries; `interval` in nanoseconds, 1 s at least. Raises ValueError.
+    """
+
+    def __new__(
+        cls,
+        mac: str,
+        *,
+        ip4: str,
+        ip6: str,
+        unknown: Literal["flood", "routers"] = "flood",
+        querier: bool = True,
+        interval: int = 125_000_000_000,
+        fast_leave: bool = False,
+        suppress: bool = False,
+        groups: int = 1024,
+        port_groups: int = 128,
+    ) -> Snooping: ...
+
 class Impair:
     """What happens to frames one way. Times in nanoseconds, shares in millionths, `rate` in bit/s (0:
     any), `mtu` in bytes (0: any). `bursts`: (begin, end, loss); `codel`: (target, interval), left out
@@ -471,7 +511,7 @@ class Verdict:
 
     @property
     def action(self) -> str:
-        """`unicast`, `flood-unknown`, `-multicast`, `-broadcast`, `-link-local`, or `drop`."""
+        """`unicast`, `flood-unknown` (or -multicast, -broadcast, -link-local), `group`, `report`, `drop`."""
 
     @property
     def reason(self) -> str | None:
@@ -574,6 +614,15 @@ class Switch:
 
     def fdb_count(self, *, port: int | None = None, vlan: int | None = None) -> tuple[int, int]:
         """(learned, static and sticky) entries of one port, of one VLAN, or of all."""
+
+    def set_multicast(self, vlan: int, setup: Snooping | None) -> None:
+        """Snoop multicast groups in a VLAN, or no more."""
+
+    def queries(self) -> list[tuple[int, int | None, bytes]]:
+        """Queries that the switch wants to send: (VLAN, port or all, frame)."""
+
+    def multicast_members(self) -> list[tuple[int, str, int, list[str], int]]:
+        """Who wants which group: (VLAN, group, port, the only sources or [] for all, until when)."""
 
     def tick(self, now: int) -> None:
         """Forget what is due, a bounded amount of it."""

@@ -105,6 +105,12 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             await _change_rules(fabric, rules)
         case plan.ChangePort(after=port):
             await _change_port(fabric, port)
+        case plan.AddNetwork(network=network) | plan.ChangeNetwork(after=network):
+            fabric.groups.network(network.name, network)
+            await trio.lowlevel.checkpoint()
+        case plan.RemoveNetwork(network=network):
+            fabric.groups.network(network.name, None)
+            await trio.lowlevel.checkpoint()
         case plan.AddLink(link=link):
             _add_link(fabric, link)
         case plan.RemoveLink(link=link):
@@ -117,8 +123,7 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             fabric.set_switch(switch)
             await trio.lowlevel.checkpoint()
         case _:
-            # Networks and the seed are words for what their ports are; a switch is made when its
-            # first port is.
+            # The seed is for choices to come; a switch is made when its first port is.
             await trio.lowlevel.checkpoint()
 
 

@@ -25,6 +25,10 @@ class PortLike(Protocol):
         """The kind of its NIC."""
 
 
+FORWARDED = ("to", "flood", "group", "report")
+"""What the engine says of a frame that is not dropped."""
+
+
 @attrs.frozen
 class Check:
     """One thing that a switch looks at, in the order in which it does."""
@@ -52,7 +56,7 @@ CHECKS = (
     ),
     Check("guard", "the guest speaks for itself", ("guard-",), "guard"),
     Check("learning", "its station may live here", ("station-sticky", "uplink-own", "mac-limit")),
-    Check("destination", "", ("same-port", "no-member")),
+    Check("destination", "", ("same-port", "no-member", "no-listener", "multicast-")),
     Check("private", "a private network lets it through", ("private",), "private"),
     Check("groups", "security groups let it through", ("group-", "tx-group-"), "groups"),
     Check("storm", "floods are within their limit", ("storm-",), "limits"),
@@ -140,17 +144,17 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
     switch = names.switches.get(hop["switch"], f"switch {hop['switch']}")
     came = "over the link" if hop["from"] is not None else "in"
     found = [Step(0, "in", at, f"{switch}: {came} at {at}", path=names.path(ingress), switch=switch)]
-    dropped = action if action not in ("to", "flood") else None
+    dropped = action if action not in FORWARDED else None
     for check in CHECKS:
         path = names.path(ingress, check.key) if check.key else None
         if dropped and check.gives(dropped):
-            if dropped in ("same-port", "no-member"):
+            if check.name == "destination":
                 found.append(_station(hop, names, at))
             found.append(Step(1, check.name, at, names.means.get(dropped, ""), dropped, path))
             return found
         if check.name == "destination":
             found.append(_station(hop, names, at))
-        elif names.has(ingress, check.key) and (check.name != "storm" or action == "flood"):
+        elif names.has(ingress, check.key) and (check.name != "storm" or action != "to"):
             network = names.networks.get(vlan, "no network")
             found.append(Step(1, check.name, at, check.passed.format(vlan=vlan, network=network), path=path))
     if dropped:
@@ -165,6 +169,10 @@ def _station(hop: Mapping[str, Any], names: Names, at: str) -> Step:
         return Step(1, "destination", at, f"the destination lives at {names.port(port)} ({kind})")
     group = bool(hop["frame"][:1]) and hop["frame"][0] & 1
     what = "a group address: to every member that takes it" if group else "unknown: flooded in its VLAN"
+    if hop["action"] in ("group", "no-listener"):
+        what = "a multicast group: to those who asked for it, and to routers"
+    elif hop["action"] in ("report", "multicast-reports"):
+        what = "for multicast routers and other switches: it says which groups are wanted"
     return Step(1, "destination", at, f"the destination is {what}")
 
 

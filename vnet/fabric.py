@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, links, trees, uplinks
+from vnet import apply, drive, explain, links, multicast, trees, uplinks
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -66,6 +66,8 @@ class Fabric:
         """The guests' ports, and the uplinks."""
         self.links: dict[str, Link] = {}
         self.engine = Engine()
+        self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
+        """Multicast groups."""
         self.netlink = Netlink()
         self._numbers: dict[int, Port | LinkEnd] = {}
         self._switches: dict[str, int] = {}
@@ -263,7 +265,7 @@ class Fabric:
         """
         record = self.port(port)
         action, egress, vlan = self.engine.inject(record.number, frame, now=drive.now())
-        dropped = action not in ("to", "flood")
+        dropped = action not in explain.FORWARDED
         to = self._numbers.get(egress) if egress is not None else None
         return {
             "port": record.name,
@@ -319,6 +321,23 @@ class Fabric:
                     )
         return sorted(found, key=lambda entry: (entry["switch"], entry["vlan"], entry["mac"]))
 
+    def members(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
+        """Who wants which multicast group, where that is snooped, sorted: switch, vlan, network, group, port,
+        sources (the only ones that are wanted; [] for all), expires in seconds.
+        """
+        ends = self._link_ends()
+        name = None if port is None else ends[port].name if port in ends else self.port(port).name
+        if network is not None and network not in (networks := self.topology.networks):
+            raise BadInput(f"there is no network {network!r}{suggestion(network, list(networks))}")
+        names = {number: at.name for number, at in self._numbers.items()}
+        found = self.groups.members(names, self._networks(), self.time())
+        return [e for e in found if name in (None, e["port"]) and network in (None, e["network"])]
+
+    def _networks(self) -> dict[int, str]:
+        """Networks by their VLAN."""
+        networks = self.resolved.networks if self.resolved else {}
+        return {network.vlan: name for name, network in networks.items()}
+
     def connections(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
         """Connections that security groups track, sorted: switch, vlan, network, protocol, source and
         target with their ports, state, age, idle, expires in seconds, the port that it counts for.
@@ -364,11 +383,19 @@ class Fabric:
 
     def switches(self) -> list[dict[str, Any]]:
         """Each switch with its spanning tree (`stp`, None if it runs none): its and the root's identifier,
-        root_port, cost to the root, changes of the topology, and each port's role, state and cost.
+        root_port, cost to the root, changes of the topology, and each port's role, state and cost. And
+        `multicast`: for each network in which groups are snooped, and each of `igmp` and `mld`, who asks
+        (`querier`, None: nobody, and everything is flooded; `ours`, `querier_port`), how often (`interval`,
+        in seconds), ports with `routers`, and how many groups there are.
         """
         names = {number: port.name for number, port in self._numbers.items()}
+        networks = self._networks()
         return [
-            {"switch": name, "stp": trees.status(self.engine, number, names)}
+            {
+                "switch": name,
+                "stp": trees.status(self.engine, number, names),
+                "multicast": self.groups.status(name, names, networks),
+            }
             for name, number in self._switches.items()
         ]
 
@@ -394,6 +421,7 @@ class Fabric:
                 hash_seed=seed,
             )
             self._plant(settings)
+            self.groups.switch(name, self._switches[name])
         return self._switches[name]
 
     def forget_switch(self, name: str) -> None:
@@ -401,6 +429,7 @@ class Fabric:
         if name in self._switches:
             self.engine.remove_switch(self._switches.pop(name))
             self._trees.pop(name, None)
+            self.groups.forget(name)
 
     def join(self, wanted: ResolvedLink) -> None:
         """Add a link."""

@@ -39,9 +39,22 @@ def run(given: argparse.Namespace) -> int:
         [row(port) for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
-    for line in rules(status["ports"]):
+    for line in (*rules(status["ports"]), *multicast(status["switches"])):
         print(line)
     return 0
+
+
+def multicast(switches: list[dict[str, Any]]) -> Iterator[str]:
+    """Who asks for multicast groups, a line for each switch and network in which they are snooped."""
+    told = [(switch["switch"], side) for switch in switches for side in switch["multicast"]]
+    if told:
+        yield ""
+    for switch, side in told:
+        where = "itself" if side["ours"] else f"at {side['querier_port']}"
+        asks = f"asked from {side['querier']} ({where})" if side["querier"] else "nobody asks: flooded"
+        routers = f", routers at {', '.join(side['routers'])}" if side["routers"] else ""
+        groups = f"{side['groups']} group{'' if side['groups'] == 1 else 's'}"
+        yield f"{switch}, {side['network']}: {side['protocol']} {asks}, {groups}{routers}"
 
 
 def rules(ports: list[dict[str, Any]]) -> Iterator[str]:

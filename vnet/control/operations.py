@@ -125,6 +125,14 @@ class Operations:
             port=request.arguments.get("port"),
         )
 
+    async def call_members(self, request: Request) -> list[dict[str, Any]]:
+        """Who wants which multicast group, perhaps of one `network` or `port` only."""
+        await trio.lowlevel.checkpoint()
+        return self.fabric.members(
+            network=request.arguments.get("network"),
+            port=request.arguments.get("port"),
+        )
+
     async def call_connections(self, request: Request) -> list[dict[str, Any]]:
         """Connections that security groups track, perhaps of one `network` or `port` only."""
         await trio.lowlevel.checkpoint()

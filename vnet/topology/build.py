@@ -44,6 +44,11 @@ def network(name: str, values: Values) -> model.Network:
     given = _tuples(values)
     if "gateway" in given:
         given["gateway"] = tuple(interface.ip for interface in given["gateway"])
+    if "multicast" in given:
+        multicast = dict(given["multicast"])
+        if "address" in multicast:
+            multicast["address"] = multicast["address"].ip
+        given["multicast"] = model.Multicast(**multicast)
     return model.Network(name, **given)
 
 

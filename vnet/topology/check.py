@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from nics.keys import one_of
 from vnet.topology import check_groups, check_ports, expect, scenario, uplinks
-from vnet.topology.address import not_a_host
+from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
 from vnet.topology.model import DEFAULT_SWITCH, Link, Network
-from vnet.topology.problems import Path, Problem
+from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.resolve import link_names
 from vnet.topology.values import Address, Subnet
 
@@ -69,6 +69,7 @@ def _networks(topology: Topology) -> Problems:
             yield Problem((*path, "vlan"), found, "a VLAN of its own")
         yield from _subnets(network, path)
         yield from _gateways(network, path)
+        yield from _querier(topology, network, path)
         if network.mtu < SMALLEST_IPV6_MTU and any(subnet.version == 6 for subnet in network.subnets):
             expected = f"at least {SMALLEST_IPV6_MTU} in a network with an IPv6 subnet (RFC 8200)"
             yield Problem((*path, "mtu"), str(network.mtu), expected)
@@ -103,6 +104,35 @@ def _gateways(network: Network, path: Path) -> Problems:
             yield Problem(place, found, "one for each subnet", because=because)
         else:
             served[subnet] = gateway
+
+
+def _querier(topology: Topology, network: Network, path: Path) -> Problems:
+    """The address that switches ask from."""
+    address = network.multicast.address if network.multicast else None
+    if address is None:
+        return
+    place = (*path, "multicast", "address")
+    because: tuple[Path, ...] = ((*path, "subnets"),)
+    subnets = [subnet for subnet in network.subnets if subnet.version == 4]
+    subnet = next((subnet for subnet in subnets if address in subnet), None)
+    if address.version != 4:
+        yield Problem(place, str(address), "an IPv4 address; in IPv6 switches have link-local ones")
+    elif subnets and subnet is None:
+        found = f"{address} is in no subnet of {network.name}"
+        yield Problem(
+            place, found, f"an address in {one_of(map(str, subnets))}", because=((*path, "subnets"),)
+        )
+    elif subnet is not None and (what := not_a_host(address, subnet)) is not None:
+        yield Problem(
+            place, f"{address} is {what} of {subnet}", "a host's address", because=((*path, "subnets"),)
+        )
+    elif address in gateways(network).values():
+        yield Problem(place, f"{address} is the gateway", "another address", because=((*path, "gateway"),))
+    for nic, _, _, port in ports(topology):
+        for index, own in enumerate(port.ip or ()):
+            if port.home == network.name and own.ip == address:
+                because = ((*nic, "ip", index),)
+                yield Problem(place, f"{address} is {dotted(nic)}'s", "another address", because=because)
 
 
 def _members(topology: Topology) -> Problems:

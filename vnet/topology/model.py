@@ -30,6 +30,23 @@ class Engine:
 
 
 @attrs.frozen
+class Multicast:
+    """How multicast groups are snooped in a network."""
+
+    snooping: bool = True
+    querier: bool = True
+    address: Address | None = None
+    """What switches ask from; None: 0.0.0.0."""
+    interval: int = 125_000_000_000
+    """Nanoseconds."""
+    unknown: Literal["flood", "routers"] = "flood"
+    fast_leave: bool = False
+    report_suppression: bool = False
+    groups: int = 1024
+    nic_groups: int = 128
+
+
+@attrs.frozen
 class Network:
     """A tenant's broadcast domain."""
 
@@ -44,6 +61,8 @@ class Network:
     """Isolated guests of a private network reach each other through the gateway."""
     mtu: int = 1500
     """Largest payload of a frame, in bytes."""
+    multicast: Multicast | None = None
+    """None: multicast is flooded."""
 
 
 @attrs.frozen

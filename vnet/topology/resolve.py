@@ -30,6 +30,7 @@ from vnet.topology.model import (
     Impair,
     Limits,
     Link,
+    Multicast,
     NicPort,
     PortSettings,
     Storm,
@@ -55,6 +56,8 @@ class ResolvedNetwork:
     mtu: int
     private: bool = False
     proxy_arp: bool = False
+    multicast: Multicast | None = None
+    """None: multicast is flooded."""
 
 
 @attrs.frozen
@@ -276,7 +279,14 @@ def _networks(topology: Topology, keep: Resolved | None) -> dict[str, ResolvedNe
         vlan = vlans[name] if name in vlans else next(free)
         found = tuple(addresses.gateways(network).values())
         resolved[name] = ResolvedNetwork(
-            name, vlan, network.subnets, found, network.mtu, network.private, network.proxy_arp
+            name,
+            vlan,
+            network.subnets,
+            found,
+            network.mtu,
+            network.private,
+            network.proxy_arp,
+            network.multicast if network.multicast and network.multicast.snooping else None,
         )
     return resolved
 
@@ -307,6 +317,8 @@ def _addresses(
         homes = {name: port for name, port in ports.items() if port.home == network.name}
         for index, subnet in enumerate(network.subnets):
             taken: set[Address] = set(network.gateways)
+            if network.multicast and network.multicast.address:
+                taken.add(network.multicast.address)
             for name, port in homes.items():
                 for wanted in port.ip or ():
                     if wanted.ip in subnet:

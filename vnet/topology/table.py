@@ -8,7 +8,10 @@ a line where `build.py` makes that part of the model, and what it has to do with
 
 from __future__ import annotations
 
+import attrs
+
 from nics.keys import Choice, Count, Flag, Key
+from nics.quantity import TIME
 from vnet.topology.expect import EXPECT
 from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
@@ -45,6 +48,79 @@ ENGINE = Table(
             default="adaptive",
         ),
     ),
+)
+
+MULTICAST = Table(
+    "a network's multicast",
+    (
+        Key(
+            "snooping",
+            Flag(),
+            "false: multicast is flooded, whoever asked for it.",
+            example=False,
+            default=True,
+        ),
+        Key(
+            "querier",
+            Flag(),
+            "Whether switches ask who wants which group, unless somebody with a lower address does. Where"
+            " nobody asks, multicast is flooded.",
+            example=False,
+            default=True,
+        ),
+        Key(
+            "address",
+            IpAddress(),
+            "The IPv4 address that they ask from; in IPv6 each has a link-local one of its own. Left out:"
+            " 0.0.0.0, and every other querier is preferred.",
+            example="10.0.10.2",
+        ),
+        Key(
+            "interval",
+            attrs.evolve(TIME, lowest=10**9, highest=3600 * 10**9),
+            "How often they ask. What nobody wants is forgotten after twice that and 10 s.",
+            example="30 s",
+            default=125 * 10**9,
+        ),
+        Key(
+            "unknown",
+            Choice(("flood", "routers")),
+            "Where frames go to groups that nobody asked for: everywhere, or where multicast routers are.",
+            example="routers",
+            default="flood",
+        ),
+        Key(
+            "fast_leave",
+            Flag(),
+            "true: a NIC that leaves a group gets no more of it at once, without the question who else there"
+            " wants it.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "report_suppression",
+            Flag(),
+            "true: of reports of one group by IGMPv1, IGMPv2 and MLDv1, one in 10 s goes on to routers.",
+            example=True,
+            default=False,
+        ),
+        Key(
+            "groups",
+            Count(1, 32768, "a number of groups"),
+            "Groups that a switch knows at most. In a full table, a group that only the NIC with most of them"
+            " wants makes room.",
+            example=4096,
+            default=1024,
+        ),
+        Key(
+            "nic_groups",
+            Count(1, 4096, "a number of groups"),
+            "Groups that one NIC may be in.",
+            example=16,
+            default=128,
+        ),
+    ),
+    may_be_empty=True,
 )
 
 NETWORK_TABLE = Table(
@@ -92,6 +168,13 @@ NETWORK_TABLE = Table(
             "The largest payload of a frame, in bytes, Ethernet header and tags not counted.",
             example=9000,
             default=1500,
+        ),
+        Key(
+            "multicast",
+            MULTICAST,
+            "With it, IP multicast goes to those who asked for it (IGMP and MLD snooping, RFC 4541). What"
+            " goes to 224.0.0.x, and to link-local groups of IPv6, still goes to everybody.",
+            example={"unknown": "routers"},
         ),
     ),
     may_be_empty=True,

@@ -88,7 +88,11 @@ def guest_words(guest: model.Guest, nic: NicWords) -> dict[str, Any]:
 
 def network_words(network: model.Network) -> dict[str, Any]:
     """A network."""
-    return _keys(table.NETWORK_TABLE.keys, network)
+    said = _keys(table.NETWORK_TABLE.keys, network)
+    if network.multicast is not None:
+        # With nothing but defaults, that it stands there says something.
+        said.setdefault("multicast", {"snooping": network.multicast.snooping})
+    return said
 
 
 def group_words(group: model.Group) -> dict[str, Any]:

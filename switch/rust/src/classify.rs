@@ -30,7 +30,9 @@ use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
 use crate::groups::{BURST, Frame, Gate, Judged, Payer, Refusal, Tracker};
 use crate::guard::{Guard, Memory};
+use crate::limits::Bucket;
 use crate::members::Vlans;
+use crate::multicast::{Snooper, Way};
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::private::Place;
 use crate::stp::PortState;
@@ -90,7 +92,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, tracker, .. } = self;
+        let Switch { ports, vlans, fdb, tracker, multicast, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -98,7 +100,8 @@ impl Switch {
             let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves } = &mut *port;
+        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves, reports } =
+            &mut *port;
         let pass = Pass { state: *state, control: *control, looped: *looped };
         let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
@@ -116,6 +119,8 @@ impl Switch {
             number: 0,
             pass,
             moves,
+            snooper: multicast.as_deref(),
+            reports,
         };
         if desk.last.version != desk.fdb.version() {
             desk.last.longest = 0;
@@ -126,7 +131,7 @@ impl Switch {
         let mut book = |out: &mut Decision, view: &View<'_>| {
             counted += 1;
             bytes += u64::from(view.len);
-            if let Out::Flood(kind) = out.out
+            if let Some(kind) = out.out.flood()
                 && let Some(storm) = storm
                 && !storm.passes(now, kind, view.segments)
             {
@@ -281,6 +286,10 @@ struct Desk<'a> {
     number: usize,
     pass: Pass,
     moves: &'a mut u64,
+    /// Where multicast groups are snooped in any VLAN.
+    snooper: Option<&'a Snooper>,
+    /// What the port may report of them; `None`: anything.
+    reports: &'a mut Option<Bucket>,
 }
 
 impl Desk<'_> {
@@ -438,7 +447,9 @@ impl Desk<'_> {
             let tags = header.tags.count();
             self.last.first = first;
             self.last.judged = &JUDGED[usize::from(tags).min(2)];
-            self.last.longest = longest(self.config.mtu, tags);
+            // The addresses don't tell which group a frame is for, nor that it is a report.
+            let snooped = decision.vlan != 0 && self.is_snooped(decision.vlan, header.dst);
+            self.last.longest = if snooped { 0 } else { longest(self.config.mtu, tags) };
             (self.last.out, self.last.decision) = (decision.out, decision);
             self.last.admitted = guarded == Guarded::Admitted;
             self.last.grouped = self.last.admitted && self.tracker.is_some() && self.has_gate(&decision);
@@ -476,7 +487,7 @@ impl Desk<'_> {
     fn has_gate(&self, decision: &Decision) -> bool {
         match decision.out {
             Out::Drop(_) | Out::Local => false,
-            Out::Flood(_) => self.gate.is_some(),
+            Out::Flood(_) | Out::Group(_) | Out::Report(_) => self.gate.is_some(),
             Out::Port(port) => self.gate.is_some() || self.gate_of(port).is_some(),
         }
     }
@@ -539,7 +550,7 @@ impl Desk<'_> {
                 Err(reason) => (vlan, Out::Drop(reason), Guarded::Refused),
                 Ok(()) => {
                     place = self.place(vlan, view);
-                    (vlan, self.forward(vlan, header, place), Guarded::Admitted)
+                    (vlan, self.forward(vlan, header, place, view), Guarded::Admitted)
                 }
             },
         };
@@ -595,11 +606,52 @@ impl Desk<'_> {
     }
 
     #[inline]
-    fn forward(&mut self, vlan: VlanId, header: &Header, place: Place) -> Out {
+    fn forward(&mut self, vlan: VlanId, header: &Header, place: Place, view: &View<'_>) -> Out {
         match self.hear(vlan, header.src) {
             Ok(()) if self.pass.state == PortState::Learning => Out::Drop(DropReason::StpBlocked),
+            Ok(()) if self.is_snooped(vlan, header.dst) => self.multicast(vlan, header, place, view),
             Ok(()) => self.route(vlan, header.dst, place),
             Err(reason) => Out::Drop(reason),
+        }
+    }
+
+    /// Whether where a frame goes depends on which groups are wanted.
+    #[inline]
+    fn is_snooped(&self, vlan: VlanId, dst: u64) -> bool {
+        is_group(dst)
+            && dst != BROADCAST
+            && self.snooper.is_some_and(|snooper| snooper.watches(vlan) && !is_link_local(dst))
+    }
+
+    /// Where a frame to a group address goes in a VLAN in which groups are snooped.
+    #[inline(never)]
+    fn multicast(&mut self, vlan: VlanId, header: &Header, place: Place, view: &View<'_>) -> Out {
+        let Some(snooper) = self.snooper else { return self.flood(vlan, place, Flood::Multicast) };
+        match snooper.way(vlan, view.head, header.tags.count()) {
+            Way::All => self.flood(vlan, place, Flood::Multicast),
+            Way::Report(list) => {
+                if let Some(bucket) = self.reports {
+                    if bucket.ready() > self.now {
+                        return Out::Drop(DropReason::MulticastReports);
+                    }
+                    bucket.take(self.now, 1);
+                }
+                Out::Report(list)
+            }
+            Way::List(list) => {
+                let mut reached = DropReason::NoListener;
+                for &port in snooper.list(list) {
+                    let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+                    if other.is_some_and(|other| other.config.wants(Flood::Multicast)) {
+                        // The ingress port itself is not among them.
+                        if self.reaches(place, vlan, port) {
+                            return Out::Group(list);
+                        }
+                        reached = DropReason::Private;
+                    }
+                }
+                Out::Drop(reached)
+            }
         }
     }
 

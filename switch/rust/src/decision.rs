@@ -55,10 +55,27 @@ pub enum Out {
     Port(PortId),
     /// To every member of the frame's VLAN but its ingress port, as far as they want it.
     Flood(Flood),
+    /// To the ports of a multicast group: those of the list with this number.
+    Group(u16),
+    /// A multicast report: to the switch itself, and to routers, the ports of the list with this number.
+    Report(u16),
     /// To the switch itself: a BPDU.
     Local,
     /// Nowhere.
     Drop(DropReason),
+}
+
+impl Out {
+    /// As what kind of flood it counts, if it may go to several ports.
+    #[inline]
+    #[must_use]
+    pub fn flood(self) -> Option<Flood> {
+        match self {
+            Out::Flood(kind) => Some(kind),
+            Out::Group(_) | Out::Report(_) => Some(Flood::Multicast),
+            Out::Port(_) | Out::Local | Out::Drop(_) => None,
+        }
+    }
 }
 
 /// The outermost C-tag that a frame came with: ingress consumed it.

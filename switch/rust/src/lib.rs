@@ -16,6 +16,7 @@ pub mod guard;
 mod headers;
 pub mod limits;
 mod members;
+pub mod multicast;
 mod parse;
 pub mod private;
 pub mod reason;

@@ -10,8 +10,9 @@ use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
 use crate::groups::Tracker;
 use crate::guard::Memory;
-use crate::limits::StormMeter;
+use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
+use crate::multicast::{self, Snooper};
 use crate::private::{Place, Private};
 use crate::stp::PortState;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
@@ -39,6 +40,8 @@ pub(crate) struct Port {
     pub(crate) looped: bool,
     /// Stations that moved here from another port so far.
     pub(crate) moves: u64,
+    /// What its guest may report of multicast groups.
+    pub(crate) reports: Option<Bucket>,
 }
 
 fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMeter>> {
@@ -65,6 +68,8 @@ pub struct Switch {
     pub(crate) learners: usize,
     /// When the next lease of any of them ends, or earlier.
     pub(crate) leases: Option<Nanos>,
+    /// Which multicast groups are wanted, where that is snooped.
+    pub(crate) multicast: Option<Box<Snooper>>,
 }
 
 fn check_vlan(vlan: VlanId) -> Result<(), SwitchError> {
@@ -92,6 +97,7 @@ impl Switch {
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
             learners: 0,
             leases: None,
+            multicast: None,
         }
     }
 
@@ -110,6 +116,7 @@ impl Switch {
             control: port.control,
             looped: port.looped,
             moves: 0,
+            reports: port.reports,
         };
         Switch {
             ports: self.ports.iter().map(|at| at.as_deref().map(|at| Box::new(port(at)))).collect(),
@@ -118,6 +125,7 @@ impl Switch {
             tracker: self.tracker.clone(),
             learners: self.learners,
             leases: self.leases,
+            multicast: self.multicast.clone(),
         }
     }
 
@@ -148,6 +156,10 @@ impl Switch {
         let memory = Memory::default();
         let stamp = self.tracker.get_mut().stamp(id, false, config.groups.is_some());
         let storm = storm(None, &config);
+        let reports = multicast::reports(&config);
+        if let Some(snooper) = &mut self.multicast {
+            snooper.port(id, &config, config.up);
+        }
         self.ports[at] = Some(Box::new(Port {
             config,
             counters: counters.clone(),
@@ -159,6 +171,7 @@ impl Switch {
             control: false,
             looped: false,
             moves: 0,
+            reports,
         }));
         self.count_learners();
         self.fdb.outdate();
@@ -179,6 +192,12 @@ impl Switch {
         port.memory.renew(before.guard.as_deref(), port.config.guard.as_deref(), &port.config);
         port.storm = storm(port.storm.as_deref(), &port.config);
         let config = &port.config;
+        if before.places != config.places {
+            port.reports = multicast::reports(config);
+        }
+        if let Some(snooper) = &mut self.multicast {
+            snooper.port(id, config, config.up && port.forwards());
+        }
         if before.groups != config.groups {
             port.stamp = self.tracker.get_mut().stamp(id, before.groups.is_some(), config.groups.is_some());
         }
@@ -234,6 +253,11 @@ impl Switch {
             (false, true) => self.vlans.add(id, &port.config),
             _ => {}
         }
+        if let Some(snooper) = &mut self.multicast
+            && before != port.forwards()
+        {
+            snooper.port(id, &port.config, port.config.up && port.forwards());
+        }
         if port.state == PortState::Discarding || port.looped {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
@@ -276,6 +300,9 @@ impl Switch {
         let tracker = self.tracker.get_mut();
         tracker.stamp(id, port.config.groups.is_some(), false);
         tracker.forget(id);
+        if let Some(snooper) = &mut self.multicast {
+            snooper.forget(id, None);
+        }
         self.count_learners();
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);
         self.fdb.outdate();
@@ -296,18 +323,29 @@ impl Switch {
         self.vlans.ports(vlan)
     }
 
+    /// The ports that a frame may go to which was not decided to go to one, ascending: as
+    /// [`flood_ports`](Self::flood_ports), and of multicast those where it is wanted.
+    #[inline]
+    #[must_use]
+    pub fn spread(&self, decision: &Decision) -> &[PortId] {
+        match decision.out {
+            Out::Flood(_) => self.flood_ports(decision.vlan),
+            Out::Group(list) | Out::Report(list) => self.multicast.as_ref().map_or(&[], |all| all.list(list)),
+            Out::Port(_) | Out::Local | Out::Drop(_) => &[],
+        }
+    }
+
     /// Whether `egress` takes this flooded frame.
     #[inline]
     #[must_use]
     pub fn floods_to(&self, egress: PortId, decision: &Decision) -> bool {
-        match decision.out {
-            Out::Flood(kind) => self.port(egress).is_some_and(|config| {
+        decision.out.flood().is_some_and(|kind| {
+            self.port(egress).is_some_and(|config| {
                 let private = config.private.as_deref();
                 config.wants(kind)
                     && (private.is_none() || decision.place.reaches(Place::of(private, decision.vlan)))
-            }),
-            _ => false,
-        }
+            })
+        })
     }
 
     /// Time has come to `now`: forget some of what is due, so much that it takes microseconds.
@@ -315,19 +353,27 @@ impl Switch {
         self.fdb.tick(now);
         self.tracker.get_mut().tick(now);
         self.expire(now);
+        self.multicast_tick(now);
     }
 
     /// When `tick` has something to do; may be past, when there was too much for one call.
     #[must_use]
     pub fn deadline(&self) -> Option<Nanos> {
         let leases = self.leases.filter(|at| *at != Nanos::MAX);
-        [self.fdb.deadline(), self.tracker.borrow().deadline(), leases].into_iter().flatten().min()
+        let parts =
+            [self.fdb.deadline(), self.tracker.borrow().deadline(), leases, self.multicast_deadline()];
+        parts.into_iter().flatten().min()
     }
 
-    /// Lines about what security groups denied, rate-limited, each with the port whose groups did it.
+    /// Lines about what was denied, by security groups or for want of room for multicast groups: rate-limited,
+    /// each with the port that it is about.
     #[inline]
     pub fn denied(&mut self) -> Vec<(PortId, String)> {
-        self.tracker.get_mut().denied()
+        let mut lines = self.tracker.get_mut().denied();
+        if self.multicast.is_some() {
+            lines.extend(self.multicast_lines());
+        }
+        lines
     }
 
     /// Append a page of tracked connections to `page`, as they are at `now`: from `cursor` (0 at first)

@@ -35,6 +35,10 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
             keys["gateway"] = []
         if draw(st.integers(0, 3)) == 0:
             keys["private"] = True
+        if draw(st.integers(0, 3)) == 0:
+            keys["multicast"] = draw(
+                st.sampled_from([{"snooping": True}, {"snooping": False}, {"unknown": "routers"}])
+            )
         found[name] = keys
     return found
 

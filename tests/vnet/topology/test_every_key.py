@@ -48,6 +48,11 @@ BASE: dict[str, Any] = {
             "gateway": ["10.0.10.254"],
             "private": True,
             "mtu": 9000,
+            "multicast": {
+                "snooping": True, "querier": True, "address": "10.0.10.2", "interval": "30 s",
+                "unknown": "routers", "fast_leave": True, "report_suppression": True, "groups": 100,
+                "nic_groups": 10,
+            },
         },
         "blue": {"vlan": 20, "subnets": ["10.0.10.0/24"]},
     },

@@ -253,8 +253,8 @@ def test_a_nic_of_ones_own_kind() -> None:
 def test_mistakes_in_building_are_told_at_once() -> None:
     topology = Topology("lab")
     assert refused(topology.network, "red", vlam=10) == (
-        "networks.red.vlam: unknown key, expected vlan, subnets, gateway, private, proxy_arp or mtu"
-        " (did you mean vlan?)"
+        "networks.red.vlam: unknown key, expected vlan, subnets, gateway, private, proxy_arp, mtu"
+        " or multicast (did you mean vlan?)"
     )
     assert refused(topology.network, "Red").startswith("networks.Red: not a name")
     assert refused(topology.guest, "a", network=5).startswith("guests.a.nics[0].network: 5, expected")

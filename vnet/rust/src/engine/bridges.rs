@@ -9,7 +9,7 @@ use super::{Engine, EngineError};
 use nics::EventKind;
 use std::collections::BTreeMap;
 use switch::stp::{Bridge, BridgeSetup, BridgeView, Output, PortSetup, PortState, PortView};
-use switch::{Flush, Nanos, PortId};
+use switch::{Flush, Nanos, PortId, TagEdit};
 
 /// BPDUs that wait for the end of the turn at most; a neighbour that sends more loses them.
 const WAITING: usize = 1024;
@@ -40,6 +40,8 @@ pub(super) struct Bridges {
     by_switch: BTreeMap<u16, Bridge>,
     /// Ports that take part when their switch has a bridge, with the source of their BPDUs.
     members: BTreeMap<PortId, (PortSetup, [u8; 6])>,
+    /// By switch: changes of the topology that are known.
+    changes: BTreeMap<u16, u64>,
     deadline: Option<Nanos>,
     /// A bridge wants something done.
     wants: bool,
@@ -211,11 +213,15 @@ impl Engine {
         let Engine { bridges, switches, slots, touched, delivery, events, .. } = self;
         for (&number, bridge) in &mut bridges.by_switch {
             let Some(switch) = switches.get_mut(usize::from(number)) else { continue };
+            let changes = bridge.view().changes;
+            if bridges.changes.insert(number, changes) != Some(changes) {
+                switch.topology_changed();
+            }
             while let Some(output) = bridge.poll() {
                 match output {
                     Output::Send(port, bpdu) => {
                         if let Some((_, mac)) = bridges.members.get(&port) {
-                            delivery.originate(now, port, slots, touched, &bpdu.frame(*mac));
+                            delivery.originate(now, port, slots, touched, (&bpdu.frame(*mac), TagEdit::NONE));
                         }
                     }
                     Output::State(port, state) => {

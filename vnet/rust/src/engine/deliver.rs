@@ -76,6 +76,9 @@ impl Delivery {
     ) {
         let Delivery { captures, packet, decisions, completer, report, bpdus, floods } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
+        if switch.listens() {
+            listen(switch, now, ingress, burst, &mut decisions[..count]);
+        }
         let decisions = &decisions[..count];
         if slots.get(usize::from(ingress)).is_some_and(|slot| slot.peer.is_some()) {
             *floods = decisions.iter().filter(|d| matches!(d.out, Out::Flood(_))).count() as u32;
@@ -165,14 +168,14 @@ impl Delivery {
         }
     }
 
-    /// Send a frame of the switch's own by `egress`, whatever its state.
+    /// Send a frame of the switch's own by `egress`, whatever its state, with such a tag.
     pub fn originate(
         &mut self,
         now: Nanos,
         egress: PortId,
         slots: &mut [Slot],
         touched: &mut PortSet,
-        bytes: &[u8],
+        (bytes, edit): (&[u8], TagEdit),
     ) {
         let Some(slot) = slots.get_mut(usize::from(egress)) else { return };
         let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return };
@@ -180,10 +183,10 @@ impl Delivery {
             return;
         }
         let frame = Frame::flat(bytes, Offload::NONE);
-        let out = [TxFrame { frame: &frame, edit: TagEdit::NONE }];
+        let out = [TxFrame { frame: &frame, edit }];
         touched.insert(egress);
         self.report.ingress = egress;
-        hand_over(now, nic.as_mut(), counters, &out, bytes.len() as u64, &mut self.report);
+        hand_over(now, nic.as_mut(), counters, &out, length(&out), &mut self.report);
         if self.captures.wants(egress) {
             let dropped = self.report.drops().first().map(|(_, reason)| *reason);
             self.captures.tx(&Sighting { now, port: egress, vlan: 0, packet: self.packet, dropped }, &out[0]);
@@ -197,9 +200,9 @@ impl Work<'_, '_> {
     fn uniform(&mut self, ingress: PortId, decision: &Decision) {
         match decision.out {
             Out::Port(egress) => self.send_all(egress, decision),
-            Out::Flood(_) => {
+            Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
                 let switch = self.switch;
-                for &egress in switch.flood_ports(decision.vlan) {
+                for &egress in switch.spread(decision) {
                     if egress != ingress && switch.floods_to(egress, decision) {
                         self.send_all(egress, decision);
                     }
@@ -261,7 +264,7 @@ impl Work<'_, '_> {
             match decision.out {
                 Out::Drop(_) => {}
                 Out::Local => self.local(ingress, i),
-                Out::Flood(_) => {
+                Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
                     for (egress, frames) in groups.drain(..) {
                         self.send(egress, &frames);
                     }
@@ -298,13 +301,21 @@ impl Work<'_, '_> {
     fn flood(&mut self, ingress: PortId, frames: &[u8]) {
         let mut rest = frames;
         while let Some(&first) = rest.first() {
-            // Runs of one VLAN (on a trunk they may differ) go out together.
-            let vlan = self.decisions[usize::from(first)].vlan;
-            let run = rest.iter().take_while(|i| self.decisions[usize::from(**i)].vlan == vlan).count();
+            // Runs of one VLAN (on a trunk they may differ) go out together, and so do those of one group.
+            let decision = self.decisions[usize::from(first)];
+            let alike = |i: &&u8| {
+                let other = &self.decisions[usize::from(**i)];
+                other.vlan == decision.vlan
+                    && match (other.out, decision.out) {
+                        (Out::Flood(_), Out::Flood(_)) => true,
+                        (one, other) => one == other,
+                    }
+            };
+            let run = rest.iter().take_while(alike).count();
             let (now, later) = rest.split_at(run);
             rest = later;
             let switch = self.switch;
-            for &egress in switch.flood_ports(vlan) {
+            for &egress in switch.spread(&decision) {
                 if egress == ingress {
                     continue;
                 }
@@ -465,6 +476,18 @@ impl<'a> Watch<'a> {
         }
         for (at, (tx, i)) in out.iter().zip(numbers).enumerate() {
             self.see(*i, tx, report.reason(at));
+        }
+    }
+}
+
+/// Have the switch learn from what hosts and routers say about multicast groups.
+fn listen(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>], decisions: &mut [Decision]) {
+    for (frame, decision) in burst.iter().zip(decisions) {
+        if switch.is_heard(decision, frame.head()) {
+            let mut copy = [0; switch::multicast::LONGEST];
+            if let Some(len) = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut copy) {
+                switch.listen(now, ingress, decision, &copy[..len]);
+            }
         }
     }
 }

@@ -89,8 +89,8 @@ impl Engine {
             .filter(|_| frame[0] & 1 == 0);
         let ports: Vec<PortId> = match decision.out {
             Out::Port(egress) => vec![egress],
-            Out::Flood(_) => {
-                let members = twin.flood_ports(decision.vlan).iter().copied();
+            Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
+                let members = twin.spread(&decision).iter().copied();
                 members.filter(|&egress| egress != ingress && twin.floods_to(egress, &decision)).collect()
             }
             Out::Local | Out::Drop(_) => vec![],

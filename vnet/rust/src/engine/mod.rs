@@ -21,6 +21,7 @@ pub mod explain;
 mod inject;
 mod link;
 mod loops;
+mod multicast;
 mod ports;
 mod shape;
 pub mod thread;
@@ -410,6 +411,7 @@ impl Engine {
         if !self.crossed.is_empty() {
             self.cross(now);
         }
+        self.ask(now);
         if self.bridges.any() {
             self.bridge(now);
         }

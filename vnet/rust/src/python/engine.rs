@@ -99,6 +99,8 @@ fn words(out: Out) -> (&'static str, Option<PortId>) {
     match out {
         Out::Port(egress) => ("to", Some(egress)),
         Out::Flood(_) => ("flood", None),
+        Out::Group(_) => ("group", None),
+        Out::Report(_) => ("report", None),
         Out::Local => ("local", None),
         Out::Drop(reason) => (reason.name(), None),
     }

@@ -8,6 +8,7 @@ mod error;
 mod groups;
 mod impair;
 mod load;
+mod multicast;
 mod offload;
 mod packet;
 mod pcap;
@@ -38,6 +39,8 @@ mod _native {
     use super::impair::Impair;
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
+    #[pymodule_export]
+    use super::multicast::{Snooping, multicast_members, multicast_sides, set_multicast};
     #[pymodule_export]
     use super::offload::complete_offload;
     #[pymodule_export]

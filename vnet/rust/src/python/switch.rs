@@ -1,6 +1,7 @@
 //! A switch by itself, without an engine: for tests, and to explain what would happen to a frame.
 
 use super::groups::{ConnectionTuple, Groups, tuple};
+use super::multicast::Snooping;
 use super::port::PortConfig;
 use nics::offload::Offload;
 use nics::{Frame, TxFrame};
@@ -10,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use switch::{
     Decision, DropReason, FdbCount, FdbEntry, Flood, Flush, Mac, Nanos, Out, Place, PortId, SwitchError,
-    VlanId,
+    TagEdit, VlanId,
 };
 
 /// (VLAN, MAC address, port, kind, age in nanoseconds)
@@ -43,7 +44,7 @@ fn entry(entry: FdbEntry) -> Entry {
 /// What became of one frame.
 #[pyclass(frozen, get_all)]
 pub struct Verdict {
-    /// "unicast", "flood-unknown", "flood-multicast", "flood-broadcast", "flood-link-local" or "drop".
+    /// "unicast", "flood-unknown", "flood-multicast", "flood-broadcast", "flood-link-local", "group", "report" or "drop".
     action: &'static str,
     /// Why it was dropped.
     reason: Option<&'static str>,
@@ -151,7 +152,12 @@ impl Switch {
             let mut decisions = [Decision::default(); nics::BURST];
             let views = burst.iter().map(|frame| switch::View { gso, ..frame.view() });
             let n = switch.classify(now, ingress, views, &mut decisions);
-            for (frame, decision) in burst.iter().zip(&decisions[..n]) {
+            for (frame, decision) in burst.iter().zip(&mut decisions[..n]) {
+                if switch.is_heard(decision, frame.head()) {
+                    let mut bytes = vec![0; frame.len()];
+                    (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut bytes);
+                    switch.listen(now, ingress, decision, &bytes);
+                }
                 verdicts.push(deliver(py, &switch, ingress, frame, decision, gso)?);
             }
         }
@@ -201,6 +207,27 @@ impl Switch {
         Ok((learned, fixed))
     }
 
+    /// Snoop multicast groups in a VLAN as `setup` says, or no more.
+    #[pyo3(signature = (vlan, setup))]
+    fn set_multicast(&self, vlan: VlanId, setup: Option<&Snooping>) {
+        self.0.lock().set_multicast(vlan, setup.map(|setup| setup.0));
+    }
+
+    /// Queries that the switch wants to send: (VLAN, port or all, frame).
+    fn queries(&self, py: Python<'_>) -> Vec<(VlanId, Option<PortId>, Py<PyBytes>)> {
+        let mut switch = self.0.lock();
+        std::iter::from_fn(|| switch.next_query())
+            .map(|query| (query.vlan, query.port, PyBytes::new(py, query.frame()).unbind()))
+            .collect()
+    }
+
+    /// Who wants which group; see `Engine.multicast_members`.
+    fn multicast_members(&self) -> Vec<super::multicast::Member> {
+        let mut page = Vec::new();
+        self.0.lock().multicast_page(0, usize::MAX, &mut page);
+        page.into_iter().map(super::multicast::member).collect()
+    }
+
     fn tick(&self, now: Nanos) {
         self.0.lock().tick(now);
     }
@@ -248,14 +275,16 @@ fn deliver(
         Out::Drop(_) => ("drop", vec![]),
         Out::Local => ("local", vec![]),
         Out::Port(port) => ("unicast", vec![port]),
-        Out::Flood(kind) => {
-            let ports = switch.flood_ports(decision.vlan).iter().copied();
+        out => {
+            let ports = switch.spread(decision).iter().copied();
             let takers = ports.filter(|&port| port != ingress && switch.floods_to(port, decision));
-            let action = match kind {
-                Flood::Unknown => "flood-unknown",
-                Flood::Multicast => "flood-multicast",
-                Flood::Broadcast => "flood-broadcast",
-                Flood::LinkLocal => "flood-link-local",
+            let action = match out {
+                Out::Group(_) => "group",
+                Out::Report(_) => "report",
+                Out::Flood(Flood::Unknown) => "flood-unknown",
+                Out::Flood(Flood::Broadcast) => "flood-broadcast",
+                Out::Flood(Flood::LinkLocal) => "flood-link-local",
+                _ => "flood-multicast",
             };
             (action, takers.collect())
         }

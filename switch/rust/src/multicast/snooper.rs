@@ -1,0 +1,401 @@
+//! All that one switch knows about groups, and where frames go by it.
+
+use super::message::{self, Family, Look, Message, Record, Version};
+use super::query::Query;
+use super::side::{self, Side};
+use super::table::{Bounds, Due, Outcome, Table, Times};
+use super::{SECOND, Setup, Unknown};
+use crate::config::PortConfig;
+use crate::{Decision, Mac, Nanos, PortId, VlanId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Queries that wait to be sent at most; what is asked for beyond that is asked again later.
+const WAITING: usize = 1024;
+
+/// One VLAN.
+#[derive(Clone, Debug)]
+pub(super) struct Vlan {
+    pub(super) setup: Setup,
+    pub(super) sides: [Side; 2],
+}
+
+/// What is known about groups at one switch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snooper {
+    pub(super) vlans: BTreeMap<VlanId, Vlan>,
+    pub(super) table: Table,
+    /// The ports of groups, of routers, and of reports, ascending; number 0 is empty.
+    pub(super) lists: Vec<Vec<PortId>>,
+    pub(super) free: Vec<u16>,
+    /// Ports that forward, by VLAN, and whether another switch of the fabric is behind them.
+    open: BTreeMap<(VlanId, PortId), bool>,
+    /// VLANs in which a port has begun to forward.
+    opened: BTreeSet<VlanId>,
+    /// When hosts were last asked because of that.
+    asked: Option<Nanos>,
+    pub(super) out: VecDeque<Query>,
+    /// Ports that wanted more groups than they may, and when that was told.
+    refused: BTreeMap<PortId, Nanos>,
+    pub(super) lines: Vec<(PortId, String)>,
+}
+
+/// Where a frame to a group address goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To every member of its VLAN.
+    All,
+    /// To these.
+    List(u16),
+    /// It is a report: to these, and it is to be listened to.
+    Report(u16),
+}
+
+impl Snooper {
+    pub(super) fn new() -> Snooper {
+        Snooper { lists: vec![vec![]], ..Snooper::default() }
+    }
+
+    /// Whether groups are snooped in a VLAN.
+    #[inline]
+    pub(crate) fn watches(&self, vlan: VlanId) -> bool {
+        self.vlans.contains_key(&vlan)
+    }
+
+    /// Where a frame to a group address goes in a VLAN that is watched.
+    pub(crate) fn way(&self, vlan: VlanId, head: &[u8], tags: u8) -> Way {
+        let Some(place) = self.vlans.get(&vlan) else { return Way::All };
+        match message::look(head, tags) {
+            Look::All | Look::Router => Way::All,
+            Look::Report(family) => Way::Report(place.sides[family as usize].reports),
+            Look::Group(group) => {
+                let side = &place.sides[Family::of(group) as usize];
+                match self.table.find(vlan, group) {
+                    _ if !side.is_asked() => Way::All,
+                    Some(number) => Way::List(number),
+                    None if place.setup.unknown == Unknown::Flood => Way::All,
+                    None => Way::List(side.routers_list),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn list(&self, number: u16) -> &[PortId] {
+        self.lists.get(usize::from(number)).map_or(&[], Vec::as_slice)
+    }
+
+    fn new_list(lists: &mut Vec<Vec<PortId>>, free: &mut Vec<u16>) -> Option<u16> {
+        free.pop().or_else(|| {
+            let number = u16::try_from(lists.len()).ok()?;
+            lists.push(vec![]);
+            Some(number)
+        })
+    }
+
+    fn drop_list(&mut self, number: u16) {
+        if let Some(list) = self.lists.get_mut(usize::from(number)) {
+            *list = vec![];
+            self.free.push(number);
+        }
+    }
+
+    /// The numbers are used up: 65,535 groups, and four lists a VLAN.
+    pub(super) fn set(&mut self, vlan: VlanId, setup: Option<Setup>) -> bool {
+        match (setup, self.vlans.get_mut(&vlan)) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                for number in self.table.of_vlan(vlan) {
+                    self.drop_group(number);
+                }
+                self.open.retain(|(other, _), _| *other != vlan);
+                if let Some(place) = self.vlans.remove(&vlan) {
+                    for side in place.sides {
+                        self.drop_list(side.reports);
+                        self.drop_list(side.routers_list);
+                    }
+                }
+            }
+            (Some(setup), Some(place)) => {
+                place.setup = setup;
+                self.opened.insert(vlan);
+            }
+            (Some(setup), None) => {
+                let mut numbers = [0; 4];
+                for number in &mut numbers {
+                    let Some(new) = Self::new_list(&mut self.lists, &mut self.free) else { return false };
+                    *number = new;
+                }
+                let [a, b, c, d] = numbers;
+                let sides = [Side::new(Family::V4, a, b), Side::new(Family::V6, c, d)];
+                self.vlans.insert(vlan, Vlan { setup, sides });
+                self.opened.insert(vlan);
+                self.spread(vlan);
+            }
+        }
+        true
+    }
+
+    /// Nobody wants a group any more.
+    fn drop_group(&mut self, number: u16) {
+        let members: Vec<PortId> =
+            self.table.group(number).map_or(vec![], |group| group.members.iter().map(|m| m.port).collect());
+        for port in members {
+            self.table.leave(number, port);
+        }
+        self.drop_list(number);
+    }
+
+    /// Work out anew where a VLAN's frames go besides to members, and with it every group's list.
+    fn spread(&mut self, vlan: VlanId) {
+        let Snooper { vlans, table, lists, open, .. } = self;
+        let Some(place) = vlans.get(&vlan) else { return };
+        let links = open.range((vlan, 0)..=(vlan, PortId::MAX)).filter(|open| *open.1).map(|open| open.0.1);
+        for side in &place.sides {
+            let mut routers: BTreeSet<PortId> = side.routers.keys().copied().collect();
+            let mut reports = routers.clone();
+            reports.extend(links.clone());
+            if side.settles() {
+                routers.extend(links.clone());
+            }
+            lists[usize::from(side.reports)] = reports.into_iter().collect();
+            lists[usize::from(side.routers_list)] = routers.into_iter().collect();
+        }
+        for number in table.of_vlan(vlan) {
+            self.list_group(number);
+        }
+    }
+
+    fn list_group(&mut self, number: u16) {
+        let Some(group) = self.table.group(number) else { return };
+        let Some(place) = self.vlans.get(&group.vlan) else { return };
+        let side = &place.sides[Family::of(group.ip) as usize];
+        let mut ports: Vec<PortId> = group.members.iter().map(|member| member.port).collect();
+        ports.extend(self.list(side.routers_list));
+        ports.sort_unstable();
+        ports.dedup();
+        if let Some(list) = self.lists.get_mut(usize::from(number)) {
+            *list = ports;
+        }
+    }
+
+    /// What is known of links may be old.
+    pub(super) fn reopen(&mut self) {
+        self.opened.extend(self.vlans.keys().copied());
+    }
+
+    /// A port is set up anew, or has begun or ceased to forward.
+    pub(crate) fn port(&mut self, port: PortId, config: &PortConfig, forwards: bool) {
+        let vlans: Vec<VlanId> = self.vlans.keys().copied().collect();
+        for vlan in vlans {
+            if !forwards || !config.carries(vlan) {
+                self.forget(port, Some(vlan));
+                continue;
+            }
+            let before = self.open.insert((vlan, port), config.places);
+            if before.is_none() {
+                self.opened.insert(vlan);
+            }
+            if before.unwrap_or(false) != config.places {
+                self.spread(vlan);
+            }
+        }
+    }
+
+    /// A port is gone, or out of one VLAN.
+    pub(crate) fn forget(&mut self, port: PortId, only: Option<VlanId>) {
+        for (vlan, number) in self.table.of_port(port) {
+            if only.is_none_or(|only| only == vlan) {
+                let outcome = self.table.leave(number, port);
+                self.settle(outcome);
+            }
+        }
+        let vlans: Vec<VlanId> =
+            self.vlans.keys().copied().filter(|vlan| only.is_none_or(|o| o == *vlan)).collect();
+        for vlan in vlans {
+            let mut changed = self.open.remove(&(vlan, port)).unwrap_or(false);
+            if let Some(place) = self.vlans.get_mut(&vlan) {
+                for side in &mut place.sides {
+                    changed |= side.lose(port);
+                }
+            }
+            if changed {
+                self.spread(vlan);
+            }
+        }
+        if only.is_none() {
+            self.refused.remove(&port);
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Joined(number, _) | Outcome::Left(number, false) => self.list_group(number),
+            Outcome::Left(number, true) => self.drop_list(number),
+            Outcome::Same | Outcome::Refused => {}
+        }
+    }
+
+    /// A frame that `look` found to be worth it. Whether a report is to go on to routers.
+    pub(super) fn listen(
+        &mut self,
+        now: Nanos,
+        port: PortId,
+        trusted: bool,
+        decision: &Decision,
+        frame: &[u8],
+    ) -> bool {
+        let vlan = decision.vlan;
+        match message::parse(frame, decision.tags) {
+            None => true,
+            Some(Message::Report(version, records)) => {
+                let mut news = version == Version::Sources;
+                for record in records {
+                    news |= self.report(now, vlan, port, version, &record);
+                }
+                news
+            }
+            Some(Message::Query(query)) if trusted => {
+                let mac = frame.get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
+                self.queried(now, vlan, port, &query, mac);
+                true
+            }
+            Some(Message::Router(family)) if trusted => {
+                if let Some(place) = self.vlans.get_mut(&vlan)
+                    && place.sides[family as usize].router(now, port)
+                {
+                    self.spread(vlan);
+                }
+                true
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// One record. Whether routers should hear of it.
+    fn report(&mut self, now: Nanos, vlan: VlanId, port: PortId, version: Version, record: &Record) -> bool {
+        if message::is_open(record.group) {
+            return true;
+        }
+        let Snooper { vlans, table, .. } = self;
+        let Some(place) = vlans.get(&vlan) else { return true };
+        let setup = place.setup;
+        let side = &place.sides[Family::of(record.group) as usize];
+        let times = Times {
+            membership: side.membership(),
+            last_member: SECOND,
+            asks: side.is_ours(),
+            fast: setup.fast_leave && !self.open.get(&(vlan, port)).is_some_and(|link| *link),
+        };
+        let known = table.find(vlan, record.group);
+        let has = known
+            .and_then(|number| table.group(number))
+            .is_some_and(|group| group.members.binary_search_by_key(&port, |member| member.port).is_ok());
+        let full = !has && !table.has_room(vlan, port, setup.bounds);
+        let crowded = known.is_none() && table.in_vlan(vlan) >= setup.bounds.groups;
+        let evicted = if crowded && !full && record.wants() { table.gives_way(vlan, port) } else { None };
+        let outcome = if record.wants() && (full || crowded && evicted.is_none()) {
+            Outcome::Refused
+        } else {
+            if let Some(number) = evicted {
+                self.drop_group(number);
+            }
+            let Snooper { table, lists, free, .. } = self;
+            table.hear(now, (vlan, port), version, record, times, || Self::new_list(lists, free))
+        };
+        self.settle(outcome);
+        if outcome == Outcome::Refused {
+            self.tell(now, port, vlan, setup.bounds, full);
+        }
+        let number = self.table.find(vlan, record.group);
+        let Some(group) = number.and_then(|number| self.table.group_mut(number)) else { return true };
+        let same = outcome == Outcome::Same && record.kind == message::Kind::IsExclude;
+        if setup.suppress && same && group.told != 0 && now < group.told + side::RESPONSE {
+            return false;
+        }
+        group.told = now.max(1);
+        true
+    }
+
+    /// One line a minute and port about groups that it can't have.
+    #[cold]
+    fn tell(&mut self, now: Nanos, port: PortId, vlan: VlanId, bounds: Bounds, full: bool) {
+        let told = self.refused.get(&port).is_some_and(|&at| now < at + 60 * SECOND);
+        if !told {
+            self.refused.insert(port, now);
+            let line = if full {
+                format!(
+                    "wants more than {} multicast groups in VLAN {vlan}: the rest is not heard",
+                    bounds.port_groups
+                )
+            } else {
+                format!("no room for more multicast groups in VLAN {vlan}, which has {}", bounds.groups)
+            };
+            self.lines.push((port, line));
+        }
+    }
+
+    /// Somebody else asks.
+    fn queried(&mut self, now: Nanos, vlan: VlanId, port: PortId, query: &message::Query, mac: Mac) {
+        let Some(place) = self.vlans.get_mut(&vlan) else { return };
+        let side = &mut place.sides[Family::of(query.source) as usize];
+        let behind_link = self.open.get(&(vlan, port)).is_some_and(|link| *link);
+        let changed = side.queried(now, port, query, mac, &place.setup, behind_link);
+        let ours = side.is_ours();
+        if changed {
+            self.spread(vlan);
+        }
+        if let Some(group) = query.group
+            && !query.suppress
+            && !ours
+            && let Some(number) = self.table.find(vlan, group)
+        {
+            self.table.questioned(now, number, query.response.clamp(SECOND / 10, side::RESPONSE));
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Nanos) {
+        let room = self.asked.is_none_or(|at| now >= at + SECOND);
+        if room && !self.opened.is_empty() {
+            self.asked = Some(now);
+            for vlan in std::mem::take(&mut self.opened) {
+                if let Some(place) = self.vlans.get_mut(&vlan) {
+                    for side in &mut place.sides {
+                        side.opened(now, vlan, &place.setup, &mut self.out);
+                    }
+                    self.spread(vlan);
+                }
+            }
+        }
+        let mut changed = vec![];
+        for (&vlan, place) in &mut self.vlans {
+            for side in &mut place.sides {
+                if side.deadline().is_some_and(|at| at <= now)
+                    && side.tick(now, vlan, &place.setup, &mut self.out)
+                {
+                    changed.push(vlan);
+                }
+            }
+        }
+        for vlan in changed {
+            self.spread(vlan);
+        }
+        for due in self.table.tick(now, |_, _| SECOND) {
+            match due {
+                Due::Over(number, _, last) => self.settle(Outcome::Left(number, last)),
+                Due::Ask(vlan, group, port) => {
+                    if let Some(place) = self.vlans.get(&vlan) {
+                        let side = &place.sides[Family::of(group) as usize];
+                        side.ask(vlan, Some(port), Some(group), SECOND, &place.setup, &mut self.out);
+                    }
+                }
+            }
+        }
+        self.out.truncate(WAITING);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Nanos> {
+        let opened = (!self.opened.is_empty()).then(|| self.asked.map_or(0, |at| at + SECOND));
+        let sides = self.vlans.values().flat_map(|place| &place.sides).filter_map(Side::deadline).min();
+        [opened, sides, self.table.deadline()].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,432 @@
+//! Which port wants which group, and until when.
+//!
+//! A port wants a group as long as somebody behind it excludes sources from it, or includes any (RFC 3376,
+//! 6.4). Frames go by the group alone: who asked for some sources gets the others too, and leaves them
+//! out himself. So sources are known here for one thing only, that it is seen when the last one goes.
+//!
+//! Guests fill this table, so it is bounded: groups a VLAN, groups a port in it, sources a membership and
+//! in all. A full VLAN takes a group from the port that brought most of them, if that has more than the
+//! one that asks; so nobody can use up what others need.
+
+use super::message::{Kind, Record, Version};
+use crate::{Nanos, PortId, VlanId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+/// Sources that one membership has; who includes more gets all.
+const SOURCES: usize = 16;
+/// Sources of all memberships of a switch.
+const SOURCES_IN_ALL: usize = 1 << 16;
+/// Timers that one call looks at.
+const AT_ONCE: usize = 256;
+
+/// How many groups there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In the VLAN.
+    pub groups: u32,
+    /// Of one port in it.
+    pub port_groups: u32,
+}
+
+/// The times of RFC 3376, 8, as they are now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// How long a report holds (8.4).
+    pub membership: Nanos,
+    /// How long answers to a question about a group are waited for, each time.
+    pub last_member: Nanos,
+    /// The questions are ours to ask.
+    pub asks: bool,
+    /// Nobody is asked: who leaves is gone.
+    pub fast: bool,
+}
+
+/// Questions about a group before it is given up (8.11).
+const QUESTIONS: u8 = 2;
+
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub port: PortId,
+    /// Somebody there wants all but some sources, until then; 0: nobody does.
+    pub exclude: Nanos,
+    /// Sources that somebody wants, and until when.
+    pub sources: Vec<(IpAddr, Nanos)>,
+    /// An IGMPv1 host, which never says that it leaves, is there until then.
+    first: Nanos,
+    /// Questions still to ask, and when the next one.
+    questions: u8,
+    ask: Nanos,
+    /// When its timer is set for.
+    timer: Nanos,
+}
+
+impl Member {
+    fn new(port: PortId) -> Member {
+        Member { port, exclude: 0, sources: vec![], first: 0, questions: 0, ask: 0, timer: 0 }
+    }
+
+    /// When it ends, if nothing more is heard.
+    pub fn until(&self) -> Nanos {
+        self.sources.iter().map(|source| source.1).fold(self.exclude, Nanos::max)
+    }
+
+    fn next(&self) -> Nanos {
+        let ask = if self.questions > 0 { self.ask } else { Nanos::MAX };
+        let excluded = if self.exclude > 0 { self.exclude } else { Nanos::MAX };
+        self.sources.iter().map(|source| source.1).fold(ask.min(excluded), Nanos::min)
+    }
+
+    /// Nothing that was heard holds longer than until `at`.
+    fn lower(&mut self, at: Nanos) {
+        self.exclude = self.exclude.min(at);
+        self.sources.iter_mut().for_each(|source| source.1 = source.1.min(at));
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub vlan: VlanId,
+    pub ip: IpAddr,
+    /// By port, ascending.
+    pub members: Vec<Member>,
+    /// The port on whose account it is.
+    owner: PortId,
+    /// When a report was last sent on to routers.
+    pub told: Nanos,
+}
+
+/// The groups, by numbers that are those of their port lists.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    /// Never walked through, so that its order doesn't matter.
+    index: HashMap<(VlanId, IpAddr), u16>,
+    groups: BTreeMap<u16, Group>,
+    timers: BTreeSet<(Nanos, u16, PortId)>,
+    /// The groups of each port.
+    of_port: BTreeSet<(PortId, VlanId, u16)>,
+    memberships: BTreeMap<(VlanId, PortId), u32>,
+    /// Groups on each port's account, and the same the other way round.
+    owned: BTreeMap<(VlanId, PortId), u32>,
+    ranking: BTreeSet<(VlanId, u32, PortId)>,
+    by_vlan: BTreeMap<VlanId, BTreeSet<u16>>,
+    sources: usize,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Who wants the group is as it was.
+    Same,
+    /// The port has begun to want the group, which is new if `true`.
+    Joined(u16, bool),
+    /// It has stopped to; nobody wants the group any more if `true`.
+    Left(u16, bool),
+    /// There is no room.
+    Refused,
+}
+
+impl Table {
+    pub fn find(&self, vlan: VlanId, ip: IpAddr) -> Option<u16> {
+        self.index.get(&(vlan, ip)).copied()
+    }
+
+    pub fn group(&self, number: u16) -> Option<&Group> {
+        self.groups.get(&number)
+    }
+
+    pub fn group_mut(&mut self, number: u16) -> Option<&mut Group> {
+        self.groups.get_mut(&number)
+    }
+
+    /// Groups from number `from` on.
+    pub fn groups(&self, from: u16) -> impl Iterator<Item = (u16, &Group)> {
+        self.groups.range(from..).map(|(&number, group)| (number, group))
+    }
+
+    pub fn in_vlan(&self, vlan: VlanId) -> u32 {
+        self.by_vlan.get(&vlan).map_or(0, |groups| groups.len() as u32)
+    }
+
+    /// The groups of a VLAN.
+    pub fn of_vlan(&self, vlan: VlanId) -> Vec<u16> {
+        self.by_vlan.get(&vlan).map_or(vec![], |groups| groups.iter().copied().collect())
+    }
+
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.timers.first().map(|first| first.0)
+    }
+
+    /// What `port` says of a group. A group that is new gets the number that `number` gives.
+    pub fn hear(
+        &mut self,
+        now: Nanos,
+        (vlan, port): (VlanId, PortId),
+        version: Version,
+        record: &Record,
+        times: Times,
+        number: impl FnOnce() -> Option<u16>,
+    ) -> Outcome {
+        let known = self.find(vlan, record.group);
+        let member = known.and_then(|known| {
+            let members = &self.groups.get(&known)?.members;
+            members.binary_search_by_key(&port, |member| member.port).ok().map(|at| (known, at))
+        });
+        if let Some((known, at)) = member {
+            return self.update(now, known, at, version, record, times);
+        }
+        if !record.wants() {
+            return Outcome::Same;
+        }
+        match known.or_else(number) {
+            None => Outcome::Refused,
+            Some(number) => {
+                self.join(number, (vlan, record.group), port);
+                if let Some(group) = self.groups.get_mut(&number)
+                    && let Ok(at) = group.members.binary_search_by_key(&port, |member| member.port)
+                {
+                    self.update(now, number, at, version, record, times);
+                }
+                Outcome::Joined(number, known.is_none())
+            }
+        }
+    }
+
+    /// Whether `port` may have one more group.
+    pub fn has_room(&self, vlan: VlanId, port: PortId, bounds: Bounds) -> bool {
+        self.memberships.get(&(vlan, port)).copied().unwrap_or(0) < bounds.port_groups
+    }
+
+    /// The group that makes room for a new one of `port`'s: the one that ends first of those that none but
+    /// the port with most of them wants, if that has at least two more than `port`.
+    pub fn gives_way(&self, vlan: VlanId, port: PortId) -> Option<u16> {
+        let &(_, most, greedy) =
+            self.ranking.range((vlan, 0, 0)..=(vlan, u32::MAX, PortId::MAX)).next_back()?;
+        let own = self.owned.get(&(vlan, port)).copied().unwrap_or(0);
+        if greedy == port || most < own + 2 {
+            return None;
+        }
+        let groups = self.of_port.range((greedy, vlan, 0)..=(greedy, vlan, u16::MAX));
+        let groups =
+            groups.filter_map(|&(_, _, number)| match self.groups.get(&number)?.members.as_slice() {
+                [only] => Some((only.until(), number)),
+                _ => None,
+            });
+        groups.min().map(|(_, number)| number)
+    }
+
+    fn join(&mut self, number: u16, (vlan, ip): (VlanId, IpAddr), port: PortId) {
+        let new = !self.groups.contains_key(&number);
+        let group = self.groups.entry(number).or_insert_with(|| Group {
+            vlan,
+            ip,
+            members: vec![],
+            owner: port,
+            told: 0,
+        });
+        if let Err(at) = group.members.binary_search_by_key(&port, |member| member.port) {
+            group.members.insert(at, Member::new(port));
+        }
+        self.of_port.insert((port, vlan, number));
+        *self.memberships.entry((vlan, port)).or_default() += 1;
+        if new {
+            self.index.insert((vlan, ip), number);
+            self.by_vlan.entry(vlan).or_default().insert(number);
+            self.account(vlan, port, 1);
+        }
+    }
+
+    /// `port` has one more, or one less, group on its account.
+    fn account(&mut self, vlan: VlanId, port: PortId, by: i32) {
+        let count = self.owned.entry((vlan, port)).or_default();
+        self.ranking.remove(&(vlan, *count, port));
+        *count = count.saturating_add_signed(by);
+        if *count > 0 {
+            self.ranking.insert((vlan, *count, port));
+        } else {
+            self.owned.remove(&(vlan, port));
+        }
+    }
+
+    fn update(
+        &mut self,
+        now: Nanos,
+        number: u16,
+        at: usize,
+        version: Version,
+        record: &Record,
+        times: Times,
+    ) -> Outcome {
+        let Some(group) = self.groups.get_mut(&number) else { return Outcome::Same };
+        let Some(member) = group.members.get_mut(at) else { return Outcome::Same };
+        let port = member.port;
+        let until = now + times.membership;
+        let had = member.sources.len();
+        if version == Version::First {
+            member.first = until;
+        }
+        match record.kind {
+            Kind::IsExclude | Kind::ToExclude => {
+                member.exclude = until;
+                member.sources.clear();
+                member.questions = 0;
+            }
+            Kind::IsInclude | Kind::Allow | Kind::ToInclude => {
+                for &source in &record.sources {
+                    if let Some(known) = member.sources.iter_mut().find(|known| known.0 == source) {
+                        known.1 = until;
+                    } else if member.sources.len() < SOURCES && self.sources < SOURCES_IN_ALL {
+                        member.sources.push((source, until));
+                    } else {
+                        member.exclude = until;
+                        member.sources.clear();
+                        break;
+                    }
+                }
+                if record.kind != Kind::ToInclude && !record.sources.is_empty() {
+                    member.questions = 0;
+                }
+            }
+            Kind::Block => {}
+        }
+        let goes = |source: &IpAddr| match record.kind {
+            Kind::ToInclude => !record.sources.contains(source),
+            Kind::Block => record.sources.contains(source),
+            _ => false,
+        };
+        let to_include = record.kind == Kind::ToInclude && member.exclude > 0;
+        // RFC 3376, 7.3.2: what an older host wants, it alone says.
+        let leaves =
+            (to_include || member.sources.iter().any(|source| goes(&source.0))) && member.first <= now;
+        if leaves && (times.fast || times.asks) {
+            let last = if times.fast { now } else { now + times.last_member * Nanos::from(QUESTIONS) };
+            if to_include {
+                member.exclude = member.exclude.min(last);
+            }
+            for source in member.sources.iter_mut().filter(|source| goes(&source.0)) {
+                source.1 = source.1.min(last);
+            }
+            if times.asks && !times.fast {
+                member.questions = QUESTIONS;
+                member.ask = now;
+            }
+        }
+        member.sources.retain(|source| source.1 > now);
+        if member.exclude <= now {
+            member.exclude = 0;
+        }
+        self.sources = self.sources + member.sources.len() - had;
+        if member.until() == 0 { self.leave(number, port) } else { self.schedule(number, at) }
+    }
+
+    fn schedule(&mut self, number: u16, at: usize) -> Outcome {
+        if let Some(member) = self.groups.get_mut(&number).and_then(|group| group.members.get_mut(at)) {
+            self.timers.remove(&(member.timer, number, member.port));
+            member.timer = member.next();
+            self.timers.insert((member.timer, number, member.port));
+        }
+        Outcome::Same
+    }
+
+    /// `port` does not want a group any more.
+    pub fn leave(&mut self, number: u16, port: PortId) -> Outcome {
+        let Some(group) = self.groups.get_mut(&number) else { return Outcome::Same };
+        let Ok(at) = group.members.binary_search_by_key(&port, |member| member.port) else {
+            return Outcome::Same;
+        };
+        let member = group.members.remove(at);
+        let (vlan, ip, owner) = (group.vlan, group.ip, group.owner);
+        let heir = group.members.first().map(|member| member.port);
+        if let Some(heir) = heir
+            && owner == port
+        {
+            group.owner = heir;
+        }
+        self.sources -= member.sources.len();
+        self.timers.remove(&(member.timer, number, port));
+        self.of_port.remove(&(port, vlan, number));
+        if let Some(count) = self.memberships.get_mut(&(vlan, port)) {
+            *count -= 1;
+            if *count == 0 {
+                self.memberships.remove(&(vlan, port));
+            }
+        }
+        if owner == port {
+            self.account(vlan, port, -1);
+            if let Some(heir) = heir {
+                self.account(vlan, heir, 1);
+            }
+        }
+        if heir.is_none() {
+            self.groups.remove(&number);
+            self.index.remove(&(vlan, ip));
+            if let Some(groups) = self.by_vlan.get_mut(&vlan) {
+                groups.remove(&number);
+                if groups.is_empty() {
+                    self.by_vlan.remove(&vlan);
+                }
+            }
+        }
+        Outcome::Left(number, heir.is_none())
+    }
+
+    /// A router asks who wants a group: nobody holds longer than answers may take.
+    pub fn questioned(&mut self, now: Nanos, number: u16, wait: Nanos) {
+        let Some(group) = self.groups.get_mut(&number) else { return };
+        for member in &mut group.members {
+            member.lower(now + wait * Nanos::from(QUESTIONS));
+        }
+        for at in 0..group.members.len() {
+            self.schedule(number, at);
+        }
+    }
+
+    /// The groups of a port: (VLAN, number).
+    pub fn of_port(&self, port: PortId) -> Vec<(VlanId, u16)> {
+        let all = self.of_port.range((port, 0, 0)..=(port, VlanId::MAX, u16::MAX));
+        all.map(|&(_, vlan, number)| (vlan, number)).collect()
+    }
+
+    /// A timer that has come: a membership that is over, or a group to be asked about at a port.
+    pub fn tick(&mut self, now: Nanos, wait: impl Fn(VlanId, IpAddr) -> Nanos) -> Vec<Due> {
+        let mut due = Vec::new();
+        for _ in 0..AT_ONCE {
+            let Some(&(at, number, port)) = self.timers.first() else { break };
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            let Some(group) = self.groups.get_mut(&number) else { continue };
+            let Ok(place) = group.members.binary_search_by_key(&port, |member| member.port) else { continue };
+            let member = &mut group.members[place];
+            if member.questions > 0 && member.ask <= now {
+                member.questions -= 1;
+                member.ask = now + wait(group.vlan, group.ip);
+                due.push(Due::Ask(group.vlan, group.ip, port));
+            }
+            let had = member.sources.len();
+            member.sources.retain(|source| source.1 > now);
+            if member.exclude <= now {
+                member.exclude = 0;
+            }
+            self.sources = self.sources + member.sources.len() - had;
+            if member.until() == 0 {
+                if let Outcome::Left(number, last) = self.leave(number, port) {
+                    due.push(Due::Over(number, port, last));
+                }
+            } else {
+                self.schedule(number, place);
+            }
+        }
+        due
+    }
+}
+
+/// What a timer came for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Ask at this port who wants the group.
+    Ask(VlanId, IpAddr, PortId),
+    /// This port does not want it any more; nobody does if `true`.
+    Over(u16, PortId, bool),
+}
