@@ -61,13 +61,13 @@ def _only_leaf(error: BaseException) -> BaseException:
     return error
 
 
-def _under_trio(function: Callable[..., Any], seconds: float) -> Callable[..., None]:
-    """A plain function that runs the async `function` under trio."""
+def _under_trio(
+    function: Callable[..., Any], seconds: float, clock: trio.abc.Clock | None
+) -> Callable[..., None]:
+    """A plain function that runs the async `function` under trio, by `clock`."""
 
     @functools.wraps(function)
     def run(**arguments: Any) -> None:
-        clock = next((value for value in arguments.values() if isinstance(value, trio.abc.Clock)), None)
-
         async def main() -> None:
             # In virtual time the deadline would come at once; the real-time one of every test stays.
             with trio.fail_after(math.inf if clock is not None else seconds):
@@ -85,6 +85,11 @@ def _under_trio(function: Callable[..., Any], seconds: float) -> Callable[..., N
     return run
 
 
+def _clock(item: pytest.Function) -> trio.abc.Clock | None:
+    """That of its fixtures, by argument or by `usefixtures`."""
+    return next((value for value in item.funcargs.values() if isinstance(value, trio.abc.Clock)), None)
+
+
 def _deadline(item: pytest.Item) -> float:
     mark = item.get_closest_marker("deadline")
     return DEADLINE if mark is None else float(mark.args[0])
@@ -95,9 +100,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     function = pyfuncitem.obj
     if (given := getattr(function, "hypothesis", None)) is not None:
         if inspect.iscoroutinefunction(given.inner_test):
-            given.inner_test = _under_trio(given.inner_test, _deadline(pyfuncitem))
+            given.inner_test = _under_trio(given.inner_test, _deadline(pyfuncitem), _clock(pyfuncitem))
     elif inspect.iscoroutinefunction(function):
-        pyfuncitem.obj = _under_trio(function, _deadline(pyfuncitem))
+        pyfuncitem.obj = _under_trio(function, _deadline(pyfuncitem), _clock(pyfuncitem))
     return (yield)
 
 

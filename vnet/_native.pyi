@@ -15,6 +15,7 @@ __all__ = [
     "Limits",
     "LoadFar",
     "LoadTcp",
+    "Mirror",
     "PcapFiles",
     "PipeHandle",
     "PortConfig",
@@ -33,12 +34,14 @@ __all__ = [
     "load_bulk",
     "load_echo",
     "load_flood",
+    "mirror_counts",
     "multicast_members",
     "multicast_sides",
     "packet_door",
     "pcap_door",
     "pipe_door",
     "set_bridge",
+    "set_mirrors",
     "set_multicast",
     "stack_door",
     "start_capture",
@@ -473,7 +476,8 @@ class Engine:
         One dict a switch that it or a copy passes: `switch`, `ingress`, `frame` as it comes in there,
         `action` (`to`, `flood` or the drop reason), `vlan`, `station` (port and kind of the FDB's entry for
         the destination, or None), `copies`: (port, drop reason or None, bytes of tag removed, tag inserted
-        as TPID << 16 | TCI or 0, the port at the other end of a link or None), `from`: the number of the hop
+        as TPID << 16 | TCI or 0, the port at the other end of a link or None), `mirrors`: the names of those
+        that copy it here, `from`: the number of the hop
         and of its copy that came here, None for the first.
         """
 
@@ -504,6 +508,42 @@ class Engine:
     def stop(self) -> None: ...
     def wake(self) -> None: ...
     def events(self) -> tuple[list[tuple[int, str, int, int, str]], int]: ...
+
+@final
+class Mirror:
+    """Which frames are copied, and where to; see `set_mirrors`."""
+
+    def __new__(
+        cls,
+        name: str,
+        to: int,
+        *,
+        ingress: Sequence[int],
+        egress: Sequence[int],
+        vlans: Sequence[int] | None = None,
+        transit: bool = True,
+        erspan: tuple[str, str, int | None, str, str, int] | None = None,
+        snap: int | None = None,
+        tagged: bool = False,
+        rate: int = 0,
+        packets: int = 0,
+    ) -> Self:
+        """`ingress`, `egress`: ports whose frames are copied when they come in, and when they go out.
+
+        `vlans`: only of these; None: of any. `transit`: frames that came over a link, too, where they go
+        out. `to`: the port that copies leave by. `erspan`: packed so: (next hop's MAC, own MAC, VLAN id on
+        the wire or None, source, target, session). `snap`: bytes that are kept. `rate`, `packets`: bit/s
+        and copies a second, 0 for any. Raises ValueError.
+        """
+
+def set_mirrors(engine: Engine, mirrors: Sequence[Mirror]) -> None:
+    """Have these mirrors and no others. KeyError, and nothing has changed, when a port isn't there.
+
+    One that is there already by its name goes on counting.
+    """
+
+def mirror_counts(engine: Engine) -> list[tuple[str, int, int, int]]:
+    """What each mirror has done: (name, copies, their bytes, copies lost)."""
 
 @final
 class Verdict:

@@ -18,7 +18,7 @@ import trio
 from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
-from vnet import uplinks
+from vnet import mirrors, uplinks
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest
 from vnet.port import Port, entries, groups, port_config
@@ -60,8 +60,11 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
             for action in reversed(done):
                 await _despite_errors(lambda action=action: _take(fabric, action.inverse()))  # type: ignore[misc]
             uplinks.tell(fabric)
+            mirrors.tell(fabric)
         raise
     uplinks.tell(fabric)
+    if resolved.mirrors:
+        mirrors.tell(fabric)
     uplinks.introduce(fabric, [action.port.name for action in actions if isinstance(action, plan.AddPort)])
     fabric.resolved = resolved
     return [str(action) for action in actions]
@@ -117,6 +120,12 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             fabric.part(link.name)
         case plan.ChangeLink(after=link):
             fabric.change_link(link)
+        case plan.AddMirror(mirror=mirror):
+            # It begins when every port is there.
+            fabric.mirrors[mirror.name] = mirror
+        case plan.RemoveMirror(mirror=mirror):
+            del fabric.mirrors[mirror.name]
+            mirrors.tell(fabric)
         case plan.RemoveSwitch(switch=switch):
             fabric.forget_switch(switch.name)
         case plan.ChangeSwitch(after=switch):

@@ -151,7 +151,7 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
             if check.name == "destination":
                 found.append(_station(hop, names, at))
             found.append(Step(1, check.name, at, names.means.get(dropped, ""), dropped, path))
-            return found
+            return found + _mirrored(hop, at)
         if check.name == "destination":
             found.append(_station(hop, names, at))
         elif names.has(ingress, check.key) and (check.name != "storm" or action != "to"):
@@ -160,7 +160,15 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
     if dropped:
         # A reason that no check here knows: say so rather than nothing.
         found.append(Step(1, "switch", at, names.means.get(dropped, ""), dropped))
-    return found + [_copy(copy, names) for copy in hop["copies"]]
+    found += [_copy(copy, names) for copy in hop["copies"]]
+    return found + _mirrored(hop, at)
+
+
+def _mirrored(hop: Mapping[str, Any], at: str) -> list[Step]:
+    """The mirrors that copy it, dropped or not."""
+    return [
+        Step(1, "mirror", at, f"mirror {name} copies it", path=("mirrors", name)) for name in hop["mirrors"]
+    ]
 
 
 def _station(hop: Mapping[str, Any], names: Names, at: str) -> Step:

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, links, multicast, trees, uplinks
+from vnet import apply, drive, explain, links, mirrors, multicast, trees, uplinks
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -32,6 +32,7 @@ from vnet.links import Link, LinkEnd
 from vnet.port import Port
 from vnet.runtime import Runtime, base
 from vnet.topology import Resolved, Switch, Topology
+from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.resolve import ResolvedLink
 from vnet.virtual import in_virtual_time, own_clocks
 
@@ -65,6 +66,7 @@ class Fabric:
         self.ports: dict[str, Port] = {}
         """The guests' ports, and the uplinks."""
         self.links: dict[str, Link] = {}
+        self.mirrors: dict[str, ResolvedMirror] = {}
         self.engine = Engine()
         self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
         """Multicast groups."""
@@ -257,6 +259,7 @@ class Fabric:
                 *(port.status() for port in self.ports.values()),
                 *(end.status() for end in self._link_ends().values()),
             ],
+            "mirrors": mirrors.status(self),
         }
 
     def send(self, port: str, frame: bytes) -> dict[str, Any]:
@@ -400,6 +403,10 @@ class Fabric:
         ]
 
     # -- for apply.py ----------------------------------------------------------------------------
+
+    def by_number(self) -> Mapping[int, Port | LinkEnd]:
+        """Every port, links' ends too, by the engine's number."""
+        return self._numbers
 
     def now(self) -> int | None:
         """The time that the engine goes by, in nanoseconds; None: its own thread knows."""

@@ -44,7 +44,8 @@ class Port:
         networks = ", ".join(wanted.networks)
         addresses = [str(address) for address in wanted.ip]
         kind = f"uplink, {self.kind}" if wanted.is_uplink else self.kind
-        return ", ".join([kind, f"{'trunk' if wanted.is_trunk else 'network'} {networks}", *addresses])
+        where = f"{'trunk' if wanted.is_trunk else 'network'} {networks}" if networks else "no network"
+        return ", ".join([kind, where, *addresses])
 
     def counters(self) -> dict[str, Any]:
         """Counted so far; see `Engine.counters`."""
@@ -227,7 +228,8 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "community": community(wanted.community),
         "limits": limits(wanted),
     }
-    if wanted.is_trunk:
+    if wanted.is_trunk or wanted.vlan is None:
+        # In no network at all: a trunk of none.
         return PortConfig(
             tagged=list(wanted.tagged), native=wanted.vlan, native_tagged=wanted.native_tagged, **common
         )

@@ -9,6 +9,7 @@ from vnet.check.openings import openings
 from vnet.check.pair import FAMILIES, Pair, Reason
 from vnet.check.prove import Proof
 from vnet.check.verdict import Outcome, Verdict, summary
+from vnet.check.watched import watchers
 from vnet.topology.problems import Path, dotted
 
 Place = Callable[[Path], str]
@@ -54,5 +55,6 @@ def document(proof: Proof, verdict: Verdict, place: Place) -> dict[str, Any]:
         "ok": not verdict.failures,
         "expect": [outcome(found, place) for found in verdict.outcomes],
         "pairs": [pair(found, place) for found in proof.pairs()],
+        "mirrors": [reason(found, place) for found in watchers(proof.ground)],
         "openings": [reason(found, place) for found in openings(proof)],
     }

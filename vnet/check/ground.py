@@ -102,12 +102,13 @@ def no_vlan(a: Ear, b: Ear, network: str | None) -> Reason:
     """Two ports with no VLAN in common, or not the one that is asked for."""
 
     def said(ear: Ear) -> str:
-        return ", ".join(f"{name} (VLAN {vlan})" for vlan, name in ear.networks.items())
+        return ", ".join(f"{name} (VLAN {vlan})" for vlan, name in ear.networks.items()) or "no network"
 
     if network is not None:
         return Reason(f"{a.name} and {b.name} are not both in network {network}", b.path)
     vlan = next(iter(b.networks), 0)
-    return Reason(f"{a.name} is in {said(a)}, {b.name} in {said(b)}: no VLAN in common", where(b, vlan))
+    text = f"{a.name} is in {said(a)}, {b.name} in {said(b)}: no VLAN in common"
+    return Reason(text, where(b, vlan) if b.networks else b.path)
 
 
 def shared(a: Ear, b: Ear, network: str | None = None) -> list[int]:

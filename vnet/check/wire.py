@@ -44,7 +44,9 @@ def of_port(port: Port) -> Ear:
     networks = (
         {vlan: name for name, vlan in port.trunk}
         if port.trunk
-        else {port.vlan or 0: port.network or ""}
+        else {port.vlan: port.network or ""} if port.vlan is not None
+        # It hears mirrors alone.
+        else {}
     )  # fmt: skip
     path: Path = ("guests", port.guest, "nics", port.index)
     return Ear(port.name, port.guest, path, port.switch, networks, port.vlan, port, port.settings.up)

@@ -65,6 +65,7 @@ def run(given: argparse.Namespace) -> int:
 def _tell(proof: Proof, verdict: Verdict, place: Place) -> None:
     from vnet.check import matrix
     from vnet.check.openings import openings
+    from vnet.check.watched import watchers
 
     colour = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if colour else 80
@@ -76,6 +77,10 @@ def _tell(proof: Proof, verdict: Verdict, place: Place) -> None:
     print(f"{proof.topology.name}: from the row to the column, {count * (count - 1)} pairs\n")
     for line in matrix.lines(proof, width, paint):
         print(line.rstrip())
+    if watching := watchers(proof.ground):
+        print("\nwatched, whatever the table says:")
+        for reason in watching:
+            print(f"  {reason.text} ({place(reason.path)})")
     if found := openings(proof):
         print("\nopened:")
         for reason in found:

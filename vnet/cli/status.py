@@ -39,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
         [row(port) for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
-    for line in (*rules(status["ports"]), *multicast(status["switches"])):
+    for line in (*rules(status["ports"]), *multicast(status["switches"]), *mirrors(status["mirrors"])):
         print(line)
     return 0
 
@@ -73,6 +73,16 @@ def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
         if port["private"] != "promiscuous":
             words_.append(port["private"])
         yield f"{port['port']}: {', '.join(words_)}"
+
+
+def mirrors(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each mirror."""
+    if found:
+        yield ""
+    for mirror in found:
+        to = f"{mirror['erspan']} by ERSPAN over {mirror['to']}" if mirror["erspan"] else mirror["to"]
+        lost = f", {words.count(mirror['lost'])} lost" if mirror["lost"] else ""
+        yield f"mirror {mirror['mirror']} to {to}: {words.count(mirror['frames'])} copies{lost}"
 
 
 def row(port: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ import attrs
 
 from vnet.check import Proof, voice
 from vnet.check.packets import ECHO, TCP, UDP
+from vnet.check.watched import may_see
 from vnet.check.wire import Ear
 from vnet.probe import build
 from vnet.topology.values import Address
@@ -95,7 +96,8 @@ class Maker:
     ) -> Probe:
         """A probe of `frame`, which gets its number."""
         number = next(self.numbers)
-        return Probe(number, what, source, build.marked(frame, number), must, may | must, target)
+        may = may | must | may_see(self.proof.ground, source)
+        return Probe(number, what, source, build.marked(frame, number), must, may, target)
 
     def to_group(
         self, what: str, source: Ear, vlan: int, frame: bytes, kind: str, *, passes: bool = True

@@ -119,6 +119,19 @@ def uplink(name: str, values: Values) -> model.Uplink:
     return model.Uplink(name, **given)
 
 
+def mirror(name: str, values: Values) -> model.Mirror:
+    """A mirror."""
+    given = _tuples(values)
+    if "erspan" in given:
+        # What is required may be missing when something else was wrong there.
+        blank = {"uplink": "", "session": 0, "source": None, "target": None, "next_hop": ""}
+        session = {**blank, **given["erspan"]}
+        for key in ("source", "target"):
+            session[key] = getattr(session[key], "ip", None)
+        given["erspan"] = model.Erspan(**session)
+    return model.Mirror(name, **given)
+
+
 def _impair(values: Values) -> dict[str, Any]:
     """Keys of an impairment, as attributes of `model.Impair`."""
     given = dict(values)

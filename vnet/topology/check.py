@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nics.keys import one_of
-from vnet.topology import check_groups, check_ports, expect, scenario, uplinks
+from vnet.topology import check_groups, check_ports, expect, mirrors, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
 from vnet.topology.model import DEFAULT_SWITCH, Link, Network
@@ -42,6 +42,7 @@ def check(topology: Topology) -> list[Problem]:
         *_uplinks(topology),
         *_links(topology),
         *_trees(topology),
+        *mirrors.check(topology),
         *expect.check(topology),
         *scenario.check(topology),
     ]

@@ -64,7 +64,7 @@ def guests(topology: Topology) -> Problems:
 def _mode(topology: Topology, port: NicPort, path: Path) -> Problems:
     """Access port or trunk."""
     networks = topology.networks
-    if port.network is None and not port.trunk:
+    if port.network is None and not port.trunk and not port.mirrors:
         yield Problem(path, "a NIC without network", "network or trunk")
     if port.network is not None and port.trunk:
         yield Problem((*path, "trunk"), "network and trunk", "one of them")

@@ -213,6 +213,8 @@ class NicPort:
     """`promiscuous`, `isolated`, `community NAME`; None: as its networks are."""
     storm: Storm | None = None
     stp: TreePort = TreePort()
+    mirrors: tuple[str, ...] = ()
+    """Mirrors whose copies it may receive."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -245,6 +247,8 @@ class Uplink:
     vlans: tuple[tuple[str, int], ...] = ()
     """Networks whose VLAN has another number on the wire: (network, VLAN id there)."""
     switch: str | None = None
+    mirrors: tuple[str, ...] = ()
+    """Mirrors whose copies it may send out."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -341,6 +345,48 @@ class Link:
     up: bool = True
     schedule: tuple[Change, ...] = ()
     stp: TreePort = TreePort()
+
+
+@attrs.frozen
+class Erspan:
+    """A session with a collector elsewhere."""
+
+    uplink: str
+    session: int
+    source: Address
+    target: Address
+    next_hop: str
+    mac: str | None = None
+    """None: made from the names and the seed."""
+    network: str | None = None
+    """None: the uplink's native one."""
+
+
+@attrs.frozen
+class Mirror:
+    """Copies of traffic for somebody who watches."""
+
+    name: str
+    ports: tuple[str, ...] = ()
+    """Guests, NICs, uplinks, ends of links; () and no switches: every port but links."""
+    switches: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """(): all."""
+    direction: Literal["both", "in", "out"] = "both"
+    to: str | None = None
+    """The guest or NIC that gets the copies."""
+    erspan: Erspan | None = None
+    snap: int | None = None
+    tagged: bool = False
+    rate: int | None = None
+    """bit/s."""
+    packets: int | None = None
+    """Copies/s."""
+
+    @property
+    def receiver(self) -> str | None:
+        """The guest, NIC or uplink that must grant it."""
+        return self.erspan.uplink if self.erspan else self.to
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ import attrs
 
 from nics.errors import BadInput
 from switch.policy import Policy
+from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.model import Group, Switch
 from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
@@ -270,7 +271,8 @@ class AddPort(Action):
 
     def __str__(self) -> str:
         what = "uplink" if self.port.is_uplink else "port"
-        return f"add {what} {self.port.name} ({self.port.nic.kind}) in {', '.join(self.port.networks)}"
+        where = ", ".join(self.port.networks) or "no network"
+        return f"add {what} {self.port.name} ({self.port.nic.kind}) in {where}"
 
 
 @attrs.frozen
@@ -363,6 +365,38 @@ class ChangeLink(Action):
         return f"change link {self.after.name}: {_differences(self.before, self.after)}"
 
 
+@attrs.frozen
+class AddMirror(Action):
+    """Frames are copied."""
+
+    mirror: ResolvedMirror
+
+    def inverse(self) -> RemoveMirror:
+        return RemoveMirror(self.mirror)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, mirrors=_with(model.mirrors, self.mirror.name, self.mirror))
+
+    def __str__(self) -> str:
+        return f"add mirror {self.mirror.name} to {self.mirror.to}"
+
+
+@attrs.frozen
+class RemoveMirror(Action):
+    """Frames are copied no longer."""
+
+    mirror: ResolvedMirror
+
+    def inverse(self) -> AddMirror:
+        return AddMirror(self.mirror)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, mirrors=_without(model.mirrors, self.mirror.name))
+
+    def __str__(self) -> str:
+        return f"remove mirror {self.mirror.name}"
+
+
 def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     """The steps from `running` to `wanted`. Raises BadInput for what can't change while it runs."""
     if running is None:
@@ -378,6 +412,8 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         if name in wanted.guests and wanted.guests[name] != guest
     }
     gone, altered, new = _links(running, wanted)
+    # A mirror that changes stops before anything does: nobody shall see what becomes another's.
+    actions += [RemoveMirror(m) for name, m in running.mirrors.items() if wanted.mirrors.get(name) != m]
     # What goes.
     actions += [RemovePort(port) for port in reversed(removed)]
     actions += [
@@ -409,6 +445,7 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         if name not in running.guests or name in again
     ]
     actions += [AddPort(port) for port in added]
+    actions += [AddMirror(m) for name, m in wanted.mirrors.items() if running.mirrors.get(name) != m]
     return actions
 
 

@@ -129,6 +129,7 @@ def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
         uplinks={name: build.uplink(name, part) for name, part in values.get("uplinks", {}).items()},
         switches={name: build.switch(name, part) for name, part in values.get("switches", {}).items()},
         links=[build.link(part) for part in values.get("links", [])],
+        mirrors={name: build.mirror(name, part) for name, part in values.get("mirrors", {}).items()},
         expect=[expect.build(part) for part in values.get("expect", [])],
         scenario=[scenario.build(part) for part in values.get("scenario", [])],
     )

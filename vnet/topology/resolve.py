@@ -42,6 +42,7 @@ from vnet.topology.rules import COMMUNITY
 from vnet.topology.values import Address, Interface, Subnet
 
 if TYPE_CHECKING:
+    from vnet.topology.mirrors import ResolvedMirror
     from vnet.topology.topology import Topology
 
 
@@ -188,6 +189,7 @@ class Resolved:
     groups: Mapping[str, Group] = attrs.field(factory=dict)
     links: Mapping[str, ResolvedLink] = attrs.field(factory=dict)
     uplinks: Mapping[str, Port] = attrs.field(factory=dict)
+    mirrors: Mapping[str, ResolvedMirror] = attrs.field(factory=dict)
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -204,7 +206,7 @@ class Unresolvable(Exception):
 
 def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
     """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
-    from vnet.topology import policies, uplinks
+    from vnet.topology import mirrors, policies, uplinks
 
     networks = _networks(topology, keep)
     ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
@@ -217,6 +219,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         for guest in topology.guests.values()
         for index in range(len(guest.nics))
     }
+    shared = uplinks.resolve(topology, networks, default, set(macs.values()))
     return Resolved(
         name=topology.name,
         seed=topology.seed,
@@ -227,7 +230,8 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         ports=policies.fill(topology.groups, resolved_ports, networks),
         groups=dict(topology.groups),
         links={link.name: link for link in _links(topology, networks)},
-        uplinks=uplinks.resolve(topology, networks, default, set(macs.values())),
+        uplinks=shared,
+        mirrors=mirrors.resolve(topology, networks, shared),
     )
 
 
@@ -376,6 +380,7 @@ def _port(
     given: Mapping[tuple[str, Subnet], list[Interface]],
 ) -> Port:
     port = guest.nics[index]
+    widest = max((network.mtu for network in networks.values()), default=1500)
     name = f"{guest.name}.{index}"
     home = networks[port.home] if port.home is not None else None
     found = [
@@ -400,7 +405,8 @@ def _port(
         vlan=home.vlan if home else None,
         trunk=tuple((member, networks[member].vlan) for member in port.trunk),
         native_tagged=port.native_tagged,
-        mtu=port.mtu or max(networks[member].mtu for member in port.networks),
+        # In no network it hears mirrors, of any.
+        mtu=port.mtu or max((n.mtu for n in (networks[member] for member in port.networks)), default=widest),
         settings=port.settings,
         guard=None if port.guard == "off" else port.guard or Guard(),
         unknown=tuple(

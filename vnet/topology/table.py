@@ -16,6 +16,7 @@ from vnet.topology.expect import EXPECT
 from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
 from vnet.topology.shape import ListOf, MapOf, NicShape, Table, Value
+from vnet.topology.table_mirrors import MIRROR, MIRRORS
 from vnet.topology.table_ports import PORT
 from vnet.topology.table_switches import LINK, MTU, NETWORK, SWITCH, SWITCH_TABLE
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Name, Reference
@@ -290,6 +291,12 @@ UPLINK = Table(
         Key(
             "switch", SWITCH, "The switch that it is plugged into. Left out: the file's first.", example="s1"
         ),
+        Key(
+            "mirrors",
+            MIRRORS,
+            "Mirrors whose copies it may send out by `erspan`.",
+            example=["far"],
+        ),
     ),
 )
 
@@ -346,6 +353,12 @@ TOPOLOGY = Table(
             ListOf(LINK, "a list of links"),
             "Cables between switches.",
             example=[{"ends": ["leaf1", "spine"]}],
+        ),
+        Key(
+            "mirrors",
+            MapOf(Name(), MIRROR, "a mapping of mirrors", most=64),
+            "Copies of traffic for somebody who watches, by name.",
+            example={"watch": {"networks": ["red"], "to": "ids"}},
         ),
         Key(
             "expect",

@@ -6,6 +6,7 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE, SIZE
 from vnet.topology.rules import Place
 from vnet.topology.shape import ListOf, NicShape, OrOff, Table
+from vnet.topology.table_mirrors import MIRRORS
 from vnet.topology.table_switches import MTU, NETWORK, SWITCH, TREE_PORT
 from vnet.topology.values import IpAddress, IpPrefix, Mac, Reference
 
@@ -300,6 +301,14 @@ PORT = Table(
             " was never answered makes room, or new ones are refused.",
             example=1000,
             default=65536,
+        ),
+        Key(
+            "mirrors",
+            MIRRORS,
+            "Mirrors whose copies it may receive: a mirror gives nothing to a NIC that does not name it here."
+            " A NIC with `mirrors` may be in no network: it hears copies then and nothing else, and what it"
+            " sends goes nowhere.",
+            example=["watch"],
         ),
         Key(
             "limits",

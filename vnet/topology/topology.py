@@ -49,6 +49,7 @@ class Topology:
     """Security groups."""
     scenario: list[Step] = attrs.field(factory=list)
     """What `vnet test` plays."""
+    mirrors: dict[str, model.Mirror] = attrs.field(factory=dict)
 
     # -- from a file or a dict -------------------------------------------------------------------
 
@@ -121,6 +122,11 @@ class Topology:
         self.links.append(build.link(reader.read_item(table.TOPOLOGY, "links", {"ends": [a, b], **keys})))
         return self
 
+    def mirror(self, name: str, **keys: Any) -> Self:
+        """Add or replace a mirror; keys as in a file: `ports`, `networks`, `to`, ..."""
+        self.mirrors[name] = build.mirror(name, reader.read_part(table.TOPOLOGY, "mirrors", name, keys))
+        return self
+
     def remove_guest(self, name: str) -> Self:
         """Take a guest out. Raises BadInput if there is none."""
         if self.guests.pop(name, None) is None:
@@ -141,6 +147,7 @@ class Topology:
             list(self.expect),
             dict(self.groups),
             list(self.scenario),
+            dict(self.mirrors),
         )
 
     # -- using -----------------------------------------------------------------------------------
@@ -194,6 +201,7 @@ class Topology:
             "uplinks": {name: write.uplink_words(uplink, nic) for name, uplink in self.uplinks.items()},
             "switches": {name: write.switch_words(switch) for name, switch in self.switches.items()},
             "links": [write.link_words(link) for link in self.links],
+            "mirrors": {name: write.mirror_words(mirror) for name, mirror in self.mirrors.items()},
             "expect": [expect.words(item) for item in self.expect],
             "scenario": [scenario.words(step) for step in self.scenario],
         }

@@ -233,6 +233,21 @@ class Pattern(Type):
 
 
 @attrs.frozen
+class MirrorPort(Type):
+    """The name of a guest, an uplink, or one of their ports or a link's: `web`, `web.0`, `wan`, `s1-s2.a`."""
+
+    @property
+    def expected(self) -> str:
+        return "the name of a guest or a port, such as web or web.0"
+
+    def read(self, value: object) -> str:
+        return Text(self.expected, r"[a-z0-9-]{1,63}(?:\.(?:[0-9]{1,2}|[ab]))?").read(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[a-z0-9-]{1,63}(?:\.(?:[0-9]{1,2}|[ab]))?$"}
+
+
+@attrs.frozen
 class Family(Type):
     """A version of IP."""
 

@@ -12,7 +12,7 @@ from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
 from nics.quantity import TIME
-from vnet.topology import model, table, table_ports, table_switches
+from vnet.topology import model, table, table_mirrors, table_ports, table_switches
 from vnet.topology.build import FLOODS, SETTINGS, WAYS, default_nic
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
@@ -103,6 +103,11 @@ def group_words(group: model.Group) -> dict[str, Any]:
 def switch_words(switch: model.Switch) -> dict[str, Any]:
     """A switch."""
     return _keys(table_switches.SWITCH_TABLE.keys, switch)
+
+
+def mirror_words(mirror: model.Mirror) -> dict[str, Any]:
+    """A mirror."""
+    return _keys(table_mirrors.MIRROR.keys, mirror)
 
 
 def engine_words(engine: model.Engine) -> dict[str, Any]:

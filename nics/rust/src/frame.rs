@@ -241,6 +241,20 @@ impl<'a> TxFrame<'a> {
         self.frame.offload.shifted(self.edit.delta())
     }
 
+    /// Copy the first `dst.len()` bytes of the frame, edited, which must have as many.
+    pub fn copy_beginning(&self, dst: &mut [u8]) {
+        let mut scratch = [0; HEAD + 4];
+        let head = self.head(&mut scratch);
+        let n = head.len().min(dst.len());
+        let (near, mut rest) = dst.split_at_mut(n);
+        near.copy_from_slice(&head[..n]);
+        for run in self.frame.body() {
+            let (now, later) = rest.split_at_mut(run.len().min(rest.len()));
+            run.read(now);
+            rest = later;
+        }
+    }
+
     /// Copy the whole frame, edited, to the start of `dst`; `None` when it doesn't fit.
     #[inline]
     pub fn copy_to(&self, dst: &mut [u8]) -> Option<usize> {

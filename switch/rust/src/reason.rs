@@ -163,6 +163,10 @@ reasons! {
     LinkMemory = "link-memory", Egress;
     /// lost on the link, as its impairment asks for
     ImpairLoss = "impair-loss", Egress;
+    /// a mirror's copy, which the port that it was for had no room for
+    MirrorFull = "mirror-full", Egress;
+    /// a mirror's copy, beyond the limit that the mirror is set to
+    MirrorLimit = "mirror-limit", Egress;
     /// an offload header that does not fit its frame, so it could not be completed in software
     TxOffload = "tx-offload", Egress;
     /// the guest sent something that is no frame (framing, length or header out of bounds)

@@ -62,7 +62,7 @@ def test_why(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"name", "ok", "expect", "pairs", "openings"}
+    assert set(document) == {"name", "ok", "expect", "pairs", "mirrors", "openings"}
     assert document["ok"] is True
     assert len(document["pairs"]) == 6
     pair = document["pairs"][0]

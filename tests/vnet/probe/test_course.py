@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,8 @@ import topologies
 import vnet.port
 from tests.needs import needs_tun
 from vnet._native import Guard
+from vnet.check import Proof
+from vnet.check.watched import may_see
 from vnet.cli import main
 from vnet.probe.course import Options, run
 from vnet.probe.result import Result
@@ -42,6 +45,18 @@ def probed(document: dict[str, Any] | None = None, **options: Any) -> Result:
 
 def texts(result: Result, part: str) -> list[str]:
     return [str(finding) for each in result.parts if each.name == part for finding in each.findings]
+
+
+def test_a_mirror_shows_what_it_is_said_to_show_and_nothing_of_others() -> None:
+    document = copy.deepcopy(TWO)
+    document["guests"]["ids"] = {"nics": [{"mirrors": ["watch"]}]}
+    document["mirrors"] = {"watch": {"networks": ["red"], "to": "ids"}}
+    assert [str(finding) for finding in probed(document, virtual=True).findings] == []
+    topology = Topology.from_dict(document)
+    ground = Proof(topology).ground
+    (blue,) = ground.ears["c"]
+    (red,) = ground.ears["a"]
+    assert (may_see(ground, blue), may_see(ground, red)) == (frozenset(), {"ids.0"})
 
 
 @pytest.mark.parametrize("name", topologies.names())

@@ -29,6 +29,7 @@ from vnet.topology.values import (
     IpPrefix,
     IpSubnet,
     Mac,
+    MirrorPort,
     Name,
     Pattern,
     Reference,
@@ -118,6 +119,7 @@ BASE: dict[str, Any] = {
         },
         "router": {"nics": [{"trunk": ["red", "blue"], "native": "red", "native_tagged": True}]},
         "db": {"nics": [{"network": "red"}]},
+        "ids": {"kind": "external", "nics": [{"network": "red", "mirrors": ["watch"]}]},
         "shell": {"kind": "netns", "nics": [{"network": "red", "switch": "s1"}]},
     },
     "switches": {
@@ -134,7 +136,21 @@ BASE: dict[str, Any] = {
             "tagged": ["blue"],
             "vlans": {"blue": 120},
             "switch": "s1",
+            "mirrors": ["far"],
         }
+    },
+    "mirrors": {
+        "watch": {
+            "ports": ["db"], "switches": ["s2"], "networks": ["red"], "direction": "in", "to": "ids",
+            "snap": 128, "tagged": True, "rate": "100 Mbit/s", "packets": "10 k/s",
+        },
+        "far": {
+            "ports": ["db"],
+            "erspan": {
+                "uplink": "wan", "session": 7, "source": "192.0.2.1", "target": "192.0.2.9",
+                "next_hop": "02:00:00:00:00:09", "mac": "02:00:00:00:00:08", "network": "blue",
+            },
+        },
     },
     "expect": [
         {
@@ -294,6 +310,8 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
             yield from ("reed", 7)
         case Mac():
             yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
+        case MirrorPort():
+            yield from ("Web", "wbe", "web.x", 7)
         case Family():
             yield from (5, "4", True)
         case Pattern():
@@ -344,6 +362,10 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
                     place = ("guests", "router", *place[2:])
                 if path and path[0] == "groups" and inner.name in RULES:
                     place = (*path[:-1], RULES[inner.name], inner.name)
+                if path == ("mirrors", "watch") and inner.name == "erspan":
+                    place = ("mirrors", "far", "erspan")
+                if path == ("guests", "web", "nics", 0) and inner.name == "mirrors":
+                    place = ("guests", "ids", "nics", 0, "mirrors")
                 if path == ("scenario", 0):
                     place = ("scenario", STEPS.get(inner.name, 0), inner.name)
                 yield from cases(inner.type, place, inner)

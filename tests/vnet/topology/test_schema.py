@@ -22,7 +22,7 @@ from vnet.topology.table import TOPOLOGY
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 BEYOND = (
     # A schema can't tell these; the reader does.
-    re.compile("no (network|switch|guest|group) |no guest is like"),
+    re.compile("no (network|switch|guest|group|mirror|uplink) |no guest is like|is not at wan|no port .wbe"),
     re.compile("(even first byte|not zero|without host bits|the address of one station|stations can have)"),
     re.compile('a subnet other than fe80|"90-80"|"80-65536"'),
     re.compile('"10.0.10.256"|"10.0.10"|/33|/129|given twice|expected at most|at least 1280|the finest step'),

@@ -3,5 +3,6 @@
 
 pub mod capture;
 pub mod engine;
+pub mod mirror;
 #[cfg(feature = "python")]
 mod python;

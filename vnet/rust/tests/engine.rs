@@ -226,6 +226,99 @@ fn a_switch_with_a_shorter_ageing_time_wants_its_turn_sooner() {
     assert!(bed.engine.set_switch(1, &config).is_err());
 }
 
+/// A door with one super-frame of TCP to lend, and whatever it is given kept.
+struct Lender {
+    frame: Option<Vec<u8>>,
+    tso: bool,
+    got: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Nic for Lender {
+    fn kind(&self) -> &'static str {
+        "lender"
+    }
+    fn caps(&self) -> Caps {
+        Caps { csum: self.tso, tso4: self.tso, ..Caps::plain(1518) }
+    }
+    fn carrier(&self) -> bool {
+        true
+    }
+    fn attach(&mut self, _cx: Context, _now: Nanos) -> io::Result<()> {
+        Ok(())
+    }
+    fn detach(&mut self) {}
+    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
+        false
+    }
+    fn rx_burst<'a>(&'a mut self, _now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
+        if let Some(frame) = self.frame.take() {
+            let place = &mut arena.bytes()[..frame.len()];
+            place.copy_from_slice(&frame);
+            let offload = nics::Offload {
+                flags: nics::Offload::NEEDS_CSUM,
+                gso_type: nics::Offload::GSO_TCPV4,
+                hdr_len: 54,
+                gso_size: 1000,
+                csum_start: 34,
+                csum_offset: 16,
+            };
+            burst.push(nics::Frame::flat(place, offload));
+        }
+        Rx::Idle
+    }
+    fn tx_burst(&mut self, _now: Nanos, frames: &[TxFrame<'_>], _report: &mut TxReport) {
+        self.got.lock().unwrap().extend(frames.iter().map(TxFrame::len));
+    }
+}
+
+/// A super-frame with 10,000 bytes of TCP, broadcast.
+fn super_frame() -> Vec<u8> {
+    let mut frame = [&[0xff; 6][..], &mac(1), &[8, 0]].concat();
+    frame.extend([0x45, 0, 0x27, 0x38, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([0, 9, 0, 9, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    frame.resize(54 + 10_000, 7);
+    frame
+}
+
+#[test]
+fn mirrors_get_super_frames_whole_or_cut_as_they_take_them() {
+    for (tso, snap, wanted) in [
+        (true, None, vec![54 + 10_000]),
+        (false, None, vec![54 + 1000; 10]),
+        (true, Some(100), vec![100; 10]),
+    ] {
+        let mut bed = Bed::new(&[10]);
+        let lender = |frame, tso| {
+            let got = Arc::default();
+            (Box::new(Lender { frame, tso, got: Arc::clone(&got) }), got)
+        };
+        let (to, copies) = lender(None, tso);
+        let (to, counters) = bed.engine.add_port(to, 0, PortConfig::access(99)).unwrap();
+        let (whole, originals) = lender(None, true);
+        bed.engine.add_port(whole, 0, PortConfig::access(10)).unwrap();
+        let (from, _) = lender(Some(super_frame()), true);
+        let (from, _) = bed.engine.add_port(from, 0, PortConfig::access(10)).unwrap();
+        let spec = _native::mirror::Spec {
+            name: "m".into(),
+            ingress: vec![from],
+            egress: vec![],
+            vlans: None,
+            transit: true,
+            to,
+            erspan: None,
+            snap,
+            tagged: false,
+            limit: switch::Limit::default(),
+        };
+        bed.engine.set_mirrors(vec![spec]).unwrap();
+        bed.settle();
+        assert_eq!(*copies.lock().unwrap(), wanted);
+        assert_eq!(*originals.lock().unwrap(), [54 + 10_000], "the original is whole");
+        assert_eq!(counters.tx_frames.get(), wanted.len() as u64);
+        assert!(counters.drops.iter().all(|n| n.get() == 0));
+    }
+}
+
 proptest! {
     /// Whatever is sent to whom, in whatever bursts: order holds for each pair of stations, nobody
     /// hears his own frame, and no frame crosses VLANs.

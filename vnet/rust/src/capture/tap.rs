@@ -174,7 +174,7 @@ impl Tap {
             self.block.clear();
             pcapng::packet(&mut self.block, &packet, keep, |dst| {
                 if self.whole.is_empty() {
-                    copy_beginning(frame, dst);
+                    frame.copy_beginning(dst);
                 } else {
                     dst.copy_from_slice(&self.whole[..dst.len()]);
                 }
@@ -204,7 +204,7 @@ impl Tap {
             let mut verdict = program.run(frame.head(&mut scratch), len as u32);
             if verdict == Verdict::More {
                 self.whole.resize(len, 0);
-                copy_beginning(frame, &mut self.whole);
+                frame.copy_beginning(&mut self.whole);
                 verdict = program.run(&self.whole, len as u32);
             }
             match verdict {
@@ -246,19 +246,5 @@ impl Tap {
             }
         }
         self.sink.close(trailer, &self.handle);
-    }
-}
-
-/// The first `dst.len()` bytes of a frame, which must have as many.
-fn copy_beginning(frame: &TxFrame<'_>, dst: &mut [u8]) {
-    let mut scratch = [0; HEAD + 4];
-    let head = frame.head(&mut scratch);
-    let n = head.len().min(dst.len());
-    let (near, mut rest) = dst.split_at_mut(n);
-    near.copy_from_slice(&head[..n]);
-    for run in frame.frame.body() {
-        let (now, later) = rest.split_at_mut(run.len().min(rest.len()));
-        run.read(now);
-        rest = later;
     }
 }

@@ -9,6 +9,7 @@ use super::bridges::Bpdus;
 use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
 use crate::capture::{CaptureSet, Sighting};
+use crate::mirror::{MirrorSet, Passing};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
 use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
@@ -20,6 +21,8 @@ type Group = ArrayVec<u8, BURST>;
 pub struct Delivery {
     /// Who wants to see the frames.
     pub captures: CaptureSet,
+    /// Who gets copies of them.
+    pub mirrors: MirrorSet,
     /// Number of the next frame that a capture may see.
     packet: u64,
     decisions: [Decision; BURST],
@@ -42,6 +45,9 @@ struct Work<'a, 'f> {
     completer: &'a mut Completer,
     report: &'a mut TxReport,
     captures: &'a mut CaptureSet,
+    mirrors: &'a mut MirrorSet,
+    /// The burst came over a link.
+    linked: bool,
     /// The packet number of the burst's first frame.
     packet: u64,
     bpdus: &'a mut Bpdus,
@@ -51,6 +57,7 @@ impl Delivery {
     pub fn new() -> Self {
         Delivery {
             captures: CaptureSet::default(),
+            mirrors: MirrorSet::default(),
             packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
@@ -74,13 +81,14 @@ impl Delivery {
         touched: &mut PortSet,
         burst: &[Frame<'_>],
     ) {
-        let Delivery { captures, packet, decisions, completer, report, bpdus, floods } = self;
+        let Delivery { captures, mirrors, packet, decisions, completer, report, bpdus, floods } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         if switch.listens() {
             listen(switch, now, ingress, burst, &mut decisions[..count]);
         }
         let decisions = &decisions[..count];
-        if slots.get(usize::from(ingress)).is_some_and(|slot| slot.peer.is_some()) {
+        let linked = slots.get(usize::from(ingress)).is_some_and(|slot| slot.peer.is_some());
+        if linked {
             *floods = decisions.iter().filter(|d| matches!(d.out, Out::Flood(_))).count() as u32;
         }
         report.ingress = ingress;
@@ -93,7 +101,11 @@ impl Delivery {
             }
             *packet += count as u64;
         }
-        let packet = packet.wrapping_sub(count as u64);
+        let mirrored = mirrors.any();
+        if mirrors.wants_in(ingress) {
+            mirrors.came_in(ingress, decisions);
+        }
+        let first = packet.wrapping_sub(count as u64);
         let mut work = Work {
             now,
             switch,
@@ -104,7 +116,9 @@ impl Delivery {
             completer,
             report,
             captures,
-            packet,
+            mirrors,
+            linked,
+            packet: first,
             bpdus,
         };
         let Some((first, rest)) = work.decisions.split_first() else { return };
@@ -112,6 +126,10 @@ impl Delivery {
             work.uniform(ingress, first);
         } else {
             work.mixed(ingress);
+        }
+        if mirrored {
+            let passing = Passing { now, ingress, burst, decisions };
+            mirrors.copy(&passing, slots, touched, completer, report, (captures, packet));
         }
     }
 }
@@ -230,6 +248,7 @@ impl Work<'_, '_> {
             && slot.shaper.as_ref().is_none_or(|shaper| shaper.ingress.is_none())
             && nic.carrier()
             && !self.captures.wants(egress)
+            && !self.mirrors.wants_out(egress)
         {
             let caps = nic.caps();
             // What may pass unexamined, as it came: the edit makes it longer by a tag at the most.
@@ -342,6 +361,7 @@ impl Work<'_, '_> {
         let mut numbers = Group::new();
         let mut plain = true;
         let mut watch = Watch::new(self.captures, egress, self.now, self.packet, self.decisions);
+        let mirrored = self.mirrors.wants_out(egress);
         for &i in frames {
             let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
             let view = frame.view();
@@ -349,6 +369,9 @@ impl Work<'_, '_> {
                 Ok(edit) if carrier => {
                     let tx = TxFrame { frame, edit };
                     plain &= caps.take(frame.offload) && (view.gso || tx.len() <= caps.max_frame as usize);
+                    if mirrored {
+                        self.mirrors.goes_out(egress, i, decision, edit, self.linked);
+                    }
                     out.push(tx);
                     numbers.push(i);
                     continue;

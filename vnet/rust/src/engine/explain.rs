@@ -7,6 +7,7 @@
 use super::{Engine, EngineError};
 use nics::offload::Offload;
 use nics::{Frame, TxFrame};
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use switch::{Decision, DropReason, FdbEntry, Nanos, Out, Place, PortId, Switch, TagEdit};
 
@@ -25,6 +26,8 @@ pub struct Hop {
     pub station: Option<FdbEntry>,
     /// The copies that leave, or would.
     pub copies: Vec<Copy>,
+    /// Mirrors that copy it here, by name.
+    pub mirrors: Vec<String>,
     /// The hop that it came from, by number, and which copy.
     pub from: Option<(usize, usize)>,
 }
@@ -105,8 +108,21 @@ impl Engine {
                 Err(reason) => Copy { port, refused: Some(reason), edit: TagEdit::NONE, peer },
             }
         });
-        let copies = copies.collect();
-        Hop { switch: number, ingress, decision, station, copies, from, frame }
+        let copies: Vec<Copy> = copies.collect();
+        let mirrors = self.mirrored(ingress, &decision, &copies);
+        Hop { switch: number, ingress, decision, station, copies, mirrors, from, frame }
+    }
+
+    /// The mirrors that copy a frame at this switch.
+    fn mirrored(&self, ingress: PortId, decision: &Decision, copies: &[Copy]) -> Vec<String> {
+        let mirrors = self.mirrors();
+        let linked = self.slots.get(usize::from(ingress)).is_some_and(|slot| slot.peer.is_some());
+        let mut found: BTreeSet<usize> = mirrors.copying(ingress, decision.vlan, false).collect();
+        for copy in copies.iter().filter(|copy| copy.refused.is_none()) {
+            let copying = mirrors.copying(copy.port, decision.vlan, true);
+            found.extend(copying.filter(|mirror| !linked || mirrors.in_transit(*mirror)));
+        }
+        found.into_iter().map(|mirror| mirrors.name(mirror).into()).collect()
     }
 }
 

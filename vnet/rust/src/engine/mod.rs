@@ -23,14 +23,16 @@ mod link;
 mod loops;
 mod multicast;
 mod ports;
-mod shape;
+pub(crate) mod shape;
 pub mod thread;
 
 use crate::capture::CaptureSet;
+use crate::mirror::{MirrorSet, Spec};
 use deliver::Delivery;
 use nics::context::PORTS_MAX;
 use nics::{Arena, BURST, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
-use ports::{PortSet, Slot, Timers};
+use ports::Timers;
+pub(crate) use ports::{PortSet, Slot};
 use shape::{Pull, Shaper};
 use std::fmt;
 use std::io;
@@ -300,7 +302,9 @@ impl Engine {
     /// Change how a port is set up; its NIC, its counters and its traffic go on.
     pub fn set_port(&mut self, port: PortId, config: PortConfig) -> Result<(), EngineError> {
         let (switch, now, limits) = (self.slot(port)?.switch, self.now, config.limits.clone());
+        let up = config.up;
         self.switch_mut(switch)?.set_port(port, config)?;
+        self.delivery.mirrors.set_up(port, up);
         let slot = self.slot(port)?;
         slot.shaper = Shaper::change(slot.shaper.take(), limits.as_deref(), now);
         if slot.shaper.is_some() {
@@ -375,6 +379,26 @@ impl Engine {
         &mut self.delivery.captures
     }
 
+    /// The mirrors of this engine's traffic.
+    #[must_use]
+    pub fn mirrors(&self) -> &MirrorSet {
+        &self.delivery.mirrors
+    }
+
+    /// Have these mirrors, and no others. When a port isn't there, nothing has changed.
+    pub fn set_mirrors(&mut self, specs: Vec<Spec>) -> Result<(), EngineError> {
+        for port in specs.iter().flat_map(|spec| spec.ingress.iter().chain(&spec.egress).chain([&spec.to])) {
+            self.slot(*port)?;
+        }
+        let Engine { slots, switches, delivery, .. } = self;
+        delivery.mirrors.set(specs, |port| {
+            let slot = slots.get(usize::from(port));
+            let switch = slot.and_then(|slot| switches.get(usize::from(slot.switch)));
+            switch.and_then(|switch| switch.port(port)).is_some_and(|config| config.up)
+        });
+        Ok(())
+    }
+
     /// Whether the port's NIC has carrier.
     pub fn carrier(&mut self, port: PortId) -> Result<bool, EngineError> {
         Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
@@ -397,6 +421,7 @@ impl Engine {
         self.loops.forget(port);
         self.leave_bridge(port);
         self.delivery.captures.forget(port);
+        self.delivery.mirrors.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
 

@@ -123,6 +123,7 @@ fn hop_dict<'py>(py: Python<'py>, hop: &Hop) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("vlan", hop.decision.vlan)?;
     dict.set_item("station", hop.station.map(|station| (station.port, station.kind.name())))?;
     dict.set_item("copies", copies)?;
+    dict.set_item("mirrors", &hop.mirrors)?;
     dict.set_item("from", hop.from)?;
     Ok(dict)
 }

@@ -8,6 +8,7 @@ mod error;
 mod groups;
 mod impair;
 mod load;
+mod mirror;
 mod multicast;
 mod offload;
 mod packet;
@@ -39,6 +40,8 @@ mod _native {
     use super::impair::Impair;
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
+    #[pymodule_export]
+    use super::mirror::{Mirror, mirror_counts, set_mirrors};
     #[pymodule_export]
     use super::multicast::{Snooping, multicast_members, multicast_sides, set_multicast};
     #[pymodule_export]
