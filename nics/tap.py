@@ -28,6 +28,10 @@ _NUMBERED = "vtap%d"
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
 _METRIC = 100
+_QUEUE = 4096
+"""Frames that wait in a new TAP for us to read them: the kernel's 500 are what a guest sends in half a
+millisecond, and whoever reads them may well lose its core for three.
+"""
 _IFF_UP = 1
 
 
@@ -182,6 +186,7 @@ class _Configure:
         link = {"index": index, "ifalias": f"vnet {place.port}"}
         self._step(f"MAC address {place.mac}", iproute.link, "set", address=place.mac, **link)
         self._step(f"MTU {place.mtu}", iproute.link, "set", index=index, mtu=place.mtu)
+        self._step(f"a queue of {_QUEUE} frames", iproute.link, "set", index=index, txqlen=_QUEUE)
         if not self.in_namespace and not any(address.version == 6 for address in self.addresses):
             # This host was given no IPv6 address in that network: it shall not take one by itself.
             mode = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE]]}

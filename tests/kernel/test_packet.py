@@ -17,6 +17,7 @@ from nics.door import Opened
 from nics.errors import NicError
 from nics.netns import Namespace
 from nics.packet import Packet
+from nics.pipe import Pipe
 from tests.kernel.lab import PREFIX, Guest, Lab, lab
 from tests.needs import needs_root, needs_tool
 from vnet._native import PortConfig
@@ -149,9 +150,20 @@ async def test_follows_its_interface_down_and_up_and_by_other_names() -> None:
 
 async def test_an_mtu_that_changes_is_kept_to() -> None:
     async with wire() as made:
+        engine = made.here.engine
+        engine.set_port(made.guest.port, PortConfig(vlan=10, mtu=9000, uplink=True))
+        opened = await Pipe().open(made.here.place(2, mtu=9000))
+        engine.add_port(opened.door, made.here.switch, PortConfig(vlan=10, mtu=9000))
+        world = trio.socket.from_stdlib_socket(made.packet)
+        long = (BROADCAST + STATION + ETHERTYPE).ljust(5000, b"\0")
+        await opened.far.send(long)
+        await made.until("a drop", lambda: "tx-too-big" in made.counters()["drops"])
         await made.run("ip", "link", "set", "world", "mtu", "9000")
         await made.run("ip", "link", "set", "phys", "mtu", "9000")
         assert await made.here.event(made.guest, "log") == "phys: its MTU is 9000 now"
+        await opened.far.send(long)
+        with trio.fail_after(10):
+            assert await world.recv(9100) == long
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved"])

@@ -17,13 +17,14 @@ from typing import Any
 
 from tools.bench import rounds
 from tools.bench.doors_cases import COURSE, SUITES, Case
-from tools.bench.doors_switches import Switch, Taps, Vnet, all_of_them
+from tools.bench.doors_switches import Switch, Taps, VnetUplink, all_of_them
 from tools.bench.processes import Failed
 from tools.bench.results import Results
 
 EXAMPLES = """\
 examples:
   python -m tools.bench.doors --append doors.json        vnet, a plain copier, OVS, VDE, bridge, veth
+  python -m tools.bench.doors --suite uplink --append doors.json    1, 10 and 50 guests behind one uplink
   python -m tools.bench.doors --report doors.json        what it came to, and which bars hold
   python -m tools.bench.doors vnet copier --case requests --rounds 5
   python -m tools.bench.doors vnet mine --peer 'mine=./switch {a} {b}'    a program that makes two TAPs
@@ -77,12 +78,6 @@ def main() -> int:
         metavar="NAME=COMMAND",
         help="another switch: a command that makes two TAPs, named {a} and {b}",
     )
-    parser.add_argument(
-        "--kind",
-        action="append",
-        default=[],
-        help="vnet with NICs of another kind, too, as `vnet-KIND`",
-    )
     parser.add_argument("--poll", choices=("adaptive", "busy", "sleep"), default="adaptive", help="of vnet")
     options = parser.parse_args()
     results = Results.load(COURSE, options.report or options.append)
@@ -92,7 +87,8 @@ def main() -> int:
             rounds.build("vnet-bench-doors")
         secluded()
         known = all_of_them(options.poll)
-        known += [Vnet(f"vnet-{kind}", kind, options.poll) for kind in options.kind]
+        if options.suite == "uplink":
+            known = [VnetUplink(poll=options.poll)]
         known += [Taps(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
         names = rounds.chosen(parser, options.switch, switches, list(switches))

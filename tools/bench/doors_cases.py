@@ -9,7 +9,7 @@ import attrs
 
 from tools.bench import doors_load as load
 from tools.bench.cases import Bar, Course
-from tools.bench.doors_switches import Pair
+from tools.bench.doors_switches import Pair, VnetUplink
 
 BESIDE = 50_000
 """Frames a second beside requests and answers."""
@@ -61,7 +61,16 @@ STANDARD = {
     "idle": Case(load.idle, "cpu_percent", "% CPU", more_is_better=False),
 }
 
-SUITES = {"standard": STANDARD}
+
+def pour(guests: int) -> Callable[[Pair, float], dict[str, Any]]:
+    """So many guests send to the world at once."""
+    return lambda pair, seconds: load.pour(pair, guests, VnetUplink.WORLD, seconds)
+
+
+# Guests behind one uplink, so many of them busy.
+UPLINK = {f"{guests} busy": Case(pour(guests), "gbps", "Gbit/s") for guests in (1, 10, VnetUplink.GUESTS)}
+
+SUITES = {"standard": STANDARD, "uplink": UPLINK}
 
 BARS = (
     *(
@@ -73,6 +82,7 @@ BARS = (
     Bar("64 B, 1 % lost", 1.0, "bridge"),
     Bar("requests p50", 1 / 0.7, "copier"),
     Bar("beside 50 kpps p50", 1 / 0.7, "copier"),
+    *(Bar(f"{guests} busy", 0.9, other="1 busy") for guests in (10, VnetUplink.GUESTS)),
 )
 
 LIMITS = {"idle": 0.5}

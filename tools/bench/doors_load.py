@@ -134,3 +134,12 @@ def idle(pair: Pair, seconds: float) -> dict[str, Any]:
     begun, before = time.monotonic(), switch_cpu(pair)
     time.sleep(seconds)
     return {"cpu_percent": (switch_cpu(pair) - before) / (time.monotonic() - begun) * 100}
+
+
+def pour(pair: Pair, guests: int, to: str, seconds: float) -> dict[str, Any]:
+    """A connection from each of the first guests to the world, all at once: `gbps` in all."""
+    words = ["pour", "--to", f"{to}:9011", "--seconds", str(seconds)]
+    for name in pair.namespaces[:guests]:
+        words += ["--from", f"/run/netns/{name}"]
+    with server(pair.inside(-1, str(LOAD), "sink", "--at", f"{to}:9011")):
+        return told([str(LOAD), *words], seconds)

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -34,8 +34,8 @@ _DEADLINE = 30.0
 class Pair:
     """Two namespaces with a network between them."""
 
-    namespaces: tuple[str, str]
-    """As in `ip netns`."""
+    namespaces: tuple[str, ...]
+    """As in `ip netns`; the world behind an uplink is the last."""
     processes: tuple[int, ...] = ()
     """What makes up the switch; a kernel's has none."""
 
@@ -76,13 +76,15 @@ def need(program: str, package: str) -> None:
 
 @contextlib.contextmanager
 def namespaces(*names: str) -> Iterator[None]:
-    """Namespaces without IPv6, so that nobody speaks unasked."""
+    """Empty namespaces. What a veth pair has out here goes with what it has in there, and at once."""
     try:
         for name in names:
             command("ip", "netns", "add", name)
             command("ip", "-n", name, "link", "set", "lo", "up")
         yield
     finally:
+        for near in ("b0", "b1", "phys"):
+            command("ip", "link", "del", near, check=False)
         for name in names:
             command("ip", "netns", "del", name, check=False)
 
@@ -101,11 +103,11 @@ def move(interfaces: Sequence[str], ends: Sequence[str]) -> None:
         give(end, interface, address)
 
 
-def connected(pair: Pair) -> Pair:
-    """Wait until the ends reach each other. Raises Failed."""
+def connected(pair: Pair, to: str = ADDRESSES[1]) -> Pair:
+    """Wait until the first end reaches the other. Raises Failed."""
     end = time.monotonic() + _DEADLINE
     while time.monotonic() < end:
-        words = pair.inside(0, "ping", "-c", "1", "-W", "1", ADDRESSES[1])
+        words = pair.inside(0, "ping", "-c", "1", "-W", "1", to)
         if subprocess.run(words, capture_output=True, check=False).returncode == 0:
             return pair
     raise Failed("the two ends do not reach each other")
@@ -114,7 +116,7 @@ def connected(pair: Pair) -> Pair:
 _ENDS = ("bench-a", "bench-b")
 
 
-def pairs(folder: Path, ends: Sequence[str]) -> None:
+def pairs(ends: Sequence[str]) -> None:
     """A veth pair for each end: `bNUMBER` stays here, for a switch."""
     for number, (end, address) in enumerate(zip(ends, ADDRESSES, strict=True)):
         command("ip", "link", "add", f"b{number}", "type", "veth", "peer", "name", f"v{number}")
@@ -127,26 +129,18 @@ def pairs(folder: Path, ends: Sequence[str]) -> None:
 class Vnet(Switch):
     """vnet: two namespaces in one network, its guard, counters and drop accounting on."""
 
-    def __init__(self, name: str = "vnet", kind: str | None = None, poll: str = "adaptive") -> None:
-        self.name = name
+    name = "vnet"
+
+    def __init__(self, poll: str = "adaptive") -> None:
         self.poll = poll
-        self.kind = kind
-        """The NIC's kind; None: what a namespace gets unless its topology says more."""
 
     @contextlib.contextmanager
     def serve(self, folder: Path) -> Iterator[Pair]:
-        nic = {} if self.kind is None else {"nic": {"kind": self.kind}}
         guests = {
-            name: {"kind": "netns", "nics": [{"network": "n", "ip": [address], **nic}]}
+            name: {"kind": "netns", "nics": [{"network": "n", "ip": [address]}]}
             for name, address in zip("ab", ADDRESSES, strict=True)
         }
-        document = {
-            "name": "bench",
-            "engine": {"driver": "thread", "poll": self.poll},
-            "networks": {"n": {"subnets": ["10.77.0.0/24"], "gateway": "10.77.0.254"}},
-            "guests": guests,
-        }
-        with fabric(folder, document) as process:
+        with fabric(folder, topology(guests, self.poll)) as process:
             ends = ("vnet-bench.a", "vnet-bench.b")
             yield connected(Pair(ends, (process.pid,)))
 
@@ -165,6 +159,71 @@ def fabric(folder: Path, document: dict[str, object]) -> Iterator[subprocess.Pop
                 raise Failed(f"vnet did not come up:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
         yield process
+
+
+class VnetVeth(Switch):
+    """vnet with a veth pair for each namespace and a packet socket at its near end, instead of a TAP."""
+
+    name = "vnet-veth"
+
+    def __init__(self, poll: str = "adaptive") -> None:
+        self.poll = poll
+
+    @contextlib.contextmanager
+    def serve(self, folder: Path) -> Iterator[Pair]:
+        with namespaces(*_ENDS):
+            pairs(_ENDS)
+            guests = {}
+            for number, (end, address) in enumerate(zip(_ENDS, ADDRESSES, strict=True)):
+                (link,) = json.loads(command("ip", "-n", end, "-json", "link", "show", "eth0"))
+                nic = {"kind": "packet", "interface": f"b{number}"}
+                described = {"network": "n", "ip": [address], "mac": link["address"], "nic": nic}
+                guests[f"g{number}"] = {"kind": "external", "nics": [described]}
+            with fabric(folder, topology(guests, self.poll)) as process:
+                yield connected(Pair(_ENDS, (process.pid,)))
+
+
+class VnetUplink(Switch):
+    """vnet: namespaces in one network, and the world behind one uplink, a packet socket on a veth pair."""
+
+    GUESTS = 50
+    WORLD = "10.77.0.253"
+
+    def __init__(self, name: str = "vnet", rate: str | None = None, poll: str = "adaptive") -> None:
+        self.name = name
+        self.rate = rate
+        """What the uplink carries in a second, as `tc` has it; None: as much as it can."""
+        self.poll = poll
+
+    @contextlib.contextmanager
+    def serve(self, folder: Path) -> Iterator[Pair]:
+        guests: dict[str, object] = {
+            f"g{number}": {"kind": "netns", "nics": [{"network": "n", "ip": [f"10.77.0.{number + 1}"]}]}
+            for number in range(self.GUESTS)
+        }
+        document = topology(guests, self.poll)
+        document["uplinks"] = {"wan": {"nic": {"kind": "packet", "interface": "phys"}, "native": "n"}}
+        with namespaces("bench-world"):
+            command("ip", "link", "add", "phys", "type", "veth", "peer", "name", "world")
+            command("ip", "link", "set", "phys", "up")
+            if self.rate is not None:
+                words = ("root", "tbf", "rate", self.rate, "burst", "16kb", "limit", "1mb")
+                command("tc", "qdisc", "add", "dev", "phys", *words)
+            command("ip", "link", "set", "world", "netns", "bench-world")
+            give("bench-world", "world", self.WORLD)
+            with fabric(folder, document) as process:
+                ends = (*(f"vnet-bench.{name}" for name in guests), "bench-world")
+                yield connected(Pair(ends, (process.pid,)), self.WORLD)
+
+
+def topology(guests: Mapping[str, object], poll: str) -> dict[str, object]:
+    """Guests in one network."""
+    return {
+        "name": "bench",
+        "engine": {"driver": "thread", "poll": poll},
+        "networks": {"n": {"subnets": ["10.77.0.0/24"], "gateway": "10.77.0.254"}},
+        "guests": guests,
+    }
 
 
 class Veth(Switch):
@@ -190,7 +249,7 @@ class Bridge(Switch):
         with namespaces(*_ENDS):
             try:
                 command("ip", "link", "add", "br0", "type", "bridge")
-                pairs(folder, _ENDS)
+                pairs(_ENDS)
                 for number in range(2):
                     command("ip", "link", "set", f"b{number}", "master", "br0")
                 command("ip", "link", "set", "br0", "up")
@@ -262,4 +321,4 @@ def appears(interfaces: Sequence[str], process: subprocess.Popen[bytes], log: Pa
 def all_of_them(poll: str) -> list[Switch]:
     """Those that are known, ours first, which is started with `poll`."""
     copier = Taps("copier", f"{LOAD} copy {{a}} {{b}}")
-    return [Vnet(poll=poll), copier, Ovs(), Vde(), Bridge(), Veth()]
+    return [Vnet(poll), VnetVeth(poll), copier, Ovs(), Vde(), Bridge(), Veth()]

@@ -1,0 +1,143 @@
+"""An uplink that is slower than its guests: who floods it costs those who don't next to nothing.
+
+Counted is what leaves by the wire between a frame's sending and its leaving, not how long it takes: that
+is the same on any machine, and at the wire's rate it is the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+import trio
+
+from nics.pipe import Pipe, PipeEnd
+from tests.kernel.lab import Lab
+from tests.kernel.test_packet import BROADCAST, ETHERTYPE, Wire, wire
+from tests.needs import needs_root, needs_tool
+from vnet._native import PortConfig
+
+pytestmark = [needs_root, needs_tool("ip"), needs_tool("tc")]
+
+SLOW = ["tc", "qdisc", "add", "dev", "phys", "root", "tbf", "rate", "30mbit", "burst", "3kb", "limit", "4mb"]
+SHORT = 60
+AHEAD = 700
+"""Short frames that may go first: what the socket holds, which is first come, first served, the shaper's
+burst, and a turn. In all they take 59 KB of the wire.
+"""
+
+
+async def guest(here: Lab, number: int) -> PipeEnd:
+    opened = await Pipe().open(here.place(number))
+    here.engine.add_port(opened.door, here.switch, PortConfig(vlan=10, mtu=1500))
+    assert isinstance(opened.far, PipeEnd)
+    return opened.far
+
+
+def frame(number: int, length: int) -> bytes:
+    """A broadcast of a guest."""
+    return (BROADCAST + bytes([2, 0, 0, 0, 0, number]) + ETHERTYPE).ljust(length, b"\0")
+
+
+async def congest(made: Wire, flooder: PipeEnd) -> None:
+    """Have a guest send short frames until the uplink takes no more of it."""
+    lost = made.counters()["drops"].get("tx-full", 0)
+    with trio.fail_after(30):
+        while made.counters()["drops"].get("tx-full", 0) == lost:
+            try:
+                for _ in range(1000):
+                    flooder.handle.send(frame(8, SHORT))
+            except BlockingIOError:
+                await trio.sleep(0.001)
+
+
+def drain(packet: socket.socket) -> None:
+    """Forget what has come in."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            packet.recv(2000)
+
+
+@pytest.mark.parametrize("length", [SHORT, 1514])
+async def test_a_flood_of_short_frames_holds_nobody_else_up(length: int) -> None:
+    async with wire() as made:
+        await made.run(
+            *[
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                "phys",
+                "root",
+                "tbf",
+                "rate",
+                "30mbit",
+                "burst",
+                "3kb",
+                "limit",
+                "4mb",
+            ]
+        )
+        flooder, quiet = [await guest(made.here, number) for number in (8, 9)]
+        made.packet.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        world = trio.socket.from_stdlib_socket(made.packet)
+        passed = []
+        for _ in range(5):
+            await congest(made, flooder)
+            drain(made.packet)  # what had left before is not counted
+            quiet.handle.send(frame(9, length))
+            passed.append(0)
+            with trio.fail_after(20):
+                while (await world.recv(2000))[11] != 9:
+                    passed[-1] += 1
+            assert (await world.recv(2000))[11] == 8, "the flood was over"
+        # Ten thousand short ones were waiting: nothing of the quiet guest was lost, or came late.
+        assert max(passed) <= AHEAD, passed
+
+
+async def test_each_guest_has_its_share_whatever_it_sends() -> None:
+    async with wire() as made:
+        await made.run(
+            *[
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                "phys",
+                "root",
+                "tbf",
+                "rate",
+                "30mbit",
+                "burst",
+                "3kb",
+                "limit",
+                "4mb",
+            ]
+        )
+        guests = [await guest(made.here, number) for number in (7, 8, 9)]
+        lengths = {7: 1514, 8: SHORT, 9: 300}
+        made.packet.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
+        world = trio.socket.from_stdlib_socket(made.packet)
+        sent = dict.fromkeys(lengths, 0)
+
+        async def flood(number: int, end: PipeEnd) -> None:
+            while True:
+                try:
+                    end.handle.send(frame(number, lengths[number]))
+                except BlockingIOError:
+                    await trio.sleep(0.001)
+
+        async with trio.open_nursery() as nursery:
+            for number, end in zip(lengths, guests, strict=True):
+                nursery.start_soon(flood, number, end)
+            with trio.fail_after(30):
+                await made.until("it is congested", lambda: "tx-full" in made.counters()["drops"])
+                for _ in range(3000):  # what the socket held before it was congested
+                    await world.recv(2000)
+                while sum(sent.values()) < 600_000:
+                    number = (await world.recv(2000))[11]
+                    sent[number] += lengths[number] + 24
+            nursery.cancel_scope.cancel()
+        fair = sum(sent.values()) / 3
+        assert all(abs(share - fair) < fair / 10 for share in sent.values()), sent
