@@ -5,10 +5,11 @@ should do nothing else any more. So neither happens in the fabric's own process:
 as a program of its own, with the standard library alone and none of the user's Python settings.
 
 `hold` makes network namespaces and opens descriptors inside them for the fabric, which sends its wishes
-by the socket that is our standard input. Descriptors keep their namespace for life, and the kernel
-lets the owner of a user namespace do in it what root may; so the fabric can go on by itself with a
-TUN or netlink descriptor that was opened here. Without the privilege to make namespaces, `hold` first
-makes one user namespace, in which all others then lie.
+by the socket that is our standard input. A fabric may be confined, and we are not: so it gets
+namespaces, and devices and sockets in them, and nothing else that we could do. Descriptors keep their
+namespace for life, and the kernel lets the owner of a user namespace do in it what root may; so the
+fabric can go on by itself with a TUN or netlink descriptor that was opened here. Without the privilege
+to make namespaces, `hold` first makes one user namespace, in which all others then lie.
 
 When the fabric is gone, however it ended, the socket says so, and all namespaces are removed together
 with the processes in them. As a second net, for when this process is killed as well, a fabric notes the
@@ -28,6 +29,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
@@ -204,7 +206,11 @@ class _Holder:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.made: dict[str, tuple[int, int]] = {}
+        self.kept: dict[str, list[int]] = {}
+        """Our own descriptors of each (network, UTS), by which commands enter."""
         self.user: int | None = None
+        self.host = identity("/proc/self/ns/net")
+        """Where the fabric stands: nothing is opened there for it. It does that itself, if it may."""
 
     def settle(self) -> None:
         """Find a place to stand: here, with the privilege to make namespaces, or in a user namespace."""
@@ -229,6 +235,8 @@ class _Holder:
 
     def make(self, name: str, host: str) -> tuple[dict[str, Any], list[int]]:
         """A network namespace with its loopback interface up, and a host name of its own."""
+        if "/" in name or name in ("", ".", ".."):
+            raise ValueError(f"no name of a namespace: {name!r}")
         if name in self.made:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         opened = []
@@ -247,24 +255,32 @@ class _Holder:
         finally:
             self.go_home()
         self.made[name] = namespace
-        return {"pinned": pinned}, opened
+        self.kept[name] = [os.dup(descriptor) for descriptor in opened]
+        return {"pinned": pinned, "kept": self.kept[name]}, opened
 
     def remove(self, names: Iterable[str]) -> None:
         gone = {name: self.made.pop(name) for name in names if name in self.made}
         if gone:
             _end_processes(set(gone.values()))
+        for name in gone:
+            for descriptor in self.kept.pop(name):
+                os.close(descriptor)
         for name, namespace in gone.items():
             _unpin(name, namespace)
 
     def open(self, inside: list[int], count: int, path: str | None, kind: list[int]) -> list[int]:
         """Open a device, or a socket of a kind (family, type, protocol), `count` times in a namespace."""
         for namespace in inside:
+            if identity(namespace) == self.host:
+                raise PermissionError(errno.EPERM, "this is no guest's namespace")
             _call("setns", namespace, CLONE_NEWNET)
         opened: list[int] = []
         try:
             for _ in range(count):
                 if path is not None:
-                    opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+                    opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+                    if not stat.S_ISCHR(os.fstat(opened[-1]).st_mode):
+                        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
                 else:
                     opened.append(socket.socket(*kind).detach())
         except BaseException:
@@ -327,9 +343,8 @@ def hold() -> int:
     except OSError as error:
         socket.send_fds(control, [json.dumps({"errno": error.errno, "error": error.strerror}).encode()], [])
         return 1
-    user = [] if holder.user is None else [holder.user]
     try:
-        socket.send_fds(control, [json.dumps({"user": bool(user)}).encode()], user)
+        control.send(json.dumps({"user": holder.user}).encode())
         holder.serve()
     finally:
         holder.remove(list(holder.made))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import queue
 import socket
@@ -30,6 +31,7 @@ from nics import inside
 from nics.errors import NicError
 
 T = TypeVar("T")
+log = logging.getLogger("vnet")
 
 _EXIT_TIME = 10.0
 """Seconds that the holder may take to remove all namespaces when the fabric ends."""
@@ -61,6 +63,20 @@ class Netlink:
                 await self._in_thread(self._close)
                 self._jobs.put(None)
                 self._thread = None
+
+    async def prepare(self, *, routes: bool, holder: bool) -> None:
+        """Have ready what can't be had later, when this process may start no other any more: a netlink
+        socket (`routes`), the `holder`. Raises NicError.
+        """
+
+        def job() -> None:
+            if routes and self._iproute is None:
+                self._iproute = _iproute()
+            if holder and self._holder is None:
+                self._holder = _Holder()
+
+        if routes or holder:
+            await self._do(job)
 
     async def run(self, function: Callable[[Any], T], netns: int | None = None) -> T:
         """Call `function(iproute)` in the netlink thread, in the namespace of descriptor `netns`, or ours.
@@ -108,18 +124,19 @@ class Netlink:
 
         return await self._do(job)
 
-    async def make_namespace(self, name: str, host: str) -> tuple[int, int, int | None, bool]:
-        """Make a network namespace: descriptors (network, UTS, the user namespace they lie in), pinned.
+    async def make_namespace(self, name: str, host: str) -> tuple[int, int, bool, dict[str, str]]:
+        """Make a network namespace: descriptors (network, UTS), pinned, paths (`net`, `uts`, `user`).
 
-        `pinned`: it also got a path in /run/netns. It lives until `remove_namespace`, or our end. The
-        user namespace's descriptor (None: ours) belongs to us. Raises OSError (EEXIST: the name is
-        taken), NicError without the right to make namespaces.
+        `pinned`: it also got a path in /run/netns. It lives until `remove_namespace`, or our end. By the
+        paths a process of the same user can join it; `user` is missing where it lies in no user namespace of
+        its own. They are the holder's, because nobody may look into a fabric that is confined. Raises
+        OSError (EEXIST: the name is taken), NicError without the right to make namespaces.
         """
 
-        def job() -> tuple[int, int, int | None, bool]:
+        def job() -> tuple[int, int, bool, dict[str, str]]:
             reply, (net, uts) = self._ask({"do": "make", "name": name, "host": host})
             assert self._holder is not None
-            return net, uts, self._holder.user, reply["pinned"]
+            return net, uts, reply["pinned"], self._holder.paths(*reply["kept"])
 
         return await self._do(job)
 
@@ -214,7 +231,7 @@ class _Holder:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-            _, descriptors = self._receive()
+            greeting, _ = self._receive()
         except NicError:
             self._control.close()
             raise
@@ -223,7 +240,13 @@ class _Holder:
             raise NicError(
                 f"no network namespace can be made here: {error.strerror}", _remedy(error.errno)
             ) from error
-        self.user = descriptors[0] if descriptors else None
+        self._user: int | None = greeting["user"]
+
+    def paths(self, net: int, uts: int) -> dict[str, str]:
+        """Of namespaces, by the holder's descriptors of them."""
+        kept = {"net": net, "uts": uts, "user": self._user}
+        here = f"/proc/{self._process.pid}/fd"
+        return {kind: f"{here}/{number}" for kind, number in kept.items() if number is not None}
 
     def ask(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
         try:
@@ -254,12 +277,14 @@ class _Holder:
 
     def close(self) -> None:
         self._control.close()
-        if self.user is not None:
-            os.close(self.user)
         try:
             self._process.wait(_EXIT_TIME)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            try:
+                self._process.kill()
+            except PermissionError:  # we are confined; it ends by itself when it is done
+                log.warning("process %d still removes namespaces", self._process.pid)
+                return
             self._process.wait()
 
 

@@ -66,7 +66,7 @@ class Namespace:
     path: Path | None
     """/run/netns/NAME, or None."""
     _uts: int
-    _user: int | None
+    _entry: Mapping[str, str]
     _netlink: Netlink
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -77,22 +77,17 @@ class Namespace:
         Raises NicError, having left nothing behind.
         """
         try:
-            net, uts, user, pinned = await netlink.make_namespace(name, host or name)
+            net, uts, pinned, entry = await netlink.make_namespace(name, host or name)
         except OSError as error:
             what = f"the network namespace {name} can't be made: {error.strerror}"
             raise NicError(what, _remedy(error, name)) from error
-        return cls(name, net, inside.PINS / name if pinned else None, uts, user, netlink)
+        path = inside.PINS / name if pinned else None
+        return cls(name, net, path, uts, entry, netlink)
 
     def entry(self) -> dict[str, str]:
         """How a process of the same user, or of root, gets in, for `command`; good for JSON."""
-        here = f"/proc/{os.getpid()}/fd"
-        found = {
-            "net": str(self.path) if self.path is not None else f"{here}/{self.fd}",
-            "uts": f"{here}/{self._uts}",
-        }
-        if self._user is not None:
-            found["user"] = f"{here}/{self._user}"
-        return found
+        pinned = {"net": str(self.path)} if self.path is not None else {}
+        return {**self._entry, **pinned}
 
     async def run(self, *argv: str, check: bool = True) -> str:
         """Run a command inside; its standard output. With `check`, raises VnetError when it fails."""

@@ -1,6 +1,7 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Literal, Self, final
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Verdict",
     "bridge_view",
     "complete_offload",
+    "confine_process",
+    "confinement_offered",
     "describe_port",
     "dgram_door",
     "drop_reasons",
@@ -40,6 +43,7 @@ __all__ = [
     "packet_door",
     "pcap_door",
     "pipe_door",
+    "refused_calls",
     "set_bridge",
     "set_mirrors",
     "set_multicast",
@@ -54,6 +58,34 @@ VERSION: str
 
 def drop_reasons() -> list[tuple[str, str]]:
     """Every drop reason: (name, what it means)."""
+
+def confine_process(
+    *,
+    capabilities: Sequence[int],
+    rules: Sequence[tuple[str | PathLike[str], str]],
+    bind: Sequence[int],
+    connect: Sequence[int],
+    abstract_sockets: bool,
+    families: Sequence[int],
+    calls: Sequence[str],
+) -> tuple[int, bool, bool, int, int]:
+    """Confine every thread of this process, for good; after an error it is to end.
+
+    `capabilities`: numbers of those that are kept. `rules`: (path, `read`, `write`, `own`, `sockets`,
+    `prune` or `device`) each, and beneath it; what is not there is passed over. `bind`, `connect`: TCP ports.
+    `families`: of new sockets. `calls`: system calls beyond the usual ones.
+
+    Returns (Landlock's version or 0, whether calls are filtered, whether memory that was writable can't be
+    run, threads, a descriptor that is readable once a call was refused). Raises OSError.
+    """
+
+def confinement_offered() -> tuple[int, bool]:
+    """Version of this kernel's Landlock, 0 without; whether it can keep memory that was writable from being
+    run (PR_SET_MDWE).
+    """
+
+def refused_calls() -> list[tuple[str, int]]:
+    """System calls that were refused since: (name, how often) each."""
 
 @final
 class BpfProgram:

@@ -43,6 +43,8 @@ def namespace_name(fabric: str, guest: str) -> str:
 async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     """Take `fabric` to `wanted`; what was done, a line each. For `Fabric.apply`."""
     resolved = wanted.resolve(keep=fabric.resolved)
+    if fabric.confinement is not None:
+        fabric.confinement.admits(fabric.resolved, resolved)
     actions = plan.plan(fabric.resolved, resolved)
     if _needs_runtime(resolved):
         runtime = await fabric.hold_runtime()

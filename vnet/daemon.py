@@ -10,31 +10,38 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
-from vnet import runtime
+from vnet import runtime, state
 from vnet.control import server
 from vnet.control.operations import Operations
 from vnet.errors import VnetError
 from vnet.fabric import Fabric
+from vnet.sandbox import confinement
 from vnet.topology import Topology
 
 READY = b"ready\n"
-LOG = "log"
 START_DEADLINE = 120.0
 STOP_DEADLINE = 30.0
 
 
-async def serve(topology: Topology, ready: Callable[[Fabric], None]) -> None:
-    """Bring `topology` up, call `ready`, and keep it up until `vnet down`, SIGINT or SIGTERM."""
+async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: str | None = None) -> None:
+    """Bring `topology` up, confine this process, call `ready`, and keep it up until `vnet down`, SIGINT or
+    SIGTERM. `sandbox`: a mode other than the topology's.
+    """
+    state_folder = state.folder(topology.name)
+    confinement.raise_descriptors()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with Fabric(topology) as fabric:
             folder = await fabric.hold_runtime()
             operations = Operations(fabric)
             listener = server.listen(folder.path / runtime.CONTROL)
+            mode = sandbox or topology.engine.sandbox
+            fabric.confinement = await confinement.confine(fabric, mode, [folder.path, state_folder])
             async with trio.open_nursery() as nursery:
+                if fabric.confinement is not None:
+                    nursery.start_soon(fabric.confinement.watch)
                 nursery.start_soon(server.serve, listener, operations.table())
                 nursery.start_soon(_stop_on_signal, signals, operations.stop)
                 ready(fabric)
@@ -47,19 +54,13 @@ async def _stop_on_signal(signals: object, stop: trio.Event) -> None:
         stop.set()
 
 
-def log_path(name: str) -> Path:
-    """Where a fabric in the background writes its log; it outlives the runtime folder if it must."""
-    return runtime.base() / f"{name}.log"
-
-
-def spawn(topology: Topology) -> None:
+def spawn(topology: Topology, sandbox: str | None = None) -> None:
     """Start a process of its own for the fabric and return once every port is up.
 
     It gets the topology as it was read here: what the file says may change meanwhile, and standard
     input can be read only once. Raises what kept it from coming up.
     """
-    log = log_path(topology.name)
-    runtime.private(log.parent)
+    log = state.folder(topology.name) / state.LOG
     reading, writing = os.pipe()
     try:
         with log.open("wb") as output, tempfile.TemporaryFile() as document:
@@ -72,6 +73,7 @@ def spawn(topology: Topology) -> None:
                     "-m",
                     "vnet.daemon",
                     str(writing),
+                    *([sandbox] if sandbox else []),
                 ],
                 stdin=document,
                 stdout=output,
@@ -111,7 +113,9 @@ def _read_all(descriptor: int, seconds: float) -> bytes:
 
 
 def main() -> int:
-    """`python -m vnet.daemon DESCRIPTOR < TOPOLOGY`: tells DESCRIPTOR that the fabric is up, or why not."""
+    """`python -m vnet.daemon DESCRIPTOR [SANDBOX] < TOPOLOGY`: tells DESCRIPTOR that the fabric is up, or why
+    not.
+    """
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -123,7 +127,8 @@ def main() -> int:
 
     try:
         topology = Topology.from_file("-")
-        trio.run(serve, topology, lambda _fabric: tell(READY))
+        sandbox = sys.argv[2] if len(sys.argv) > 2 else None
+        trio.run(serve, topology, lambda _fabric: tell(READY), sandbox)
     except BaseException as error:
         reason = flat(error)
         logging.exception("the fabric ended")
@@ -132,9 +137,10 @@ def main() -> int:
         except OSError:
             return 1
         return 1
-    log_path(topology.name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        runtime.base().rmdir()
+    state.log_path(topology.name).unlink(missing_ok=True)
+    for folder in (runtime.base(), state.base() / topology.name, state.base()):
+        with contextlib.suppress(OSError):  # others are in it
+            folder.rmdir()
     return 0
 
 

@@ -16,6 +16,8 @@ import attrs
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+LANDLOCK_WHOLE = 6
+"""The version that knows all that is asked of it: files, TCP, devices, signals, abstract sockets."""
 
 
 @attrs.frozen
@@ -108,6 +110,31 @@ def descriptors() -> Finding:
     return Finding("descriptors", "optional", f"at most {hard}: some {hard // 3} ports with sockets", remedy)
 
 
+def sandbox() -> Finding:
+    """What the process of `vnet up` can give up for good."""
+    from vnet._native import confinement_offered
+
+    landlock, no_new_code = confinement_offered()
+    filters = Path("/proc/sys/kernel/seccomp/actions_avail").exists()
+    has = ["seccomp filters"] if filters else []
+    has += [f"Landlock {landlock}"] if landlock else []
+    has += ["memory that is never both written and run"] if no_new_code else []
+    lacks = [
+        what
+        for there, what in (
+            (filters, "seccomp filters"),
+            (landlock >= LANDLOCK_WHOLE, f"Landlock {LANDLOCK_WHOLE}"),
+            (no_new_code, "PR_SET_MDWE (Linux 6.3)"),
+        )
+        if not there
+    ]
+    if not lacks:
+        return Finding("sandbox", "ok", ", ".join(has))
+    detail = f"{', '.join(has) or 'capabilities alone'}; no {', no '.join(lacks)}: less is held back"
+    remedy = "a kernel of 6.12 or newer; Landlock is turned on by lsm=landlock,... on its command line"
+    return Finding("sandbox", "optional", detail, remedy)
+
+
 def _tool(command: str, package: str, purpose: str) -> Callable[[], Finding]:
     def look() -> Finding:
         found = shutil.which(command)
@@ -146,6 +173,7 @@ LOOKS: tuple[Callable[[], Finding], ...] = (
     packet,
     runtime_folder,
     descriptors,
+    sandbox,
     libpcap,
     scapy,
     _tool("qemu-system-x86_64", "qemu-system-x86", "no VMs of your own to plug in"),

@@ -31,6 +31,7 @@ from vnet.guests import Guest, one_of, suggestion
 from vnet.links import Link, LinkEnd
 from vnet.port import Port
 from vnet.runtime import Runtime, base
+from vnet.sandbox.confinement import Confinement
 from vnet.topology import Resolved, Switch, Topology
 from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.resolve import ResolvedLink
@@ -67,6 +68,8 @@ class Fabric:
         """The guests' ports, and the uplinks."""
         self.links: dict[str, Link] = {}
         self.mirrors: dict[str, ResolvedMirror] = {}
+        self.confinement: Confinement | None = None
+        """What the process gave up; None while it is not confined."""
         self.engine = Engine()
         self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
         """Multicast groups."""
@@ -254,6 +257,7 @@ class Fabric:
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
+            "sandbox": self.confinement.status() if self.confinement else {"mode": "off"},
             "switches": self.switches(),
             "ports": [
                 *(port.status() for port in self.ports.values()),

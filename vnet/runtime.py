@@ -32,12 +32,18 @@ def base() -> Path:
     return Path(tempfile.gettempdir()) / f"vnet-{os.geteuid()}"
 
 
-def private(folder: Path) -> None:
-    """Make `folder` ours alone, or refuse: somebody who could write there could pose as us."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
+def private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> None:
+    """Make `folder` ours alone, or refuse: somebody who could write there could pose as us. `variable` is
+    what would choose another one.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise VnetError(f"{folder} can't be made: {why}: set {variable} to a folder of yours") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        message = f"{folder} is not a folder of yours: remove it, or set XDG_RUNTIME_DIR to a folder that is"
+        message = f"{folder} is not a folder of yours: remove it, or set {variable} to a folder that is"
         raise VnetError(message)
     if stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)

@@ -11,6 +11,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 
 from vnet.cli import words
@@ -24,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
-    from vnet import daemon, runtime
+    from vnet import daemon, runtime, state
 
     crashed = runtime.crashed()
     name = given.name
@@ -34,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
         with runtime.Runtime(name) as folder:
             for removed in folder.clean():
                 print(f"removed the namespace {removed}")
-        daemon.log_path(name).unlink(missing_ok=True)
+        state.log_path(name).unlink(missing_ok=True)
         print(f"{name} had crashed; what it left is cleaned up.")
         return 0
     if name is None and not runtime.running():
@@ -52,5 +53,8 @@ def run(given: argparse.Namespace) -> int:
                 f"kill {pid}, then vnet down {name}"
             )
         time.sleep(0.02)
+    # A fabric in a sandbox can't remove this itself; there may be others in it.
+    with contextlib.suppress(OSError):
+        runtime.base().rmdir()
     print(f"{name} is down.")
     return 0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vnet.cli import words
+from vnet.sandbox import confinement
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,7 @@ def run(given: argparse.Namespace) -> int:
         [row(port) for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
+    print(f"\nsandbox {confinement.words(status['sandbox'])}")
     for line in (*rules(status["ports"]), *multicast(status["switches"]), *mirrors(status["mirrors"])):
         print(line)
     return 0

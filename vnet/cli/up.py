@@ -3,9 +3,15 @@
 In the foreground it stays until Ctrl-C (or SIGTERM, or `vnet down`), and everything is gone again
 then. With -d it runs in the background, and this command returns once every port is up.
 
+Once its doors are open, the process gives up what they do not need: capabilities, files, system
+calls (`engine: {sandbox: ...}` in the file, or --sandbox). Kinds of guests and NICs that may come
+later although the file has none yet are named by `engine: {keep: [netns]}`. `vnet status` shows
+what is left, `vnet doctor` what this kernel can enforce.
+
 Examples:
   vnet up tenants.yaml
   vnet up tenants.yaml -d && vnet status
+  vnet up tenants.yaml -d --sandbox strict
   vnet up 'topology:leaf-spine?spines=2&leaves=4&hosts=3'
 
 """
@@ -17,12 +23,16 @@ import logging
 import sys
 
 from vnet.errors import VnetError
+from vnet.sandbox.needs import MODES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE [-d]."""
+    """FILE [-d] [--sandbox MODE]."""
     parser.add_argument("file", metavar="FILE", help="a topology file, YAML or JSON; -; topology:NAME[?...]")
     parser.add_argument("-d", "--detach", action="store_true", help="return once it is up")
+    parser.add_argument(
+        "--sandbox", choices=MODES, metavar="MODE", help="default, strict or off; else the file's"
+    )
 
 
 def run(given: argparse.Namespace) -> int:
@@ -39,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
             f"change it (vnet apply {given.file}) or use another name"
         )
     if given.detach:
-        daemon.spawn(topology)
+        daemon.spawn(topology, given.sandbox)
         print(f"{topology.name} is up: {_size(topology)}. See it: vnet status {topology.name}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -48,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"{topology.name} is up: {_size(topology)}. Ctrl-C brings it down.", flush=True)
 
     try:
-        trio.run(daemon.serve, topology, ready)
+        trio.run(daemon.serve, topology, ready, given.sandbox)
     except BaseExceptionGroup as group:
         error = daemon.flat(group)
         if isinstance(error, VnetError | KeyboardInterrupt):

@@ -36,7 +36,7 @@ def _tuples(values: Values) -> dict[str, Any]:
 
 def engine(values: Values) -> model.Engine:
     """An engine."""
-    return model.Engine(**values)
+    return model.Engine(**_tuples(values))
 
 
 def network(name: str, values: Values) -> model.Network:

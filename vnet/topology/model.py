@@ -27,6 +27,10 @@ class Engine:
     cpu: int | None = None
     """The CPU that the engine's thread is bound to; None: any."""
     poll: Poll = "adaptive"
+    sandbox: str = "default"
+    """What the process of `vnet up` gives up; see `vnet/sandbox/`."""
+    keep: tuple[str, ...] = ()
+    """Kinds that may come later although there are none yet."""
 
 
 @attrs.frozen

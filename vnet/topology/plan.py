@@ -30,6 +30,7 @@ from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, R
 from vnet.topology.shape import Table
 from vnet.topology.table import ENGINE
 from vnet.topology.table_switches import SWITCH_TABLE
+from vnet.topology.write import value_words
 
 LIVE = tuple(key.name for key in SWITCH_TABLE.keys)
 """Keys of a switch that change while it runs."""
@@ -468,8 +469,8 @@ def _check_fixed(running: Resolved, wanted: Resolved) -> None:
                 continue
             was, becomes = getattr(before, key.name), getattr(after, key.name)
             if was != becomes:
-                found = "nothing" if becomes is None else key.type.write(becomes)
-                expected = f"{'nothing' if was is None else key.type.write(was)}, which runs"
+                found = "nothing" if becomes is None else value_words(key.type, becomes)
+                expected = f"{'nothing' if was is None else value_words(key.type, was)}, which runs"
                 hint = "this changes only when the fabric is brought down and up"
                 problems.append(Problem((*path, key.name), str(found), expected, hint))
     if problems:

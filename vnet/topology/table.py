@@ -12,6 +12,7 @@ import attrs
 
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import TIME
+from vnet.sandbox.needs import KEEP, MODES
 from vnet.topology.expect import EXPECT
 from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
@@ -47,6 +48,22 @@ ENGINE = Table(
             " `adaptive` sleeps after a short while.",
             example="busy",
             default="adaptive",
+        ),
+        Key(
+            "sandbox",
+            Choice(MODES),
+            "What the process of `vnet up` gives up once its doors are open. `default`: all but what"
+            " guests and NICs of the file's kinds need, to come and go. `strict`: every capability too,"
+            " and the kernel must be able to enforce all of it. `off`: nothing.",
+            example="strict",
+            default="default",
+        ),
+        Key(
+            "keep",
+            ListOf(Choice(KEEP), "a list of kinds"),
+            "With `sandbox: default`: kinds of guests and NICs that may come while the fabric runs"
+            " although the file has none yet.",
+            example=["netns"],
         ),
     ),
 )

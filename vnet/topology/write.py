@@ -19,16 +19,16 @@ from vnet.topology.shape import ListOf, OrOff, Table, Value
 NicWords = Callable[[Nic], dict[str, object]]
 
 
-def _said(shape: Any, value: Any) -> Any:
+def value_words(shape: Any, value: Any) -> Any:
     """`value` as the file says it."""
     if isinstance(shape, Type):
         return shape.write(value)
     if isinstance(shape, Value):
         return shape.type.write(value)
     if isinstance(shape, ListOf):
-        return [_said(shape.item, item) for item in value]
+        return [value_words(shape.item, item) for item in value]
     if isinstance(shape, OrOff):
-        return value if value == shape.word else _said(shape.on, value)
+        return value if value == shape.word else value_words(shape.on, value)
     if isinstance(shape, Table):
         return _keys(shape.keys, value)
     return value
@@ -43,7 +43,7 @@ def _keys(keys: Iterable[Key], thing: Any) -> dict[str, Any]:
             continue
         if value == () and key.name not in ("ip", "gateway", "egress"):  # there, nothing is a wish too
             continue
-        words = _said(key.type, value)
+        words = value_words(key.type, value)
         if words == {} and isinstance(key.type, Table):
             continue
         said[key.name] = words
@@ -139,7 +139,7 @@ def _change_words(change: model.Change) -> dict[str, Any]:
     # What is default stands in a change all the same, for the link may be otherwise.
     impair = _ways(
         [
-            {name: _said(keys[name].type, value) for name, value in way}
+            {name: value_words(keys[name].type, value) for name, value in way}
             for way in (change.a_to_b, change.b_to_a)
         ]
     )

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod bpf;
 pub mod bytering;
 pub mod clock;
+pub mod confine;
 pub mod context;
 pub mod dgram;
 pub mod error;

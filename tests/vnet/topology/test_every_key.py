@@ -41,7 +41,7 @@ LATER = "not supported yet by this version"
 BASE: dict[str, Any] = {
     "name": "tenants",
     "seed": 1,
-    "engine": {"driver": "thread", "cpu": 1, "poll": "busy"},
+    "engine": {"driver": "thread", "cpu": 1, "poll": "busy", "sandbox": "strict", "keep": ["tap"]},
     "networks": {
         "red": {
             "vlan": 10,

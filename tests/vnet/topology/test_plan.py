@@ -218,6 +218,7 @@ def test_a_guest_more_touches_no_other() -> None:
         ({"driver": "trio"}, "engine.driver: trio, expected thread, which runs"),
         ({"driver": "thread", "cpu": 1}, "engine.cpu: 1, expected nothing, which runs"),
         ({"driver": "thread", "poll": "busy"}, "engine.poll: busy, expected adaptive, which runs"),
+        ({"driver": "thread", "keep": ["tap"]}, "engine.keep: ['tap'], expected [], which runs"),
     ],
 )
 def test_the_engine_does_not_change_while_it_runs(engine: dict[str, Any], line: str) -> None:

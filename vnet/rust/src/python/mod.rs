@@ -1,6 +1,7 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
 mod capture;
+mod confine;
 mod dgram;
 mod door;
 mod engine;
@@ -28,6 +29,8 @@ mod _native {
 
     #[pymodule_export]
     use super::capture::{BpfProgram, CaptureHandle, describe_port, start_capture};
+    #[pymodule_export]
+    use super::confine::{confine_process, confinement_offered, refused_calls};
     #[pymodule_export]
     use super::dgram::dgram_door;
     #[pymodule_export]

@@ -1,0 +1,217 @@
+"""A whole fabric in its sandbox: what its process may still do, and that everything works all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.nobody import REPOSITORY, UID, as_nobody
+from tests.needs import needs_root, needs_tun, needs_userns
+
+NAME = f"sbx{os.getpid()}"
+
+PLAIN = """
+name: {name}
+networks: {{red: {{subnets: [10.7.0.0/24]}}}}
+guests:
+  web: {{nics: [{{network: red, ip: 10.7.0.11}}]}}
+  app: {{nics: [{{network: red, ip: 10.7.0.12}}]}}
+  vm: {{kind: external, nics: [{{network: red, nic: {{kind: stream, socket: vm.sock}}}}]}}
+  vu: {{kind: external, nics: [{{network: red, nic: {{kind: vhost-user, socket: vu.sock}}}}]}}
+  dg: {{kind: external, nics: [{{network: red, nic: {{kind: dgram, local: dg.sock}}}}]}}
+{more}
+"""
+NETNS = "  {name}: {{kind: netns, nics: [{{network: red, ip: 10.7.0.{host}}}]}}"
+
+
+def vnet(*words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vnet", *words], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Any]:
+    def write(*more: str) -> str:
+        path = tmp_path / "lab.yaml"
+        path.write_text(PLAIN.format(name=NAME, more="\n".join(more)))
+        return str(path)
+
+    yield write
+    subprocess.run([sys.executable, "-m", "vnet", "down", NAME], capture_output=True, timeout=50, check=False)
+
+
+def threads(pid: int) -> Iterator[dict[str, str]]:
+    """What the kernel says of each thread."""
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        yield {
+            key: value.strip()
+            for key, _, value in (line.partition(":") for line in status.read_text().splitlines())
+        }
+
+
+def status() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(vnet("status", NAME, "--json"))
+    return document
+
+
+def limits(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return {line[:26].strip(): line[26:].split() for line in lines}
+
+
+@needs_root
+@pytest.mark.parametrize("mode", ["default", "strict"])
+def test_a_fabric_without_the_kernel_s_help_keeps_no_privilege(file: Any, mode: str) -> None:
+    vnet("up", file(), "-d", "--sandbox", mode)
+    document = status()
+    shown = list(threads(document["pid"]))
+    assert len(shown) >= 2
+    for thread in shown:
+        sets = {thread[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+        assert (sets, thread["NoNewPrivs"], thread["Seccomp"]) == ({"0" * 16}, "1", "2")
+    bounds = limits(document["pid"])
+    assert bounds["Max core file size"][:2] == ["0", "0"]
+    assert int(bounds["Max open files"][1]) <= 65_536
+    assert document["sandbox"]["capabilities"] == []
+    assert document["sandbox"]["mode"] == mode
+    assert f"\nsandbox {mode}: no new privileges, system calls filtered, " in vnet("status", NAME)
+
+    assert "1 received" in vnet("ping", "web", "app", "-c", "1", "-n", NAME)
+    vnet("attach", "late", "--network", "red", "--nic", "kind=stream,socket=late.sock", "-n", NAME)
+    refused = vnet("apply", file(NETNS.format(name="ns", host=13)), code=2)
+    assert refused.startswith("guests.ns.nics[0]: netns needs CAP_NET_ADMIN, ")
+    assert len(refused.splitlines()) == 1
+    assert status()["sandbox"]["refused"] == {}
+    vnet("down", NAME)
+    assert not Path("/run/vnet", NAME).exists()
+
+
+@needs_root
+@needs_tun
+def test_namespaces_come_and_go_as_the_file_has_some(file: Any, tmp_path: Path) -> None:
+    one = NETNS.format(name="one", host=13)
+    vnet("up", file(one), "-d")
+    assert status()["sandbox"]["capabilities"] == ["net_admin"]
+    vnet("apply", file(one, NETNS.format(name="two", host=14)))
+    assert "1 received" in vnet("ping", "one", "two", "-c", "1", "-n", NAME)
+    assert "1 received" in vnet("exec", "-n", NAME, "two", "--", "ping", "-c", "1", "-W", "2", "10.7.0.11")
+    captured = tmp_path / "x.pcapng"
+    capture = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "vnet",
+            "capture",
+            "red",
+            "-n",
+            NAME,
+            "-w",
+            str(captured),
+            "--filter",
+            "icmp",
+            "-c",
+            "1",
+        ],
+        stderr=subprocess.PIPE,
+    )
+    while not captured.exists() or not captured.stat().st_size:
+        assert capture.poll() is None
+    vnet("ping", "web", "two", "-c", "1", "-n", NAME)
+    _, told = capture.communicate(timeout=30)
+    assert capture.returncode == 0, told
+    assert "packet needs CAP_NET_RAW" in vnet(
+        "attach",
+        "up",
+        "--network",
+        "red",
+        "--nic",
+        "kind=packet,interface=lo",
+        "-n",
+        NAME,
+        code=2,
+    )
+    vnet("apply", file())
+    assert status()["sandbox"]["refused"] == {}
+    vnet("down", NAME)
+    assert not list(Path("/run/netns").glob(f"vnet-{NAME}.*"))
+
+
+@needs_root
+@needs_tun
+def test_what_is_to_come_later_can_be_named(file: Any) -> None:
+    path = Path(file())
+    path.write_text(path.read_text() + "engine: {keep: [netns]}\n")
+    vnet("up", str(path), "-d")
+    assert status()["sandbox"]["capabilities"] == ["net_admin"]
+    path.write_text(path.read_text().replace("\nengine", NETNS.format(name="ns", host=13) + "\nengine"))
+    assert "add guest ns (netns)" in vnet("apply", str(path))
+    assert "1 received" in vnet("ping", "web", "ns", "-c", "1", "-n", NAME)
+    vnet("down", NAME)
+
+
+@needs_root
+@needs_tun
+def test_off(file: Any) -> None:
+    vnet("up", file(), "-d", "--sandbox", "off")
+    document = status()
+    assert document["sandbox"] == {"mode": "off"}
+    assert {thread["NoNewPrivs"] for thread in threads(document["pid"])} == {"0"}
+    assert "sandbox off: the process may do what its user may" in vnet("status", NAME)
+    vnet("apply", file(NETNS.format(name="ns", host=13)))
+    vnet("down", NAME)
+
+
+USER = """
+set -e
+python=$1; name=$2
+$python -m vnet up - -d
+pid=$($python -m vnet status $name --json | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')
+grep -E '^(NoNewPrivs|Seccomp):' /proc/$pid/status
+# Nobody of the same user looks into it, and a command gets into its guests all the same.
+ls /proc/$pid/fd > /dev/null 2>&1 && echo "its descriptors are open to all of the user's processes"
+$python -m vnet exec -n $name ns -- ping -c 1 -W 2 10.7.0.11 | grep -o '1 received'
+$python -m vnet down $name
+ls -A $XDG_RUNTIME_DIR
+"""
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that other users can get to, whatever the way to `tmp_path` is like."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@needs_userns
+def test_an_ordinary_user_s_fabric(file: Any, tmp_path: Path, everybodys: Path) -> None:
+    topology = Path(file(NETNS.format(name="ns", host=13))).read_text()
+    for name in ("run", "state"):
+        (everybodys / name).mkdir()
+        if os.geteuid() == 0:
+            os.chown(everybodys / name, UID, UID)
+    environment = {
+        **os.environ,
+        "XDG_RUNTIME_DIR": str(everybodys / "run"),
+        "XDG_STATE_HOME": str(everybodys / "state"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    words = as_nobody(tmp_path, "sh", "-c", USER, "sh", sys.executable, NAME)
+    done = subprocess.run(
+        words, input=topology, capture_output=True, text=True, timeout=50, env=environment, check=False
+    )
+    told = done.stdout.splitlines()
+    assert told[1:] == ["NoNewPrivs:\t1", "Seccomp:\t2", "1 received", f"{NAME} is down."], done.stderr
