@@ -53,6 +53,8 @@ impl Driver {
                 let line = format!("the engine's thread can't be bound to CPU {cpu}: {e}");
                 shared.lock().events().log(line);
             }
+            // Where the kernel does not know it, the thread is woken as any other.
+            let _ = nics::clock::run_soon();
             run(&shared, poll, &flag);
         })?;
         Ok(Driver { stop, engine, thread: Some(thread) })
