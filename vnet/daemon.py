@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 
 import trio
 
-from vnet import runtime, state
+from vnet import leases, runtime, state
 from vnet.control import server
 from vnet.control.operations import Operations
 from vnet.errors import VnetError
 from vnet.fabric import Fabric
 from vnet.sandbox import confinement
 from vnet.topology import Topology
+
+log = logging.getLogger("vnet")
 
 READY = b"ready\n"
 START_DEADLINE = 120.0
@@ -37,11 +41,15 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
             folder = await fabric.hold_runtime()
             operations = Operations(fabric)
             listener = server.listen(folder.path / runtime.CONTROL)
+            kept = state_folder / leases.FILE
+            if (count := leases.remember(fabric, kept, time.time())) > 0:
+                log.info("%d leases of before are remembered", count)
             mode = sandbox or topology.engine.sandbox
             fabric.confinement = await confinement.confine(fabric, mode, [folder.path, state_folder])
             async with trio.open_nursery() as nursery:
                 if fabric.confinement is not None:
                     nursery.start_soon(fabric.confinement.watch)
+                nursery.start_soon(leases.keep, fabric, kept)
                 nursery.start_soon(server.serve, listener, operations.table())
                 nursery.start_soon(_stop_on_signal, signals, operations.stop)
                 ready(fabric)
@@ -99,7 +107,6 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
 def _read_all(descriptor: int, seconds: float) -> bytes:
     """Everything until the end, or nothing when that doesn't come in time."""
     import select
-    import time
 
     data, deadline = b"", time.monotonic() + seconds
     while True:
@@ -116,8 +123,6 @@ def main() -> int:
     """`python -m vnet.daemon DESCRIPTOR [SANDBOX] < TOPOLOGY`: tells DESCRIPTOR that the fabric is up, or why
     not.
     """
-    import logging
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     descriptor = int(sys.argv[1])
 

@@ -6,10 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
 from vnet.runtime import private
+
+log = logging.getLogger("vnet")
 
 LOG = "log"
 
@@ -34,3 +41,58 @@ def folder(name: str) -> Path:
 def log_path(name: str) -> Path:
     """Where a fabric in the background writes its log; it stays when it ended badly."""
     return base() / name / LOG
+
+
+# -- documents that outlive a fabric -----------------------------------------------------------------
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of a document that are read at most."""
+
+
+def read(path: Path) -> Any:
+    """A document that `write` wrote; None when there is none.
+
+    One that can't be believed (somebody else's, cut off, no JSON) is told once, moved aside as `NAME.bad` and
+    counts as none: what it knew is lost, and a fabric comes up all the same.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return _aside(path, error.strerror or str(error))
+    with os.fdopen(opened, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            return _aside(path, "it is no file of ours")
+        if status.st_size > LARGEST:
+            return _aside(path, f"it has {status.st_size} bytes")
+        try:
+            return json.loads(file.read(LARGEST))
+        except (OSError, ValueError, RecursionError) as error:
+            return _aside(path, str(error))
+
+
+def _aside(path: Path, why: str) -> None:
+    bad = path.with_name(f"{path.name}.bad")
+    log.warning("%s can't be used: %s; it is kept as %s", path, why, bad.name)
+    with contextlib.suppress(OSError):
+        path.replace(bad)
+
+
+def write(path: Path, document: Any) -> None:
+    """Replace a document: after a crash, or without power, there is the old one or the new one. Raises
+    OSError.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(opened, "w") as file:
+        json.dump(document, file, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,5 +1,8 @@
 """Bring a fabric down, leaving nothing behind: no TAP, namespace, socket or process.
 
+What guests have by DHCP is kept for the next `vnet up`, in $XDG_STATE_HOME/vnet/NAME (root:
+/var/lib/vnet/NAME).
+
 Also cleans up after a fabric that was killed.
 
 Examples:

@@ -1,0 +1,184 @@
+"""What guests have by DHCP is theirs after a restart, for as long as it was to be."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import vnet
+from vnet import leases, state
+
+MAC = "02:00:00:00:00:0a"
+HOUR = 3600 * 10**9
+
+
+def fabric(mac: str = MAC, **more: Any) -> vnet.Fabric:
+    nic = {"network": "red", "ip": "dhcp", "mac": mac, "nic": {"kind": "pipe"}}
+    return vnet.Fabric.from_dict(
+        {
+            "name": "lab",
+            "engine": {"driver": "trio"},
+            "networks": {"blue": {}, "red": {"subnets": ["10.0.0.0/24", "fd00::/64"]}},
+            "guests": {"vm": {"kind": "external", "nics": [nic]}, **more},
+        }
+    )
+
+
+def bind(fabric: vnet.Fabric, prefix: str, seconds: float | None) -> None:
+    port = fabric.port("vm")
+    until = None if seconds is None else fabric.time() + int(seconds * 1e9)
+    assert port.wanted.vlan is not None
+    fabric.engine.bind(port.number, port.wanted.vlan, prefix, until)
+
+
+def has(fabric: vnet.Fabric) -> dict[str, float | None]:
+    """Address or prefix: seconds left."""
+    now = fabric.time()
+    found = fabric.engine.bindings(fabric.port("vm").number)
+    return {prefix: None if until is None else (until - now) / 1e9 for _, prefix, until in found}
+
+
+async def noted(path: Path, **given: float | None) -> None:
+    """A fabric whose guest had these, noted at 1000 s."""
+    async with fabric() as before:
+        for prefix, seconds in given.items():
+            bind(before, prefix, seconds)
+        leases.note(path, leases.look(before), 1000.0)
+
+
+FOUR, SIX, DELEGATED = "10.0.0.9/32", "fd00::9/128", "fd00:1:2::/48"
+
+
+def entry(**changed: Any) -> dict[str, Any]:
+    """A lease as the file has it."""
+    return {"port": "vm.0", "mac": MAC, "network": "red", "prefix": FOUR, "left": 1} | changed
+
+
+async def test_what_is_left_of_them_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / leases.FILE
+    await noted(path, **{FOUR: 60.0, SIX: 30.0, DELEGATED: None})
+    async with fabric() as after:
+        assert has(after) == {}
+        assert leases.remember(after, path, 1040.0) == 2
+        found = has(after)
+        assert found.keys() == {FOUR, DELEGATED}
+        assert found[FOUR] == pytest.approx(20, abs=1)
+        assert found[DELEGATED] is None
+
+
+async def test_a_clock_that_was_set_back_prolongs_none(tmp_path: Path) -> None:
+    path = tmp_path / leases.FILE
+    await noted(path, **{FOUR: 60.0})
+    async with fabric() as after:
+        assert leases.remember(after, path, 10.0) == 1
+        assert has(after)[FOUR] == pytest.approx(60, abs=1)
+
+
+async def test_another_nic_of_that_name_gets_nothing(tmp_path: Path) -> None:
+    path = tmp_path / leases.FILE
+    await noted(path, **{FOUR: 60.0})
+    async with fabric(mac="02:00:00:00:00:0b") as after:
+        assert leases.remember(after, path, 1000.0) == 0
+        assert has(after) == {}
+
+
+async def test_a_network_is_known_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / leases.FILE
+    await noted(path, **{FOUR: 60.0})
+    document = json.loads(path.read_text())
+    assert document["leases"][0]["network"] == "red"
+    document["leases"][0]["network"] = "blue"
+    path.write_text(json.dumps(document))
+    async with fabric() as after:
+        assert leases.remember(after, path, 1000.0) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "\x00\xff",
+    ],
+)
+async def test_a_file_that_is_none_is_kept_aside(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / leases.FILE
+    path.write_text(text)
+    async with fabric() as after:
+        with caplog.at_level(logging.WARNING):
+            assert leases.remember(after, path, 1000.0) == 0
+    assert [record.message.split(":")[0] for record in caplog.records] == [f"{path} can't be used"]
+    assert not path.exists()
+    assert path.with_name(f"{leases.FILE}.bad").exists()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        {"version": 2, "noted": 1, "leases": []},
+        {"version": 1, "noted": "x", "leases": []},
+        {"version": 1, "noted": 1, "leases": [{}]},
+        {"version": 1, "noted": 1, "leases": [entry(prefix="x")]},
+        {"version": 1, "noted": 1, "leases": [entry(left=-1)]},
+        {"version": 1, "noted": 1, "leases": [entry(left=1e30)]},
+    ],
+)
+async def test_one_that_says_something_else_is_told(
+    tmp_path: Path, document: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / leases.FILE
+    path.write_text(json.dumps(document))
+    async with fabric() as after:
+        with caplog.at_level(logging.WARNING):
+            assert leases.remember(after, path, 1000.0) == 0
+        assert has(after) == {}
+    assert len(caplog.records) == 1
+
+
+async def test_somebody_else_s_file_is_not_read(tmp_path: Path) -> None:
+    path, theirs = tmp_path / leases.FILE, tmp_path / "theirs"
+    await noted(theirs, **{FOUR: 60.0})
+    path.symlink_to(theirs)
+    async with fabric() as after:
+        assert leases.remember(after, path, 1000.0) == 0
+    assert theirs.exists()
+
+
+async def test_changes_are_noted_by_the_way_and_at_the_end(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / leases.FILE
+    written: list[int] = []
+    real = state.write
+
+    def write(path: Path, document: Any) -> None:
+        written.append(len(document["leases"]))
+        real(path, document)
+
+    async def at_once(function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+    monkeypatch.setattr(state, "write", write)
+    # Virtual time would go on while a thread writes.
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    async with fabric() as running, trio.open_nursery() as nursery:
+        nursery.start_soon(leases.keep, running, path)
+        await trio.sleep(3 * leases.EVERY)
+        assert not path.exists()
+        bind(running, FOUR, 3600)
+        await trio.sleep(3 * leases.EVERY)
+        assert written == [1]  # once, though time goes by
+        bind(running, SIX, 3600)
+        nursery.cancel_scope.cancel()
+    assert written == [1, 2]
+    assert not path.with_name(f"{leases.FILE}.new").exists()
