@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import pytest
-import trio
 
 from nics.door import Opened, Place
 from nics.netns import Namespace
 from nics.tap import Tap
 from tests.kernel.lab import PREFIX
+from tests.kernel.packet_peer import MTU, PacketPeer, packet_socket
 from tests.needs import needs_tun
-from vnet.testing import Maker, Peer, check_nic
+from vnet.testing import Maker, check_nic
 
 pytestmark = needs_tun
 
-SOL_PACKET = 263
-PACKET_AUXDATA = 8
-PACKET_IGNORE_OUTGOING = 23
-SO_RCVBUFFORCE = 33
-TP_STATUS_VLAN_VALID = 1 << 4
-MTU = 65_521
 
+class TapPeer(PacketPeer):
+    """On the guest's side of a TAP."""
 
-class TapPeer(Peer):
-    """A packet socket on the guest's side of a TAP."""
-
-    max_frame = MTU + 14
-    min_sent = 14
-    """Its kernel sends nothing shorter."""
     notices_by_sending = True
     sends_without_link = False
-    stalls = reliable = False
-
-    def __init__(self, namespace: Namespace, place: Place, packet: socket.socket) -> None:
-        self._namespace = namespace
-        self._place = place
-        self._packet = trio.socket.from_stdlib_socket(packet)
-
-    async def _set(self, state: str) -> None:
-        def change(iproute: Any) -> None:
-            iproute.link("set", index=iproute.link_lookup(ifname="eth0")[0], state=state)
-
-        await self._place.netlink.run(change, self._namespace.fd)
-
-    async def connect(self) -> None:
-        await self._set("up")
-        self._packet.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # that it was down is old news
-
-    async def disconnect(self) -> None:
-        await self._set("down")
-
-    async def send(self, frame: bytes) -> None:
-        await self._packet.send(frame)
-
-    async def receive(self) -> bytes:
-        frame, notes, _, _ = await self._packet.recvmsg(70_000, 256)
-        for level, kind, data in notes:
-            if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
-                status, _, _, _, _, tci, tpid = struct.unpack("IIIHHHH", data)
-                if status & TP_STATUS_VLAN_VALID:  # the kernel takes tags out of frames
-                    frame = frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
-        return frame
 
 
 def tap(**keys: Any) -> Maker:
@@ -76,12 +33,8 @@ def tap(**keys: Any) -> Maker:
         namespace = await Namespace.create(f"{PREFIX}-check", place.netlink)
         place = attrs.evolve(place, netns=namespace.fd, mtu=MTU)
         opened = await Tap(**keys).open(place)
-        with await namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as packet:
-            packet.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            packet.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-            packet.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
-            packet.bind(("eth0", 3))  # ETH_P_ALL
-            yield opened, TapPeer(namespace, place, packet)
+        async with packet_socket(namespace, "eth0") as packet:
+            yield opened, TapPeer(namespace, place, "eth0", packet)
         await namespace.aclose()
 
     return maker

@@ -91,7 +91,6 @@ async def test_a_flood_of_short_frames_holds_nobody_else_up(length: int) -> None
             with trio.fail_after(20):
                 while (await world.recv(2000))[11] != 9:
                     passed[-1] += 1
-            assert (await world.recv(2000))[11] == 8, "the flood was over"
         # Ten thousand short ones were waiting: nothing of the quiet guest was lost, or came late.
         assert max(passed) <= AHEAD, passed
 
@@ -133,9 +132,9 @@ async def test_each_guest_has_its_share_whatever_it_sends() -> None:
                 nursery.start_soon(flood, number, end)
             with trio.fail_after(30):
                 await made.until("it is congested", lambda: "tx-full" in made.counters()["drops"])
-                for _ in range(3000):  # what the socket held before it was congested
+                for _ in range(1000):  # what the socket held before it was congested
                     await world.recv(2000)
-                while sum(sent.values()) < 600_000:
+                while sum(sent.values()) < 300_000:
                     number = (await world.recv(2000))[11]
                     sent[number] += lengths[number] + 24
             nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -17,7 +18,7 @@ from nics.door import Opened
 from nics.errors import NicError
 from nics.netns import Namespace
 from nics.packet import Packet
-from nics.pipe import Pipe
+from nics.pipe import Pipe, PipeEnd
 from tests.kernel.lab import PREFIX, Guest, Lab, lab
 from tests.needs import needs_root, needs_tool
 from vnet._native import PortConfig
@@ -238,3 +239,61 @@ async def test_what_is_wrong_is_told() -> None:
             await Packet(interface="nothere0").open(here.place(1))
         with pytest.raises(NicError, match="ip netns add nowhere"):
             await Packet(interface="lo", netns="nowhere").open(here.place(1))
+
+
+async def test_two_fabrics_on_one_interface_do_not_see_each_others_guests() -> None:
+    async with wire() as made:
+        engine, switch = made.here.engine, made.here.engine.add_switch()
+        other = await Packet(interface="phys").open(made.here.place(3, netns=made.guest.namespace.fd))
+        second = engine.add_port(other.door, switch, PortConfig(vlan=10, uplink=True))
+        ends = []
+        for number, place in ((8, made.here.switch), (9, switch)):
+            opened = await Pipe().open(made.here.place(number))
+            engine.add_port(opened.door, place, PortConfig(vlan=10))
+            ends.append(opened.far)
+        mine, theirs = ends
+        assert isinstance(mine, PipeEnd)
+        assert isinstance(theirs, PipeEnd)
+        world = trio.socket.from_stdlib_socket(made.packet)
+        for end, number in ((mine, 8), (theirs, 9)):
+            frame = (BROADCAST + bytes([2, 0, 0, 0, 0, number]) + ETHERTYPE).ljust(60, b"\0")
+            await end.send(frame)
+            with trio.fail_after(10):
+                assert await world.recv(2000) == frame, "the world hears each of them"
+        # What comes from the wire, both take in; had either heard the other's before, it would be first.
+        made.send(BROADCAST, number=7)
+        for end in (mine, theirs):
+            heard: list[bytes] = []
+
+            def first(end: PipeEnd = end, heard: list[bytes] = heard) -> bool:
+                with contextlib.suppress(trio.WouldBlock):
+                    heard.append(end.receive_nowait())
+                return bool(heard)
+
+            await made.until("a frame", first)
+            assert heard[0][6:12] == WORLD
+        assert made.counters()["rx_frames"] == engine.counters(second)["rx_frames"] == 1
+        engine.remove_port(second)
+
+
+async def test_datagrams_of_a_burst_leave_together() -> None:
+    async with wire() as made:
+        guest = await made.here.guest()
+        await guest.run("ip", "neigh", "add", "10.9.0.200", "lladdr", WORLD.hex(":"), "dev", "eth0")
+        world = trio.socket.from_stdlib_socket(made.packet)
+        with await guest.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(("10.9.0.200", 9))
+            sent = [number.to_bytes(2) * 9 for number in range(50)]
+            made.here.engine.stop()  # so that all of them wait when it looks
+            for datagram in sent:
+                sender.send(datagram)
+            made.here.engine.start("adaptive")
+        heard, frames = b"", 0
+        with trio.fail_after(10):
+            while len(heard) < 50 * 18:
+                frame = await world.recv(70_000)
+                if frame.startswith(WORLD):
+                    heard += frame[42:]
+                    frames += 1
+        assert heard == b"".join(sent)
+        assert frames < 10, "a super-frame each burst, as the interface takes them"

@@ -34,9 +34,9 @@ Needs root and iperf3; OVS (openvswitch-switch-dpdk) and VDE (vde2) are left out
 _INSIDE = "VNET_BENCH_INSIDE"
 
 
-def secluded() -> None:
-    """Go on in network, mount and process namespaces of our own: what is made in there ends with us, even
-    if we are killed. Returns in there.
+def secluded(module: str) -> None:
+    """Go on in network, mount and process namespaces of our own, as `python -m MODULE` with the same words:
+    what is made in there ends with us, even if we are killed. Returns in there.
     """
     if os.environ.get(_INSIDE):
         for folder in ("/run/netns", "/run/vnet"):
@@ -48,7 +48,7 @@ def secluded() -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         sys.exit("it needs root, and unshare (util-linux)")
     own = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    argv = ["unshare", *own, sys.executable, "-m", "tools.bench.doors", *sys.argv[1:]]
+    argv = ["unshare", *own, sys.executable, "-m", module, *sys.argv[1:]]
     os.execvpe("unshare", argv, {**os.environ, _INSIDE: "1"})
 
 
@@ -85,7 +85,7 @@ def main() -> int:
     if options.report is None:
         if not os.environ.get(_INSIDE):
             rounds.build("vnet-bench-doors")
-        secluded()
+        secluded("tools.bench.doors")
         known = all_of_them(options.poll)
         if options.suite == "uplink":
             known = [VnetUplink(poll=options.poll)]
