@@ -36,8 +36,7 @@ class Operations:
 
     async def call_status(self, request: Request) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        await trio.lowlevel.checkpoint()
-        return self.fabric.status() | {"pid": os.getpid()}
+        return await self.fabric.status_in_turns() | {"pid": os.getpid()}
 
     async def call_down(self, request: Request) -> None:
         """Bring the fabric down, once this was answered."""
