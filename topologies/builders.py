@@ -192,8 +192,15 @@ BUILDERS = {
             "fat-tree",
             looped.fat_tree,
             "k pods of k/2 aggregation and k/2 edge switches, (k/2)² cores, k/2 guests at an edge switch",
-            (Key("k", Even(2, 12, "a number"), "Ports of each switch.", default=4), STP),
-            lambda p: (p["k"] ** 2 * 5 // 4, p["k"] ** 3 // 4),
+            (
+                Key("k", Even(2, 12, "a number"), "Ports of each switch.", default=4),
+                _count("hosts", None, 0, 256, "Guests at each edge switch. Left out: k/2."),
+                STP,
+            ),
+            lambda p: (
+                p["k"] ** 2 * 5 // 4,
+                p["k"] ** 2 // 2 * (p["k"] // 2 if p["hosts"] is None else p["hosts"]),
+            ),
         ),
         Builder(
             "tenants",

@@ -35,7 +35,7 @@ def leaf_spine(topology: Topology, spines: int, leaves: int, hosts: int, stp: st
         add_hosts(topology, hosts, kind, f"leaf{leaf}")
 
 
-def fat_tree(topology: Topology, k: int, stp: str, kind: str) -> None:
+def fat_tree(topology: Topology, k: int, hosts: int | None, stp: str, kind: str) -> None:
     """The k-ary fat tree of Al-Fares and others (2008), bridged; the first core is the root."""
     lan(topology)
     half = k // 2
@@ -53,7 +53,7 @@ def fat_tree(topology: Topology, k: int, stp: str, kind: str) -> None:
             topology.switch(edge, stp=stp)
             for number in range(1, half + 1):
                 topology.link(f"pod{pod}-agg{number}", edge)
-            add_hosts(topology, half, kind, edge)
+            add_hosts(topology, half if hosts is None else hosts, kind, edge)
 
 
 def _priority(number: int) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+import topologies
 import vnet
 from nics.stack_sockets import TcpStream
 
@@ -92,3 +95,29 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(first) > 100_000
     assert run("second", 7) == first
     assert run("third", 8) != first
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_a_fat_tree_of_a_thousand(autojump_clock: trio.testing.MockClock) -> None:
+    """1,000 guests at 125 switches that run RSTP over 500 links."""
+    topology = topologies.build("fat-tree", k=10, hosts=20)
+    assert (len(topology.guests), len(topology.switches), len(topology.links)) == (1000, 125, 500)
+    before = resident()
+    async with vnet.Fabric(topology) as fabric:
+        assert resident() - before < 200_000_000
+        await trio.sleep(5)
+        assert len({switch["stp"]["root"] for switch in fabric.switches()}) == 1
+        guests, dice = list(fabric.guests.values()), random.Random(1)
+        answers: list[float] = []
+
+        async def echo(one: vnet.StackGuest, other: vnet.StackGuest) -> None:
+            answers.append(await one.ping(other))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(1000):
+                nursery.start_soon(echo, *dice.sample(guests, 2))
+        assert len(answers) == 1000

@@ -29,6 +29,7 @@ MADE = [
     ("ring?switches=20&stp=stp", 20, 20, 20, "h1", "h11"),
     ("leaf-spine?spines=2&leaves=4&hosts=3", 6, 12, 8, "h1", "h12"),
     ("fat-tree", 20, 16, 32, "h1", "h16"),
+    ("fat-tree?k=2&hosts=3", 5, 6, 6, "h1", "h6"),
     ("tenants?tenants=3&hosts=2", 0, 6, 0, "t3-h1", "t3-h2"),
     ("router-on-a-stick?networks=3", 0, 7, 0, "n2-h1", "n2-h2"),
     ("dual-homed?servers=2", 2, 6, 0, "right-h1", "server2"),
