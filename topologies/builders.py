@@ -217,6 +217,22 @@ BUILDERS = {
             lambda p: (1, 1 + p["networks"] * p["hosts"]),
         ),
         Builder(
+            "shared-uplink",
+            divided.shared_uplink,
+            "tenants that share a physical interface, each in a VLAN of its own there",
+            (
+                _count("tenants", 2, 1, 64, "Tenants."),
+                _hosts(2, "each tenant"),
+                Key(
+                    "interface",
+                    Text("the name of an interface", r"[^\s/]{1,15}", 15),
+                    "The interface.",
+                    default="eth1",
+                ),
+            ),
+            lambda p: (1, p["tenants"] * p["hosts"]),
+        ),
+        Builder(
             "dual-homed",
             divided.dual_homed,
             "servers with a NIC in each of two networks, whose own guests do not meet",

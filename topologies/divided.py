@@ -51,6 +51,23 @@ def router_on_a_stick(topology: Topology, networks: int, hosts: int, kind: str) 
         topology.expecting(f"{name}-*", others, via="router")
 
 
+def shared_uplink(topology: Topology, tenants: int, hosts: int, interface: str, kind: str) -> None:
+    """Networks t1, t2, ..., each tagged with its VLAN on one physical interface, which is nobody's: who is
+    at the other end of it may be each network's gateway, and nothing passes from one to another here.
+    """
+    names = [f"t{number}" for number in range(1, tenants + 1)]
+    for number, name in enumerate(names, 1):
+        topology.network(name, vlan=FIRST_VLAN - 1 + number, subnets=[f"10.{number}.0.0/16"])
+        for host in range(1, hosts + 1):
+            topology.guest(f"{name}-h{host}", kind=kind, network=name)
+    topology.uplink("wan", nic={"kind": "packet", "interface": interface}, tagged=names)
+    for name in names if hosts else ():
+        topology.expecting(f"{name}-*", f"{name}-*")
+        others = [f"{other}-*" for other in names if other != name]
+        if others:
+            topology.expecting(f"{name}-*", others, reach=False, protocol="ethernet")
+
+
 def dual_homed(topology: Topology, servers: int, hosts: int, kind: str) -> None:
     """Networks `left` and `right`, each at a switch of its own, guests in one, and servers in both.
     The servers may not forward: what is left stays left.

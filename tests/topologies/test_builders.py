@@ -14,6 +14,8 @@ from nics.errors import BadInput
 from topologies.__main__ import main as print_them
 from topologies.builders import BUILDERS, COMMON
 from vnet.cli import main
+from vnet.probe.course import Options
+from vnet.probe.course import run as course
 from vnet.topology import Topology
 
 README = (Path(topologies.__file__).parent / "README.md").read_text()
@@ -29,7 +31,7 @@ MADE = [
     ("ring?switches=20&stp=stp", 20, 20, 20, "h1", "h11"),
     ("leaf-spine?spines=2&leaves=4&hosts=3", 6, 12, 8, "h1", "h12"),
     ("fat-tree", 20, 16, 32, "h1", "h16"),
-    ("fat-tree?k=2&hosts=3", 5, 6, 6, "h1", "h6"),
+    ("fat-tree?k=2&hosts=3", 5, 6, 4, "h1", "h6"),
     ("tenants?tenants=3&hosts=2", 0, 6, 0, "t3-h1", "t3-h2"),
     ("router-on-a-stick?networks=3", 0, 7, 0, "n2-h1", "n2-h2"),
     ("dual-homed?servers=2", 2, 6, 0, "right-h1", "server2"),
@@ -48,6 +50,16 @@ async def test_the_largest_ring_heals(autojump_clock: trio.testing.MockClock) ->
         await trio.sleep(60)
         await fabric.guests["h1"].ping(fabric.guests["h20"])
         assert len({switch["stp"]["root"] for switch in fabric.switches()}) == 1
+
+
+def test_a_shared_uplink_keeps_tenants_apart() -> None:
+    """It has an interface, which is not there: so what it says is proved, and tried without it."""
+    topology = topologies.build("shared-uplink", tenants=3, interface="nic0")
+    assert topology.uplinks["wan"].tagged == ("t1", "t2", "t3")
+    assert len(topology.guests) == 6
+    result = course(topology, Options())
+    assert result.virtual
+    assert not [finding for part in result.parts for finding in part.findings]
 
 
 def unreached(name: str) -> tuple[str, str] | None:
@@ -100,12 +112,13 @@ def test_who_reaches_whom_is_as_expected(asked: str, capsys: pytest.CaptureFixtu
 
 
 def test_all_are_made_and_documented() -> None:
-    assert {asked.partition("?")[0] for asked, *_ in MADE} == set(BUILDERS)
+    assert {asked.partition("?")[0] for asked, *_ in MADE} | {"shared-uplink"} == set(BUILDERS)
     for builder in BUILDERS.values():
         (row,) = (line for line in README.splitlines() if line.startswith(f"| `{builder.name}` |"))
         assert builder.doc in row
         for key in builder.parameters:
-            assert f"`{key.name}={key.default}`" in row
+            # Without a default, what it is when it is left out stands beside it.
+            assert (f"`{key.name}`" if key.default is None else f"`{key.name}={key.default}`") in row
     for key in COMMON:
         assert f"`{key.name}`" in README
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "connections": "what security groups know of connections",
     "drops": "what was dropped, where and why",
     "check": "prove who can reach whom, from the file alone",
+    "convert": "another tool's network (Mininet, containerlab) as a topology file",
     "graph": "draw a topology as SVG",
     "test": "bring a file up, probe every pair, play its scenario",
     "doctor": "what is missing on this host, and how to get it",

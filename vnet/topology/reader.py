@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import topologies
 from nics.errors import BadInput
-from vnet.topology import build, expect, model, scenario, table
+from vnet.topology import build, expect, foreign, model, scenario, table
 from vnet.topology.check import check
 from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
 from vnet.topology.nodes import from_text as nodes_of
@@ -49,6 +49,8 @@ def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
         if topologies.is_made(ready):
             return name, topologies.load(ready).to_yaml().encode()
         name = str(topologies.path(ready))
+    if foreign.is_foreign(name):
+        return name, foreign.convert(name).topology.to_yaml().encode()
     if name == "-":
         return "<stdin>", sys.stdin.buffer.read(MOST_BYTES + 1)
     try:
