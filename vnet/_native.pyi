@@ -332,6 +332,19 @@ class Limits:
     ) -> Self: ...
 
 @final
+class Proxy:
+    """What ports in private networks are told for others: local proxy ARP and neighbour discovery.
+
+    By network: (VLAN, [(prefix, gateway, its MAC address if known)], [(address, place, MAC address)]); the
+    place as in `switch.private`. Raises ValueError.
+    """
+
+    def __new__(
+        cls,
+        networks: Sequence[tuple[int, Sequence[tuple[str, str, str | None]], Sequence[tuple[str, int, str]]]],
+    ) -> Self: ...
+
+@final
 class Groups:
     """The rules of a port's security groups, compiled.
 
@@ -357,7 +370,8 @@ class PortConfig:
     VID on the wire), every one of a trunk whose far side has other numbers. `uplink`: what is behind it
     is the physical network. `connections`: how many are tracked for it. `private`: VLANs in which it
     reaches promiscuous ports and its `community` (0: none) alone. `places`: it is the end of a link between
-    switches, and the place of a frame's sender in private VLANs goes beside it. Raises ValueError.
+    switches, and the place of a frame's sender in private VLANs goes beside it. `proxy`: what it is told for
+    others there, `station`: the MAC address that it is known by itself. Raises ValueError.
     """
 
     def __new__(
@@ -386,6 +400,8 @@ class PortConfig:
         private: Sequence[int] = ...,
         community: int = 0,
         places: bool = False,
+        proxy: Proxy | None = None,
+        station: str | None = None,
         limits: Limits | None = None,
     ) -> Self: ...
 
@@ -583,7 +599,9 @@ class Verdict:
 
     @property
     def action(self) -> str:
-        """`unicast`, `flood-unknown` (or -multicast, -broadcast, -link-local), `group`, `report`, `drop`."""
+        """`unicast`, `flood-unknown` (or -multicast, -broadcast, -link-local), `group`, `report`,
+        `answer`, `drop`.
+        """
 
     @property
     def reason(self) -> str | None:
@@ -604,6 +622,10 @@ class Verdict:
     @property
     def lost(self) -> list[tuple[int, str]]:
         """(egress port, why the copy did not leave); a name of `drop_reasons`."""
+
+    @property
+    def answer(self) -> bytes | None:
+        """What the switch itself answers, by the port that the frame came in by."""
 
     @property
     def place(self) -> int:

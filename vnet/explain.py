@@ -25,7 +25,7 @@ class PortLike(Protocol):
         """The kind of its NIC."""
 
 
-FORWARDED = ("to", "flood", "group", "report")
+FORWARDED = ("to", "flood", "group", "report", "answer")
 """What the engine says of a frame that is not dropped."""
 
 
@@ -151,6 +151,11 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
             if check.name == "destination":
                 found.append(_station(hop, names, at))
             found.append(Step(1, check.name, at, names.means.get(dropped, ""), dropped, path))
+            return found + _mirrored(hop, at)
+        if check.name == "destination" and action == "answer":
+            network = names.networks.get(vlan, "")
+            text = "asked for somebody whom it does not reach, the switch says that the gateway is there"
+            found.append(Step(1, "answer", at, text, path=("networks", network, "proxy_arp")))
             return found + _mirrored(hop, at)
         if check.name == "destination":
             found.append(_station(hop, names, at))

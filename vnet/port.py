@@ -10,10 +10,12 @@ import attrs
 
 from nics.door import Opened
 from switch.policy import Allow, Policy
-from vnet._native import Engine, Groups, Guard, Limits, PortConfig
+from switch.private import ISOLATED, PROMISCUOUS
+from vnet._native import Engine, Groups, Guard, Limits, PortConfig, Proxy
 from vnet.errors import VnetError
 from vnet.topology.model import Limit, Storm
 from vnet.topology.resolve import Port as Wanted
+from vnet.topology.resolve import ProxiedNetwork, ProxiedStation
 
 
 @attrs.define
@@ -181,6 +183,38 @@ def community(name: str | None) -> int:
     return _communities.setdefault(name, len(_communities) + 1)
 
 
+_proxies: dict[tuple[ProxiedNetwork, ...], Proxy] = {}
+
+
+def proxy(networks: tuple[ProxiedNetwork, ...]) -> Proxy | None:
+    """What a port is told for others; ports with the same networks share it. None: nothing."""
+    if not networks:
+        return None
+    if networks not in _proxies:
+        # One fabric has few of them at a time, and each `apply` makes new ones.
+        while len(_proxies) >= PROXIES_MAX:
+            del _proxies[next(iter(_proxies))]
+        _proxies[networks] = Proxy(
+            [
+                (
+                    network.vlan,
+                    [(str(each.subnet), str(each.gateway), each.mac) for each in network.subnets],
+                    [(str(station.address), _place(station), station.mac) for station in network.stations],
+                )
+                for network in networks
+            ]
+        )
+    return _proxies[networks]
+
+
+PROXIES_MAX = 64
+"""Kept for the next port that wants the same."""
+
+
+def _place(station: ProxiedStation) -> int:
+    return ISOLATED + community(station.community) if station.confined else PROMISCUOUS
+
+
 COMMUNITIES_MAX = 0xFFFD
 """The switch tells places apart by 16 bits: these, isolated, promiscuous, and not told."""
 _communities: dict[str, int] = {}
@@ -226,6 +260,8 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "connections": settings.connections,
         "private": wanted.private,
         "community": community(wanted.community),
+        "proxy": proxy(wanted.proxied),
+        "station": wanted.mac,
         "limits": limits(wanted),
     }
     if wanted.is_trunk or wanted.vlan is None:

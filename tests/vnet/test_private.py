@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio.testing
+from scapy.layers.l2 import ARP, Ether
 
 import vnet
+from vnet.check import Proof, judge
+from vnet.probe.course import Options, run
 
 LEAVES = """
 name: leaves
@@ -72,3 +76,58 @@ async def test_explain_says_where_it_ends(autojump_clock: trio.testing.MockClock
         steps, reached = fabric.explain("one", frame)
         assert ("private", "spine-leaf2.b") in {(step.reason, step.port) for step in steps}
         assert reached == []
+
+
+PROXY = """
+name: proxy
+networks: {red: {private: true, proxy_arp: true, subnets: [10.0.1.0/24, "fd00:1::/64"]}}
+switches: {leaf1: {}, leaf2: {}}
+links: [{ends: [leaf1, leaf2]}]
+guests:
+  one:
+    kind: external
+    nics: [{network: red, switch: leaf1, nic: {kind: pipe}, ip: [10.0.1.11, "fd00:1::11"]}]
+  two:  {nics: [{network: red, switch: leaf2, ip: [10.0.1.12, "fd00:1::12"]}]}
+  gate:
+    nics:
+      - network: red
+        switch: leaf2
+        ip: [10.0.1.2, "fd00:1::2"]
+        guard: {allow: [{ip: 10.0.1.1}, {ip: "fd00:1::1"}, {ip: 10.0.1.0/24}]}
+expect:
+  - {from: one, to: two, reach: true, via: gate, family: 4}
+  - {from: one, to: two, reach: false, via: gate, family: 6}
+"""
+
+
+async def test_who_is_out_of_reach_is_found_at_the_gateway(autojump_clock: trio.testing.MockClock) -> None:
+    topology = vnet.Topology.from_text(PROXY)
+    async with vnet.Fabric(topology) as fabric:
+        mac = {name: port.wanted.mac for name, port in fabric.ports.items()}
+        pipe: Any = fabric.ports["one.0"].opened.far
+        for target, at in (("10.0.1.12", "gate.0"), ("10.0.1.77", "gate.0"), ("10.0.1.2", "gate.0")):
+            asked = Ether(src=mac["one.0"], dst="ff:ff:ff:ff:ff:ff") / ARP(
+                hwsrc=mac["one.0"], psrc="10.0.1.11", pdst=target
+            )
+            await pipe.send(bytes(asked))
+            while ARP not in (told := Ether(await pipe.receive())):
+                pass  # the others say who they are by MLD
+            assert (told.src, told[ARP].hwsrc, told[ARP].psrc) == (mac[at], mac[at], target)
+        steps, reached = fabric.explain("one", bytes(asked).replace(b"\x0a\x00\x01\x02", b"\x0a\x00\x01\x0c"))
+        assert reached == []
+        assert steps[-1].check == "answer"
+        assert steps[-1].path == ("networks", "red", "proxy_arp")
+
+
+def test_the_proof_knows_who_is_told_of_the_gateway() -> None:
+    topology = vnet.Topology.from_text(PROXY)
+    proof = Proof(topology)
+    assert all(outcome.holds for outcome in judge(proof).outcomes)
+    pair = proof.pair("one", "two")
+    assert (pair.reach, pair.via) == ("may", ("gate",))
+    assert ("networks", "red", "proxy_arp") in [reason.path for reason in pair.reasons]
+
+
+def test_every_pair_is_probed(tmp_path: Path) -> None:
+    result = run(vnet.Topology.from_text(PROXY), Options(virtual=True, folder=tmp_path))
+    assert not result.findings, [str(finding) for finding in result.findings]

@@ -12,6 +12,7 @@ from collections import deque
 from vnet.check import voice
 from vnet.check.ground import Ground, shared
 from vnet.check.pair import FAMILIES, Pair, Reason, short
+from vnet.check.proxied import looks_for_gateway
 from vnet.check.wire import Ear
 
 
@@ -39,6 +40,20 @@ class Detours:
         if pair.arrives != before:
             pair.via = way
             pair.reasons.append(self._forwarder(way, pair.target))
+            pair.reasons += self._proxied(pair)
+
+    def _proxied(self, pair: Pair) -> list[Reason]:
+        """What the switch tells the source of the gateway when it looks for the target."""
+        for a in self._ground.ears[pair.source]:
+            for b in self._ground.ears[pair.target]:
+                for vlan in shared(a, b):
+                    for address in voice.own(b.port, vlan) if b.port else ():
+                        if looks_for_gateway(a.port, vlan, address):
+                            text = (
+                                f"asked for {address} by {a.name}, the switch says that it is at the gateway"
+                            )
+                            return [Reason(text, ("networks", a.networks[vlan], "proxy_arp"))]
+        return []
 
     def _forwarder(self, way: tuple[str, ...], target: str) -> Reason:
         """Who would have to forward, and what lets it."""

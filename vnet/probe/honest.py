@@ -13,6 +13,7 @@ import attrs
 
 from vnet.check import Proof, voice
 from vnet.check.packets import ECHO, TCP, UDP
+from vnet.check.proxied import is_answered
 from vnet.check.watched import may_see
 from vnet.check.wire import Ear
 from vnet.probe import build
@@ -200,13 +201,16 @@ def _few(pairs: list[tuple[Address, Address]]) -> list[tuple[Address, Address]]:
 def _ask(maker: Maker, source: Ear, target: Ear, vlan: int, s: Address, d: Address) -> Probe:
     """Who has the address?"""
     assert source.port is not None
+    # What the switch answers goes no further.
+    passes = not is_answered(source.port, vlan, d)
     own, vids = source.port.mac, maker.vids(source, vlan)
     if s.version == 4:
         request = build.arp(1, own, s, "00:00:00:00:00:00", d)
         frame = build.ethernet(build.BROADCAST, own, 0x0806, request, *vids)
-        return maker.to_group(f"arp request of {s} for {d}", source, vlan, frame, "broadcast")
+        return maker.to_group(f"arp request of {s} for {d}", source, vlan, frame, "broadcast", passes=passes)
     group, address = build.solicited(d)
     frame = build.ip(
         address, own, build.packet(s, group, build.ICMP6, build.solicitation(d, own), 255), *vids
     )
-    return maker.to_group(f"neighbour solicitation of {s} for {d}", source, vlan, frame, "multicast")
+    what = f"neighbour solicitation of {s} for {d}"
+    return maker.to_group(what, source, vlan, frame, "multicast", passes=passes)

@@ -12,7 +12,6 @@ from typing import Any
 from vnet.topology.problems import Path, Problem
 
 NOT_YET: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("networks.*.proxy_arp", "a switch that answers ARP for a gateway is", bool),
     ("guests.*.kind", "a guest of kind qemu is", lambda kind: kind == "qemu"),
 )
 

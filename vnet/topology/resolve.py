@@ -62,6 +62,37 @@ class ResolvedNetwork:
 
 
 @attrs.frozen
+class ProxiedSubnet:
+    """A subnet of a network with `proxy_arp`."""
+
+    subnet: Subnet
+    gateway: Address
+    mac: str | None
+    """The gateway's; None: it is behind an uplink."""
+
+
+@attrs.frozen
+class ProxiedStation:
+    """An address in such a network, and whose it is."""
+
+    address: Address
+    mac: str
+    """The NIC's."""
+    confined: bool
+    """Less than promiscuous."""
+    community: str | None
+
+
+@attrs.frozen(cache_hash=True)
+class ProxiedNetwork:
+    """A network with `proxy_arp`, as the switch has to know it."""
+
+    vlan: int
+    subnets: tuple[ProxiedSubnet, ...]
+    stations: tuple[ProxiedStation, ...]
+
+
+@attrs.frozen
 class ResolvedGuest:
     """A guest; its ports are in `Resolved.ports`."""
 
@@ -112,6 +143,8 @@ class Port:
     """What they come to; None: there are none, everything passes."""
     private: tuple[int, ...] = ()
     """VLANs in which it is not promiscuous: it reaches promiscuous ports and its community."""
+    proxied: tuple[ProxiedNetwork, ...] = attrs.field(default=(), repr=False)
+    """Those of them in which the switch answers for others that it doesn't reach."""
     community: str | None = None
     """In those; None: it is isolated."""
     storm: Storm | None = None
@@ -206,7 +239,7 @@ class Unresolvable(Exception):
 
 def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
     """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
-    from vnet.topology import mirrors, policies, uplinks
+    from vnet.topology import mirrors, neighbours, policies, uplinks
 
     networks = _networks(topology, keep)
     ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
@@ -227,7 +260,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         switches=dict(topology.switches) or {DEFAULT_SWITCH: Switch(DEFAULT_SWITCH)},
         networks=networks,
         guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
-        ports=policies.fill(topology.groups, resolved_ports, networks),
+        ports=neighbours.fill(policies.fill(topology.groups, resolved_ports, networks), networks),
         groups=dict(topology.groups),
         links={link.name: link for link in _links(topology, networks)},
         uplinks=shared,

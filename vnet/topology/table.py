@@ -175,8 +175,9 @@ NETWORK_TABLE = Table(
         Key(
             "proxy_arp",
             Flag(),
-            "true: guests of a private network that don't reach each other find the gateway at each other's"
-            " addresses (local proxy ARP and ND), so that it can forward between them if it will.",
+            "true: the switch tells guests of a private network that don't reach each other the gateway's MAC"
+            " address for each other's IP addresses (local proxy ARP and ND), so that it can forward between"
+            " them if it will. Its guard must allow it their addresses, as a router's.",
             example=True,
             default=False,
         ),

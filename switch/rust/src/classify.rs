@@ -35,6 +35,7 @@ use crate::members::Vlans;
 use crate::multicast::{Snooper, Way};
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::private::Place;
+use crate::proxy::Gateways;
 use crate::stp::PortState;
 use crate::switch::Port;
 use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
@@ -92,7 +93,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, tracker, multicast, .. } = self;
+        let Switch { ports, vlans, fdb, tracker, multicast, gateways, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -106,6 +107,8 @@ impl Switch {
         let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
         let mut desk = Desk {
+            listens: (config.uplink || config.places) && gateways.any(),
+            gateways,
             ports,
             vlans,
             fdb,
@@ -290,6 +293,9 @@ struct Desk<'a> {
     snooper: Option<&'a Snooper>,
     /// What the port may report of them; `None`: anything.
     reports: &'a mut Option<Bucket>,
+    gateways: &'a mut Gateways,
+    /// A gateway that is looked for may be heard here.
+    listens: bool,
 }
 
 impl Desk<'_> {
@@ -354,8 +360,11 @@ impl Desk<'_> {
                 return false;
             }
             if self.goes_short(memo, view) {
+                // It is TCP or UDP, and asks for nobody.
                 let out = self.last.out;
                 *decision = Decision { out, judged: passed(out), ..self.last.decision };
+            } else if self.reads() {
+                return false;
             } else {
                 *decision = self.judge_again(first, view);
             }
@@ -460,6 +469,10 @@ impl Desk<'_> {
                     self.fdb.bind(key(decision.vlan, header.src), self.id, self.last.plain4);
                 }
             }
+            if self.reads() && Guard::plain4(view.head) == 0 {
+                // The next one may ask for another address, or say who is where.
+                self.last.longest = 0;
+            }
             if self.last.grouped {
                 *out = self.judge_groups(&header, decision, view);
                 return;
@@ -486,7 +499,7 @@ impl Desk<'_> {
     /// of the one port that it goes to.
     fn has_gate(&self, decision: &Decision) -> bool {
         match decision.out {
-            Out::Drop(_) | Out::Local => false,
+            Out::Drop(_) | Out::Local | Out::Answer => false,
             Out::Flood(_) | Out::Group(_) | Out::Report(_) => self.gate.is_some(),
             Out::Port(port) => self.gate.is_some() || self.gate_of(port).is_some(),
         }
@@ -609,10 +622,29 @@ impl Desk<'_> {
     fn forward(&mut self, vlan: VlanId, header: &Header, place: Place, view: &View<'_>) -> Out {
         match self.hear(vlan, header.src) {
             Ok(()) if self.pass.state == PortState::Learning => Out::Drop(DropReason::StpBlocked),
+            Ok(()) if self.reads() && self.is_answered(vlan, header, view, place) => Out::Answer,
             Ok(()) if self.is_snooped(vlan, header.dst) => self.multicast(vlan, header, place, view),
             Ok(()) => self.route(vlan, header.dst, place),
             Err(reason) => Out::Drop(reason),
         }
+    }
+
+    /// Whether ARP and neighbour discovery are read here, each message of it (`proxy.rs`).
+    #[inline]
+    fn reads(&self) -> bool {
+        self.listens || self.config.proxy.is_some()
+    }
+
+    /// Whether the switch itself answers. What a gateway says is heard by the way.
+    #[cold]
+    fn is_answered(&mut self, vlan: VlanId, header: &Header, view: &View<'_>, place: Place) -> bool {
+        let at = 12 + 4 * usize::from(header.tags.count());
+        if self.listens && place == Place::PROMISCUOUS {
+            self.gateways.hear(vlan, view.head, at);
+        }
+        self.config.proxy.as_ref().is_some_and(|proxy| {
+            place != Place::PROMISCUOUS && proxy.answer(self.gateways, vlan, place, view.head, at).is_some()
+        })
     }
 
     /// Whether where a frame goes depends on which groups are wanted.

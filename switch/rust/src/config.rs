@@ -4,6 +4,7 @@ use crate::groups::Groups;
 use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::private::Private;
+use crate::proxy::Proxy;
 use crate::{Nanos, PortId, VlanId};
 use std::fmt;
 use std::sync::Arc;
@@ -162,6 +163,8 @@ pub struct PortConfig {
     /// It is the end of a link between switches, on which the place of a frame's sender in private
     /// VLANs is told: here, what comes in stands where the switch before says.
     pub places: bool,
+    /// What it is told for others in private networks; `None`: nothing.
+    pub proxy: Option<Box<Proxy>>,
     /// How much its guest may send, receive and flood; `None`: anything.
     pub limits: Option<Box<Limits>>,
 }
@@ -190,6 +193,7 @@ impl PortConfig {
             connections: 1 << 16,
             private: None,
             places: false,
+            proxy: None,
             limits: None,
         }
     }

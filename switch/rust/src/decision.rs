@@ -61,6 +61,8 @@ pub enum Out {
     Report(u16),
     /// To the switch itself: a BPDU.
     Local,
+    /// Back: the switch answers it, see [`Switch::answer`](crate::Switch::answer).
+    Answer,
     /// Nowhere.
     Drop(DropReason),
 }
@@ -73,7 +75,7 @@ impl Out {
         match self {
             Out::Flood(kind) => Some(kind),
             Out::Group(_) | Out::Report(_) => Some(Flood::Multicast),
-            Out::Port(_) | Out::Local | Out::Drop(_) => None,
+            Out::Port(_) | Out::Local | Out::Answer | Out::Drop(_) => None,
         }
     }
 }

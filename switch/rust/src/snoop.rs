@@ -288,7 +288,7 @@ impl Switch {
         match decision.out {
             Out::Port(port) => is_it(port).then_some(port),
             Out::Flood(_) => self.flood_ports(decision.vlan).iter().copied().find(|port| is_it(*port)),
-            Out::Group(_) | Out::Report(_) | Out::Local | Out::Drop(_) => None,
+            Out::Group(_) | Out::Report(_) | Out::Local | Out::Answer | Out::Drop(_) => None,
         }
     }
 

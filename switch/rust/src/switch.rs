@@ -14,8 +14,9 @@ use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
 use crate::multicast::{self, Snooper};
 use crate::private::{Place, Private};
+use crate::proxy::{Answer, Gateways};
 use crate::stp::PortState;
-use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, VlanId};
+use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, View, VlanId};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -70,6 +71,8 @@ pub struct Switch {
     pub(crate) leases: Option<Nanos>,
     /// Which multicast groups are wanted, where that is snooped.
     pub(crate) multicast: Option<Box<Snooper>>,
+    /// Routers behind uplinks, by whose MAC address guests of private networks are told to go.
+    pub(crate) gateways: Gateways,
 }
 
 fn check_vlan(vlan: VlanId) -> Result<(), SwitchError> {
@@ -98,6 +101,7 @@ impl Switch {
             learners: 0,
             leases: None,
             multicast: None,
+            gateways: Gateways::default(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Switch {
             learners: self.learners,
             leases: self.leases,
             multicast: self.multicast.clone(),
+            gateways: self.gateways.clone(),
         }
     }
 
@@ -174,6 +179,7 @@ impl Switch {
             reports,
         }));
         self.count_learners();
+        self.look_for_gateways();
         self.fdb.outdate();
         Ok(counters)
     }
@@ -212,6 +218,7 @@ impl Switch {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
         self.count_learners();
+        self.look_for_gateways();
         self.fdb.outdate();
         Ok(())
     }
@@ -304,6 +311,7 @@ impl Switch {
             snooper.forget(id, None);
         }
         self.count_learners();
+        self.look_for_gateways();
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);
         self.fdb.outdate();
         Ok(())
@@ -331,7 +339,7 @@ impl Switch {
         match decision.out {
             Out::Flood(_) => self.flood_ports(decision.vlan),
             Out::Group(list) | Out::Report(list) => self.multicast.as_ref().map_or(&[], |all| all.list(list)),
-            Out::Port(_) | Out::Local | Out::Drop(_) => &[],
+            Out::Port(_) | Out::Local | Out::Answer | Out::Drop(_) => &[],
         }
     }
 
@@ -346,6 +354,19 @@ impl Switch {
                     && (private.is_none() || decision.place.reaches(Place::of(private, decision.vlan)))
             })
         })
+    }
+
+    /// The answer to a frame that was decided to be answered; it leaves by the port that it came in by.
+    #[must_use]
+    pub fn answer(&self, decision: &Decision, view: &View<'_>) -> Option<Answer> {
+        let proxy = self.port(decision.ingress)?.proxy.as_deref()?;
+        let at = 12 + 4 * usize::from(decision.tags);
+        proxy.answer(&self.gateways, decision.vlan, decision.place, view.head, at)
+    }
+
+    /// Look for the gateways that ports answer for.
+    fn look_for_gateways(&mut self) {
+        self.gateways.look_for(self.ports.iter().flatten().map(|port| &port.config));
     }
 
     /// Time has come to `now`: forget some of what is due, so much that it takes microseconds.

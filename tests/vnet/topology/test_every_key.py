@@ -48,6 +48,7 @@ BASE: dict[str, Any] = {
             "subnets": ["10.0.10.0/24", "fd00:10::/64"],
             "gateway": ["10.0.10.254"],
             "private": True,
+            "proxy_arp": True,
             "mtu": 9000,
             "multicast": {
                 "snooping": True, "querier": True, "address": "10.0.10.2", "interval": "30 s",
@@ -235,10 +236,8 @@ BASE["groups"]["web"]["egress"] = copy.deepcopy(BASE["groups"]["web"]["ingress"]
 IMPAIRED: Path = ("links", 0, "impair")
 """Where the keys of an impairment are gone through."""
 
-LATER_PARTS: dict[Path, Any] = {
-    ("networks", "red", "proxy_arp"): True,
-}  # fmt: skip
-"""What is in the table and not in this version."""
+LATER_PARTS: dict[Path, Any] = {}
+"""What is in the table and not in this version, beside kinds of guests and NICs: nothing."""
 
 NICS: dict[str, dict[str, Any]] = {
     "stack": {"kind": "stack", "receive_buffer": "1 MiB", "send_buffer": "1 MiB", "gso": False},
@@ -459,9 +458,7 @@ def assert_place(line: str, text: str) -> None:
 
 
 def test_not_yet() -> None:
-    told = []
-    for path in LATER_PARTS:
-        found = lines(yaml.safe_dump(whole(path), sort_keys=False))
-        assert all(line.endswith(LATER) for line in found), found
-        told += found
-    golden.check("not_yet.txt", "\n".join(told) + "\n")
+    document = put(BASE, ("guests", "q"), {"kind": "qemu", "nics": [{"network": "blue"}]})
+    found = lines(yaml.safe_dump(document, sort_keys=False))
+    assert [line.endswith(LATER) for line in found] == [True], found
+    golden.check("not_yet.txt", "\n".join(found) + "\n")

@@ -13,7 +13,7 @@ use crate::mirror::{MirrorSet, Passing};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
 use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
-use switch::{Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit};
+use switch::{Answer, Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit};
 
 /// Indexes of frames in a burst, in order.
 type Group = ArrayVec<u8, BURST>;
@@ -30,6 +30,8 @@ pub struct Delivery {
     report: TxReport,
     /// What came in for the switches themselves.
     pub bpdus: Bpdus,
+    /// What the switch answers to the latest burst, by the port that it came in by.
+    pub answers: ArrayVec<Answer, BURST>,
     /// Frames of the latest burst that were flooded.
     pub floods: u32,
 }
@@ -51,6 +53,7 @@ struct Work<'a, 'f> {
     /// The packet number of the burst's first frame.
     packet: u64,
     bpdus: &'a mut Bpdus,
+    answers: &'a mut ArrayVec<Answer, BURST>,
 }
 
 impl Delivery {
@@ -63,6 +66,7 @@ impl Delivery {
             completer: Completer::new(),
             report: TxReport::default(),
             bpdus: Bpdus::default(),
+            answers: ArrayVec::new(),
             floods: 0,
         }
     }
@@ -81,7 +85,8 @@ impl Delivery {
         touched: &mut PortSet,
         burst: &[Frame<'_>],
     ) {
-        let Delivery { captures, mirrors, packet, decisions, completer, report, bpdus, floods } = self;
+        let Delivery { captures, mirrors, packet, decisions, completer, report, bpdus, answers, floods } =
+            self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         if switch.listens() {
             listen(switch, now, ingress, burst, &mut decisions[..count]);
@@ -120,6 +125,7 @@ impl Delivery {
             linked,
             packet: first,
             bpdus,
+            answers,
         };
         let Some((first, rest)) = work.decisions.split_first() else { return };
         if rest.iter().all(|decision| decision == first) {
@@ -186,6 +192,13 @@ impl Delivery {
         }
     }
 
+    /// Send what the switch answered to the latest burst, which came in by `port`.
+    pub fn reply(&mut self, now: Nanos, port: PortId, slots: &mut [Slot], touched: &mut PortSet) {
+        for answer in std::mem::take(&mut self.answers) {
+            self.originate(now, port, slots, touched, (answer.bytes(), TagEdit::NONE));
+        }
+    }
+
     /// Send a frame of the switch's own by `egress`, whatever its state, with such a tag.
     pub fn originate(
         &mut self,
@@ -227,6 +240,7 @@ impl Work<'_, '_> {
                 }
             }
             Out::Local => (0..self.burst.len() as u8).for_each(|i| self.local(ingress, i)),
+            Out::Answer => (0..self.burst.len() as u8).for_each(|i| self.answer(i)),
             Out::Drop(_) => {}
         }
     }
@@ -235,6 +249,17 @@ impl Work<'_, '_> {
     fn local(&mut self, ingress: PortId, i: u8) {
         if let Some(frame) = self.burst.get(usize::from(i)) {
             self.bpdus.push(ingress, frame.head());
+        }
+    }
+
+    /// A frame that the switch answers, when its port is there to be sent to again.
+    fn answer(&mut self, i: u8) {
+        let i = usize::from(i);
+        if let (Some(frame), Some(decision)) = (self.burst.get(i), self.decisions.get(i))
+            && let Some(answer) = self.switch.answer(decision, &frame.view())
+        {
+            // As many as there are frames in a burst: there is room.
+            let _ = self.answers.try_push(answer);
         }
     }
 
@@ -283,6 +308,7 @@ impl Work<'_, '_> {
             match decision.out {
                 Out::Drop(_) => {}
                 Out::Local => self.local(ingress, i),
+                Out::Answer => self.answer(i),
                 Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
                     for (egress, frames) in groups.drain(..) {
                         self.send(egress, &frames);

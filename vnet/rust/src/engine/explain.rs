@@ -96,7 +96,7 @@ impl Engine {
                 let members = twin.spread(&decision).iter().copied();
                 members.filter(|&egress| egress != ingress && twin.floods_to(egress, &decision)).collect()
             }
-            Out::Local | Out::Drop(_) => vec![],
+            Out::Local | Out::Answer | Out::Drop(_) => vec![],
         };
         let copies = ports.into_iter().map(|port| {
             let slot = self.slots.get(usize::from(port));

@@ -22,6 +22,8 @@ impl Engine {
             delivery.decided()
         });
         self.slot(port)?.nic = nic;
+        let Engine { slots, delivery, touched, .. } = self;
+        delivery.reply(now, port, slots, touched);
         // The rest (links, notifications, captures) is a turn's work.
         self.waker.wake();
         self.flush(now);

@@ -541,6 +541,7 @@ impl Engine {
                 shaper.passed(n);
                 self.worked = now;
                 slots[usize::from(port)].nic = nic;
+                delivery.reply(now, port, slots, touched);
                 ready.insert(port);
             }
             Pull::Held => {
@@ -611,6 +612,9 @@ impl Engine {
             if slot.peer.is_some() { crossed.insert(port) } else { ready.insert(port) }
         }
         timers.schedule(port, slot);
+        if !delivery.answers.is_empty() {
+            delivery.reply(now, port, slots, touched);
+        }
     }
 
     fn flush(&mut self, now: Nanos) {

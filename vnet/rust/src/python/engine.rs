@@ -102,6 +102,7 @@ fn words(out: Out) -> (&'static str, Option<PortId>) {
         Out::Group(_) => ("group", None),
         Out::Report(_) => ("report", None),
         Out::Local => ("local", None),
+        Out::Answer => ("answer", None),
         Out::Drop(reason) => (reason.name(), None),
     }
 }

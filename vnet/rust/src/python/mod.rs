@@ -56,7 +56,7 @@ mod _native {
     #[pymodule_export]
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
-    use super::port::{Guard, Limits, PortConfig};
+    use super::port::{Guard, Limits, PortConfig, Proxy};
     #[pymodule_export]
     use super::stack::{StackHandle, stack_door};
     #[pymodule_export]

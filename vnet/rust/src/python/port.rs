@@ -5,8 +5,10 @@ use super::switch::mac as parse_mac;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::net::IpAddr;
+use std::sync::Arc;
 use switch::{
-    Limit, Native, PortConfig as Config, PortMode, Private, Roles, Storm, VlanId, VlanMap, VlanSet,
+    Limit, Native, PortConfig as Config, PortMode, Private, ProxyNetwork, Roles, Storm, VlanId, VlanMap,
+    VlanSet,
 };
 
 /// (address and prefix length, MAC address or the guest's own, VLAN or any)
@@ -94,6 +96,48 @@ impl Limits {
     }
 }
 
+/// (VLAN, subnets: (prefix, gateway, its MAC address if known), stations: (address, place, MAC address))
+type Network = (VlanId, Vec<(String, String, Option<String>)>, Vec<(String, u16, String)>);
+
+/// What ports in private networks are told for others: see `switch/rust/src/proxy.rs`.
+#[pyclass(frozen, eq)]
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(Arc<Vec<ProxyNetwork>>);
+
+#[pymethods]
+impl Proxy {
+    #[new]
+    fn new(networks: Vec<Network>) -> PyResult<Self> {
+        let bad = |text: &str| PyValueError::new_err(format!("{text:?} is not what it should be"));
+        let ip = |text: &str| text.parse::<IpAddr>().map_err(|_| bad(text));
+        let mut made = vec![];
+        for (vlan, subnets, stations) in networks {
+            let mut network = ProxyNetwork::new(vlan);
+            for (prefix, gateway, mac) in subnets {
+                let (net, length) = prefix.split_once('/').ok_or_else(|| bad(&prefix))?;
+                let length = length.parse().map_err(|_| bad(&prefix))?;
+                let mac = mac.as_deref().map(parse_mac).transpose()?.map(number);
+                if !network.add_subnet(ip(net)?, length, ip(&gateway)?, mac) {
+                    return Err(bad(&prefix));
+                }
+            }
+            for (address, place, mac) in stations {
+                network.add_station(ip(&address)?, place.into(), number(parse_mac(&mac)?));
+            }
+            made.push(network);
+        }
+        Ok(Proxy(Arc::new(made)))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+fn number([a, b, c, d, e, f]: switch::Mac) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
 /// How a switch's port is set up. Give `vlan` for an access port; `tagged` (and perhaps `native`)
 /// for a trunk.
 #[pyclass(frozen, eq)]
@@ -107,7 +151,8 @@ impl PortConfig {
         priority_tags=false, mac_limit=1024, mac_limit_drops=false, learning=true, sticky=false,
         transparent=false, flood_unknown=true, flood_multicast=true, flood_broadcast=true, up=true,
         translate=None, uplink=false, guard=None, groups=None, connections=65536,
-        private=vec![], community=0, places=false, limits=None))]
+        private=vec![], community=0, places=false, proxy=None,
+        station=None, limits=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
     fn new(
         vlan: Option<VlanId>,
@@ -133,6 +178,8 @@ impl PortConfig {
         private: Vec<VlanId>,
         community: u16,
         places: bool,
+        proxy: Option<&Proxy>,
+        station: Option<&str>,
         limits: Option<&Limits>,
     ) -> PyResult<Self> {
         let mode = match (vlan, tagged) {
@@ -179,6 +226,13 @@ impl PortConfig {
             private: (!private.is_empty())
                 .then(|| Box::new(Private { vlans: private.into_iter().collect::<VlanSet>(), community })),
             places,
+            proxy: match proxy {
+                None => None,
+                Some(proxy) => {
+                    let station = station.map(parse_mac).transpose()?.map_or(0, number);
+                    Some(Box::new(switch::Proxy { station, networks: proxy.0.clone() }))
+                }
+            },
             limits: limits.map(|limits| Box::new(limits.0)),
         }))
     }

@@ -44,7 +44,7 @@ fn entry(entry: FdbEntry) -> Entry {
 /// What became of one frame.
 #[pyclass(frozen, get_all)]
 pub struct Verdict {
-    /// "unicast", "flood-unknown", "flood-multicast", "flood-broadcast", "flood-link-local", "group", "report" or "drop".
+    /// "unicast", "flood-unknown" (or -multicast, -broadcast, -link-local), "group", "report", "answer" or "drop".
     action: &'static str,
     /// Why it was dropped.
     reason: Option<&'static str>,
@@ -58,6 +58,8 @@ pub struct Verdict {
     lost: Vec<(PortId, &'static str)>,
     /// Where its sender stands in a private VLAN: what goes beside the copies that leave over a link.
     place: u16,
+    /// Of "answer": what goes back.
+    answer: Option<Py<PyBytes>>,
 }
 
 #[pymethods]
@@ -274,6 +276,7 @@ fn deliver(
     let (action, egresses) = match decision.out {
         Out::Drop(_) => ("drop", vec![]),
         Out::Local => ("local", vec![]),
+        Out::Answer => ("answer", vec![]),
         Out::Port(port) => ("unicast", vec![port]),
         out => {
             let ports = switch.spread(decision).iter().copied();
@@ -297,6 +300,10 @@ fn deliver(
         copies: vec![],
         lost: vec![],
         place: decision.place.into(),
+        answer: switch
+            .answer(decision, &frame.view())
+            .filter(|_| decision.out == Out::Answer)
+            .map(|answer| PyBytes::new(py, answer.bytes()).unbind()),
     };
     for egress in egresses {
         let counters = switch.counters(egress).ok_or_else(|| error(SwitchError::NoSuchPort))?;
