@@ -11,9 +11,10 @@ or both IPv6.
 * A `remote` that is a multicast address (`230.0.0.1:1234`) is QEMU's `mcast`: everybody in the group
   is a guest, and `local` picks the interface by its address.
 
-Nothing here authenticates: bind UDP to loopback, or prefer unix sockets. A guest that is missing is
-a carrier that is down where that can be told: always for unix sockets; for UDP after a frame was
-refused, and then for at most five seconds before the next try.
+Nothing authenticates UDP: bind it to loopback, or prefer unix sockets. A path is for our own user only,
+and what comes to an abstract name from another user than ours and root is a stranger's. A guest that is
+missing is a carrier that is down where that can be told: always for unix sockets; for UDP after a frame
+was refused, and then for at most five seconds before the next try.
 
 Linux lets only `net.unix.max_dgram_qlen` datagrams (10 if nobody raised it) wait at a unix socket.
 vnet holds back what does not fit and tries again; QEMU waits likewise. `stream` has no such limit.

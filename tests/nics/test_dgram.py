@@ -1,61 +1,80 @@
-"""The `dgram` door from Python: how it opens and what it refuses."""
+"""Who may send to a `dgram` door whose name is abstract, where no file keeps others out."""
 
+from __future__ import annotations
+
+import os
 import socket
-import stat
+import struct
+from collections.abc import Iterator
 
 import pytest
+import trio
 
-from nics.dgram import Dgram
-from nics.door import Place
-from nics.errors import BadInput, NicError
+import vnet
+from tests.needs import needs_root
 
-
-@pytest.mark.parametrize(
-    ("keys", "line"),
-    [
-        ({}, "local and remote: both are missing, at least one is needed"),
-        ({"local": "239.1.1.1:5"}, "local: '239.1.1.1:5' is a multicast address, which belongs in remote"),
-        (
-            {"local": "vm.sock", "remote": "127.0.0.1:5"},
-            "local and remote: 'vm.sock' is unix and '127.0.0.1:5' is IPv4, expected both unix",
-        ),
-        ({"local": "127.0.0.1:5", "remote": "[::1]:5"}, "is IPv4 and '[::1]:5' is IPv6"),
-        ({"remote": "127.0.0.1:0"}, "remote: '127.0.0.1:0': nobody can be at port 0"),
-        ({"remote": "somewhere:80"}, "remote: 'somewhere:80': 'somewhere' is not an IPv4 address"),
-    ],
-)
-def test_a_bad_description_is_refused_before_anything_is_touched(keys: dict[str, str], line: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        Dgram(**keys)
-    assert line in str(caught.value)
+FRAME = b"\xff" * 6 + bytes.fromhex("02000000000a") + b"\x88\xb5" + bytes(46)
+SCM_CREDENTIALS = 2
+NOBODY = 65_534
 
 
-async def test_a_unix_door_is_a_private_file(place: Place) -> None:
-    opened = await Dgram(local="vnet.sock", remote="vm.sock").open(place)
-    path = place.runtime / "vnet.sock"
-    assert opened.carries == str(path)
-    assert stat.S_ISSOCK(path.stat().st_mode)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert opened.door.kind == "dgram"
-    del opened
-    assert not path.exists()
+def lab(**keys: str) -> vnet.Fabric:
+    nic = {"network": "red", "mac": "02:00:00:00:00:0a", "nic": {"kind": "dgram", **keys}}
+    guests = {"vm": {"kind": "external", "nics": [nic]}}
+    return vnet.Fabric.from_dict({"name": "dgram-names", "networks": {"red": {}}, "guests": guests})
 
 
-async def test_a_udp_door_says_which_port_it_got(place: Place) -> None:
-    opened = await Dgram(local="127.0.0.1:0").open(place)
-    host, port = opened.carries.split(":")
-    with socket.socket(type=socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
-        other.bind((host, int(port)))
-    with pytest.raises(NicError, match=r"`ss -tulnp` names who uses the port"):
-        await Dgram(local=opened.carries).open(place)
-    del opened
+@pytest.fixture
+def guest() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(f"\0vnet-guest-{os.getpid()}")
+        yield made
 
 
-async def test_a_leftover_of_a_crash_is_replaced_and_a_living_socket_is_not(place: Place) -> None:
-    path = str(place.runtime / "vnet.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.bind(path)
-        with pytest.raises(NicError, match="somebody else has the socket"):
-            await Dgram(local="vnet.sock").open(place)
-    opened = await Dgram(local="vnet.sock").open(place)
-    del opened
+def as_user(uid: int) -> list[tuple[int, int, bytes]]:
+    """What root may have the kernel say of a datagram's sender (unix(7))."""
+    return [(socket.SOL_SOCKET, SCM_CREDENTIALS, struct.pack("3i", os.getpid(), uid, uid))]
+
+
+async def received(fabric: vnet.Fabric, frames: int) -> None:
+    """Wait for them; the deadline of the test ends it."""
+    while fabric.port("vm").counters()["rx_frames"] < frames:  # noqa: ASYNC110
+        await trio.sleep(0.005)
+
+
+async def test_our_own_user_is_a_guest(guest: socket.socket) -> None:
+    name = f"vnet-door-{os.getpid()}"
+    async with lab(local=f"@{name}") as fabric:
+        guest.sendto(FRAME, f"\0{name}")
+        await received(fabric, 1)
+
+
+@needs_root
+async def test_other_users_are_not(guest: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    name = f"vnet-door-{os.getpid()}"
+    async with lab(local=f"@{name}") as fabric:
+        for _ in range(3):
+            guest.sendmsg([FRAME], as_user(NOBODY), 0, f"\0{name}")
+        guest.sendmsg([FRAME], as_user(0), 0, f"\0{name}")
+        await received(fabric, 1)
+        counted = fabric.port("vm").counters()
+        assert counted["rx_frames"] == 1
+        assert counted["drops"]["door-stranger"] == 3
+        told = f"vm.0: dropped a datagram from user {NOBODY}: an abstract name is for our own user and root"
+        while told not in caplog.messages:  # noqa: ASYNC110
+            await trio.sleep(0.005)
+        assert caplog.messages.count(told) == 1
+
+
+@needs_root
+async def test_descriptors_that_come_along_are_not_kept(guest: socket.socket) -> None:
+    name = f"vnet-door-{os.getpid()}"
+    async with lab(local=f"@{name}") as fabric:
+        ours, theirs = os.pipe()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs))]
+        guest.sendmsg([FRAME], rights, 0, f"\0{name}")
+        os.close(theirs)
+        await received(fabric, 1)
+        # Nobody holds the other end any more: the pipe is at its end.
+        assert os.read(ours, 1) == b""
+        os.close(ours)

@@ -21,9 +21,9 @@ use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::outgoing::Outgoing;
 use crate::poller::{Interest, Readiness};
-use crate::socket::Endpoint;
 use crate::socket::claim::plain;
-use crate::socket::many::{self, Inbox};
+use crate::socket::many::{self, Datagram, Inbox};
+use crate::socket::{Endpoint, calls};
 use peer::{Peer, Sender};
 use sockets::{Sockets, Sort};
 use std::io;
@@ -175,8 +175,24 @@ impl DgramNic {
         }
     }
 
+    /// A datagram from a user who is nobody's guest here: counted, and told once.
+    fn foreigner(&mut self, user: Option<u32>) {
+        self.strangers += 1;
+        if !self.stranger_told {
+            self.stranger_told = true;
+            let who = user.map_or_else(|| "nobody the kernel knows".into(), |uid| format!("user {uid}"));
+            self.log(format!("dropped a datagram from {who}: an abstract name is for our own user and root"));
+        }
+    }
+
     /// Whether a datagram is a frame of the peer's.
-    fn accept(&mut self, bytes: &[u8], from: &[u8], cut: bool) -> bool {
+    fn accept(&mut self, &Datagram { bytes, from, user, cut }: &Datagram<'_, '_>) -> bool {
+        if self.sockets.as_ref().is_some_and(|sockets| sockets.vouched)
+            && !user.is_some_and(calls::is_trusted)
+        {
+            self.foreigner(user);
+            return false;
+        }
         if let Some(Sockets { sort: Sort::Group { own, .. }, .. }) = &self.sockets {
             if peer::raw(own) == from {
                 return false;
@@ -263,10 +279,10 @@ impl Nic for DgramNic {
         let Some(sockets) = &self.sockets else { return Rx::Idle };
         let mut inbox = Inbox::new();
         let room = burst.room();
-        match inbox.receive(&sockets.socket, arena, room) {
+        match inbox.receive(&sockets.socket, arena, room, sockets.vouched) {
             Ok(n) => {
                 for datagram in inbox.datagrams(arena) {
-                    if self.accept(datagram.bytes, datagram.from, datagram.cut) {
+                    if self.accept(&datagram) {
                         burst.push(Frame::flat(datagram.bytes, Offload::NONE));
                     }
                 }

@@ -37,6 +37,8 @@ pub struct Sockets {
     /// What is received from, and sent with except to a group.
     pub socket: Socket,
     pub sort: Sort,
+    /// Where no file keeps others out (an abstract name), the kernel says who sent each datagram.
+    pub vouched: bool,
     /// Goes with the socket.
     _claim: Option<Claim>,
 }
@@ -145,7 +147,13 @@ fn unix(any: &Endpoint, local: Option<&Endpoint>) -> Result<Sockets, OpenError> 
             (socket, None)
         }
     };
-    Ok(Sockets { socket, sort: Sort::Unix, _claim: claim })
+    let vouched = claim.is_none();
+    if vouched {
+        calls::set(&socket, libc::SOL_SOCKET, libc::SO_PASSCRED, 1).map_err(|e| {
+            OpenError::new(format!("can't ask who sends to {any}: {}", plain(&e)), "give a path")
+        })?;
+    }
+    Ok(Sockets { socket, sort: Sort::Unix, vouched, _claim: claim })
 }
 
 fn udp(any: &Endpoint, local: Option<&Endpoint>, remote: Option<&Endpoint>) -> Result<Sockets, OpenError> {
@@ -175,7 +183,8 @@ fn udp(any: &Endpoint, local: Option<&Endpoint>, remote: Option<&Endpoint>) -> R
             bound = at.into();
         }
     }
-    let mut sockets = Sockets { socket, sort: Sort::Udp { bound, sink: None }, _claim: None };
+    let sort = Sort::Udp { bound, sink: None };
+    let mut sockets = Sockets { socket, sort, vouched: false, _claim: None };
     if let Some(remote) = remote {
         sockets.aim(&remote.address()?).map_err(|e| {
             OpenError::new(
@@ -231,7 +240,7 @@ fn join(group: SocketAddr, local: Option<SocketAddr>) -> io::Result<Sockets> {
     sender.connect(&address)?;
     calls::buffers(&sender, BUFFER);
     let own = sender.local_addr()?;
-    Ok(Sockets { socket, sort: Sort::Group { sender, own }, _claim: None })
+    Ok(Sockets { socket, sort: Sort::Group { sender, own }, vouched: false, _claim: None })
 }
 
 fn no_group(group: SocketAddr, local: Option<SocketAddr>, error: &io::Error) -> OpenError {

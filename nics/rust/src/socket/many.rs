@@ -82,6 +82,8 @@ pub struct Datagram<'a, 'b> {
     pub bytes: &'a [u8],
     /// The sender's address as the kernel writes it; empty for a unix socket without one.
     pub from: &'b [u8],
+    /// The user who sent it, as the kernel says; None where it was not asked to.
+    pub user: Option<u32>,
     /// It was longer than [`Arena::SLOT`], and its end is lost.
     pub cut: bool,
 }
@@ -90,45 +92,73 @@ pub struct Datagram<'a, 'b> {
 struct Received {
     bytes: usize,
     from: usize,
+    user: Option<u32>,
     cut: bool,
 }
+
+/// Room for what the kernel says of a sender (unix(7), SCM_CREDENTIALS), and for nothing else: descriptors
+/// that somebody sends along find none and are closed.
+type Vouch = [u64; 4];
+const _: () = {
+    let one = size_of::<libc::ucred>() as libc::c_uint;
+    // SAFETY: arithmetic alone.
+    let room = unsafe { libc::CMSG_SPACE(one) } as usize;
+    assert!(room <= size_of::<Vouch>() && room + size_of::<libc::cmsghdr>() > size_of::<Vouch>());
+};
 
 /// Datagrams that were received together. Lives on the stack; nothing of it is initialised in vain.
 pub struct Inbox {
     names: [MaybeUninit<libc::sockaddr_storage>; BURST],
+    vouches: [MaybeUninit<Vouch>; BURST],
     received: ArrayVec<Received, BURST>,
 }
 
 impl Inbox {
     #[must_use]
     pub fn new() -> Self {
-        Inbox { names: [const { MaybeUninit::uninit() }; BURST], received: ArrayVec::new() }
+        Inbox {
+            names: [const { MaybeUninit::uninit() }; BURST],
+            vouches: [const { MaybeUninit::uninit() }; BURST],
+            received: ArrayVec::new(),
+        }
     }
 
-    /// Receive up to `most` datagrams of a burst into `arena`, a slot each; how many.
-    pub fn receive(&mut self, socket: impl AsFd, arena: &mut Arena, most: usize) -> io::Result<usize> {
+    /// Receive up to `most` datagrams of a burst into `arena`, a slot each; how many. `vouched`: the socket
+    /// has SO_PASSCRED, and each comes with its sender's user.
+    pub fn receive(
+        &mut self,
+        socket: impl AsFd,
+        arena: &mut Arena,
+        most: usize,
+        vouched: bool,
+    ) -> io::Result<usize> {
         self.received.clear();
         let mut runs = ArrayVec::<libc::iovec, BURST>::new();
         for slot in arena.slots().take(most) {
             runs.push(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
         }
         let mut headers = ArrayVec::<libc::mmsghdr, BURST>::new();
-        for (run, name) in runs.iter_mut().zip(&mut self.names) {
+        for ((run, name), vouch) in runs.iter_mut().zip(&mut self.names).zip(&mut self.vouches) {
             // SAFETY: all-zero is a valid mmsghdr: no name, no control data, no runs.
             let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
             header.msg_hdr.msg_name = name.as_mut_ptr().cast();
             header.msg_hdr.msg_namelen = NAME as libc::socklen_t;
             header.msg_hdr.msg_iov = run;
             header.msg_hdr.msg_iovlen = 1;
+            if vouched {
+                header.msg_hdr.msg_control = vouch.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = size_of::<Vouch>();
+            }
             headers.push(header);
         }
-        // SAFETY: each header points to a name and to one run, which is a slot of the arena; all are
-        // writable for the lengths given, distinct, and live through the call.
+        // SAFETY: each header points to a name, to one run, which is a slot of the arena, and perhaps to a
+        // vouch; all are writable for the lengths given, distinct, and live through the call.
         let n = unsafe { receive(socket, &mut headers)? };
         self.received.extend(headers[..n].iter().map(|header| Received {
             bytes: (header.msg_len as usize).min(Arena::SLOT),
             // A name that is longer than its room was cut to it.
             from: (header.msg_hdr.msg_namelen as usize).min(NAME),
+            user: if vouched { user(&header.msg_hdr) } else { None },
             cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }));
         Ok(n)
@@ -140,6 +170,7 @@ impl Inbox {
             bytes: &arena.slot(i)[..received.bytes],
             // SAFETY: the kernel wrote that many bytes of the name.
             from: unsafe { std::slice::from_raw_parts(name.as_ptr().cast(), received.from) },
+            user: received.user,
             cut: received.cut,
         })
     }
@@ -149,6 +180,22 @@ impl Default for Inbox {
     fn default() -> Self {
         Inbox::new()
     }
+}
+
+/// The user that the kernel vouches for, in a header that it has just filled in.
+fn user(header: &libc::msghdr) -> Option<u32> {
+    // SAFETY: the header is as recvmmsg left it, its control data still there: what CMSG_FIRSTHDR gives lies in
+    // it, or is null.
+    let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
+    let one = size_of::<libc::ucred>() as libc::c_uint;
+    // SAFETY: arithmetic alone.
+    let whole = unsafe { libc::CMSG_LEN(one) } as usize;
+    let right = first.cmsg_level == libc::SOL_SOCKET && first.cmsg_type == libc::SCM_CREDENTIALS;
+    if !right || first.cmsg_len < whole {
+        return None;
+    }
+    // SAFETY: it is as long as a ucred, as was just asked, and may lie at any address.
+    Some(unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() }.uid)
 }
 
 const NAME: usize = size_of::<libc::sockaddr_storage>();
