@@ -45,6 +45,7 @@ __all__ = [
     "pipe_door",
     "refused_calls",
     "set_bridge",
+    "set_cord",
     "set_mirrors",
     "set_multicast",
     "stack_door",
@@ -169,6 +170,17 @@ def join_bridge(
     bpdu_guard: bool = False,
 ) -> None:
     """Have a port take part in its switch's spanning tree; its BPDUs come from `mac`."""
+
+def set_cord(
+    engine: Engine,
+    port: int,
+    seed: tuple[int, int],
+    now: int,
+    steps: Sequence[tuple[int, Impair, Impair, bool]],
+) -> None:
+    """What the cable of a guest's NIC is like now (the first step), and from which times on (ascending):
+    (time, what the guest sends, what it receives, whole). `now`: the driver's time.
+    """
 
 def leave_bridge(engine: Engine, port: int) -> None:
     """Have a port forward whatever the spanning tree says, as those of guarded guests do."""

@@ -211,7 +211,9 @@ async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
     # With a VLAN, the entries in it are gone already.
     stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
-    guarded, port.wanted = port.wanted.guard is not None, wanted
+    guarded, cord, port.wanted = port.wanted.guard is not None, port.wanted.cord, wanted
+    if cord != wanted.cord:
+        fabric.set_cord(port)
     if not guarded or wanted.guard is None:
         fabric.take_part(port)
     _enter(fabric, port.number, stayed, wanted)

@@ -34,6 +34,7 @@ from vnet.runtime import Runtime, base
 from vnet.sandbox.confinement import Confinement
 from vnet.topology import Resolved, Switch, Topology
 from vnet.topology.mirrors import ResolvedMirror
+from vnet.topology.model import Cord
 from vnet.topology.resolve import ResolvedLink
 from vnet.virtual import in_virtual_time, own_clocks
 
@@ -511,6 +512,18 @@ class Fabric:
         address = trees.mac(self.name, self.topology.seed, port.name)
         trees.join_guest(self.engine, port.number, address, port.wanted)
 
+    def set_cord(self, port: Port) -> None:
+        """Have the cable of a guest's NIC do what is wanted."""
+        links.set_cord(
+            self.engine,
+            self.topology.seed,
+            port.number,
+            port.name,
+            port.wanted.cord,
+            began=self._began,
+            now=self.time(),
+        )
+
     def plug(self, port: Port) -> None:
         """Note a port that was attached."""
         self.ports[port.name] = port
@@ -519,6 +532,8 @@ class Fabric:
         describe_port(self.engine, port.number, port.name, port.description, mac)
         if port.guest:
             self.guests[port.guest].ports[port.name] = port
+            if port.wanted.cord != Cord():
+                self.set_cord(port)
             if port.wanted.guard is None:
                 self.take_part(port)
 

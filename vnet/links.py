@@ -9,6 +9,7 @@ import attrs
 
 from vnet import trees
 from vnet._native import Engine, Impair, PortConfig
+from vnet._native import set_cord as set_cord_native
 from vnet.topology import model
 from vnet.topology.resolve import ResolvedLink
 from vnet.topology.schedule import moments
@@ -119,9 +120,9 @@ def impair(wanted: model.Impair) -> Impair:
     )
 
 
-def seeds(seed: int, link: str) -> tuple[int, int]:
+def seeds(seed: int, link: str, what: str = "link") -> tuple[int, int]:
     """What the fates of a link's frames follow from, from a to b and back."""
-    digest = hashlib.sha256(f"link\0{seed}\0{link}".encode()).digest()
+    digest = hashlib.sha256(f"{what}\0{seed}\0{link}".encode()).digest()
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
 
 
@@ -131,12 +132,28 @@ def _impair(engine: Engine, link: Link, began: int, now: int) -> None:
     `began`: when the fabric came up, in the driver's time, as `now` is.
     """
     wanted = link.wanted
+    steps = _steps(wanted.a_to_b, wanted.b_to_a, wanted.schedule, began, now)
+    engine.set_impair(link.ends[0].number, now, steps)
+
+
+def _steps(
+    a_to_b: model.Impair, b_to_a: model.Impair, schedule: tuple[model.Change, ...], began: int, now: int
+) -> list[tuple[int, Impair, Impair, bool]]:
+    """What holds now, and what will from when on."""
     steps = [
         (began + moment.at, impair(moment.a_to_b), impair(moment.b_to_a), moment.up)
-        for moment in moments(wanted.a_to_b, wanted.b_to_a, wanted.schedule)
+        for moment in moments(a_to_b, b_to_a, schedule)
     ]
     past = sum(1 for at, *_ in steps if at <= now)
-    engine.set_impair(link.ends[0].number, now, steps[max(past - 1, 0) :])
+    return steps[max(past - 1, 0) :]
+
+
+def set_cord(
+    engine: Engine, seed: int, number: int, name: str, cord: model.Cord, *, began: int, now: int
+) -> None:
+    """Have the cable of a guest's NIC treat frames as is wanted, from now on and as scheduled."""
+    steps = _steps(cord.egress, cord.ingress, cord.schedule, began, now)
+    set_cord_native(engine, number, seeds(seed, name, "nic"), now, steps)
 
 
 def add(

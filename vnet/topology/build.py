@@ -15,6 +15,7 @@ from vnet.topology.shape import MISSING, make_nic
 
 Values = Mapping[str, Any]
 WAYS = ("a_to_b", "b_to_a")
+NIC_WAYS = ("egress", "ingress")
 FLOODS = ("unknown", "multicast", "broadcast")
 SETTINGS = tuple(name for name in attrs.fields_dict(model.PortSettings) if not name.startswith("flood_"))
 
@@ -107,6 +108,9 @@ def _port(
         given["limits"] = model.Limits(**limits)
     if "storm" in given:
         given["storm"] = model.Storm(**given["storm"])
+    egress, ingress = (model.Impair(**way) for way in _ways(given.pop("impair", {}), NIC_WAYS))
+    schedule = tuple(_change(change, NIC_WAYS) for change in given.pop("schedule", ()))
+    given["cord"] = model.Cord(egress, ingress, schedule)
     found: Nic = Unread() if nic is MISSING else nic
     return model.NicPort(found, settings=model.PortSettings(**settings), **given)
 
@@ -143,10 +147,10 @@ def _impair(values: Values) -> dict[str, Any]:
     return given
 
 
-def _ways(values: Values) -> list[dict[str, Any]]:
-    """An impairment's attributes from a to b, and from b to a."""
-    both = {key: value for key, value in values.items() if key not in WAYS}
-    return [_impair({**both, **values.get(way, {})}) for way in WAYS]
+def _ways(values: Values, ways: tuple[str, str] = WAYS) -> list[dict[str, Any]]:
+    """An impairment's attributes one way, and the other."""
+    both = {key: value for key, value in values.items() if key not in ways}
+    return [_impair({**both, **values.get(way, {})}) for way in ways]
 
 
 def link(values: Values) -> model.Link:
@@ -164,6 +168,6 @@ def link(values: Values) -> model.Link:
     )
 
 
-def _change(values: Values) -> model.Change:
-    a_to_b, b_to_a = (tuple(way.items()) for way in _ways(values.get("impair", {})))
+def _change(values: Values, ways: tuple[str, str] = WAYS) -> model.Change:
+    a_to_b, b_to_a = (tuple(way.items()) for way in _ways(values.get("impair", {}), ways))
     return model.Change(values.get("from", 0), values.get("to"), values.get("up"), a_to_b, b_to_a)

@@ -13,7 +13,7 @@ from nics.keys import one_of
 from vnet.topology import check_groups, check_ports, expect, mirrors, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
-from vnet.topology.model import DEFAULT_SWITCH, Link, Network
+from vnet.topology.model import DEFAULT_SWITCH, Change, Impair, Network
 from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.resolve import link_names
 from vnet.topology.values import Address, Subnet
@@ -41,6 +41,7 @@ def check(topology: Topology) -> list[Problem]:
         *check_ports.claims(topology),
         *_uplinks(topology),
         *_links(topology),
+        *_cords(topology),
         *_trees(topology),
         *mirrors.check(topology),
         *expect.check(topology),
@@ -189,14 +190,20 @@ def _trees(topology: Topology) -> Problems:
             yield Problem((*path, "stp", "priority"), str(port.stp.priority), "a multiple of 16")
 
 
-def _impair(link: Link, path: Path) -> Problems:
-    for way in (link.a_to_b, link.b_to_a):
+def _cords(topology: Topology) -> Problems:
+    """The cables of guests' NICs."""
+    for path, _, _, port in ports(topology):
+        yield from _impair((port.cord.egress, port.cord.ingress), port.cord.schedule, path)
+
+
+def _impair(ways: tuple[Impair, Impair], schedule: tuple[Change, ...], path: Path) -> Problems:
+    for way in ways:
         if way.reorder and not way.delay and not way.jitter:
             because = ((*path, "impair"),)
             found = "reorder without delay, so there is nothing to overtake"
             yield Problem((*path, "impair"), found, "delay: a time", because=because)
             break
-    for at, change in enumerate(link.schedule):
+    for at, change in enumerate(schedule):
         place: Path = (*path, "schedule", at)
         if change.stop is not None and change.stop <= change.start:
             yield Problem((*place, "to"), "an end before its beginning", "a time after from")
@@ -212,7 +219,7 @@ def _links(topology: Topology) -> Problems:
             yield from refers(end, (*path, side), "switch", switches)
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
-        yield from _impair(link, ("links", index))
+        yield from _impair((link.a_to_b, link.b_to_a), link.schedule, ("links", index))
         if link.stp.priority % 16:
             yield Problem(("links", index, "stp", "priority"), str(link.stp.priority), "a multiple of 16")
         for at, network in enumerate(link.networks or ()):

@@ -219,6 +219,8 @@ class NicPort:
     stp: TreePort = TreePort()
     mirrors: tuple[str, ...] = ()
     """Mirrors whose copies it may receive."""
+    cord: Cord = attrs.field(factory=lambda: Cord())
+    """What its cable does to frames."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -332,6 +334,17 @@ class Change:
     up: bool | None = None
     a_to_b: Keys = ()
     b_to_a: Keys = ()
+
+
+@attrs.frozen
+class Cord:
+    """The cable of a guest's NIC."""
+
+    egress: Impair = Impair()
+    """What happens to frames that the guest sends."""
+    ingress: Impair = Impair()
+    schedule: tuple[Change, ...] = ()
+    """`a_to_b` in it is what the guest sends."""
 
 
 @attrs.frozen

@@ -22,6 +22,7 @@ from vnet.topology.check_groups import is_confined
 from vnet.topology.model import (
     DEFAULT_SWITCH,
     Change,
+    Cord,
     Engine,
     Group,
     Guard,
@@ -148,6 +149,8 @@ class Port:
     community: str | None = None
     """In those; None: it is isolated."""
     storm: Storm | None = None
+    cord: Cord = attrs.field(factory=Cord)
+    """What its cable does to frames."""
 
     @property
     def is_uplink(self) -> bool:
@@ -462,4 +465,5 @@ def _port(
         if (port.private or "").startswith(COMMUNITY)
         else None,
         storm=port.storm,
+        cord=port.cord,
     )

@@ -7,7 +7,7 @@ from nics.quantity import PACKETS, RATE, SIZE
 from vnet.topology.rules import Place
 from vnet.topology.shape import ListOf, NicShape, OrOff, Table
 from vnet.topology.table_mirrors import MIRRORS
-from vnet.topology.table_switches import MTU, NETWORK, SWITCH, TREE_PORT
+from vnet.topology.table_switches import MTU, NETWORK, NIC_CHANGE, NIC_IMPAIR, SWITCH, TREE_PORT
 from vnet.topology.values import IpAddress, IpPrefix, Mac, Reference
 
 GUARD = Table(
@@ -268,6 +268,18 @@ PORT = Table(
             "Without guard: its part in its switch's spanning tree. A guarded one has none: it forwards at"
             " all times.",
             example={"edge": True},
+        ),
+        Key(
+            "impair",
+            NIC_IMPAIR,
+            "What its cable does to frames, as on a link.",
+            example={"delay": "2 ms", "ingress": {"loss": "1 %"}},
+        ),
+        Key(
+            "schedule",
+            ListOf(NIC_CHANGE, "a list of changes"),
+            "What of that changes when. Of changes at the same time, later ones go over earlier ones.",
+            example=[{"from": "10 s", "to": "12 s", "up": False}],
         ),
         Key("up", Flag(), "false: its port is administratively down.", example=False, default=True),
         Key(

@@ -159,6 +159,23 @@ _FATES = (
     Key("mtu", MTU, "Longer payloads get lost. Left out: none.", example=1400),
 )  # fmt: skip
 ONE_WAY = Table("an impairment of one direction", _FATES)
+NIC_IMPAIR = Table(
+    "a NIC's impairment",
+    (
+        *_FATES,
+        Key("egress", ONE_WAY, "What differs for frames that the guest sends.", example={"delay": "5 ms"}),
+        Key("ingress", ONE_WAY, "What differs for those that it receives.", example={"loss": "1 %"}),
+    ),
+)
+NIC_CHANGE = Table(
+    "a change of a NIC",
+    (
+        Key("from", TIME, "When it begins, after the fabric came up.", example="10 s", required=True),
+        Key("to", TIME, "When it is over. Left out: never.", example="12 s"),
+        Key("up", Flag(), "false: its cable is cut meanwhile; it has no carrier.", example=False),
+        Key("impair", NIC_IMPAIR, "What is different meanwhile.", example={"loss": "50 %"}),
+    ),
+)
 IMPAIR = Table(
     "an impairment",
     (

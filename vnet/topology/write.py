@@ -13,7 +13,7 @@ from nics.errors import BadInput
 from nics.keys import Key, Type
 from nics.quantity import TIME
 from vnet.topology import model, table, table_mirrors, table_ports, table_switches
-from vnet.topology.build import FLOODS, SETTINGS, WAYS, default_nic
+from vnet.topology.build import FLOODS, NIC_WAYS, SETTINGS, WAYS, default_nic
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
 NicWords = Callable[[Nic], dict[str, object]]
@@ -77,6 +77,11 @@ def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     floods = {name: False for name in FLOODS if not getattr(port.settings, f"flood_{name}")}
     if floods:
         said["flood"] = floods
+    ways = [_keys(table_switches.ONE_WAY.keys, way) for way in (port.cord.egress, port.cord.ingress)]
+    if impair := _ways(ways, NIC_WAYS):
+        said["impair"] = impair
+    if port.cord.schedule:
+        said["schedule"] = [_change_words(change, NIC_WAYS) for change in port.cord.schedule]
     return said
 
 
@@ -122,14 +127,14 @@ def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:
     return said | ({"vlans": dict(uplink.vlans)} if uplink.vlans else {})
 
 
-def _ways(ways: list[dict[str, Any]]) -> dict[str, Any]:
+def _ways(ways: list[dict[str, Any]], names: tuple[str, str] = WAYS) -> dict[str, Any]:
     """An impairment; what both directions have in common is said once."""
     if ways[0] == ways[1]:
         return ways[0]
-    return {way: words for way, words in zip(WAYS, ways, strict=True) if words}
+    return {way: words for way, words in zip(names, ways, strict=True) if words}
 
 
-def _change_words(change: model.Change) -> dict[str, Any]:
+def _change_words(change: model.Change, names: tuple[str, str] = WAYS) -> dict[str, Any]:
     said: dict[str, Any] = {"from": TIME.write(change.start)}
     if change.stop is not None:
         said["to"] = TIME.write(change.stop)
@@ -141,7 +146,8 @@ def _change_words(change: model.Change) -> dict[str, Any]:
         [
             {name: value_words(keys[name].type, value) for name, value in way}
             for way in (change.a_to_b, change.b_to_a)
-        ]
+        ],
+        names,
     )
     return said | ({"impair": impair} if impair else {})
 

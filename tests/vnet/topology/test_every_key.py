@@ -22,7 +22,7 @@ from vnet.topology import Topology
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import TOPOLOGY
-from vnet.topology.table_switches import IMPAIR, ONE_WAY
+from vnet.topology.table_switches import IMPAIR, NIC_IMPAIR, ONE_WAY
 from vnet.topology.values import (
     Family,
     IpAddress,
@@ -93,6 +93,14 @@ BASE: dict[str, Any] = {
                     "priority_tags": True,
                     "stp": {"cost": 20000, "priority": 64, "edge": True, "bpdu_guard": True},
                     "up": True,
+                    "impair": {
+                        "delay": "1 ms",
+                        "egress": {"loss": "1 %"},
+                        "ingress": {"loss": "1 %"},
+                    },
+                    "schedule": [
+                        {"from": "1 s", "to": "2 s", "up": False, "impair": {"loss": "1 %"}},
+                    ],
                     "groups": ["web"],
                     "private": "community db",
                     "connections": 1000,
@@ -353,7 +361,9 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
             yield from cases(shape.item, (*path, 0), None)
         case Table():
             yield from ((path, "x"), (path, []))
-            if (shape is IMPAIR and path != IMPAIRED) or (shape is ONE_WAY and path != (*IMPAIRED, "a_to_b")):
+            if (shape in (IMPAIR, NIC_IMPAIR) and path != IMPAIRED) or (
+                shape is ONE_WAY and path != (*IMPAIRED, "a_to_b")
+            ):
                 return  # the same table once more: one place of it is enough
             for inner in shape.keys:
                 place: Path = (*path, inner.name)

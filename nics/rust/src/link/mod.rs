@@ -12,10 +12,12 @@
 //! end, and what was on it is lost.
 
 mod codel;
+mod cord;
 mod fates;
 pub mod impair;
 mod way;
 
+pub use cord::{CordControl, cord};
 pub use impair::Impair;
 pub use way::{Buffer, Way};
 

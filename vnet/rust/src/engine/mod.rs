@@ -16,6 +16,7 @@
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
 
 mod bridges;
+mod cord;
 mod deliver;
 pub mod explain;
 mod inject;
@@ -30,10 +31,12 @@ use crate::capture::CaptureSet;
 use crate::mirror::{MirrorSet, Spec};
 use deliver::Delivery;
 use nics::context::PORTS_MAX;
+use nics::link::CordControl;
 use nics::{Arena, BURST, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
 use ports::Timers;
 pub(crate) use ports::{PortSet, Slot};
 use shape::{Pull, Shaper};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -110,6 +113,7 @@ pub struct Engine {
     /// Ends of links at which frames have arrived.
     crossed: PortSet,
     links: link::Links,
+    cords: BTreeMap<PortId, CordControl>,
     bridges: bridges::Bridges,
     loops: loops::Loops,
     timers: Timers,
@@ -142,6 +146,7 @@ impl Engine {
             touched: PortSet::new(),
             crossed: PortSet::new(),
             links: link::Links::new(),
+            cords: BTreeMap::new(),
             bridges: bridges::Bridges::default(),
             loops: loops::Loops::default(),
             timers: Timers::default(),
@@ -196,6 +201,12 @@ impl Engine {
     #[must_use]
     pub fn worked(&self) -> Nanos {
         self.worked
+    }
+
+    /// Whether there are links or cables that may delay frames, which are to come when they are due.
+    #[must_use]
+    pub fn delays(&self) -> bool {
+        !self.links.is_empty() || !self.cords.is_empty()
     }
 
     /// Poll NICs in shared memory for so long after their last frame. 0 where nobody spins (trio).
@@ -418,6 +429,7 @@ impl Engine {
         self.hot.remove(port);
         self.crossed.remove(port);
         self.links.remove(&port);
+        self.cords.remove(&port);
         self.loops.forget(port);
         self.leave_bridge(port);
         self.delivery.captures.forget(port);

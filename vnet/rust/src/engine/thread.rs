@@ -28,6 +28,11 @@ pub enum Poll {
 /// times over; a guest that sends more often than this never waits for a wake.
 const SPIN: Nanos = 50_000;
 
+/// A thread that may look on wakes so much before a time that it was asked for, and waits for it awake: what
+/// a link delays shall not come late by what it takes to wake up. (A sleep ends late by the timers' slack,
+/// 50 us unless somebody changed it, and by what the scheduler takes.)
+const EARLY: Nanos = 100_000;
+
 /// A running thread. Stopped and joined when dropped.
 pub struct Driver {
     stop: Arc<AtomicBool>,
@@ -94,7 +99,14 @@ fn run(engine: &Mutex<Engine>, poll: Poll, stop: &AtomicBool) {
                     std::hint::spin_loop();
                     continue;
                 }
-                let timeout = deadline.map(|at| at.saturating_sub(nics::clock::monotonic()));
+                let early = if poll == Poll::Sleep || !guard.delays() { 0 } else { EARLY };
+                let timeout =
+                    deadline.map(|at| at.saturating_sub(nics::clock::monotonic()).saturating_sub(early));
+                if timeout == Some(0) {
+                    MutexGuard::bump(&mut guard);
+                    std::hint::spin_loop();
+                    continue;
+                }
                 MutexGuard::unlocked(&mut guard, || {
                     // The turn that follows looks again; here it only matters to have slept. An
                     // error could only be a bad descriptor or pointer, which are ours and valid.

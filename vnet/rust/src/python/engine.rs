@@ -3,13 +3,12 @@
 
 use super::door::Door;
 use super::groups::{ConnectionTuple, Groups, tuple};
-use super::impair::Impair;
+use super::impair::Steps;
 use super::port::PortConfig;
 use crate::engine::explain::Hop;
 use crate::engine::thread::{Driver, Poll};
 use crate::engine::{Engine as Inner, EngineError, Next};
 use nics::frame::FRAME_MAX;
-use nics::link::Step;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
@@ -249,19 +248,8 @@ impl Engine {
 
     /// What a link, named by its first port, is like: (from when on, from a to b, from b to a, whether
     /// its cable is whole), ascending, the first for now, which is `now`.
-    fn set_impair(
-        &self,
-        py: Python<'_>,
-        port: PortId,
-        now: Nanos,
-        steps: Vec<(Nanos, Py<Impair>, Py<Impair>, bool)>,
-    ) -> PyResult<()> {
-        let mut steps = steps.into_iter().map(|(at, a_to_b, b_to_a, up)| {
-            let ways = [a_to_b, b_to_a].map(|impair| impair.get().0.clone());
-            Step { at, ways, up }
-        });
-        let first = steps.next().ok_or_else(|| PyValueError::new_err("there is no step for now"))?;
-        let then = steps.collect();
+    fn set_impair(&self, py: Python<'_>, port: PortId, now: Nanos, steps: Steps) -> PyResult<()> {
+        let (first, then) = super::impair::steps(steps)?;
         self.command(py, |engine| engine.set_impair(port, first, then, now))
     }
 

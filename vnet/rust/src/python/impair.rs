@@ -1,9 +1,12 @@
 //! What a link does to frames one way, as Python says it.
 
+use super::engine::Engine;
 use nics::link::Impair as Inner;
+use nics::link::Step;
 use nics::link::impair::{Aqm, Bursts, Queue, Spread};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use switch::{Nanos, PortId};
 
 /// What happens to frames one way. Times in nanoseconds, shares in millionths, `rate` in bit/s (0:
 /// any), `mtu` in bytes (0: any). `bursts`: (begin, end, loss); `codel`: (target, interval), left out
@@ -58,4 +61,32 @@ impl Impair {
     fn __repr__(&self) -> String {
         format!("{:?}", self.0)
     }
+}
+
+/// What holds of a cable from when on: (time, one way, the other, whole).
+pub type Steps = Vec<(Nanos, Py<Impair>, Py<Impair>, bool)>;
+
+/// The first step, and what follows.
+pub fn steps(steps: Steps) -> PyResult<(Step, Vec<Step>)> {
+    let mut steps = steps.into_iter().map(|(at, one, other, up)| {
+        let ways = [one, other].map(|impair| impair.get().0.clone());
+        Step { at, ways, up }
+    });
+    let first = steps.next().ok_or_else(|| PyValueError::new_err("there is no step for now"))?;
+    Ok((first, steps.collect()))
+}
+
+/// What the cable of a guest's NIC is like now, and from which times on: see `Engine.set_impair`, with what
+/// the guest sends first.
+#[pyfunction]
+pub fn set_cord(
+    py: Python<'_>,
+    engine: &Engine,
+    port: PortId,
+    seed: (u64, u64),
+    now: Nanos,
+    steps: Steps,
+) -> PyResult<()> {
+    let (first, then) = self::steps(steps)?;
+    engine.command(py, |engine| engine.set_cord(port, [seed.0, seed.1], first, then, now))
 }

@@ -40,7 +40,7 @@ mod _native {
     #[pymodule_export]
     use super::groups::Groups;
     #[pymodule_export]
-    use super::impair::Impair;
+    use super::impair::{Impair, set_cord};
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
