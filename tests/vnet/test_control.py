@@ -167,3 +167,31 @@ async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):
 
     async with serving(tmp_path, forever=forever) as path:
         await in_thread(flood, path)
+
+
+async def test_a_long_answer_lets_others_have_their_turn(tmp_path):
+    answer = {
+        "many": [{"n": n, "text": '"\u00e9'} for n in range(1000)],
+        "few": [1, None],
+        "by": {"7": {}},
+        3: [],
+    }
+    told = json.loads(await server.written(answer))
+    assert told == json.loads(json.dumps(answer))
+    del answer[3]
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        told = json.loads(await server.written(answer))
+        seen = turns
+        nursery.cancel_scope.cancel()
+    assert told == answer
+    assert seen >= 10
+    assert "\n" not in await server.written({"text": "a\nb"})

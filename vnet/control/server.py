@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -98,6 +99,27 @@ async def _connection(
             await _Connection(connection, operations).run()
 
 
+ENTRIES_A_TURN = 64
+"""Entries of a list that are written before others have their turn."""
+_COMPACT = (",", ":")
+
+
+async def written(value: Any) -> str:
+    """`value` as JSON on one line. Long lists, of ports or stations, are written a few entries at a time,
+    so that nobody else waits for all of them.
+    """
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        members = [f"{json.dumps(key)}:{await written(member)}" for key, member in value.items()]
+        return "{" + ",".join(members) + "}"
+    if not isinstance(value, list) or len(value) <= ENTRIES_A_TURN:
+        return json.dumps(value, separators=_COMPACT)
+    pieces = []
+    for start in range(0, len(value), ENTRIES_A_TURN):
+        await trio.lowlevel.checkpoint()
+        pieces.append(json.dumps(value[start : start + ENTRIES_A_TURN], separators=_COMPACT)[1:-1])
+    return "[" + ",".join(pieces) + "]"
+
+
 class _Connection:
     def __init__(self, connection: trio.socket.SocketType, operations: dict[str, Operation]) -> None:
         self._socket = connection
@@ -140,7 +162,7 @@ class _Connection:
                 nursery.start_soon(self._answer, call, request)
 
     async def _send(self, document: dict[str, Any]) -> None:
-        data = memoryview(protocol.line(document))
+        data = memoryview((await written(document)).encode() + b"\n")
         async with self._sending:
             while data:
                 data = data[await self._socket.send(data) :]
