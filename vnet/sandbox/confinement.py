@@ -17,7 +17,7 @@ import trio
 
 from vnet._native import confine_process, refused_calls
 from vnet.errors import BadInput, VnetError
-from vnet.sandbox.needs import CAPABILITIES, Needs, needs, of_kind
+from vnet.sandbox.needs import CAPABILITIES, KEEP, Needs, needs, of_kind
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -86,10 +86,10 @@ class Confinement:
             if missing := asked.beyond(self.kept):
                 kind = "netns" if port.guest_kind == "netns" else port.nic.kind
                 where = f"uplinks.{name}" if port.is_uplink else f"guests.{port.guest}.nics[{port.index}]"
+                named = f" with `engine: {{keep: [{kind}]}}`," if kind in KEEP else ""
                 problems.append(
                     f"{where}: {kind} needs {', '.join(missing)}, which this fabric's sandbox gave up: bring"
-                    f" it down, and up again with that in the file, with `engine: {{keep: [{kind}]}}`, or"
-                    " with --sandbox off"
+                    f" it down, and up again with that in the file,{named} or with --sandbox off"
                 )
         if problems:
             raise BadInput(*problems)
@@ -200,6 +200,7 @@ def wanted(fabric: Fabric, mode: str) -> Needs:
             bind=kept.bind,
             connect=kept.connect,
             abstract_sockets=kept.abstract_sockets,
+            calls=kept.calls,
         )
     for kind in fabric.topology.engine.keep:
         kept |= of_kind(kind)

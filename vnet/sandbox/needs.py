@@ -55,7 +55,7 @@ class Needs:
     def beyond(self, kept: Needs) -> list[str]:
         """What of it is not kept, in words."""
         missing = [f"CAP_{name.upper()}" for name in sorted(self.capabilities - kept.capabilities)]
-        missing += [f"sockets of {socket.AddressFamily(n).name}" for n in self.families - kept.families]
+        missing += [f"sockets of {_family(n)}" for n in sorted(self.families - kept.families)]
         missing += [f"the system call {name}" for name in sorted(self.calls - kept.calls)]
         missing += [str(path) for path, _ in sorted(self.rules) if not _within(path, kept.rules)]
         missing += [
@@ -70,10 +70,16 @@ class Needs:
         return missing
 
 
+def _family(number: int) -> str:
+    return "AF_XDP" if number == AF_XDP else socket.AddressFamily(number).name
+
+
 def _within(path: Path, rules: Iterable[Rule]) -> bool:
     return any(path == kept or kept in path.parents for kept, _ in rules)
 
 
+AF_XDP = 44
+"""linux/socket.h; Python has no name for it."""
 _NETLINK = frozenset({int(socket.AF_NETLINK)})
 _PACKET = frozenset({int(socket.AF_PACKET)})
 
@@ -85,14 +91,20 @@ KINDS: Mapping[str, Needs] = {
         routes=True,
     ),
     "packet": Needs(capabilities=frozenset({"net_raw"}), families=_NETLINK | _PACKET),
+    # Its stations are noted in a map of the kernel's while it is open, by way of bpf(2).
+    "xdp": Needs(
+        capabilities=frozenset({"net_admin", "net_raw", "bpf"}),
+        families=_NETLINK | _PACKET | frozenset({AF_XDP}),
+        calls=frozenset({"bpf"}),
+    ),
 }
 """By kind of NIC, whatever its keys are. Those that are not here need nothing but memory and sockets."""
 
 NETNS = KINDS["tap"] | Needs(holder=True)
 """Of a guest that is a namespace."""
 
-KEEP = ("netns", *KINDS)
-"""What `engine: {keep: ...}` can name."""
+KEEP = ("netns", "tap", "packet")
+"""What `engine: {keep: ...}` can name. Not `xdp`: CAP_BPF is for those alone who have such an uplink."""
 
 
 def of_kind(kind: str) -> Needs:

@@ -64,6 +64,12 @@ def test_of_the_kernel() -> None:
     assert of(guest="netns").holder
     assert of(kind="tap", netns="theirs").holder
     assert socket.AF_PACKET in of_kind("packet").families
+    assert of_kind("xdp").beyond(of_kind("packet")) == [
+        "CAP_BPF",
+        "CAP_NET_ADMIN",
+        "sockets of AF_XDP",
+        "the system call bpf",
+    ]
 
 
 def confinement(kept: Needs, gave_up: frozenset[str] = frozenset({"net_admin", "net_raw"})) -> Confinement:
@@ -84,7 +90,10 @@ def test_what_was_given_up_is_refused_with_all_of_it() -> None:
         " namespaces, netlink, which this fabric's sandbox gave up"
     )
     assert "`engine: {keep: [netns]}`" in first
-    assert second.startswith("guests.c.nics[0]: stream needs /srv, which")
+    assert second == (
+        "guests.c.nics[0]: stream needs /srv, which this fabric's sandbox gave up: bring it down, and up"
+        " again with that in the file, or with --sandbox off"
+    )
 
 
 def test_what_runs_or_is_kept_is_not() -> None:
