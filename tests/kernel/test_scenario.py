@@ -1,0 +1,54 @@
+"""Scenarios in namespaces: commands inside, links that namespaces see go down, in real time."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tests.needs import needs_root, needs_tool, needs_tun
+from vnet.probe.course import Options, run
+from vnet.topology import Topology
+
+pytestmark = [needs_tun, needs_root, needs_tool("ping")]
+
+
+def topology(*steps: dict[str, Any]) -> Topology:
+    return Topology.from_dict(
+        {
+            "name": f"scen-{os.getpid()}",
+            "networks": {"lan": {"subnets": ["10.0.0.0/24"]}},
+            "guests": {
+                "a": {"kind": "netns", "nics": [{"network": "lan", "ip": "10.0.0.11"}]},
+                "b": {"kind": "netns", "nics": [{"network": "lan", "ip": "10.0.0.12"}]},
+                "c": {"nics": [{"network": "lan"}]},
+            },
+            "scenario": list(steps),
+        }
+    )
+
+
+def test_commands_run_in_namespaces() -> None:
+    result = run(
+        topology(
+            {"run": {"guest": "a", "command": ["sleep", "1000"], "background": True}},
+            {"run": {"guest": "a", "command": ["ping", "-c", "1", "-W", "3", "10.0.0.12"]}},
+            {"run": {"guest": "b", "command": ["hostname"]}},
+            {"ping": {"from": "a", "to": "c", "count": 3, "interval": "10 ms"}},
+            {"transfer": {"from": "c", "to": "b", "size": "1 MB"}},
+            {"link": {"name": "b.0", "state": "down"}},
+            {"run": {"guest": "b", "command": ["sh", "-c", "ip -o link show dev eth0 | grep NO-CARRIER"]}},
+            {"assert": {"from": "a", "to": "b", "reach": False}},
+            {"link": {"name": "b.0", "state": "up"}},
+            {"converge": "10 s"},
+            {"run": {"guest": "a", "command": ["sh", "-c", "exit 3"]}},
+            {"wait": "1 s"},
+        ),
+        Options(probe=False),
+    )
+    assert not result.virtual
+    steps = result.parts[-1].steps
+    assert [step.failure for step in steps[:10]] == [None] * 10
+    assert steps[0].text == "in the background"
+    assert steps[2].text == "b"
+    assert "3" in (steps[10].failure or "")
+    assert steps[11].skipped
