@@ -257,13 +257,25 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "xdp",
             "nics.xdp:Xdp",
-            "AF_XDP on an interface: the fast uplink.",
+            "AF_XDP on an interface: an uplink whose frames come in around the kernel's network stack. Where"
+            " that is not to be had it is a `packet` NIC, and the log says why.",
             keys=(
-                Key("interface", InterfaceName(), "The interface.", example="eth0", required=True),
-                QUEUES,
+                Key("interface", InterfaceName(),
+                    "The interface. When it goes, its port waits for one of that name.",
+                    example="eth0", required=True),
+                NETNS,
+                Key("queues", Count(1, 64, "a number of queues"),
+                    "Queues of the interface that are taken from, 8 MiB of memory each; the others go through"
+                    " the kernel. Left out: all, 16 at most.",
+                    example=2),
+                Key("mode", Choice(("auto", "native", "generic")),
+                    "`native` is the driver's own, `generic` the kernel's, which does not show VLAN tags that"
+                    " a driver took out: a frame of one network may look like another's. `auto` is native,"
+                    " or generic where that can't be.",
+                    example="native", default="auto"),
+                OFFLOAD,
             ),
             claims={"interface": "interface"},
-            later=True,
         ),
         Kind(
             "pcap",

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
@@ -20,7 +21,7 @@ import attrs
 from nics import inside
 from nics.door import Opened, Place
 from nics.errors import BadInput, NicError
-from vnet._native import packet_door
+from vnet._native import Door, Stations, packet_door
 
 log = logging.getLogger("vnet")
 
@@ -50,26 +51,42 @@ class Packet:
 
     async def open(self, place: Place) -> Opened:
         """Open the door. Raises NicError, having undone what it did."""
-        with contextlib.ExitStack() as stack:
-            netns = place.netns
-            if self.netns is not None:
-                netns = open_namespace(place, self.netns)
-                stack.callback(os.close, netns)
-            try:
-                packet, netlink = [
-                    stack.enter_context(await open_socket(place, netns, *kind))
-                    for kind in (
-                        (socket.AF_PACKET, socket.SOCK_RAW, 0),
-                        (socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE),
-                    )
-                ]
-                door, stations, mtu = packet_door(
-                    packet.fileno(), netlink.fileno(), self.interface, offload=self.offload
+
+        def make(packet: int, netlink: int, _netns: int | None) -> tuple[Door, Stations, int]:
+            return packet_door(packet, netlink, self.interface, offload=self.offload)
+
+        return await open_on(place, self.interface, self.netns, make)
+
+
+async def open_on(
+    place: Place,
+    interface: str,
+    netns: str | None,
+    make: Callable[[int, int, int | None], tuple[Door, Stations, int]],
+) -> Opened:
+    """Open a door that stands on an interface, of a namespace by its name or path; None: of the place's.
+
+    `make` gets a packet socket and a netlink socket of that namespace, and a descriptor of it unless it
+    is ours. Raises NicError, having undone what was done.
+    """
+    with contextlib.ExitStack() as stack:
+        namespace = place.netns
+        if netns is not None:
+            namespace = open_namespace(place, netns)
+            stack.callback(os.close, namespace)
+        try:
+            packet, netlink = [
+                stack.enter_context(await open_socket(place, namespace, *kind))
+                for kind in (
+                    (socket.AF_PACKET, socket.SOCK_RAW, 0),
+                    (socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE),
                 )
-            except OSError as error:
-                raise _refused(place, self.interface, error) from error
-        check_mtu(place, self.interface, mtu)
-        return Opened(door=door, carries=self.interface, stations=stations.want)
+            ]
+            door, stations, mtu = make(packet.fileno(), netlink.fileno(), namespace)
+        except OSError as error:
+            raise _refused(place, interface, error) from error
+    check_mtu(place, interface, mtu)
+    return Opened(door=door, carries=interface, stations=stations.want)
 
 
 def check_mtu(place: Place, interface: str, mtu: int) -> None:

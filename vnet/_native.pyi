@@ -53,6 +53,7 @@ __all__ = [
     "stream_door",
     "tap_door",
     "vhost_user_door",
+    "xdp_door",
 ]
 
 VERSION: str
@@ -891,4 +892,20 @@ def packet_door(packet: int, netlink: int, interface: str, *, offload: bool) -> 
     (NETLINK_ROUTE) of its namespace: the door, who decides what comes in, the interface's MTU.
 
     Raises OSError; ENODEV: there is no such interface.
+    """
+
+def xdp_door(
+    packet: int,
+    netlink: int,
+    interface: str,
+    *,
+    offload: bool,
+    netns: int | None,
+    queues: int | None,
+    mode: str,
+) -> tuple[Door, Stations, int]:
+    """Open an `xdp` door on `interface` by the sockets that `packet_door` takes. `netns`: a descriptor of
+    its namespace, None: ours. `queues` None: all, 16 at most. `mode`: auto, native, generic.
+
+    What rules AF_XDP out is one line in the log, and the door a `packet` one. Raises as `packet_door`.
     """

@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 
 CLONE_NEWUSER = 0x10000000
+AF_XDP = 44
 CLONE_NEWNET = 0x40000000
 LANDLOCK_WHOLE = 6
 """The version that knows all that is asked of it: files, TCP, devices, signals, abstract sockets."""
@@ -87,6 +88,17 @@ def packet() -> Finding:
             return Finding("AF_PACKET", "optional", "not permitted: no uplink on a host interface", remedy)
         return Finding("AF_PACKET", "optional", f"{error.strerror}: no uplink on a host interface")
     return Finding("AF_PACKET", "ok", "uplinks on host interfaces")
+
+
+def xdp() -> Finding:
+    """Uplinks around the kernel's network stack."""
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            return Finding("AF_XDP", "optional", "not permitted: `xdp` NICs are `packet` ones", "run as root")
+        return Finding("AF_XDP", "optional", f"{error.strerror}: `xdp` NICs are `packet` ones")
+    return Finding("AF_XDP", "ok", "uplinks around the kernel's network stack")
 
 
 def runtime_folder() -> Finding:
@@ -171,6 +183,7 @@ LOOKS: tuple[Callable[[], Finding], ...] = (
     tun,
     namespaces,
     packet,
+    xdp,
     runtime_folder,
     descriptors,
     sandbox,

@@ -43,6 +43,8 @@ class Lab:
     netlink: Netlink
     log: list[str] = attrs.field(factory=list)
     guests: list[Guest] = attrs.field(factory=list)
+    events: list[tuple[int, str, int, int, str]] = attrs.field(factory=list)
+    """What happened and nobody asked about yet."""
 
     def place(self, number: int, **changes: Any) -> Place:
         usual = Place(
@@ -69,12 +71,14 @@ class Lab:
         return drops
 
     async def event(self, guest: Guest, kind: str, value: int | None = None) -> str:
-        """The next event of a kind at a guest's port; its text."""
+        """The next event of a kind at a guest's port; its text. Those before it are forgotten."""
         while True:
-            await trio.lowlevel.wait_readable(self.engine.events_fileno())
-            for port, what, a, _, text in self.engine.events()[0]:
+            while self.events:
+                port, what, a, _, text = self.events.pop(0)
                 if port == guest.port and what == kind and value in (None, a):
                     return text
+            await trio.lowlevel.wait_readable(self.engine.events_fileno())
+            self.events.extend(self.engine.events()[0])
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`packet` passes the conformance kit; its peer is a packet socket at the other end of a veth pair."""
+"""`packet` and `xdp` pass the conformance kit; their peer is a packet socket at the other end of a cable."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from nics.door import Opened, Place
 from nics.netns import Namespace
 from nics.packet import Packet
+from nics.xdp import Xdp
 from tests.kernel.lab import PREFIX
 from tests.kernel.packet_peer import MTU, PacketPeer, packet_socket
 from tests.needs import needs_root
@@ -26,28 +27,38 @@ class WirePeer(PacketPeer):
     sends_without_link = True
 
 
-def wire(**keys: Any) -> Maker:
+def wire(nic: Packet | Xdp, mtu: int) -> Maker:
     @asynccontextmanager
     async def maker(place: Place) -> AsyncIterator[tuple[Opened, WirePeer]]:
         namespace = await Namespace.create(f"{PREFIX}-check", place.netlink)
 
         def plug(iproute: Any) -> None:
-            iproute.link("add", ifname="phys", kind="veth", peer={"ifname": "world"}, mtu=MTU)
+            iproute.link("add", ifname="phys", kind="veth", peer={"ifname": "world"}, mtu=mtu)
             for name in ("phys", "world"):
                 index = iproute.link_lookup(ifname=name)[0]
-                iproute.link("set", index=index, state="up", mtu=MTU)
+                iproute.link("set", index=index, state="up", mtu=mtu)
 
         await place.netlink.run(plug, namespace.fd)
-        place = attrs.evolve(place, netns=namespace.fd, mtu=MTU)
-        opened = await Packet(interface="phys", **keys).open(place)
+        place = attrs.evolve(place, netns=namespace.fd, mtu=mtu)
+        opened = await nic.open(place)
         async with packet_socket(namespace, "world") as packet:
-            yield opened, WirePeer(namespace, place, "world", packet)
+            peer = WirePeer(namespace, place, "world", packet)
+            peer.max_frame, peer.groups_apart = mtu + 14, isinstance(nic, Xdp)
+            yield opened, peer
         await namespace.aclose()
 
     return maker
 
 
+NICS = {
+    "packet": (Packet(interface="phys"), MTU),
+    "packet-plain": (Packet(interface="phys", offload=False), MTU),
+    # As long as AF_XDP has room for, in the driver of a veth.
+    "xdp": (Xdp(interface="phys"), 3000),
+}
+
+
 @pytest.mark.parametrize("driver", ["trio", "thread"])
-@pytest.mark.parametrize("keys", [{}, {"offload": False}], ids=str)
-async def test_packet_passes(keys: dict[str, Any], driver: str) -> None:
-    await check_nic(wire(**keys), drivers=[driver])
+@pytest.mark.parametrize("name", NICS)
+async def test_passes(name: str, driver: str) -> None:
+    await check_nic(wire(*NICS[name]), drivers=[driver])

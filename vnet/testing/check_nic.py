@@ -146,8 +146,11 @@ async def _whom_it_reaches(maker: Maker, driver: str) -> None:
             # Whom a frame must not reach would find it before the last one, which reaches everybody.
             for number, to in enumerate((A, B, b"\x01\x00\x5e\x00\x00\x01", A, mac(99), BROADCAST), 1):
                 await made.peer.send(frame(to, PEER, number))
-            _same([_number(await made.a.receive()) for _ in range(5)], [1, 3, 4, 5, 6], "what pipe a heard")
-            _same([_number(await made.b.receive()) for _ in range(4)], [2, 3, 5, 6], "what pipe b heard")
+            order = sorted if made.peer.groups_apart else list
+            at_a = order([_number(await made.a.receive()) for _ in range(5)])
+            at_b = order([_number(await made.b.receive()) for _ in range(4)])
+            _same(at_a, [1, 3, 4, 5, 6], "what pipe a heard")
+            _same(at_b, [2, 3, 5, 6], "what pipe b heard")
         with within("unicast and broadcast to the peer"):
             for number, to in enumerate((PEER, B, BROADCAST, mac(99), PEER), 11):
                 await made.a.send(frame(to, A, number))

@@ -30,6 +30,9 @@ class Peer(abc.ABC):
     """What it sends while the operator has the link down reaches the NIC, and is dropped there."""
     hung_up_by_link: bool = False
     """The NIC ends the connection while the operator has the link down: the peer has to come again."""
+    groups_apart: bool = False
+    """What the peer sends to groups may overtake what it sends to stations, and the other way round: each
+    has an order of its own (IEEE 802.1Q, 6.5.3)."""
     stalls: bool = True
     """Frames wait in front of a peer that does not call `receive`, until they are dropped as `tx-full`.
     False for a peer behind a kernel that drops by itself."""

@@ -33,6 +33,7 @@ pub mod tap;
 pub mod testkit;
 pub mod vhost_user;
 pub mod writer;
+pub mod xdp;
 
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use error::OpenError;

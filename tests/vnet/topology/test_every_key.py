@@ -270,7 +270,14 @@ NICS: dict[str, dict[str, Any]] = {
     },
     "vde": {"kind": "vde", "directory": "vm.vde"},
     "packet": {"kind": "packet", "interface": "eth0", "netns": "lab", "offload": False},
-    "xdp": {"kind": "xdp", "interface": "eth0", "queues": 2},
+    "xdp": {
+        "kind": "xdp",
+        "interface": "eth0",
+        "queues": 2,
+        "mode": "native",
+        "netns": "lab",
+        "offload": False,
+    },
     "pcap": {"kind": "pcap", "read": "in.pcapng", "write": "out.pcapng", "speed": 10},
 }
 

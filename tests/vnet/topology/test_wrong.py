@@ -224,7 +224,6 @@ CASES: dict[str, str] = {
         guests:
           a: {kind: qemu, nics: [{network: red}]}
           b: {kind: external, nics: [{network: red, nic: {kind: vde, directory: d}}]}
-          c: {kind: external, nics: [{network: red, nic: {kind: xdp, interface: eth0}}]}
         """,
 }
 

@@ -15,7 +15,7 @@
 
 pub mod checksum;
 mod complete;
-mod headers;
+pub(crate) mod headers;
 pub mod join;
 mod segment;
 #[cfg(test)]

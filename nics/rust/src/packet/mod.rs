@@ -32,8 +32,8 @@ use crate::poller::{Interest, Readiness};
 use crate::socket::calls;
 pub use filter::Mac;
 use link::{Link, Links};
-use ring::{Ring, Slot, receive, set};
-pub use stations::{Stations, Wanted};
+use ring::{Ring, SLOTS, Slot, receive, set};
+pub use stations::{Stations, Takes, Wanted};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub struct PacketNic {
     caps: Caps,
     /// Slots that the last burst lent.
     lent: usize,
+    /// Slots read since the ring was last found empty.
+    backlog: usize,
     fronts: Box<send::Fronts>,
     gather: Vec<u8>,
     /// While the kernel takes UDP super-frames.
@@ -116,6 +118,7 @@ impl PacketNic {
             up: true,
             caps: Caps::plain(1500 + 14),
             lent: 0,
+            backlog: 0,
             fronts: Box::new(send::FRONTS),
             gather: Vec::new(),
             joiner: None,
@@ -144,6 +147,11 @@ impl PacketNic {
     #[must_use]
     pub fn mtu(&self) -> Option<u32> {
         self.link.as_ref().map(|link| link.mtu)
+    }
+
+    /// The interface's number, name and MTU, while there is one.
+    pub(crate) fn interface(&self) -> Option<(i32, &str, u32)> {
+        self.link.as_ref().map(|link| (link.index, link.name.as_str(), link.mtu))
     }
 
     fn log(&self, text: impl Into<String>) {
@@ -363,6 +371,7 @@ impl Nic for PacketNic {
         while burst.len() < BURST && self.lent < BURST && bytes < BURST_BYTES && room.len() >= WHOLE {
             let Some(slot) = self.ring.next() else { break };
             self.lent += 1;
+            self.backlog += 1;
             losing |= slot.status & libc::TP_STATUS_LOSING != 0;
             let frame = if slot.status & libc::TP_STATUS_COPY != 0 {
                 let Ok(len) = receive(&self.socket, &mut room[TAG..WHOLE]) else {
@@ -392,10 +401,16 @@ impl Nic for PacketNic {
         if burst.is_empty() {
             self.ring.release(std::mem::take(&mut self.lent));
         }
-        if losing {
+        let more = self.ring.ready();
+        // Of what was lost the next slot tells. After so many there may have been no room for that one.
+        if losing || !more && self.backlog > SLOTS / 2 {
             self.count_overrun();
         }
-        if self.ring.ready() { Rx::More } else { Rx::Idle }
+        if more {
+            return Rx::More;
+        }
+        self.backlog = 0;
+        Rx::Idle
     }
 
     fn rx_done(&mut self) {

@@ -24,9 +24,16 @@ pub enum Wanted {
     Only(Vec<Mac>),
 }
 
+/// Another way in beside the sockets, which takes some of what is wanted before they see it.
+pub trait Takes: Send + std::fmt::Debug {
+    /// Take as much of this as it likes, and nothing that is for `host`, the interface itself.
+    fn take(&mut self, wanted: &Wanted, host: &Mac) -> io::Result<()>;
+}
+
 #[derive(Debug)]
 struct Inner {
     sockets: Vec<OwnedFd>,
+    beside: Option<Box<dyn Takes>>,
     wanted: Wanted,
     /// Where the sockets are bound to, and its address.
     place: Option<(i32, Mac)>,
@@ -41,7 +48,7 @@ pub struct Stations(Mutex<Inner>);
 impl Stations {
     pub(super) fn new(sockets: Vec<OwnedFd>) -> Self {
         let joined = BTreeSet::new();
-        Stations(Mutex::new(Inner { sockets, wanted: Wanted::All, place: None, joined }))
+        Stations(Mutex::new(Inner { sockets, beside: None, wanted: Wanted::All, place: None, joined }))
     }
 
     /// From now on receive this.
@@ -61,11 +68,18 @@ impl Stations {
         inner.apply()
     }
 
+    /// From now on this takes what it can, or nothing does beside the sockets.
+    pub fn beside(&self, other: Option<Box<dyn Takes>>) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        inner.beside = other;
+        inner.apply()
+    }
+
     /// The port is gone: hold no socket.
     pub(super) fn close(&self) {
         let mut inner = self.0.lock();
         inner.sockets.clear();
-        inner.place = None;
+        (inner.beside, inner.place) = (None, None);
     }
 }
 
@@ -100,7 +114,7 @@ impl Inner {
             let _ = set(socket, libc::PACKET_DROP_MEMBERSHIP, &request(index, *member));
         }
         self.joined = joined;
-        Ok(())
+        self.beside.as_mut().map_or(Ok(()), |other| other.take(&self.wanted, &host))
     }
 }
 

@@ -50,7 +50,7 @@ mod _native {
     #[pymodule_export]
     use super::offload::complete_offload;
     #[pymodule_export]
-    use super::packet::{Stations, packet_door};
+    use super::packet::{Stations, packet_door, xdp_door};
     #[pymodule_export]
     use super::pcap::{PcapFiles, pcap_door};
     #[pymodule_export]
