@@ -225,7 +225,8 @@ impl Socket {
         self.receive.at = self.receive.at.wrapping_add(1);
         let place = about.addr / PLACE as u64 * PLACE as u64;
         let base = self.memory.at(about.addr, about.len as usize);
-        let within = about.addr.checked_sub(place).is_some_and(|at| at as usize + about.len as usize <= PLACE);
+        let within =
+            about.addr.checked_sub(place).is_some_and(|at| at as usize + about.len as usize <= PLACE);
         // What can't be is an empty frame, whose place goes back like every other's.
         let (base, len) = match base {
             Some(base) if within => (base, about.len as usize),
