@@ -145,6 +145,25 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     return result
 
 
+@pytest.fixture(autouse=True)
+def books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a fabric ends, its counters add up: see tests/books.py."""
+    # Imported late: tests of other rooms do without.
+    if (fabric := sys.modules.get("vnet.fabric")) is None:
+        return
+    from tests import books
+
+    take_down = fabric.apply.take_down
+
+    async def checked(ended: Any) -> None:
+        try:
+            books.check(ended)
+        finally:
+            await take_down(ended)
+
+    monkeypatch.setattr(fabric.apply, "take_down", checked)
+
+
 # -- needs ---------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "describe_port",
     "dgram_door",
     "drop_reasons",
+    "drop_sides",
     "join_bridge",
     "leave_bridge",
     "load_bulk",
@@ -88,6 +89,13 @@ def confinement_offered() -> tuple[int, bool]:
 
 def refused_calls() -> list[tuple[str, int]]:
     """System calls that were refused since: (name, how often) each."""
+
+def drop_sides() -> list[tuple[str, str]]:
+    """Where each drop reason is counted: (name, `door`, `ingress` or `egress`).
+
+    `ingress` reasons stand in `received = forwarded + dropped`, at the port that a frame came in by;
+    `egress` ones at the port that a copy of it would have left by; `door` ones before a switch saw it.
+    """
 
 @final
 class BpfProgram:
@@ -552,6 +560,11 @@ class Engine:
         """Take it that the guest has this address by DHCP. Raises ValueError."""
 
     def counters(self, port: int) -> dict[str, Any]: ...
+    def lost(self, port: int) -> list[tuple[str, int, int, int, bytes]]:
+        """The last frame that a port lost for each reason, up to eight of them: (reason, when in nanoseconds
+        of the driver's clock, VLAN or 0, length, its first bytes, 128 at most).
+        """
+
     def fdb(
         self, switch: int, cursor: int, limit: int
     ) -> tuple[list[tuple[int, str, int, str, int]], int | None]: ...

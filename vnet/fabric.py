@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, links, mirrors, multicast, trees, uplinks
+from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, uplinks
 from vnet._native import Engine, describe_port, drop_reasons
 from vnet.capture import Capture, Clock, select
 from vnet.errors import BadInput
@@ -311,6 +311,29 @@ class Fabric:
             means={reason: means.strip() for reason, means in drop_reasons()},
         )
         return explain.steps(hops, names), explain.reached(hops, names)
+
+    def drops(self) -> list[dict[str, Any]]:
+        """What was dropped, the most first: port, reason, what it `means`, frames, and the last frame: `last`
+        in words, its first bytes as `frame` in hex, its `length`, `vlan`, and how long ago it was (`age`, in
+        seconds); None where none is kept.
+        """
+        means, found = {reason: text.strip() for reason, text in drop_reasons()}, []
+        for number, port in self._numbers.items():
+            kept = {lost[0]: lost for lost in self.engine.lost(number)}
+            for reason, frames in port.counters()["drops"].items():
+                drop: dict[str, Any] = {
+                    "port": port.name,
+                    "reason": reason,
+                    "means": means[reason],
+                    "frames": frames,
+                    **dict.fromkeys(("last", "frame", "length", "vlan", "age")),
+                }
+                if reason in kept:
+                    _, at, vlan, length, head = kept[reason]
+                    drop |= {"last": last.line(head, length), "frame": head.hex(), "length": length}
+                    drop |= {"vlan": vlan, "age": max(self.time() - at, 0) / drive.NANO}
+                found.append(drop)
+        return sorted(found, key=lambda drop: (-drop["frames"], drop["port"], drop["reason"]))
 
     def fdb(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
         """The forwarding database, sorted: switch, vlan, network, mac, port, kind, age in seconds."""

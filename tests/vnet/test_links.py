@@ -12,7 +12,7 @@ from scapy.utils import rdpcap
 
 import vnet
 from nics.errors import BadInput
-from vnet.cli.status import row, rules
+from vnet.cli.status import row, rules, trees
 
 
 def chain(count: int, **keys: Any) -> vnet.Topology:
@@ -154,3 +154,33 @@ def test_wrong_links_are_told(link: dict[str, Any], line: str) -> None:
     with pytest.raises(BadInput) as error:
         vnet.Topology.from_dict(document)
     assert str(error.value).startswith(line)
+
+
+def test_status_tells_of_trees_in_80_columns() -> None:
+    def port(role: str, state: str) -> dict[str, str]:
+        return {"role": role, "state": state}
+
+    ports = {f"a-b-{n}.a": port("designated", "forwarding") for n in range(5)}
+    ports["a-c.a"] = port("alternate", "discarding")
+    root = {"id": "8000.02", "root": "8000.02", "root_port": None, "ports": ports}
+    other = {"id": "9000.03", "root": "8000.02", "root_port": "a-b-0.b", "ports": {}}
+    blank, *lines = trees([{"switch": n, "stp": t} for n, t in (("a", root), ("b", other), ("c", None))])
+    assert not blank
+    assert max(map(len, lines)) <= 80
+    text = " ".join(line.strip() for line in lines)
+    assert "a, spanning tree: the root; a-b-0.a designated, a-b-1.a designated" in text
+    assert "a-c.a alternate (discarding) b, spanning tree: the root is behind a-b-0.b; no port" in text
+
+
+def test_status_has_an_address_a_line() -> None:
+    counted = {"frames": 0, "bytes": 0}
+    told = {
+        "port": "a.0",
+        "kind": "stack",
+        "network": "red",
+        "trunk": [],
+        "vlan": 10,
+        "mac": "02:00:00:00:00:01",
+    }
+    told |= {"ip": ["10.0.0.1", "fd00::1"], "carrier": True, "link": "up", "rx": counted, "tx": counted}
+    assert "10.0.0.1\nfd00::1" in row(told | {"drops": {}})

@@ -25,6 +25,7 @@ COMMANDS = {
     "connect": "the exact words that plug a VM in",
     "capture": "write frames to a pcapng file, live",
     "explain": "what would happen to a frame, step by step, and why",
+    "shell": "a Python prompt in a fabric",
     "send": "put a frame in at a port, as if its guest had sent it",
     "extcap": "show ports as interfaces in Wireshark",
     "top": "watch traffic and drops as they go, port by port",

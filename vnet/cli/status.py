@@ -11,11 +11,19 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import itertools
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from vnet.cli import words
 from vnet.sandbox import confinement
+
+WIDTH = 80
+WIDE = 110
+COLUMNS = ("port", "kind", "network", "vlan", "mac", "ip", "link", "rx", "tx", "drops")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,15 +43,35 @@ def run(given: argparse.Namespace) -> int:
     state = "every port has carrier" if not down else f"{down} without carrier"
     driver = status["engine"]["driver"]
     print(f"{status['name']}: {len(status['ports'])} ports, {state} (driver {driver}, pid {status['pid']})\n")
+    # Where it is narrow, a MAC address is what can best be done without: `--json` has it.
+    narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
+    left_out = [COLUMNS.index("mac")] if narrow else []
     words.table(
-        ["port", "kind", "network", "vlan", "mac", "ip", "link", "rx", "tx", "drops"],
-        [row(port) for port in status["ports"]],
+        [name for at, name in enumerate(COLUMNS) if at not in left_out],
+        [[cell for at, cell in enumerate(row(port)) if at not in left_out] for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
     print(f"\nsandbox {confinement.words(status['sandbox'])}")
-    for line in (*rules(status["ports"]), *multicast(status["switches"]), *mirrors(status["mirrors"])):
+    switches = status["switches"]
+    told = (rules(status["ports"]), trees(switches), multicast(switches), mirrors(status["mirrors"]))
+    for line in itertools.chain(*told):
         print(line)
     return 0
+
+
+def trees(switches: list[dict[str, Any]]) -> Iterator[str]:
+    """Spanning trees: the way to the root from each switch that runs one, and what its ports do."""
+    told = [(switch["switch"], switch["stp"]) for switch in switches if switch["stp"]]
+    if told:
+        yield ""
+    for switch, tree in told:
+        root = "the root" if tree["root"] == tree["id"] else f"the root is behind {tree['root_port']}"
+        ports = [
+            f"{name} {port['role']}" + ("" if port["state"] == "forwarding" else f" ({port['state']})")
+            for name, port in tree["ports"].items()
+        ]
+        line = f"{switch}, spanning tree: {root}; {', '.join(ports) or 'no port'}"
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def multicast(switches: list[dict[str, Any]]) -> Iterator[str]:
@@ -96,7 +124,7 @@ def row(port: dict[str, Any]) -> list[str]:
         port["network"] or ",".join(port["trunk"]),
         str(port["vlan"] or ""),
         port["mac"],
-        " ".join(port["ip"]),
+        "\n".join(port["ip"]),
         "up" if port["carrier"] and port["link"] == "up" else "down",
         words.count(port["rx"]["frames"]),
         words.count(port["tx"]["frames"]),

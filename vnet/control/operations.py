@@ -140,6 +140,11 @@ class Operations:
             port=request.arguments.get("port"),
         )
 
+    async def call_drops(self, request: Request) -> list[dict[str, Any]]:
+        """What was dropped by port and reason, the most first."""
+        await trio.lowlevel.checkpoint()
+        return self.fabric.drops()
+
     async def call_send(self, request: Request) -> dict[str, Any]:
         """Put `frame` (hex) in at `port`, `count` times; what became of the last one."""
         given = request.arguments

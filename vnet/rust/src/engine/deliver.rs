@@ -6,6 +6,7 @@
 //! each (source, destination, VLAN) is kept whatever the mix.
 
 use super::bridges::Bpdus;
+use super::lost::Lost;
 use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
 use crate::capture::{CaptureSet, Sighting};
@@ -13,7 +14,7 @@ use crate::mirror::{MirrorSet, Passing};
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
 use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
-use switch::{Answer, Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit};
+use switch::{Answer, Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit, VlanId};
 
 /// Indexes of frames in a burst, in order.
 type Group = ArrayVec<u8, BURST>;
@@ -23,6 +24,8 @@ pub struct Delivery {
     pub captures: CaptureSet,
     /// Who gets copies of them.
     pub mirrors: MirrorSet,
+    /// The last frames that ports lost.
+    pub lost: Lost,
     /// Number of the next frame that a capture may see.
     packet: u64,
     decisions: [Decision; BURST],
@@ -48,6 +51,7 @@ struct Work<'a, 'f> {
     report: &'a mut TxReport,
     captures: &'a mut CaptureSet,
     mirrors: &'a mut MirrorSet,
+    lost: &'a mut Lost,
     /// The burst came over a link.
     linked: bool,
     /// The packet number of the burst's first frame.
@@ -61,6 +65,7 @@ impl Delivery {
         Delivery {
             captures: CaptureSet::default(),
             mirrors: MirrorSet::default(),
+            lost: Lost::default(),
             packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
@@ -85,8 +90,18 @@ impl Delivery {
         touched: &mut PortSet,
         burst: &[Frame<'_>],
     ) {
-        let Delivery { captures, mirrors, packet, decisions, completer, report, bpdus, answers, floods } =
-            self;
+        let Delivery {
+            captures,
+            mirrors,
+            lost,
+            packet,
+            decisions,
+            completer,
+            report,
+            bpdus,
+            answers,
+            floods,
+        } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
         if switch.listens() {
             listen(switch, now, ingress, burst, &mut decisions[..count]);
@@ -122,6 +137,7 @@ impl Delivery {
             report,
             captures,
             mirrors,
+            lost,
             linked,
             packet: first,
             bpdus,
@@ -241,7 +257,16 @@ impl Work<'_, '_> {
             }
             Out::Local => (0..self.burst.len() as u8).for_each(|i| self.local(ingress, i)),
             Out::Answer => (0..self.burst.len() as u8).for_each(|i| self.answer(i)),
-            Out::Drop(_) => {}
+            Out::Drop(reason) => self.dropped(ingress, self.burst.len().wrapping_sub(1), reason),
+        }
+    }
+
+    /// Frame `i` and perhaps others before it were dropped where they came in.
+    #[cold]
+    fn dropped(&mut self, ingress: PortId, i: usize, reason: DropReason) {
+        if let (Some(frame), Some(decision)) = (self.burst.get(i), self.decisions.get(i)) {
+            let tx = TxFrame { frame, edit: TagEdit::NONE };
+            self.lost.note(ingress, reason, self.now, decision.vlan, &tx);
         }
     }
 
@@ -292,6 +317,7 @@ impl Work<'_, '_> {
                 bytes = bytes.wrapping_add_signed(i64::from(edit.delta()) * out.len() as i64);
                 self.touched.insert(egress);
                 hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
+                refused(self.lost, egress, self.now, decision.vlan, &out, self.report);
                 return;
             }
         }
@@ -303,10 +329,11 @@ impl Work<'_, '_> {
     fn mixed(&mut self, ingress: PortId) {
         let mut groups: ArrayVec<(PortId, Group), 8> = ArrayVec::new();
         let mut floods = Group::new();
+        let mut dropped = None;
         for (i, decision) in self.decisions.iter().enumerate() {
             let i = i as u8;
             match decision.out {
-                Out::Drop(_) => {}
+                Out::Drop(reason) => dropped = Some((usize::from(i), reason)),
                 Out::Local => self.local(ingress, i),
                 Out::Answer => self.answer(i),
                 Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
@@ -339,6 +366,9 @@ impl Work<'_, '_> {
         }
         if !floods.is_empty() {
             self.flood(ingress, &floods);
+        }
+        if let Some((i, reason)) = dropped {
+            self.dropped(ingress, i, reason);
         }
     }
 
@@ -388,6 +418,7 @@ impl Work<'_, '_> {
         let mut plain = true;
         let mut watch = Watch::new(self.captures, egress, self.now, self.packet, self.decisions);
         let mirrored = self.mirrors.wants_out(egress);
+        let mut kept_out = None;
         for &i in frames {
             let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
             let view = frame.view();
@@ -407,19 +438,34 @@ impl Work<'_, '_> {
             };
             counters.dropped(refused, 1);
             watch.see(i, &TxFrame { frame, edit: TagEdit::NONE }, Some(refused));
+            kept_out = Some((i, refused));
+        }
+        if let Some((i, reason)) = kept_out {
+            let (frame, decision) = (&self.burst[usize::from(i)], &self.decisions[usize::from(i)]);
+            self.lost.note(egress, reason, self.now, decision.vlan, &TxFrame { frame, edit: TagEdit::NONE });
         }
         if out.is_empty() {
             return;
         }
         self.touched.insert(egress);
         if let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) {
-            let mut shaped = Shaped { now: self.now, nic: nic.as_mut(), counters, ingress, watch };
+            let mut shaped = Shaped {
+                now: self.now,
+                port: egress,
+                nic: nic.as_mut(),
+                counters,
+                ingress,
+                watch,
+                lost: self.lost,
+            };
             shaped.send(&out, &numbers, self.completer, self.report);
             return;
         }
         if plain {
             hand_over(self.now, nic.as_mut(), counters, &out, length(&out), self.report);
             watch.burst(&out, &numbers, self.report);
+            let vlan = numbers.first().map_or(0, |i| self.decisions[usize::from(*i)].vlan);
+            refused(self.lost, egress, self.now, vlan, &out, self.report);
             return;
         }
         for (tx, i) in out.iter().zip(&numbers) {
@@ -438,10 +484,12 @@ impl Work<'_, '_> {
 /// A port whose guest receives no more than so much.
 struct Shaped<'a, 'n> {
     now: Nanos,
+    port: PortId,
     nic: &'n mut dyn Nic,
     counters: &'n PortCounters,
     ingress: &'n mut Ingress,
     watch: Watch<'a>,
+    lost: &'n mut Lost,
 }
 
 impl Shaped<'_, '_> {
@@ -465,6 +513,8 @@ impl Shaped<'_, '_> {
                     if !self.ingress.queue.push(frame, self.watch.note(*i)) {
                         self.counters.dropped(DropReason::TxLimit, 1);
                         self.watch.see(*i, frame, Some(DropReason::TxLimit));
+                        let vlan = self.watch.note(*i).vlan;
+                        self.lost.note(self.port, DropReason::TxLimit, self.now, vlan, frame);
                     }
                 }
             });
@@ -570,6 +620,23 @@ fn capture_rx(
         };
         let packet = packet + i as u64;
         captures.rx(&Sighting { now, port, vlan: decision.vlan, packet, dropped }, frame);
+    }
+}
+
+/// Remember the last frame that a NIC did not take.
+#[inline]
+fn refused(
+    lost: &mut Lost,
+    port: PortId,
+    now: Nanos,
+    vlan: VlanId,
+    frames: &[TxFrame<'_>],
+    report: &TxReport,
+) {
+    if let Some(&(i, reason)) = report.drops().last()
+        && let Some(frame) = frames.get(usize::from(i))
+    {
+        lost.note(port, reason, now, vlan, frame);
     }
 }
 

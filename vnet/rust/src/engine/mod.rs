@@ -22,6 +22,7 @@ pub mod explain;
 mod inject;
 mod link;
 mod loops;
+mod lost;
 mod multicast;
 mod ports;
 pub(crate) mod shape;
@@ -30,6 +31,7 @@ pub mod thread;
 use crate::capture::CaptureSet;
 use crate::mirror::{MirrorSet, Spec};
 use deliver::Delivery;
+pub use lost::LostFrame;
 use nics::context::PORTS_MAX;
 use nics::link::CordControl;
 use nics::{Arena, BURST, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
@@ -390,6 +392,11 @@ impl Engine {
         &mut self.delivery.captures
     }
 
+    /// The last frames that a port lost.
+    pub fn lost(&self, port: PortId) -> impl Iterator<Item = &LostFrame> {
+        self.delivery.lost.of(port)
+    }
+
     /// The mirrors of this engine's traffic.
     #[must_use]
     pub fn mirrors(&self) -> &MirrorSet {
@@ -434,6 +441,7 @@ impl Engine {
         self.leave_bridge(port);
         self.delivery.captures.forget(port);
         self.delivery.mirrors.forget(port);
+        self.delivery.lost.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
 

@@ -7,7 +7,7 @@ use super::impair::Steps;
 use super::port::PortConfig;
 use crate::engine::explain::Hop;
 use crate::engine::thread::{Driver, Poll};
-use crate::engine::{Engine as Inner, EngineError, Next};
+use crate::engine::{Engine as Inner, EngineError, LostFrame, Next};
 use nics::frame::FRAME_MAX;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
@@ -386,6 +386,22 @@ impl Engine {
         dict.set_item("forwarded", counters.forwarded.get())?;
         dict.set_item("drops", drops)?;
         Ok(dict)
+    }
+
+    /// The last frame that a port lost for each reason, a few of them: (reason, when, VLAN, length, its first
+    /// bytes).
+    #[allow(clippy::type_complexity)]
+    fn lost(
+        &self,
+        py: Python<'_>,
+        port: PortId,
+    ) -> PyResult<Vec<(&'static str, Nanos, VlanId, u32, Vec<u8>)>> {
+        self.command(py, |engine| {
+            engine.port_switch(port)?;
+            let of =
+                |lost: &LostFrame| (lost.reason.name(), lost.at, lost.vlan, lost.len, lost.head.to_vec());
+            Ok(engine.lost(port).map(of).collect())
+        })
     }
 
     /// A page of the forwarding database from `cursor` (0 to begin): entries (vlan, mac, port, kind,

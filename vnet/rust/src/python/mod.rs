@@ -74,6 +74,17 @@ mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    /// Where each drop reason is counted: (name, `door`, `ingress` or `egress`).
+    #[pyfunction]
+    fn drop_sides() -> Vec<(&'static str, &'static str)> {
+        let side = |reason: &switch::DropReason| match reason.side() {
+            switch::reason::Side::Door => "door",
+            switch::reason::Side::Ingress => "ingress",
+            switch::reason::Side::Egress => "egress",
+        };
+        switch::DropReason::ALL.iter().map(|reason| (reason.name(), side(reason))).collect()
+    }
+
     /// Every drop reason: (name, what it means).
     #[pyfunction]
     fn drop_reasons() -> Vec<(&'static str, &'static str)> {

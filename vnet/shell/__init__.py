@@ -1,0 +1,1 @@
+"""A Python prompt in a fabric: `vnet shell`."""
