@@ -49,11 +49,13 @@ __all__ = [
     "set_cord",
     "set_mirrors",
     "set_multicast",
+    "set_recorder",
     "stack_door",
     "start_capture",
     "stream_door",
     "tap_door",
     "vhost_user_door",
+    "write_past",
     "xdp_door",
 ]
 
@@ -152,6 +154,49 @@ def start_capture(
     `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`.
     `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `room`: bytes that may wait for
     the writer. `inline`: write regular files in the turn itself.
+    """
+
+def set_recorder(
+    engine: Engine,
+    size: int,
+    *,
+    total: int,
+    snap: int,
+    triggers: Sequence[tuple[Sequence[str], int, int, int]] = ...,
+) -> None:
+    """How much is kept of what passes: `size` bytes a port and `total` in all, of each frame its first
+    `snap` bytes, 128 at most. `size` 0: nothing is. What was kept is forgotten if these change.
+
+    `triggers`: (reasons, over, per, pause): an event `trigger` comes with the number of one of them when a
+    port drops more than `over` frames for its `reasons` within `per` ns, and then not again for `pause` ns.
+    Raises ValueError for a reason that there is not.
+    """
+
+def write_past(
+    engine: Engine,
+    fd: int,
+    *,
+    ports: Sequence[int] | None,
+    vlans: Sequence[int] = ...,
+    since: int = 0,
+    direction: Literal["in", "out"] | None = None,
+    drops: bool = False,
+    program: BpfProgram | None = None,
+    filter: str = "",  # noqa: A002
+    snaplen: int = 128,
+    count: int | None = None,
+    epoch: int = 0,
+    hardware: str = "",
+    os: str = "",
+    application: str = "",
+) -> dict[str, int]:
+    """Write what was kept, as pcapng, to a duplicate of `fd`. Blocks; raises OSError.
+
+    `ports`: frames that came in at these, were sent to them or were refused there, None for all; `vlans`:
+    frames of these VLANs, too. `since`: from this time of the engine on. `count`: the latest so many.
+    The other arguments are those of `start_capture`. Counts `written`, `left_out` (frames in that time
+    that were counted and not kept), `unseen` (of which the filter would have had to see more), `bytes`;
+    `oldest` is the first frame's time, 0 without one.
     """
 
 def set_bridge(

@@ -130,6 +130,8 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             mirrors.tell(fabric)
         case plan.RemoveSwitch(switch=switch):
             fabric.forget_switch(switch.name)
+        case plan.ChangeRecorder(after=recorder):
+            fabric.set_recorder(recorder)
         case plan.ChangeSwitch(after=switch):
             fabric.set_switch(switch)
             await trio.lowlevel.checkpoint()

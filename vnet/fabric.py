@@ -24,15 +24,16 @@ import trio
 
 from nics.netlink import Netlink
 from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, uplinks
-from vnet._native import Engine, describe_port, drop_reasons
-from vnet.capture import Capture, Clock, select
+from vnet._native import Engine, describe_port, drop_reasons, set_recorder
+from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
 from vnet.guests import Guest, one_of, suggestion
 from vnet.links import Link, LinkEnd
+from vnet.past import Keeper
 from vnet.port import Port
 from vnet.runtime import Runtime, base
 from vnet.sandbox.confinement import Confinement
-from vnet.topology import Resolved, Switch, Topology
+from vnet.topology import Recorder, Resolved, Switch, Topology
 from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.model import Cord
 from vnet.topology.resolve import ResolvedLink
@@ -77,6 +78,9 @@ class Fabric:
         self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
         """Multicast groups."""
         self.netlink = Netlink()
+        self.keeper = Keeper(self)
+        """What has the past written down by itself."""
+        self._nursery: trio.Nursery | None = None
         self._numbers: dict[int, Port | LinkEnd] = {}
         self._switches: dict[str, int] = {}
         self._trees: dict[str, Switch] = {}
@@ -142,6 +146,7 @@ class Fabric:
             await stack.enter_async_context(self.netlink)
             nursery = await stack.enter_async_context(_cancelled_nursery())
             nursery.start_soon(drive.dispatch, self.engine, self._event, self._lost)
+            self._nursery = nursery
             if self._driver == "thread":
                 settings = self.topology.engine
                 self.engine.start(settings.poll, settings.cpu)
@@ -225,17 +230,39 @@ class Fabric:
         """The same to an open file, FIFO or socket. The descriptor stays the caller's."""
         return self._capture(descriptor, what, options)
 
+    async def past(self, target: str | os.PathLike[str] | int, *what: str, **options: Any) -> dict[str, Any]:
+        """Write what passed lately, as the recorder kept it, to a pcapng file or a descriptor that stays the
+        caller's. `what` as for `capture`: a port means what came in there, was sent there, or was refused
+        there. Options: `seconds` to look back, otherwise all that is kept; `filter`, `drops`, `direction`,
+        `snaplen` as for `capture`; `count`, the latest so many. Returns counts, see `vnet.capture.past`.
+        """
+        return await past(self.engine, target, self._selection(what), clock=self.clock, **options)
+
+    def set_recorder(self, wanted: Recorder | None) -> None:
+        """Have other parts of what passes kept, None: nothing. What was kept is forgotten where it is not
+        the same memory any more.
+        """
+        settings = wanted or Recorder()
+        set_recorder(
+            self.engine,
+            settings.size if wanted else 0,
+            total=settings.total,
+            snap=settings.snap,
+            triggers=self.keeper.set(settings),
+        )
+
     def _capture(self, target: str | os.PathLike[str] | int, what: Iterable[str], options: Any) -> Capture:
+        return Capture(self.engine, target, self._selection(what), clock=self.clock, **options)
+
+    @property
+    def clock(self) -> Clock:
+        """Whose time the engine lives in."""
+        return "thread" if self._driver == "thread" else "virtual" if in_virtual_time() else "trio"
+
+    def _selection(self, what: Iterable[str]) -> Selection:
         networks = self.resolved.networks if self.resolved else {}
         vlans = {name: network.vlan for name, network in networks.items()}
-        clock: Clock = "thread" if self._driver == "thread" else "virtual" if in_virtual_time() else "trio"
-        return Capture(
-            self.engine,
-            target,
-            select(what, ports={**self.ports, **self._link_ends()}, networks=vlans),
-            clock=clock,
-            **options,
-        )
+        return select(what, ports={**self.ports, **self._link_ends()}, networks=vlans)
 
     # -- look ------------------------------------------------------------------------------------
 
@@ -586,6 +613,11 @@ class Fabric:
             log.info("%s: carrier %s", port.name, "up" if a else "down")
             if a and isinstance(port, Port):
                 uplinks.introduce(self, [port.name])
+            if not a and self._nursery is not None:
+                self._nursery.start_soon(self.keeper.carrier_lost, port.name)
+        elif kind == "trigger":
+            if self._nursery is not None:
+                self._nursery.start_soon(self.keeper.dropped, port.name, a)
         elif isinstance(port, Port) and port.opened.far is not None:
             port.opened.far.event(a, b)
 

@@ -108,6 +108,16 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     vnet("ping", "a", "b", "-c", "1", "-n", name)
     assert process.wait(20) == 0
 
+    past = tmp_path / "past.pcapng"
+    told = json.loads(
+        vnet("capture", "a", "--past", "1 min", "-f", "icmp", "-w", str(past), "--json", "-n", name)
+    )
+    assert told["written"] >= 4
+    assert told["bytes"] == past.stat().st_size
+    assert "expected all, or a time" in vnet("capture", "--past", "soon", "-w", str(past), "-n", name, code=2)
+    decoded = vnet("capture", "a", "--past", "all", "-f", "icmp", "-c", "1", "--decode", "-n", name)
+    assert decoded.count("ICMP") == 1
+
     vnet("link", "b", "down", "-n", name)
     assert "no answer" in vnet("ping", "a", "b", "-c", "1", "-W", "0.3", "-n", name, code=1)
     vnet("link", "b.0", "up", "-n", name)

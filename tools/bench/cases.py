@@ -37,6 +37,7 @@ class Case:
     more_is_better: bool = True
     ports: int = 2
     guard: bool = True
+    recorder: bool = True
 
 
 @attrs.frozen
@@ -99,7 +100,23 @@ IDLE = {
     "first wake p99": Case("--mode wake", "p99_us", "us", more_is_better=False, ports=100),
 }
 
-SUITES = {"standard": STANDARD, "scale": SCALE, "guard": GUARD, "gso": GSO, "idle": IDLE}
+RECORDER = {
+    "recorder on": Case("--touch", "mpps", "Mpps"),
+    "recorder off": Case("--touch", "mpps", "Mpps", recorder=False),
+    "recorder on, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps"),
+    "recorder off, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps", recorder=False),
+    "recorder on, 1,518 B": Case("--touch --size 1514", "gbps", "Gbit/s"),
+    "recorder off, 1,518 B": Case("--touch --size 1514", "gbps", "Gbit/s", recorder=False),
+}
+
+SUITES = {
+    "standard": STANDARD,
+    "scale": SCALE,
+    "guard": GUARD,
+    "gso": GSO,
+    "idle": IDLE,
+    "recorder": RECORDER,
+}
 
 BARS = (
     *(Bar("64 B", 1.8, peer) for peer in ("ovs", "ovs-vlan")),
@@ -114,6 +131,7 @@ BARS = (
     *(Bar("64 B, 64 ports", 0.95, other=f"64 B, {ports} ports") for ports in (2, 16)),
     Bar("64 B, 16 ports", 0.95, other="64 B, 2 ports"),
     Bar("64 KB", 0.9, other="copy of 64 KB"),
+    Bar("recorder on", 0.97, other="recorder off"),
 )
 
 LIMITS = {"100 idle, CPU": 1.0, "first wake p99": 100.0}

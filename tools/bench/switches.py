@@ -48,6 +48,7 @@ class Switch:
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
+        recorder: bool = True,
         ahead: bool = False,
     ) -> contextlib.AbstractContextManager[list[Path]]:
         raise NotImplementedError
@@ -86,6 +87,7 @@ class Vnet(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
+        recorder: bool = True,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
@@ -96,6 +98,8 @@ class Vnet(Switch):
             "networks": {"n": network},
             "guests": {f"g{number}": self._guest(number, path, guard) for number, path in enumerate(sockets)},
         }
+        if not recorder:
+            document["recorder"] = "off"
         file = folder / "bench.yaml"
         file.write_text(json.dumps(document))  # JSON is YAML too
         log = folder / "vnet.log"
@@ -122,6 +126,7 @@ class Testpmd(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
+        recorder: bool = True,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         if (command := shutil.which("dpdk-testpmd")) is None:
@@ -158,6 +163,7 @@ class OvsDpdk(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
+        recorder: bool = True,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         _huge_pages()
@@ -204,6 +210,7 @@ class Command(Switch):
         ports: int = 2,
         jumbo: bool = False,
         guard: bool = True,
+        recorder: bool = True,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]

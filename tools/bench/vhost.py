@@ -72,11 +72,14 @@ def once(
     switch: Switch, cases: dict[str, Case], folder: Path, options: argparse.Namespace, results: Results
 ) -> None:
     """Each case once, starting the switch anew where the case needs another set-up."""
-    ways: dict[tuple[int, bool, bool], dict[str, Case]] = {}
+    ways: dict[tuple[int, bool, bool, bool], dict[str, Case]] = {}
     for name, case in cases.items():
-        ways.setdefault((case.ports, case.jumbo and not switch.jumbo, case.guard), {})[name] = case
-    for (ports, jumbo, guard), some in ways.items():
-        with switch.serve(folder, ports=ports, jumbo=jumbo, guard=guard, ahead=options.ahead) as sockets:
+        way = (case.ports, case.jumbo and not switch.jumbo, case.guard, case.recorder)
+        ways.setdefault(way, {})[name] = case
+    for (ports, jumbo, guard, recorder), some in ways.items():
+        with switch.serve(
+            folder, ports=ports, jumbo=jumbo, guard=guard, recorder=recorder, ahead=options.ahead
+        ) as sockets:
             for name, case in some.items():
                 if case.figure == "cpu_percent":
                     result = idle(sockets, case, options.seconds, switch)

@@ -4,7 +4,8 @@
 """
 
 from vnet.capture.bpf import FilterError, compile_filter
+from vnet.capture.past import past
 from vnet.capture.running import Capture, CaptureError, Clock
 from vnet.capture.selection import Selection, select
 
-__all__ = ["Capture", "CaptureError", "Clock", "FilterError", "Selection", "compile_filter", "select"]
+__all__ = ["Capture", "CaptureError", "Clock", "FilterError", "Selection", "compile_filter", "past", "select"]

@@ -98,7 +98,7 @@ class Capture:
             self._start(self._target, program)
         else:
             virtual = self._clock == "virtual"
-            descriptor = _create(self._target) if virtual else await _open(self._target)
+            descriptor = create(self._target) if virtual else await open_for_writing(self._target)
             try:
                 self._start(descriptor, program)
             finally:
@@ -114,11 +114,6 @@ class Capture:
         return await trio.to_thread.run_sync(function, argument)
 
     def _start(self, descriptor: int, program: BpfProgram | None) -> None:
-        virtual = self._clock == "virtual"
-        epoch = 0
-        if not virtual:
-            engine_now = time.monotonic_ns() if self._clock == "thread" else drive.now()
-            epoch = time.time_ns() - engine_now
         self._handle = start_capture(
             self._engine,
             descriptor,
@@ -131,12 +126,9 @@ class Capture:
             snaplen=self._snaplen,
             count=self._count,
             room=self._room,
-            inline=virtual,
-            epoch=epoch % 2**64,
-            # A run in virtual time gives the same file on every machine.
-            hardware="" if virtual else platform.machine(),
-            os="" if virtual else f"{platform.system()} {platform.release()}",
-            application=f"vnet {VERSION}",
+            inline=self._clock == "virtual",
+            epoch=epoch_of(self._clock),
+            **described(self._clock),
         )
 
     async def wait(self) -> None:
@@ -182,7 +174,27 @@ class Capture:
         return {**handle.stats(), "error": failed[1] if failed else None}
 
 
-def _create(path: str | os.PathLike[str]) -> int:
+def now_of(clock: Clock) -> int:
+    """The engine's time, in nanoseconds."""
+    return time.monotonic_ns() if clock == "thread" else drive.now()
+
+
+def epoch_of(clock: Clock) -> int:
+    """Nanoseconds from the Unix epoch to the engine's time 0; in virtual time they are the same."""
+    return 0 if clock == "virtual" else (time.time_ns() - now_of(clock)) % 2**64
+
+
+def described(clock: Clock) -> dict[str, str]:
+    """What a file's section header says. A run in virtual time gives the same file on every machine."""
+    virtual = clock == "virtual"
+    return {
+        "hardware": "" if virtual else platform.machine(),
+        "os": "" if virtual else f"{platform.system()} {platform.release()}",
+        "application": f"vnet {VERSION}",
+    }
+
+
+def create(path: str | os.PathLike[str]) -> int:
     """Open for writing, at once. Raises CaptureError."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -190,14 +202,14 @@ def _create(path: str | os.PathLike[str]) -> int:
         raise CaptureError(f"capture to {os.fspath(path)}: {error.strerror}") from None
 
 
-async def _open(path: str | os.PathLike[str]) -> int:
+async def open_for_writing(path: str | os.PathLike[str]) -> int:
     """Open for writing. A FIFO opens when it has a reader, so this may take its time."""
     given_up = False
     decided = threading.Lock()
     opened: list[int] = []
 
     def work() -> int:
-        descriptor = _create(path)
+        descriptor = create(path)
         with decided:
             if given_up:
                 os.close(descriptor)

@@ -8,6 +8,12 @@ Examples:
   vnet capture web -w - | tshark -r -
   vnet capture --drops -w drops.pcapng
   vnet capture web --decode -f icmp
+  vnet capture --past 10s web -w before.pcapng
+  vnet capture --past all --drops --decode
+
+With --past, what passed lately is written at once, from what the flight recorder kept of it: each frame
+where it came in, with its first bytes and where it went or why it was dropped. A port then means what
+came in there, was sent there, or was refused there.
 
 """
 
@@ -15,27 +21,35 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
 from typing import Any
 
+from nics.keys import Wrong
+from nics.quantity import TIME
 from vnet.cli import words
 from vnet.errors import BadInput, VnetError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """[PORT|NETWORK|all]... -w FILE|- [-f BPF] [-c N] [-Q in|out] [--drops]."""
+    """[PORT|NETWORK|all]... -w FILE|- [--past TIME] [-f BPF] [-c N] [-Q in|out] [--drops]."""
     parser.add_argument("targets", metavar="PORT|NETWORK|all", nargs="*", help="what to capture (all)")
     parser.add_argument("-w", "--write", metavar="FILE", help="a file, or - for stdout")
     parser.add_argument(
         "--decode", action="count", help="print what scapy makes of each frame; twice: every field"
     )
-    parser.add_argument("-f", "--filter", metavar="BPF", help="a capture filter, as in tcpdump")
-    parser.add_argument("-c", "--count", type=int, metavar="N", help="end after so many frames")
     parser.add_argument(
-        "-s", "--snaplen", type=int, default=262_144, metavar="BYTES", help="keep of each frame"
+        "--past", metavar="TIME", help="what passed in the last so long (10s, all), instead of what comes"
+    )
+    parser.add_argument("-f", "--filter", metavar="BPF", help="a capture filter, as in tcpdump")
+    parser.add_argument(
+        "-c", "--count", type=int, metavar="N", help="end after so many frames; of the past, the latest"
+    )
+    parser.add_argument(
+        "-s", "--snaplen", type=int, default=262_144, metavar="BYTES", help="keep of each frame (all)"
     )
     parser.add_argument(
         "-Q", "--direction", choices=["in", "out"], help="only frames into the switch, or out of it (both)"
@@ -51,6 +65,7 @@ def run(given: argparse.Namespace) -> int:
         raise BadInput("where to? -w FILE, -w - for standard output, or --decode to read it here")
     if given.write == "-" and sys.stdout.isatty():
         raise BadInput("standard output is a terminal: vnet capture -w - | wireshark -k -i -")
+    past = _seconds(given.past)
     with words.client(given.name) as client, contextlib.ExitStack() as ours:
         decoder = None
         if given.decode:
@@ -64,7 +79,7 @@ def run(given: argparse.Namespace) -> int:
                 raise BadInput(f"{given.write}: {error.strerror}") from None
         ours.callback(os.close, descriptor)
         call = client.stream(
-            "capture",
+            "capture" if past is None else "past",
             descriptors=[descriptor],
             targets=given.targets or ["all"],
             filter=given.filter,
@@ -72,33 +87,55 @@ def run(given: argparse.Namespace) -> int:
             snaplen=given.snaplen,
             direction=given.direction,
             drops=given.drops,
+            **({} if past is None else {"seconds": past or None}),
         )
         # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: client.cancel())
-        told = sys.stderr
         result: dict[str, Any] | None
-        while True:
-            try:
+        try:
+            while True:
                 next(call)
-            except StopIteration as end:
-                result = end.value
-                break
-            # The fabric has it now; the reader's end comes when the fabric closes it.
-            ours.close()
-            if told.isatty():
-                print("capturing; Ctrl-C ends it", file=told)
+                # The fabric has it now; the reader's end comes when the fabric closes it.
+                ours.close()
+                if sys.stderr.isatty():
+                    print("capturing; Ctrl-C ends it", file=sys.stderr)
+        except StopIteration as end:
+            result = end.value
     if decoder is not None:
         decoder.join()
     stats = result or {}
     if given.json:
-        print_to = sys.stderr if given.write == "-" else sys.stdout
-        import json
-
-        print(json.dumps(stats), file=print_to)
+        print(json.dumps(stats), file=sys.stderr if given.write == "-" else sys.stdout)
     else:
-        print(f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost", file=told)
+        print(_told(stats), file=sys.stderr)
     return 0
+
+
+def _seconds(text: str | None) -> float | None:
+    """What `--past` says: 0 for all, None where nothing is said. Raises BadInput."""
+    if text is None:
+        return None
+    if text == "all":
+        return 0
+    try:
+        return max(TIME.read(text), 1) / 1e9
+    except Wrong as wrong:
+        raise BadInput(f"--past {text}: expected all, or {wrong.expected}") from None
+
+
+def _told(stats: dict[str, Any]) -> str:
+    """One line about what was captured."""
+    if "left_out" not in stats:
+        return f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost"
+    line = f"{stats['written']} frames of the past"
+    if stats["oldest"] is not None:
+        line += f", the oldest from {words.ago(stats['oldest'])} ago"
+    if stats["left_out"]:
+        line += f"; {stats['left_out']} more were counted and not kept"
+    if stats["unseen"]:
+        line += f"; the filter asks for more than is kept of {stats['unseen']}"
+    return line
 
 
 def _decoder(details: bool) -> tuple[int, threading.Thread]:

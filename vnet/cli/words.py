@@ -71,6 +71,13 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.3f} ms"
 
 
+def ago(value: float) -> str:
+    """How long ago something was: `0.213 ms`, `4.2 s`, `24 h`."""
+    if value < 1:
+        return seconds(value)
+    return f"{value:.1f} s" if value < 120 else duration(value)
+
+
 def duration(value: float) -> str:
     """Seconds as people say them: `42 s`, `3 min`, `24 h`."""
     for most, size, unit in ((120, 1, "s"), (7200, 60, "min")):

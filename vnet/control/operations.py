@@ -188,6 +188,26 @@ class Operations:
             os.close(descriptor)
         return running.stats()
 
+    async def call_past(self, request: Request) -> dict[str, Any]:
+        """Write what passed in the last `seconds` (None: all that is kept) to the descriptor that came
+        along.
+        """
+        given = request.arguments
+        descriptor = request.take_descriptor()
+        try:
+            return await self.fabric.past(
+                descriptor,
+                *given.get("targets", ["all"]),
+                seconds=given.get("seconds"),
+                filter=given.get("filter"),
+                count=given.get("count"),
+                direction=given.get("direction"),
+                drops=bool(given.get("drops", False)),
+                snaplen=int(given.get("snaplen", 262_144)),
+            )
+        finally:
+            os.close(descriptor)
+
 
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
     await wait()

@@ -62,10 +62,17 @@ async def _probe(proof: Proof, result: Result, options: Options, tell: Callable[
     for part in (frames, talk):
         begun = time.perf_counter()
         made = stand_in(proof.topology, proof.resolved, talk=part is talk, namespaces=not result.virtual)
+        if made.recorder is not None:
+            # What is dropped here was sent to be dropped.
+            only = tuple(dump for dump in made.recorder.dump if dump.on == "expect")
+            made.recorder = attrs.evolve(made.recorder, dump=only)
         async with Fabric(made) as fabric:
             found = await part.probe(fabric, proof, patience, tell)
+            path = await fabric.keeper.failed() if found.findings else None
         found.seconds = time.perf_counter() - begun
         found.notes = notes(proof, result.virtual)
+        if path:
+            found.notes.append(f"what was before is in {path}")
         result.parts.append(found)
 
 

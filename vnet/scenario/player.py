@@ -87,6 +87,8 @@ async def play(
                 failure = str(error)
             except (VnetError, OSError) as error:
                 failure = " ".join(str(error).split("\n"))
+            if failure and (path := await fabric.keeper.failed()):
+                failure += f" (what was before is in {path})"
             told.append(Told(number, title(step), failure, text, trio.current_time() - since))
             tell(told[-1])
         background.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vnet.topology.model import (
+    Dump,
     Engine,
     Expect,
     Group,
@@ -15,6 +16,7 @@ from vnet.topology.model import (
     Network,
     NicPort,
     PortSettings,
+    Recorder,
     Rule,
     Switch,
     Uplink,
@@ -23,6 +25,7 @@ from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedNetwork
 from vnet.topology.topology import Topology
 
 __all__ = [
+    "Dump",
     "Engine",
     "Expect",
     "Group",
@@ -36,6 +39,7 @@ __all__ = [
     "NicPort",
     "Port",
     "PortSettings",
+    "Recorder",
     "Resolved",
     "ResolvedGuest",
     "ResolvedNetwork",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nics.keys import one_of
-from vnet.topology import check_groups, check_ports, expect, mirrors, scenario, uplinks
+from vnet.topology import check_groups, check_ports, expect, mirrors, recorder, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
 from vnet.topology.model import DEFAULT_SWITCH, Change, Impair, Network
@@ -30,6 +30,7 @@ def check(topology: Topology) -> list[Problem]:
     """Everything that is wrong between the parts of `topology`."""
     return [
         *_engine(topology),
+        *recorder.check(topology.recorder),
         *_networks(topology),
         *check_groups.networks(topology),
         *check_groups.groups(topology),

@@ -51,6 +51,33 @@ class Multicast:
 
 
 @attrs.frozen
+class Dump:
+    """What has the recorder write down the past by itself."""
+
+    on: str
+    """`drop`, `carrier-loss` or `expect`."""
+    reason: tuple[str, ...] = ()
+    """Names of drop reasons, or their first parts; (): any."""
+    over: int = 0
+    """Drops in a second at one port."""
+
+
+@attrs.frozen
+class Recorder:
+    """How much of the past is kept. Sizes are bytes, times nanoseconds."""
+
+    size: int = 256 << 10
+    """For each port."""
+    total: int = 64 << 20
+    snap: int = 96
+    """The first bytes of each frame."""
+    dump: tuple[Dump, ...] = ()
+    files: int = 10
+    file_size: int = 8 << 20
+    pause: int = 10 * 10**9
+
+
+@attrs.frozen
 class Network:
     """A tenant's broadcast domain."""
 

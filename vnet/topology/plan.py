@@ -24,7 +24,7 @@ import attrs
 from nics.errors import BadInput
 from switch.policy import Policy
 from vnet.topology.mirrors import ResolvedMirror
-from vnet.topology.model import Group, Switch
+from vnet.topology.model import Group, Recorder, Switch
 from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
 from vnet.topology.shape import Table
@@ -78,6 +78,25 @@ class ChangeSeed(Action):
 
     def __str__(self) -> str:
         return f"seed {self.before} becomes {self.after}"
+
+
+@attrs.frozen
+class ChangeRecorder(Action):
+    """Another part of the past is kept, or written down for other reasons."""
+
+    before: Recorder | None
+    after: Recorder | None
+
+    def inverse(self) -> ChangeRecorder:
+        return ChangeRecorder(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, recorder=self.after)
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return f"turn the recorder {'on' if self.after else 'off'}"
+        return f"change the recorder: {_differences(self.before, self.after)}"
 
 
 @attrs.frozen
@@ -406,6 +425,8 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
     actions: list[Action] = []
     if running.seed != wanted.seed:
         actions.append(ChangeSeed(running.seed, wanted.seed))
+    if running.recorder != wanted.recorder:
+        actions.append(ChangeRecorder(running.recorder, wanted.recorder))
     removed, changed, added = _ports(running, wanted)
     again = {
         name

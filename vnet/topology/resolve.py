@@ -34,6 +34,7 @@ from vnet.topology.model import (
     Multicast,
     NicPort,
     PortSettings,
+    Recorder,
     Storm,
     Switch,
     TreePort,
@@ -226,6 +227,7 @@ class Resolved:
     links: Mapping[str, ResolvedLink] = attrs.field(factory=dict)
     uplinks: Mapping[str, Port] = attrs.field(factory=dict)
     mirrors: Mapping[str, ResolvedMirror] = attrs.field(factory=dict)
+    recorder: Recorder | None = attrs.field(factory=Recorder)
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -265,6 +267,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
         ports=neighbours.fill(policies.fill(topology.groups, resolved_ports, networks), networks),
         groups=dict(topology.groups),
+        recorder=topology.recorder,
         links={link.name: link for link in _links(topology, networks)},
         uplinks=shared,
         mirrors=mirrors.resolve(topology, networks, shared),

@@ -14,9 +14,10 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import TIME
 from vnet.sandbox.needs import KEEP, MODES
 from vnet.topology.expect import EXPECT
+from vnet.topology.recorder import RECORDER
 from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
-from vnet.topology.shape import ListOf, MapOf, NicShape, Table, Value
+from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table_mirrors import MIRROR, MIRRORS
 from vnet.topology.table_ports import PORT
 from vnet.topology.table_switches import LINK, MTU, NETWORK, SWITCH, SWITCH_TABLE
@@ -336,6 +337,12 @@ TOPOLOGY = Table(
             default=0,
         ),
         Key("engine", ENGINE, "What turns the fabric.", example={"driver": "auto"}),
+        Key(
+            "recorder",
+            OrOff(RECORDER),
+            "What is kept of the frames that passed lately, for `vnet capture --past`. `off`: nothing.",
+            example={"size": "1 MiB"},
+        ),
         Key(
             "networks",
             MapOf(Name(), NETWORK_TABLE, "a mapping of networks", most=4094),

@@ -50,6 +50,8 @@ class Topology:
     scenario: list[Step] = attrs.field(factory=list)
     """What `vnet test` plays."""
     mirrors: dict[str, model.Mirror] = attrs.field(factory=dict)
+    recorder: model.Recorder | None = attrs.field(factory=model.Recorder)
+    """What is kept of frames that passed; None: nothing."""
 
     # -- from a file or a dict -------------------------------------------------------------------
 
@@ -148,6 +150,7 @@ class Topology:
             dict(self.groups),
             list(self.scenario),
             dict(self.mirrors),
+            self.recorder,
         )
 
     # -- using -----------------------------------------------------------------------------------
@@ -195,6 +198,7 @@ class Topology:
             said["seed"] = self.seed
         parts: dict[str, Any] = {
             "engine": write.engine_words(self.engine),
+            "recorder": write.recorder_words(self.recorder),
             "networks": {name: write.network_words(network) for name, network in self.networks.items()},
             "groups": {name: write.group_words(group) for name, group in self.groups.items()},
             "guests": {name: write.guest_words(guest, nic) for name, guest in self.guests.items()},

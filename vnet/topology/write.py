@@ -14,6 +14,7 @@ from nics.keys import Key, Type
 from nics.quantity import TIME
 from vnet.topology import model, table, table_mirrors, table_ports, table_switches
 from vnet.topology.build import FLOODS, NIC_WAYS, SETTINGS, WAYS, default_nic
+from vnet.topology.recorder import RECORDER
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
 NicWords = Callable[[Nic], dict[str, object]]
@@ -118,6 +119,11 @@ def mirror_words(mirror: model.Mirror) -> dict[str, Any]:
 def engine_words(engine: model.Engine) -> dict[str, Any]:
     """An engine."""
     return _keys(table.ENGINE.keys, engine)
+
+
+def recorder_words(recorder: model.Recorder | None) -> dict[str, Any] | str:
+    """The recorder."""
+    return "off" if recorder is None else _keys(RECORDER.keys, recorder)
 
 
 def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:

@@ -27,6 +27,8 @@ pub enum EventKind {
     Log(String),
     /// An in-process guest's socket may be readable, writable or changed: (socket, what).
     Socket(u32, u32),
+    /// What this trigger of the recorder, by number, waits for has happened at the port.
+    Trigger(u32),
     /// Frames wait for Python at a `pipe`, or there is room again for more.
     Pipe,
 }

@@ -46,7 +46,7 @@ pub enum Direction {
 
 /// What is told of one packet beside its bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
+pub struct Packet<'a> {
     /// Index of the interface, in the order of their blocks.
     pub interface: u32,
     /// Nanoseconds since the epoch.
@@ -60,6 +60,8 @@ pub struct Packet {
     pub lost: u64,
     /// Why the packet was dropped, if it was.
     pub dropped: Option<DropReason>,
+    /// What else there is to say; a packet that was dropped has its reason there instead.
+    pub comment: &'a str,
 }
 
 /// What became of one interface's packets in the whole capture.
@@ -162,7 +164,7 @@ pub fn interface(out: &mut Vec<u8>, interface: &Interface<'_>) {
 }
 
 /// Enhanced Packet Block (4.3) with `kept` bytes, which `fill` writes into the slice it is given.
-pub fn packet(out: &mut Vec<u8>, packet: &Packet, kept: usize, fill: impl FnOnce(&mut [u8])) {
+pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>, kept: usize, fill: impl FnOnce(&mut [u8])) {
     let start = begin(out, PACKET);
     out.extend_from_slice(&packet.interface.to_le_bytes());
     time(out, packet.time);
@@ -176,6 +178,8 @@ pub fn packet(out: &mut Vec<u8>, packet: &Packet, kept: usize, fill: impl FnOnce
     if let Some(reason) = packet.dropped {
         let parts = ["dropped: ", reason.name(), ": ", reason.explanation().trim_start()];
         option(out, COMMENT, &parts.map(str::as_bytes));
+    } else {
+        text(out, COMMENT, packet.comment);
     }
     let direction = match packet.direction {
         Direction::In => 1,
@@ -267,6 +271,7 @@ mod tests {
                 id: 7,
                 lost: 5,
                 dropped: Some(DropReason::TxFull),
+                comment: "",
             };
             packet(&mut out, &told, kept, |dst| dst.copy_from_slice(&data));
             let found = blocks(&out);

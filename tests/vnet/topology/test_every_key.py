@@ -233,6 +233,11 @@ BASE: dict[str, Any] = {
         {"converge": "1 s"},
         {"apply": "other.yaml"},
     ],
+    "recorder": {
+        "size": "1 MiB", "total": "128 MiB", "snap": 128,
+        "files": 5, "file_size": "4 MiB", "pause": "1 min",
+        "dump": [{"on": "drop", "reason": ["guard-mac"], "over": "10 /s"}],
+    },
 }  # fmt: skip
 """Every key that this version supports, but for the kinds of NIC."""
 RULES = {"type": 1, "code": 1, "group": 2}

@@ -6,3 +6,4 @@ pub mod engine;
 pub mod mirror;
 #[cfg(feature = "python")]
 mod python;
+pub mod recorder;

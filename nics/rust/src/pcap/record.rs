@@ -75,6 +75,7 @@ impl Recorder {
                 id: self.number,
                 lost: self.lost_since,
                 dropped: None,
+                comment: "",
             };
             pcapng::packet(&mut self.block, &packet, frame.len(), |room| {
                 frame.copy_to(room);

@@ -15,7 +15,7 @@ pub use nics::writer;
 
 use nics::bpf::Program;
 use nics::context::PORTS_MAX;
-use nics::pcapng::Direction;
+use nics::pcapng::{self, Direction};
 use nics::{Frame, TxFrame};
 use std::collections::BTreeMap;
 use std::io;
@@ -97,6 +97,25 @@ pub struct PortInfo {
     pub speed: Option<u64>,
 }
 
+impl PortInfo {
+    /// A port that was not described.
+    pub fn unknown(port: PortId) -> Self {
+        PortInfo { name: format!("port{port}"), ..PortInfo::default() }
+    }
+
+    /// Its interface block in a capture.
+    pub fn interface<'a>(&'a self, snaplen: u32, filter: &'a str) -> pcapng::Interface<'a> {
+        pcapng::Interface {
+            name: &self.name,
+            description: &self.description,
+            mac: self.mac,
+            speed: self.speed,
+            snaplen,
+            filter,
+        }
+    }
+}
+
 /// One frame seen at one port.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
@@ -132,6 +151,12 @@ impl CaptureSet {
             tap.forget(port);
             tap.introduce(port, &self.ports);
         }
+    }
+
+    /// How a port is named; one that nobody named, by its number.
+    #[must_use]
+    pub fn info(&self, port: PortId) -> PortInfo {
+        self.ports.get(&port).cloned().unwrap_or_else(|| PortInfo::unknown(port))
     }
 
     /// The port is gone; its number may be another's soon.

@@ -121,18 +121,10 @@ impl Tap {
         }
         let account = self.ports[index].get_or_insert_default();
         if account.interface.is_none() {
-            let unknown = PortInfo { name: format!("port{port}"), ..PortInfo::default() };
+            let unknown = PortInfo::unknown(port);
             let info = ports.get(&port).unwrap_or(&unknown);
-            let interface = pcapng::Interface {
-                name: &info.name,
-                description: &info.description,
-                mac: info.mac,
-                speed: info.speed,
-                snaplen: self.spec.snaplen,
-                filter: &self.spec.filter,
-            };
             self.block.clear();
-            pcapng::interface(&mut self.block, &interface);
+            pcapng::interface(&mut self.block, &info.interface(self.spec.snaplen, &self.spec.filter));
             if self.sink.push(&self.block, &self.handle) {
                 account.interface = Some(self.interfaces);
                 self.interfaces += 1;
@@ -170,6 +162,7 @@ impl Tap {
                 id: sighting.packet,
                 lost: account.gap,
                 dropped: sighting.dropped,
+                comment: "",
             };
             self.block.clear();
             pcapng::packet(&mut self.block, &packet, keep, |dst| {

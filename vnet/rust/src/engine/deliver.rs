@@ -11,6 +11,7 @@ use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
 use crate::capture::{CaptureSet, Sighting};
 use crate::mirror::{MirrorSet, Passing};
+use crate::recorder::Recorder;
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
 use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
@@ -26,7 +27,9 @@ pub struct Delivery {
     pub mirrors: MirrorSet,
     /// The last frames that ports lost.
     pub lost: Lost,
-    /// Number of the next frame that a capture may see.
+    /// Who keeps the latest of them.
+    pub recorder: Recorder,
+    /// Number of the next frame.
     packet: u64,
     decisions: [Decision; BURST],
     completer: Completer,
@@ -54,6 +57,7 @@ struct Work<'a, 'f> {
     lost: &'a mut Lost,
     /// The burst came over a link.
     linked: bool,
+    recorder: &'a mut Recorder,
     /// The packet number of the burst's first frame.
     packet: u64,
     bpdus: &'a mut Bpdus,
@@ -66,6 +70,7 @@ impl Delivery {
             captures: CaptureSet::default(),
             mirrors: MirrorSet::default(),
             lost: Lost::default(),
+            recorder: Recorder::new(),
             packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
@@ -94,6 +99,7 @@ impl Delivery {
             captures,
             mirrors,
             lost,
+            recorder,
             packet,
             decisions,
             completer,
@@ -115,17 +121,18 @@ impl Delivery {
         if switch.snoops() {
             snoop(switch, now, ingress, burst, decisions);
         }
-        if captures.any() {
-            if captures.wants(ingress) {
-                capture_rx(captures, now, ingress, *packet, burst, decisions);
-            }
-            *packet += count as u64;
+        let Some((first, rest)) = decisions.split_first() else { return };
+        let same = rest.iter().all(|decision| decision == first);
+        let number = *packet;
+        *packet = number.wrapping_add(count as u64);
+        recorder.rx(now, ingress, number, burst, decisions, same);
+        if captures.any() && captures.wants(ingress) {
+            capture_rx(captures, now, ingress, number, burst, decisions);
         }
         let mirrored = mirrors.any();
         if mirrors.wants_in(ingress) {
             mirrors.came_in(ingress, decisions);
         }
-        let first = packet.wrapping_sub(count as u64);
         let mut work = Work {
             now,
             switch,
@@ -139,12 +146,12 @@ impl Delivery {
             mirrors,
             lost,
             linked,
-            packet: first,
+            recorder,
+            packet: number,
             bpdus,
             answers,
         };
-        let Some((first, rest)) = work.decisions.split_first() else { return };
-        if rest.iter().all(|decision| decision == first) {
+        if same {
             work.uniform(ingress, first);
         } else {
             work.mixed(ingress);
@@ -164,7 +171,7 @@ impl Delivery {
 
     /// Hand over what waited for its port's limit and may pass now. Whether anything did.
     pub fn release(&mut self, now: Nanos, port: PortId, slot: &mut Slot) -> bool {
-        let Delivery { captures, completer, report, .. } = self;
+        let Delivery { captures, recorder, completer, report, .. } = self;
         let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return false };
         let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) else {
             return false;
@@ -178,6 +185,9 @@ impl Delivery {
                 let tx = TxFrame { frame, edit: TagEdit::NONE };
                 let sighting = Sighting { now, port, vlan: note.vlan, packet: note.packet, dropped: None };
                 let mut see = |tx: &TxFrame<'_>, dropped| {
+                    if let Some(reason) = dropped {
+                        recorder.refused(now, port, note.packet, note.vlan, tx, reason);
+                    }
                     if captures.wants(port) {
                         captures.tx(&Sighting { dropped, ..sighting }, tx);
                     }
@@ -234,11 +244,15 @@ impl Delivery {
         touched.insert(egress);
         self.report.ingress = egress;
         hand_over(now, nic.as_mut(), counters, &out, length(&out), &mut self.report);
-        if self.captures.wants(egress) {
-            let dropped = self.report.drops().first().map(|(_, reason)| *reason);
-            self.captures.tx(&Sighting { now, port: egress, vlan: 0, packet: self.packet, dropped }, &out[0]);
-            self.packet += 1;
+        let dropped = self.report.drops().first().map(|(_, reason)| *reason);
+        match dropped {
+            Some(reason) => self.recorder.refused(now, egress, self.packet, 0, &out[0], reason),
+            None => self.recorder.own(now, egress, self.packet, &out[0]),
         }
+        if self.captures.wants(egress) {
+            self.captures.tx(&Sighting { now, port: egress, vlan: 0, packet: self.packet, dropped }, &out[0]);
+        }
+        self.packet = self.packet.wrapping_add(1);
     }
 }
 
@@ -318,6 +332,17 @@ impl Work<'_, '_> {
                 self.touched.insert(egress);
                 hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
                 refused(self.lost, egress, self.now, decision.vlan, &out, self.report);
+                if !self.report.drops().is_empty() {
+                    let mut watch = Watch::new(
+                        self.captures,
+                        self.recorder,
+                        egress,
+                        self.now,
+                        self.packet,
+                        self.decisions,
+                    );
+                    watch.burst(&out, |at| at as u8, self.report);
+                }
                 return;
             }
         }
@@ -416,7 +441,8 @@ impl Work<'_, '_> {
         let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
         let mut numbers = Group::new();
         let mut plain = true;
-        let mut watch = Watch::new(self.captures, egress, self.now, self.packet, self.decisions);
+        let mut watch =
+            Watch::new(self.captures, self.recorder, egress, self.now, self.packet, self.decisions);
         let mirrored = self.mirrors.wants_out(egress);
         let mut kept_out = None;
         for &i in frames {
@@ -463,7 +489,7 @@ impl Work<'_, '_> {
         }
         if plain {
             hand_over(self.now, nic.as_mut(), counters, &out, length(&out), self.report);
-            watch.burst(&out, &numbers, self.report);
+            watch.burst(&out, |at| numbers[at], self.report);
             let vlan = numbers.first().map_or(0, |i| self.decisions[usize::from(*i)].vlan);
             refused(self.lost, egress, self.now, vlan, &out, self.report);
             return;
@@ -471,7 +497,7 @@ impl Work<'_, '_> {
         for (tx, i) in out.iter().zip(&numbers) {
             let done = self.completer.complete(tx, &caps, &mut |frames| {
                 hand_over(self.now, nic.as_mut(), counters, frames, length(frames), self.report);
-                watch.burst(frames, std::iter::repeat(i), self.report);
+                watch.burst(frames, |_| *i, self.report);
             });
             if let Err(reason) = done {
                 counters.dropped(reason, 1);
@@ -507,7 +533,7 @@ impl Shaped<'_, '_> {
                 let (now, later) = frames.split_at(self.ingress.passing(self.now, frames));
                 if !now.is_empty() {
                     hand_over(self.now, self.nic, self.counters, now, length(now), report);
-                    self.watch.burst(now, std::iter::repeat(i), report);
+                    self.watch.burst(now, |_| *i, report);
                 }
                 for frame in later {
                     if !self.ingress.queue.push(frame, self.watch.note(*i)) {
@@ -526,9 +552,11 @@ impl Shaped<'_, '_> {
     }
 }
 
-/// What captures see of one egress. Costs one test where nobody looks.
+/// What captures and the recorder see of one egress. Costs two tests where nobody looks and nothing is
+/// refused.
 struct Watch<'a> {
     captures: Option<&'a mut CaptureSet>,
+    recorder: &'a mut Recorder,
     decisions: &'a [Decision],
     sighting: Sighting,
 }
@@ -536,27 +564,35 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(
         captures: &'a mut CaptureSet,
+        recorder: &'a mut Recorder,
         port: PortId,
         now: Nanos,
         packet: u64,
         decisions: &'a [Decision],
     ) -> Self {
         let captures = Some(captures).filter(|captures| captures.wants(port));
-        Watch { captures, decisions, sighting: Sighting { now, port, vlan: 0, packet, dropped: None } }
+        let sighting = Sighting { now, port, vlan: 0, packet, dropped: None };
+        Watch { captures, recorder, decisions, sighting }
     }
 
     /// What is to be known of frame `i` when it leaves later.
     fn note(&self, i: u8) -> Note {
-        let packet = self.sighting.packet.wrapping_add(u64::from(i));
-        Note { vlan: self.decisions.get(usize::from(i)).map_or(0, |decision| decision.vlan), packet }
+        note(self.decisions, self.sighting.packet, i)
     }
 
     /// Frame `i` of the burst left here, or was dropped.
     #[inline]
     fn see(&mut self, i: u8, tx: &TxFrame<'_>, dropped: Option<DropReason>) {
+        let Note { vlan, packet } = self.note(i);
+        if let Some(reason) = dropped {
+            self.recorder.refused(self.sighting.now, self.sighting.port, packet, vlan, tx, reason);
+        }
+        self.show(vlan, packet, tx, dropped);
+    }
+
+    #[inline]
+    fn show(&mut self, vlan: VlanId, packet: u64, tx: &TxFrame<'_>, dropped: Option<DropReason>) {
         if let Some(captures) = &mut self.captures {
-            let vlan = self.decisions[usize::from(i)].vlan;
-            let packet = self.sighting.packet.wrapping_add(u64::from(i));
             captures.tx(&Sighting { vlan, packet, dropped, ..self.sighting }, tx);
         }
     }
@@ -564,17 +600,28 @@ impl<'a> Watch<'a> {
     /// A whole group was handed over; `numbers` are their places in the burst, `report` says what was
     /// not taken.
     #[inline]
-    fn burst<'i>(
-        &mut self,
-        out: &[TxFrame<'_>],
-        numbers: impl IntoIterator<Item = &'i u8>,
-        report: &TxReport,
-    ) {
-        if self.captures.is_none() {
+    fn burst(&mut self, out: &[TxFrame<'_>], numbers: impl Fn(usize) -> u8, report: &TxReport) {
+        if self.captures.is_none() && report.drops().is_empty() {
             return;
         }
-        for (at, (tx, i)) in out.iter().zip(numbers).enumerate() {
-            self.see(*i, tx, report.reason(at));
+        let mut reasons = [None; BURST];
+        for &(at, reason) in report.drops() {
+            if let Some(place) = reasons.get_mut(usize::from(at)) {
+                *place = Some(reason);
+            }
+        }
+        let Sighting { now, port, packet: first, .. } = self.sighting;
+        let decisions = self.decisions;
+        let refused = report.drops().iter().filter_map(|&(at, reason)| {
+            let Note { vlan, packet } = note(decisions, first, numbers(usize::from(at)));
+            Some((packet, vlan, out.get(usize::from(at))?, reason))
+        });
+        self.recorder.refusals(now, port, report.drops().len(), refused);
+        if self.captures.is_some() {
+            for (at, (tx, reason)) in out.iter().zip(reasons).enumerate() {
+                let Note { vlan, packet } = self.note(numbers(at));
+                self.show(vlan, packet, tx, reason);
+            }
         }
     }
 }
@@ -589,6 +636,12 @@ fn listen(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>],
             }
         }
     }
+}
+
+/// What is to be known of frame `i` of a burst whose first has number `first`.
+fn note(decisions: &[Decision], first: u64, i: u8) -> Note {
+    let vlan = decisions.get(usize::from(i)).map_or(0, |decision| decision.vlan);
+    Note { vlan, packet: first.wrapping_add(u64::from(i)) }
 }
 
 /// Have the switch learn addresses from what DHCP servers and clients say.

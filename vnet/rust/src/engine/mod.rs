@@ -30,6 +30,7 @@ pub mod thread;
 
 use crate::capture::CaptureSet;
 use crate::mirror::{MirrorSet, Spec};
+use crate::recorder::Recorder;
 use deliver::Delivery;
 pub use lost::LostFrame;
 use nics::context::PORTS_MAX;
@@ -417,6 +418,17 @@ impl Engine {
         Ok(())
     }
 
+    /// What is kept of this engine's traffic.
+    pub fn recorder(&mut self) -> &mut Recorder {
+        &mut self.delivery.recorder
+    }
+
+    /// Every port with the number of its switch, ascending.
+    pub fn places(&self) -> impl Iterator<Item = (PortId, u16)> {
+        let there = self.slots.iter().enumerate().filter(|(_, slot)| slot.counters.is_some());
+        there.map(|(port, slot)| (port as PortId, slot.switch))
+    }
+
     /// Whether the port's NIC has carrier.
     pub fn carrier(&mut self, port: PortId) -> Result<bool, EngineError> {
         Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
@@ -442,6 +454,7 @@ impl Engine {
         self.delivery.captures.forget(port);
         self.delivery.mirrors.forget(port);
         self.delivery.lost.forget(port);
+        self.delivery.recorder.forget(port);
         Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
     }
 
@@ -470,6 +483,9 @@ impl Engine {
         }
         if self.delivery.captures.any() {
             self.delivery.captures.flush();
+        }
+        for (port, trigger) in self.delivery.recorder.fired() {
+            self.events.push(port, EventKind::Trigger(trigger));
         }
         self.cool(now);
         self.next()
@@ -614,6 +630,7 @@ impl Engine {
         }
         while let Some((reason, n)) = nic.take_drops() {
             counters.dropped(reason, n);
+            delivery.recorder.count(now, port, reason, n);
         }
         let slot = &mut slots[usize::from(port)];
         if nic.polled() {

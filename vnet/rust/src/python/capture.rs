@@ -19,7 +19,7 @@ type InsnTuple = (u16, u8, u8, u32);
 
 /// A verified BPF program. Raises ValueError for one that could do anything but end.
 #[pyclass(frozen)]
-pub struct BpfProgram(Program);
+pub struct BpfProgram(pub Program);
 
 #[pymethods]
 impl BpfProgram {
@@ -95,6 +95,16 @@ impl CaptureHandle {
     }
 }
 
+/// A direction by its word.
+pub fn direction(word: Option<&str>) -> PyResult<Option<Direction>> {
+    match word {
+        None => Ok(None),
+        Some("in") => Ok(Some(Direction::In)),
+        Some("out") => Ok(Some(Direction::Out)),
+        Some(_) => Err(PyValueError::new_err("direction is in, out or None")),
+    }
+}
+
 /// Start a capture into a duplicate of `fd`. Raises OSError.
 ///
 /// `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
@@ -125,12 +135,7 @@ pub fn start_capture(
     os: &str,
     application: &str,
 ) -> PyResult<CaptureHandle> {
-    let direction = match direction {
-        None => None,
-        Some("in") => Some(Direction::In),
-        Some("out") => Some(Direction::Out),
-        Some(_) => return Err(PyValueError::new_err("direction is in, out or None")),
-    };
+    let direction = self::direction(direction)?;
     let fd = duplicate(fd)?;
     let spec = Spec {
         all: ports.is_none(),

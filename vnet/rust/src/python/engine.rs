@@ -493,13 +493,14 @@ impl Engine {
     }
 
     /// What happened since the last call: (port, kind, a, b, text) in order. Kinds: `carrier` (a: 1
-    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `pipe`.
+    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `trigger` (a: its number), `pipe`.
     fn events(&self) -> (Vec<EventTuple>, u64) {
         let (events, lost) = self.events.take();
         let tuples = events.into_iter().map(|event| match event.kind {
             EventKind::Carrier(up) => (event.port, "carrier", u32::from(up), 0, String::new()),
             EventKind::Log(line) => (event.port, "log", 0, 0, line),
             EventKind::Socket(a, b) => (event.port, "socket", a, b, String::new()),
+            EventKind::Trigger(number) => (event.port, "trigger", number, 0, String::new()),
             EventKind::Pipe => (event.port, "pipe", 0, 0, String::new()),
         });
         (tuples.collect(), lost)

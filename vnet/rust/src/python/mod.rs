@@ -16,6 +16,7 @@ mod packet;
 mod pcap;
 mod pipe;
 mod port;
+mod recorder;
 mod stack;
 mod stp;
 mod stream;
@@ -57,6 +58,8 @@ mod _native {
     use super::pipe::{PipeHandle, pipe_door};
     #[pymodule_export]
     use super::port::{Guard, Limits, PortConfig, Proxy};
+    #[pymodule_export]
+    use super::recorder::{set_recorder, write_past};
     #[pymodule_export]
     use super::stack::{StackHandle, stack_door};
     #[pymodule_export]
