@@ -39,6 +39,7 @@ use crate::proxy::Gateways;
 use crate::stp::PortState;
 use crate::switch::Port;
 use crate::{DropReason, Nanos, PortCounters, PortId, Switch, VlanId};
+use std::collections::BTreeSet;
 
 /// The last decision at a port, and what it holds for.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, tracker, multicast, gateways, .. } = self;
+        let Switch { ports, vlans, fdb, tracker, multicast, gateways, own, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -109,6 +110,7 @@ impl Switch {
         let mut desk = Desk {
             listens: (config.uplink || config.places) && gateways.any(),
             gateways,
+            own,
             ports,
             vlans,
             fdb,
@@ -294,6 +296,8 @@ struct Desk<'a> {
     /// What the port may report of them; `None`: anything.
     reports: &'a mut Option<Bucket>,
     gateways: &'a mut Gateways,
+    /// See [`Switch::own`].
+    own: &'a BTreeSet<(u64, PortId)>,
     /// A gateway that is looked for may be heard here.
     listens: bool,
 }
@@ -699,6 +703,7 @@ impl Desk<'_> {
                 Ok(())
             }
             Some(home) => self.hear_elsewhere(&home),
+            None if self.config.uplink && self.is_own(vlan, src) => Err(DropReason::UplinkOwn),
             None if !self.config.learning => Ok(()),
             None if !self.fdb.has_room(self.id, self.config.mac_limit) => self.over_limit(),
             None => {
@@ -733,6 +738,15 @@ impl Desk<'_> {
             *self.moves += 1;
         }
         Ok(())
+    }
+
+    /// Whether a station that nobody has heard, or not for long, is a guest's own.
+    #[cold]
+    fn is_own(&self, vlan: VlanId, src: u64) -> bool {
+        self.own.range((src, 0)..=(src, PortId::MAX)).any(|&(_, port)| {
+            let port = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+            port.is_some_and(|port| port.config.carries(vlan))
+        })
     }
 
     /// Whether stations of `port` are known to live in the fabric and nowhere else, because a guard

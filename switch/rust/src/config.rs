@@ -149,8 +149,8 @@ pub struct PortConfig {
     pub up: bool,
     /// Of a trunk: VIDs on the wire that are not our VLANs' numbers.
     pub translate: Option<Box<VlanMap>>,
-    /// What is behind it is not part of the fabric: the physical network. Stations that have a guard
-    /// are never heard from there.
+    /// What is behind it is not part of the fabric: the physical network. Stations of ports of this
+    /// switch that are up and whose guards vouch for them are never heard from there.
     pub uplink: bool,
     /// What its guest may say and hear; `None` at a port of the infrastructure: anything.
     pub guard: Option<Box<Guard>>,

@@ -284,6 +284,11 @@ impl Guard {
         self.has(dst) || (self.roles.mac_changes && memory.changed == dst)
     }
 
+    /// The address that its NIC came with, if it is known to be nowhere else.
+    pub(crate) fn vouched(&self) -> Option<u64> {
+        self.vouches().then_some(self.first)
+    }
+
     /// Whether `mac` is the address that its NIC came with.
     pub(crate) fn is_first(&self, mac: u64) -> bool {
         self.first == mac

@@ -30,7 +30,7 @@ impl PortConfig {
     }
 
     /// The VLANs it carries, ascending.
-    fn vlans(&self) -> Box<dyn Iterator<Item = VlanId> + '_> {
+    pub(crate) fn vlans(&self) -> Box<dyn Iterator<Item = VlanId> + '_> {
         match &self.mode {
             PortMode::Access(vlan) => Box::new(std::iter::once(*vlan)),
             PortMode::Trunk { .. } => Box::new((1..=4094).filter(|&vlan| self.carries(vlan))),

@@ -7,7 +7,7 @@
 use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
-use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac};
+use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, key};
 use crate::groups::Tracker;
 use crate::guard::Memory;
 use crate::limits::{Bucket, StormMeter};
@@ -18,6 +18,7 @@ use crate::proxy::{Answer, Gateways};
 use crate::stp::PortState;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, View, VlanId};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Port numbers are below this.
@@ -49,6 +50,12 @@ fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMe
     StormMeter::next(before, config.limits.as_ref()?.storm).map(Box::new)
 }
 
+/// The station of a port that is nowhere else, while the port is up: a guest that is still elsewhere, and will
+/// move here, has a port that is down.
+fn vouched(config: &PortConfig) -> Option<u64> {
+    config.guard.as_ref().filter(|_| config.up)?.vouched()
+}
+
 impl Port {
     /// Whether frames may leave by it.
     #[inline]
@@ -69,6 +76,9 @@ pub struct Switch {
     pub(crate) learners: usize,
     /// When the next lease of any of them ends, or earlier.
     pub(crate) leases: Option<Nanos>,
+    /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
+    /// fabric's own, heard or not.
+    pub(crate) own: BTreeSet<(u64, PortId)>,
     /// Which multicast groups are wanted, where that is snooped.
     pub(crate) multicast: Option<Box<Snooper>>,
     /// Routers behind uplinks, by whose MAC address guests of private networks are told to go.
@@ -100,6 +110,7 @@ impl Switch {
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
             learners: 0,
             leases: None,
+            own: BTreeSet::new(),
             multicast: None,
             gateways: Gateways::default(),
         }
@@ -129,6 +140,7 @@ impl Switch {
             tracker: self.tracker.clone(),
             learners: self.learners,
             leases: self.leases,
+            own: self.own.clone(),
             multicast: self.multicast.clone(),
             gateways: self.gateways.clone(),
         }
@@ -178,10 +190,33 @@ impl Switch {
             moves: 0,
             reports,
         }));
+        self.settle(None, id);
         self.count_learners();
         self.look_for_gateways();
         self.fdb.outdate();
         Ok(counters)
+    }
+
+    /// A port came, is set up anew, or is gone: its own station is there from now on and nowhere else.
+    fn settle(&mut self, before: Option<&PortConfig>, id: PortId) {
+        if let Some(mac) = before.and_then(vouched) {
+            self.own.remove(&(mac, id));
+        }
+        let Some((mac, vlans)) = self.port(id).and_then(|config| Some((vouched(config)?, config.vlans())))
+        else {
+            return;
+        };
+        // Where it was heard behind an uplink before, it is not any more.
+        let vlans: Vec<VlanId> = vlans.into_iter().collect();
+        for vlan in vlans {
+            let home = self.fdb.find(key(vlan, mac)).filter(|home| home.kind == Kind::Learned);
+            if home.is_some_and(|home| self.port(home.port).is_some_and(|port| port.uplink)) {
+                let [_, _, mac @ ..] = mac.to_be_bytes();
+                // It was found a moment ago.
+                let _ = self.fdb.forget(vlan, mac);
+            }
+        }
+        self.own.insert((mac, id));
     }
 
     /// Set a port up anew. Its counters go on. Entries in VLANs that it left are forgotten, and when
@@ -217,6 +252,7 @@ impl Switch {
         if !config.up || before.guard != config.guard {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
+        self.settle(Some(&before), id);
         self.count_learners();
         self.look_for_gateways();
         self.fdb.outdate();
@@ -310,6 +346,7 @@ impl Switch {
         if let Some(snooper) = &mut self.multicast {
             snooper.forget(id, None);
         }
+        self.settle(Some(&port.config), id);
         self.count_learners();
         self.look_for_gateways();
         self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: true }, |_| true);

@@ -78,10 +78,10 @@ fn broadcast(src: Mac) -> Vec<u8> {
 fn what_we_sent_is_never_taken_in_again() {
     let guest = PortConfig { guard: Some(Box::new(Guard::new(A))), ..PortConfig::access(10) };
     let mut bench = Bench::new([PortConfig { uplink: true, ..PortConfig::access(10) }, guest]);
-    bench.out(0, &broadcast(A)); // it lived out there before it came here
-    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    bench.drops(0, &broadcast(A), UplinkOwn); // nobody has heard it yet, and yet it is known to live here
+    assert_eq!(bench.entry(10, A), None);
     bench.out(1, &broadcast(A));
-    assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)), "and moves in");
+    assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)));
     let reflection = broadcast(A);
     bench.drops(0, &reflection, UplinkOwn);
     bench.drops(0, &reflection, UplinkOwn);
@@ -90,6 +90,33 @@ fn what_we_sent_is_never_taken_in_again() {
     bench.0.remove_port(1).unwrap();
     bench.hear(0, A);
     assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+}
+
+#[test]
+fn a_guest_that_moves_in_is_not_out_there_any_more() {
+    let guest = |vlan| PortConfig { guard: Some(Box::new(Guard::new(A))), ..PortConfig::access(vlan) };
+    let mut bench = Bench::new([PortConfig { uplink: true, ..trunk(&[10, 20], None) }]);
+    let out_there = frame(BROADCAST, A, &[0x8100, 10], 46);
+    bench.out(0, &out_there);
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    // Its port waits for it, down: it is still where it was.
+    bench.0.add_port(1, PortConfig { up: false, ..guest(10) }).unwrap();
+    bench.out(0, &out_there);
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    bench.0.set_port(1, guest(10)).unwrap();
+    assert_eq!(bench.entry(10, A), None);
+    bench.drops(0, &out_there, UplinkOwn);
+    // In another VLAN the address may be another's.
+    bench.out(0, &frame(BROADCAST, A, &[0x8100, 20], 46));
+    assert_eq!(bench.entry(20, A), Some((0, Kind::Learned)));
+    // The port moves there, and with it what is its own.
+    bench.0.set_port(1, guest(20)).unwrap();
+    bench.drops(0, &frame(BROADCAST, A, &[0x8100, 20], 46), UplinkOwn);
+    bench.out(0, &out_there);
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    bench.0.remove_port(1).unwrap();
+    bench.out(0, &frame(BROADCAST, A, &[0x8100, 20], 46));
+    assert_eq!(bench.entry(20, A), Some((0, Kind::Learned)));
 }
 
 #[test]
