@@ -20,6 +20,7 @@ class Xdp:
     """AF_XDP on an interface. Needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW of the host: root."""
 
     kind: ClassVar[str] = "xdp"
+    own_clock: ClassVar[bool] = True
 
     interface: str = attrs.field(validator=check_interface)
     """The interface's name. When it goes, the door waits for one of that name."""

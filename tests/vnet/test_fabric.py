@@ -203,6 +203,14 @@ async def test_in_virtual_time_the_thread_is_refused(mock_clock):
             pass
 
 
+@pytest.mark.parametrize("kind", ["packet", "xdp"])
+async def test_in_virtual_time_an_interface_is_refused(mock_clock, kind):
+    uplink = {"wan": {"nic": {"kind": kind, "interface": "eth0"}, "native": "red"}}
+    with pytest.raises(BadInput, match=f"uplinks.wan.nic: what is behind a {kind} NIC has a clock"):
+        async with Fabric.from_dict(tenants(uplinks=uplink)):
+            pass
+
+
 async def test_two_hundred_guests_in_one_process():
     many = tenants()
     many["guests"] = {f"g{n}": {"nics": [{"network": "red"}]} for n in range(200)}
