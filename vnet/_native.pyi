@@ -20,6 +20,7 @@ __all__ = [
     "PcapFiles",
     "PipeHandle",
     "PortConfig",
+    "Proxy",
     "Snooping",
     "StackHandle",
     "Stations",
@@ -492,6 +493,7 @@ class Snooping:
         port_groups: int = 128,
     ) -> Snooping: ...
 
+@final
 class Impair:
     """What happens to frames one way. Times in nanoseconds, shares in millionths, `rate` in bit/s (0:
     any), `mtu` in bytes (0: any). `bursts`: (begin, end, loss); `codel`: (target, interval), left out
