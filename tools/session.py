@@ -40,6 +40,11 @@ PARTS = (
         ("drops", "drops --why group-ingress"),
     ),
     (
+        "**What went past?** The flight recorder kept it, though nobody was capturing then; `-w x.pcapng`"
+        " instead of `--decode` is for Wireshark.",
+        ("capture db --past all -f icmp --decode",),
+    ),
+    (
         "**What would become of a frame?** `vnet explain` asks the code that forwards, and with `--file` says"
         " which line of the file is behind each step. So an echo ends at `db`'s groups, and a connection to"
         " port 80 passes.",

@@ -51,7 +51,10 @@ def run(given: argparse.Namespace) -> int:
         [[cell for at, cell in enumerate(row(port)) if at not in left_out] for port in status["ports"]],
         right=["vlan", "rx", "tx"],
     )
-    print(f"\nsandbox {confinement.words(status['sandbox'])}")
+    print()
+    sandbox = f"sandbox {confinement.words(status['sandbox'])}"
+    for line in textwrap.wrap(sandbox, WIDTH, subsequent_indent="  ", break_on_hyphens=False):
+        print(line)
     switches = status["switches"]
     told = (rules(status["ports"]), trees(switches), multicast(switches), mirrors(status["mirrors"]))
     for line in itertools.chain(*told):
