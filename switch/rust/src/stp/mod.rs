@@ -10,6 +10,8 @@ mod machines;
 mod port;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_known;
 
 pub use bpdu::{Bpdu, BridgeId};
 pub use port::{PortSetup, Role};
