@@ -1,6 +1,8 @@
 //! ERSPAN type II: a copy in GRE, for a collector that is elsewhere (draft-foschiano-erspan-03, 4.2).
 //!
-//!     Ethernet | 802.1Q, perhaps | IPv4 or IPv6 | GRE with a sequence number (RFC 2890) | ERSPAN | the copy
+//! ```text
+//! Ethernet | 802.1Q, perhaps | IPv4 or IPv6 | GRE with a sequence number (RFC 2890) | ERSPAN | the copy
+//! ```
 
 use nics::offload::checksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
