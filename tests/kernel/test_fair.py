@@ -12,6 +12,7 @@ import socket
 import pytest
 import trio
 
+from nics.packet import Packet
 from nics.pipe import Pipe, PipeEnd
 from tests.kernel.lab import Lab
 from tests.kernel.test_packet import BROADCAST, ETHERTYPE, Wire, wire
@@ -61,24 +62,8 @@ def drain(packet: socket.socket) -> None:
 
 @pytest.mark.parametrize("length", [SHORT, 1514])
 async def test_a_flood_of_short_frames_holds_nobody_else_up(length: int) -> None:
-    async with wire() as made:
-        await made.run(
-            *[
-                "tc",
-                "qdisc",
-                "add",
-                "dev",
-                "phys",
-                "root",
-                "tbf",
-                "rate",
-                "30mbit",
-                "burst",
-                "3kb",
-                "limit",
-                "4mb",
-            ]
-        )
+    async with wire(Packet) as made:
+        await made.run(*SLOW)
         flooder, quiet = [await guest(made.here, number) for number in (8, 9)]
         made.packet.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
         world = trio.socket.from_stdlib_socket(made.packet)
@@ -96,24 +81,8 @@ async def test_a_flood_of_short_frames_holds_nobody_else_up(length: int) -> None
 
 
 async def test_each_guest_has_its_share_whatever_it_sends() -> None:
-    async with wire() as made:
-        await made.run(
-            *[
-                "tc",
-                "qdisc",
-                "add",
-                "dev",
-                "phys",
-                "root",
-                "tbf",
-                "rate",
-                "30mbit",
-                "burst",
-                "3kb",
-                "limit",
-                "4mb",
-            ]
-        )
+    async with wire(Packet) as made:
+        await made.run(*SLOW)
         guests = [await guest(made.here, number) for number in (7, 8, 9)]
         lengths = {7: 1514, 8: SHORT, 9: 300}
         made.packet.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
