@@ -51,7 +51,7 @@ $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml | cargo
 	$(BIN)/maturin develop --skip-install --profile $(PROFILE)
 	@# Once: .venv/bin/vnet, the packages it needs, and a link to this folder.
 	@if [ ! $(VENV)/.installed -nt pyproject.toml ]; then \
-	    $(BIN)/pip install --quiet --no-build-isolation --editable . \
+	    $(BIN)/pip install --quiet --no-build-isolation --editable '.[scapy]' \
 	        --config-settings=build-args='--profile $(PROFILE)'; \
 	    touch $(VENV)/.installed; \
 	fi
