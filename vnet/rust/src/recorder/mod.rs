@@ -40,14 +40,14 @@ impl Default for Settings {
     }
 }
 
-/// A frame every 2^SHIFT ns is kept in the long run, about a million a second, whatever the bursts ...
-const SHIFT: u32 = 10;
+/// A frame every 2^SHIFT ns is kept in the long run, about half a million a second, whatever the bursts ...
+const SHIFT: u32 = 11;
 
 /// ... after so many frames at once, which is about what a ring of the usual size holds ...
 const CREDIT: usize = 2048;
 
 /// ... and beyond that so many of each turn, and of drops among others so many.
-const FEW: usize = 2;
+const FEW: usize = 1;
 const FEW_DROPS: usize = 8;
 
 /// What is kept of one port.

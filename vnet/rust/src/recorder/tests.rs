@@ -78,7 +78,7 @@ fn what_is_beyond_the_rate_is_counted_and_told() {
         assert_eq!(*packet, expected, "a frame that is neither kept nor counted");
     }
     // Bursts begin with frames that are kept, and now and then one is kept whole.
-    let share = (n * 64) as f64 / (n * step / 1024 + n * FEW as u64) as f64;
+    let share = (n * 64) as f64 / (n * step / 2048 + n * FEW as u64) as f64;
     let span = (found.last().unwrap().0 - found[0].0) as f64 / found.len() as f64;
     assert!((share - span).abs() < share / 3.0, "{share} {span}");
 }
@@ -90,7 +90,7 @@ fn below_the_rate_every_frame_is_kept() {
     let frames = burst(&data, 64);
     let decisions = vec![to(4); 64];
     for i in 0..10_000 {
-        recorder.rx(i * 64 * 1024, 3, i * 64, &frames, &decisions, true);
+        recorder.rx(i * 64 * 2048, 3, i * 64, &frames, &decisions, true);
     }
     let found = kept(&recorder, 3);
     assert!(found.iter().map(|f| f.0).eq(640_000 - found.len() as u64..640_000));
