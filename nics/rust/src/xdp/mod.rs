@@ -201,9 +201,10 @@ impl XdpNic {
 
     /// Everything goes by the `packet` door.
     fn close(&mut self) {
-        let Some(mut fast) = self.fast.take() else { return };
-        // It may be that the port is gone, and no socket is to be told.
+        // Also when `plug` got no further than this. It may be that the port is gone, and no socket is to be
+        // told.
         let _ = self.packet.stations().beside(None);
+        let Some(mut fast) = self.fast.take() else { return };
         for socket in &mut fast.sockets {
             self.lost += socket.losses();
             if let Some(cx) = &self.cx {
