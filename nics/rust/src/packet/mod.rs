@@ -96,7 +96,7 @@ impl PacketNic {
     /// namespace that the interface is in. ENODEV: there is no such interface.
     pub fn new(socket: OwnedFd, links: OwnedFd, options: Options) -> io::Result<Self> {
         for option in [libc::PACKET_VNET_HDR, libc::PACKET_IGNORE_OUTGOING] {
-            set(&socket, option, &1)?;
+            set(&socket, option, 1)?;
         }
         for (option, plain, bytes) in [
             (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
@@ -265,20 +265,9 @@ impl PacketNic {
 
     /// What the kernel had no room for since the last time.
     fn count_overrun(&mut self) {
-        let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: `stats` has the `len` bytes that the kernel may write.
-        let ret = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut stats).cast(),
-                &raw mut len,
-            )
-        };
-        if ret == 0 {
-            self.overrun += u64::from(stats.tp_drops);
+        let asked = calls::get(&self.socket, libc::SOL_PACKET, libc::PACKET_STATISTICS);
+        if let Ok(libc::tpacket_stats { tp_drops, .. }) = asked {
+            self.overrun += u64::from(tp_drops);
         }
     }
 }
@@ -346,18 +335,7 @@ impl Nic for PacketNic {
         }
         if readiness.hangup {
             // The interface went down; that it did is told by rtnetlink. To ask takes it away.
-            let mut error = 0;
-            let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-            // SAFETY: `error` has the `len` bytes that the kernel may write.
-            unsafe {
-                libc::getsockopt(
-                    self.socket.as_raw_fd(),
-                    libc::SOL_SOCKET,
-                    libc::SO_ERROR,
-                    (&raw mut error).cast(),
-                    &raw mut len,
-                );
-            }
+            let _ = calls::get::<libc::c_int>(&self.socket, libc::SOL_SOCKET, libc::SO_ERROR);
         }
         if readiness.write && self.blocked {
             self.drain(now);

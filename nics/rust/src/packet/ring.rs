@@ -6,6 +6,7 @@
 //! (PACKET_COPY_THRESH), and marks its slot, so that the order is kept: it is read by a call of its
 //! own, which is nothing beside copying that much, and goes to memory that stays in the cache.
 
+use crate::socket::calls;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
@@ -48,15 +49,15 @@ impl Ring {
     pub fn new(socket: impl AsFd) -> io::Result<Self> {
         let socket = socket.as_fd();
         let version = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
-        set(socket, libc::PACKET_VERSION, &version)?;
-        set(socket, libc::PACKET_COPY_THRESH, &1)?;
+        set(socket, libc::PACKET_VERSION, version)?;
+        set(socket, libc::PACKET_COPY_THRESH, 1)?;
         let request = libc::tpacket_req {
             tp_block_size: BLOCK as libc::c_uint,
             tp_block_nr: BLOCKS as libc::c_uint,
             tp_frame_size: SLOT as libc::c_uint,
             tp_frame_nr: SLOTS as libc::c_uint,
         };
-        set(socket, libc::PACKET_RX_RING, &request)?;
+        set(socket, libc::PACKET_RX_RING, request)?;
         // SAFETY: a new mapping at an address of the kernel's choice, of the size that was asked for.
         let base = unsafe {
             libc::mmap(
@@ -161,17 +162,7 @@ pub(super) fn receive(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-/// Set an option of a packet socket. `T` is a structure of the kernel's.
-pub(super) fn set<T>(socket: impl AsFd, name: libc::c_int, value: &T) -> io::Result<()> {
-    // SAFETY: `value` lives through the call, and its size is given.
-    let ret = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_PACKET,
-            name,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Set an option of a packet socket.
+pub(super) fn set<T: calls::Numbers>(socket: impl AsFd, name: libc::c_int, value: T) -> io::Result<()> {
+    calls::set(socket, libc::SOL_PACKET, name, value)
 }

@@ -107,11 +107,11 @@ impl Inner {
         // nothing is missed in between.
         let Some(socket) = self.sockets.first() else { return Ok(()) };
         for member in joined.difference(&self.joined) {
-            set(socket, libc::PACKET_ADD_MEMBERSHIP, &request(index, *member))?;
+            set(socket, libc::PACKET_ADD_MEMBERSHIP, request(index, *member))?;
         }
         for member in self.joined.difference(&joined) {
             // It may be gone with the interface.
-            let _ = set(socket, libc::PACKET_DROP_MEMBERSHIP, &request(index, *member));
+            let _ = set(socket, libc::PACKET_DROP_MEMBERSHIP, request(index, *member));
         }
         self.joined = joined;
         self.beside.as_mut().map_or(Ok(()), |other| other.take(&self.wanted, &host))

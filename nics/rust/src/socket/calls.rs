@@ -81,19 +81,7 @@ fn look(socket: impl AsFd, events: libc::c_short) -> bool {
 
 /// The user that connected a unix socket.
 pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
-    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: `who` has the `len` bytes that the kernel may write.
-    let ret = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut who).cast(),
-            &raw mut len,
-        )
-    };
-    if ret == 0 { Ok(who.uid) } else { Err(io::Error::last_os_error()) }
+    get::<libc::ucred>(socket, libc::SOL_SOCKET, libc::SO_PEERCRED).map(|who| who.uid)
 }
 
 /// Whether a user may be a guest where no file says who may: our own, and root.
@@ -130,8 +118,30 @@ pub fn buffers(socket: impl AsFd, bytes: libc::c_int) {
     }
 }
 
-/// Set a socket option that is a number.
-pub fn set(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// What a socket option may be: numbers, and structures of numbers.
+///
+/// # Safety
+/// Any bytes are a value of it, zeros too.
+pub(crate) unsafe trait Numbers: Copy {}
+
+macro_rules! numbers {
+    ($($kind:ident),+) => {
+        $(
+            // SAFETY: integers and nothing else, as the kernel's headers have them.
+            unsafe impl Numbers for libc::$kind {}
+        )+
+    };
+}
+numbers!(c_int, c_uint, ucred, packet_mreq, tpacket_req, tpacket_stats);
+numbers!(xdp_umem_reg, xdp_mmap_offsets, xdp_options, xdp_statistics);
+
+/// Set a socket option.
+pub(crate) fn set<T: Numbers>(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: T,
+) -> io::Result<()> {
     // SAFETY: `value` lives through the call, and its size is given.
     check(unsafe {
         libc::setsockopt(
@@ -139,9 +149,22 @@ pub fn set(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc
             level,
             name,
             (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            size_of::<T>() as libc::socklen_t,
         )
     })
+}
+
+/// Ask for a socket option. What a kernel does not know of a structure is zero.
+pub(crate) fn get<T: Numbers>(socket: impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+    // SAFETY: zeros are a value of it.
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` has the `len` bytes that the kernel may write, and whatever it writes is a value.
+    let ret = unsafe {
+        let fd = socket.as_fd().as_raw_fd();
+        libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len)
+    };
+    check(ret).map(|()| value)
 }
 
 fn check(ret: libc::c_int) -> io::Result<()> {

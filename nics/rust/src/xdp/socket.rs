@@ -6,6 +6,7 @@
 //! the fill ring holds, and it is never full. Only receiving is done here; see mod.rs.
 
 use super::program::QUEUES_MAX;
+use crate::socket::calls;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -163,13 +164,11 @@ impl Socket {
         about.addr = memory.base.as_ptr().addr() as u64;
         about.len = memory.len as u64;
         about.chunk_size = PLACE as u32;
-        set(&fd, libc::XDP_UMEM_REG, &about)?;
+        calls::set(&fd, libc::SOL_XDP, libc::XDP_UMEM_REG, about)?;
         for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING] {
-            set(&fd, ring, &PLACES)?;
+            calls::set(&fd, libc::SOL_XDP, ring, PLACES)?;
         }
-        // SAFETY: as above.
-        let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
-        get(&fd, libc::XDP_MMAP_OFFSETS, &mut offsets)?;
+        let offsets: libc::xdp_mmap_offsets = calls::get(&fd, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS)?;
         let fill = Ring::new(fd.as_fd(), libc::XDP_UMEM_PGOFF_FILL_RING as libc::off_t, &offsets.fr)?;
         let receive = Ring::new(fd.as_fd(), libc::XDP_PGOFF_RX_RING, &offsets.rx)?;
         let mut socket = Socket { fill, receive, fd, memory, zero_copy: false, counted: 0 };
@@ -180,9 +179,7 @@ impl Socket {
         if socket.bind(interface, queue, libc::XDP_ZEROCOPY).is_err() {
             socket.bind(interface, queue, libc::XDP_COPY)?;
         }
-        // SAFETY: as above.
-        let mut options: libc::xdp_options = unsafe { std::mem::zeroed() };
-        get(&socket.fd, libc::XDP_OPTIONS, &mut options)?;
+        let options: libc::xdp_options = calls::get(&socket.fd, libc::SOL_XDP, libc::XDP_OPTIONS)?;
         socket.zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
         Ok(socket)
     }
@@ -262,12 +259,9 @@ impl Socket {
 
     /// Frames that were lost for want of room since the last call.
     pub fn losses(&mut self) -> u64 {
-        // SAFETY: all-zero is valid for a structure of numbers.
-        let mut statistics: libc::xdp_statistics = unsafe { std::mem::zeroed() };
-        if get(&self.fd, libc::XDP_STATISTICS, &mut statistics).is_err() {
-            return 0;
-        }
-        let all = statistics.rx_dropped.saturating_add(statistics.rx_ring_full);
+        let asked = calls::get(&self.fd, libc::SOL_XDP, libc::XDP_STATISTICS);
+        let Ok(libc::xdp_statistics { rx_dropped, rx_ring_full, .. }) = asked else { return 0 };
+        let all = rx_dropped.saturating_add(rx_ring_full);
         let new = all.saturating_sub(self.counted);
         self.counted = all;
         new
@@ -278,29 +272,4 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn set<T>(socket: &OwnedFd, name: libc::c_int, value: &T) -> io::Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: `value` lives through the call, and its size is given.
-    let ret = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, name, std::ptr::from_ref(value).cast(), len)
-    };
-    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// `T` is a structure of numbers, of which the kernel writes as much as it knows.
-fn get<T>(socket: &OwnedFd, name: libc::c_int, value: &mut T) -> io::Result<()> {
-    let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: `value` has the `len` bytes that the kernel may write.
-    let ret = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_XDP,
-            name,
-            std::ptr::from_mut(value).cast(),
-            &raw mut len,
-        )
-    };
-    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
