@@ -649,9 +649,7 @@ impl Engine {
             if slot.peer.is_some() { crossed.insert(port) } else { ready.insert(port) }
         }
         timers.schedule(port, slot);
-        if !delivery.answers.is_empty() {
-            delivery.reply(now, port, slots, touched);
-        }
+        delivery.reply(now, port, slots, touched);
     }
 
     fn flush(&mut self, now: Nanos) {
