@@ -577,7 +577,18 @@ class Engine:
         list[tuple[int, str, tuple[str, int], tuple[str, int], str, tuple[int, int, int], int]], int | None
     ]: ...
     def connection_count(self, port: int) -> int: ...
-    def remove_port(self, port: int) -> None: ...
+    def remove_port(self, port: int) -> list[tuple[int, int]]:
+        """Detach a port's NIC and forget the port. What its guest sent and received, as `usage` has it."""
+
+    def usage(self, ports: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """What guests' NICs sent and received since their ports are there, for each port that is asked about,
+        all of one moment: (frames, bytes) sent inside the fabric, sent over uplinks, received from inside,
+        received over uplinks. Zeros for uplinks, links' ends, and ports that are not there.
+
+        Bytes are those of a wire, from the Ethernet header on, without FCS and VLAN tags; super-frames count
+        as their segments. What counts: `vnet/README.md`.
+        """
+
     def set_link(self, port: int, up: bool, *, now: int | None = None) -> None: ...
     def inject(self, port: int, frame: bytes, *, now: int | None = None) -> tuple[str, int | None, int]:
         """Put a frame in at a port as if its guest had sent it, between two turns.

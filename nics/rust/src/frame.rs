@@ -15,6 +15,7 @@
 //! chains the further segments.
 
 use crate::offload::Offload;
+use crate::origin::Origin;
 use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -278,20 +279,22 @@ impl<'a> TxFrame<'a> {
 pub struct Burst<'a> {
     frames: ArrayVec<Frame<'a>, BURST>,
     room: usize,
+    /// From a link: who sent each of them. No other door says.
+    pub origins: &'a [Origin],
 }
 
 impl<'a> Burst<'a> {
     #[inline]
     #[must_use]
     pub fn new() -> Self {
-        Burst { frames: ArrayVec::new(), room: BURST }
+        Burst::of(BURST)
     }
 
     /// One for `room` frames at most, at least one: what its guest may send now.
     #[inline]
     #[must_use]
     pub fn of(room: usize) -> Self {
-        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST) }
+        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), origins: &[] }
     }
 
     /// How many more frames there is room for.

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::frame::{Arena, BURST, Burst, TxFrame};
 use crate::offload::Offload;
+use crate::origin::Origins;
 use crate::poller::Readiness;
 use arrayvec::ArrayVec;
 use std::io;
@@ -65,6 +66,8 @@ pub enum Rx {
 pub struct TxReport {
     /// The port that the frames came in by: whose they are, for doors that must be fair.
     pub ingress: PortId,
+    /// Who sent them, for links: no other door asks.
+    pub origins: Origins,
     drops: ArrayVec<(u8, DropReason), BURST>,
 }
 

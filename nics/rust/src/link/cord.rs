@@ -10,6 +10,7 @@ use crate::context::{Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Completer;
+use crate::origin::Origin;
 use crate::poller::Readiness;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -166,7 +167,7 @@ impl Cord {
             }
             let done = self.completer.complete(&tx, &whole, &mut |frames| {
                 for frame in frames {
-                    if let Err(reason) = way.put(now, frame) {
+                    if let Err(reason) = way.put(now, frame, Origin::NOBODY) {
                         counters.dropped(reason, 1);
                     }
                 }
@@ -261,7 +262,7 @@ impl Nic for Cord {
         let mut strands = self.strands.lock();
         let way = &mut strands.ways[IN];
         for (i, frame) in frames.iter().enumerate() {
-            if let Err(reason) = way.put(now, frame) {
+            if let Err(reason) = way.put(now, frame, Origin::NOBODY) {
                 report.drop(i, reason);
             }
         }

@@ -24,6 +24,7 @@ pub use way::{Buffer, Way};
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
+use crate::origin::Origin;
 use crate::poller::Readiness;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -119,6 +120,8 @@ pub struct LinkNic {
     /// 0 or 1: it sends into the way of this number, and receives from the other.
     side: usize,
     lent: Vec<Buffer>,
+    /// Who sent them.
+    told: Vec<Origin>,
 }
 
 /// What a link is changed by, in the engine's turn or between two.
@@ -160,6 +163,7 @@ pub fn link(seed: [u64; 2]) -> ([LinkNic; 2], LinkControl) {
         signs: signs.clone(),
         side,
         lent: Vec::with_capacity(BURST),
+        told: Vec::with_capacity(BURST),
     });
     (ends, LinkControl { cable, signs })
 }
@@ -210,6 +214,9 @@ impl Nic for LinkNic {
         drop(cable);
         let frame = |buffer: &'a Buffer| Frame::flat(&buffer.bytes, buffer.offload).at(buffer.place);
         burst.extend(self.lent.iter().map(frame));
+        self.told.clear();
+        self.told.extend(self.lent.iter().map(|buffer| buffer.origin));
+        burst.origins = &self.told;
         if more { Rx::More } else { Rx::Idle }
     }
 
@@ -217,7 +224,7 @@ impl Nic for LinkNic {
         let mut cable = self.cable.lock();
         let way = &mut cable.ways[self.side];
         for (i, frame) in frames.iter().enumerate() {
-            if let Err(reason) = way.put(now, frame) {
+            if let Err(reason) = way.put(now, frame, report.origins.of(i)) {
                 report.drop(i, reason);
             }
         }

@@ -15,6 +15,7 @@ use super::fates::Fates;
 use super::impair::{Aqm, Impair};
 use crate::frame::TxFrame;
 use crate::offload::Offload;
+use crate::origin::Origin;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use switch::{DropReason, Nanos, Place};
@@ -37,6 +38,7 @@ pub struct Buffer {
     pub offload: Offload,
     /// Where its sender stands in a private VLAN, as the sending switch said.
     pub place: Place,
+    pub origin: Origin,
 }
 
 /// In flight. The order is that of arrival, then that of sending.
@@ -136,8 +138,8 @@ impl Way {
         self.plain
     }
 
-    /// Send a frame. When it is known at once to be lost: why.
-    pub fn put(&mut self, now: Nanos, frame: &TxFrame<'_>) -> Result<(), DropReason> {
+    /// Send a frame of such an origin. When it is known at once to be lost: why.
+    pub fn put(&mut self, now: Nanos, frame: &TxFrame<'_>, origin: Origin) -> Result<(), DropReason> {
         let len = frame.len();
         if self.held + len > BYTES {
             return Err(DropReason::LinkMemory);
@@ -146,7 +148,7 @@ impl Way {
             if self.arrived.len() >= FRAMES {
                 return Err(DropReason::LinkQueue);
             }
-            let buffer = self.copy(frame);
+            let buffer = self.copy(frame, origin);
             self.arrived.push_back(buffer);
             return Ok(());
         }
@@ -161,7 +163,7 @@ impl Way {
             if full && self.free > now {
                 return Err(DropReason::LinkQueue);
             }
-            let buffer = self.copy(frame);
+            let buffer = self.copy(frame, origin);
             self.queued += len as u64;
             self.queue.push_back((now, buffer));
             self.advance(now);
@@ -170,19 +172,19 @@ impl Way {
         if self.fates.lost(&self.impair) {
             return Err(DropReason::ImpairLoss);
         }
-        let buffer = self.copy(frame);
+        let buffer = self.copy(frame, origin);
         let sent = self.fly(now, buffer);
         self.advance(now);
         sent
     }
 
-    fn copy(&mut self, frame: &TxFrame<'_>) -> Buffer {
+    fn copy(&mut self, frame: &TxFrame<'_>, origin: Origin) -> Buffer {
         let mut bytes = self.spare.pop().unwrap_or_default();
         self.spared -= bytes.capacity();
         bytes.resize(frame.len(), 0);
         frame.copy_to(&mut bytes);
         self.held += bytes.len();
-        Buffer { bytes, offload: frame.offload(), place: frame.edit.place }
+        Buffer { bytes, offload: frame.offload(), place: frame.edit.place, origin }
     }
 
     /// The wire sent a frame that is not lost, at `sent`.
@@ -350,7 +352,7 @@ mod tests {
     fn put(way: &mut Way, now: Nanos, number: u32, len: usize) -> Result<(), DropReason> {
         let bytes = numbered(number, len);
         let frame = Frame::flat(&bytes, Offload::NONE);
-        way.put(now, &TxFrame { frame: &frame, edit: TagEdit::NONE })
+        way.put(now, &TxFrame { frame: &frame, edit: TagEdit::NONE }, Origin::NOBODY)
     }
 
     /// Every arrival until the way is empty: (when, which).
@@ -503,7 +505,7 @@ mod tests {
         let mut bytes = numbered(1, 1018);
         bytes[12..14].copy_from_slice(&[0x81, 0]);
         let frame = Frame::flat(&bytes, Offload::NONE);
-        way.put(0, &TxFrame { frame: &frame, edit: TagEdit::NONE }).unwrap();
+        way.put(0, &TxFrame { frame: &frame, edit: TagEdit::NONE }, Origin::NOBODY).unwrap();
     }
 
     #[test]

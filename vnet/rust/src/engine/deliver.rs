@@ -9,12 +9,13 @@ use super::bridges::Bpdus;
 use super::lost::Lost;
 use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
+use super::usage::{self, Bill, Book, Ledger};
 use crate::capture::{CaptureSet, Sighting};
 use crate::mirror::{MirrorSet, Passing};
 use crate::recorder::Recorder;
 use arrayvec::ArrayVec;
 use nics::offload::Completer;
-use nics::{BURST, Frame, Nic, Offload, TxFrame, TxReport};
+use nics::{BURST, Burst, Frame, Nic, Offload, Origin, TxFrame, TxReport};
 use switch::{Answer, Decision, DropReason, Nanos, Out, PortCounters, PortId, Switch, TagEdit, VlanId};
 
 /// Indexes of frames in a burst, in order.
@@ -29,6 +30,8 @@ pub struct Delivery {
     pub lost: Lost,
     /// Who keeps the latest of them.
     pub recorder: Recorder,
+    /// For whom they count.
+    pub ledger: Ledger,
     /// Number of the next frame.
     packet: u64,
     decisions: [Decision; BURST],
@@ -58,6 +61,7 @@ struct Work<'a, 'f> {
     /// The burst came over a link.
     linked: bool,
     recorder: &'a mut Recorder,
+    book: Book<'a>,
     /// The packet number of the burst's first frame.
     packet: u64,
     bpdus: &'a mut Bpdus,
@@ -71,6 +75,7 @@ impl Delivery {
             mirrors: MirrorSet::default(),
             lost: Lost::default(),
             recorder: Recorder::new(),
+            ledger: Ledger::default(),
             packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
@@ -93,13 +98,14 @@ impl Delivery {
         switch: &mut Switch,
         slots: &mut [Slot],
         touched: &mut PortSet,
-        burst: &[Frame<'_>],
+        burst: &Burst<'_>,
     ) {
         let Delivery {
             captures,
             mirrors,
             lost,
             recorder,
+            ledger,
             packet,
             decisions,
             completer,
@@ -147,6 +153,7 @@ impl Delivery {
             lost,
             linked,
             recorder,
+            book: Book::new(ledger, ingress, linked.then_some(burst.origins)),
             packet: number,
             bpdus,
             answers,
@@ -171,7 +178,7 @@ impl Delivery {
 
     /// Hand over what waited for its port's limit and may pass now. Whether anything did.
     pub fn release(&mut self, now: Nanos, port: PortId, slot: &mut Slot) -> bool {
-        let Delivery { captures, recorder, completer, report, .. } = self;
+        let Delivery { captures, recorder, ledger, completer, report, .. } = self;
         let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref()) else { return false };
         let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) else {
             return false;
@@ -197,7 +204,11 @@ impl Delivery {
                     completer.complete(&tx, &caps, &mut |frames| {
                         hand_over(now, nic.as_mut(), counters, frames, length(frames), report);
                         for (at, frame) in frames.iter().enumerate() {
-                            see(frame, report.reason(at));
+                            let refused = report.reason(at);
+                            if refused.is_none() {
+                                ledger.count(note.origin, port, usage::wire(frame, note.tags));
+                            }
+                            see(frame, refused);
                         }
                     })
                 } else {
@@ -248,6 +259,7 @@ impl Delivery {
         let out = [TxFrame { frame: &frame, edit }];
         touched.insert(egress);
         self.report.ingress = egress;
+        self.report.origins.set(Origin::NOBODY);
         hand_over(now, nic.as_mut(), counters, &out, length(&out), &mut self.report);
         let dropped = self.report.drops().first().map(|(_, reason)| *reason);
         match dropped {
@@ -325,17 +337,32 @@ impl Work<'_, '_> {
             let mut bytes = 0;
             let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
             let mut plain = true;
+            // Nothing is to be done to any frame: so there is no super-frame.
+            let mut bare = true;
             for frame in self.burst {
                 let gso = frame.offload.gso_type != Offload::GSO_NONE;
-                plain &= frame.offload == Offload::NONE && frame.len() <= fits
-                    || caps.take(frame.offload) && (gso || frame.len() <= fits);
+                let none = frame.offload == Offload::NONE;
+                bare &= none;
+                plain &=
+                    none && frame.len() <= fits || caps.take(frame.offload) && (gso || frame.len() <= fits);
                 bytes += frame.len() as u64;
                 out.push(TxFrame { frame, edit });
             }
             if plain {
                 bytes = bytes.wrapping_add_signed(i64::from(edit.delta()) * out.len() as i64);
                 self.touched.insert(egress);
+                let flood = decision.out.flood().is_some();
+                if slot.peer.is_some() {
+                    self.book.tell(&mut self.report.origins, 0..out.len() as u8, flood);
+                }
                 hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
+                if self.book.cares(egress, flood) {
+                    if self.book.is_plain(flood) && bare && self.report.drops().is_empty() {
+                        self.book.all(egress, decision, &out, bytes);
+                    } else {
+                        self.book.each(egress, self.decisions, &out, |at| at as u8, self.report);
+                    }
+                }
                 refused(self.lost, egress, self.now, decision.vlan, &out, self.report);
                 if !self.report.drops().is_empty() {
                     let mut watch = Watch::new(
@@ -479,6 +506,11 @@ impl Work<'_, '_> {
             return;
         }
         self.touched.insert(egress);
+        let flood = numbers.first().is_some_and(|i| self.decisions[usize::from(*i)].out.flood().is_some());
+        if slot.peer.is_some() {
+            self.book.tell(&mut self.report.origins, numbers.iter().copied(), flood);
+        }
+        let counts = self.book.cares(egress, flood);
         if let Some(ingress) = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut()) {
             let mut shaped = Shaped {
                 now: self.now,
@@ -487,6 +519,7 @@ impl Work<'_, '_> {
                 counters,
                 ingress,
                 watch,
+                book: &mut self.book,
                 lost: self.lost,
             };
             shaped.send(&out, &numbers, self.completer, self.report);
@@ -494,14 +527,20 @@ impl Work<'_, '_> {
         }
         if plain {
             hand_over(self.now, nic.as_mut(), counters, &out, length(&out), self.report);
+            if counts {
+                self.book.each(egress, self.decisions, &out, |at| numbers[at], self.report);
+            }
             watch.burst(&out, |at| numbers[at], self.report);
             let vlan = numbers.first().map_or(0, |i| self.decisions[usize::from(*i)].vlan);
             refused(self.lost, egress, self.now, vlan, &out, self.report);
             return;
         }
         for (tx, i) in out.iter().zip(&numbers) {
+            let bill = Bill::new(&self.book, egress, *i, tx, &self.decisions[usize::from(*i)]);
+            self.report.origins.set(bill.told());
             let done = self.completer.complete(tx, &caps, &mut |frames| {
                 hand_over(self.now, nic.as_mut(), counters, frames, length(frames), self.report);
+                bill.taken(&mut self.book, frames, self.report);
                 watch.burst(frames, |_| *i, self.report);
             });
             if let Err(reason) = done {
@@ -513,17 +552,18 @@ impl Work<'_, '_> {
 }
 
 /// A port whose guest receives no more than so much.
-struct Shaped<'a, 'n> {
+struct Shaped<'a, 'n, 'b> {
     now: Nanos,
     port: PortId,
     nic: &'n mut dyn Nic,
     counters: &'n PortCounters,
     ingress: &'n mut Ingress,
     watch: Watch<'a>,
+    book: &'n mut Book<'b>,
     lost: &'n mut Lost,
 }
 
-impl Shaped<'_, '_> {
+impl Shaped<'_, '_, '_> {
     /// Hand over what may pass, queue what may not, drop what finds no room.
     fn send(
         &mut self,
@@ -534,14 +574,18 @@ impl Shaped<'_, '_> {
     ) {
         let caps = self.ingress.caps(self.nic.caps());
         for (tx, i) in out.iter().zip(numbers) {
+            let bill = Bill::new(self.book, self.port, *i, tx, &self.watch.decisions[usize::from(*i)]);
             let done = completer.complete(tx, &caps, &mut |frames| {
                 let (now, later) = frames.split_at(self.ingress.passing(self.now, frames));
                 if !now.is_empty() {
                     hand_over(self.now, self.nic, self.counters, now, length(now), report);
+                    bill.taken(self.book, now, report);
                     self.watch.burst(now, |_| *i, report);
                 }
                 for frame in later {
-                    if !self.ingress.queue.push(frame, self.watch.note(*i)) {
+                    if self.ingress.queue.push(frame, bill.note(self.book, self.watch.note(*i))) {
+                        bill.waits(self.book, frame);
+                    } else {
                         self.counters.dropped(DropReason::TxLimit, 1);
                         self.watch.see(*i, frame, Some(DropReason::TxLimit));
                         let vlan = self.watch.note(*i).vlan;
@@ -588,7 +632,7 @@ impl<'a> Watch<'a> {
     /// Frame `i` of the burst left here, or was dropped.
     #[inline]
     fn see(&mut self, i: u8, tx: &TxFrame<'_>, dropped: Option<DropReason>) {
-        let Note { vlan, packet } = self.note(i);
+        let Note { vlan, packet, .. } = self.note(i);
         if let Some(reason) = dropped {
             self.recorder.refused(self.sighting.now, self.sighting.port, packet, vlan, tx, reason);
         }
@@ -618,13 +662,13 @@ impl<'a> Watch<'a> {
         let Sighting { now, port, packet: first, .. } = self.sighting;
         let decisions = self.decisions;
         let refused = report.drops().iter().filter_map(|&(at, reason)| {
-            let Note { vlan, packet } = note(decisions, first, numbers(usize::from(at)));
+            let Note { vlan, packet, .. } = note(decisions, first, numbers(usize::from(at)));
             Some((packet, vlan, out.get(usize::from(at))?, reason))
         });
         self.recorder.refusals(now, port, report.drops().len(), refused);
         if self.captures.is_some() {
             for (at, (tx, reason)) in out.iter().zip(reasons).enumerate() {
-                let Note { vlan, packet } = self.note(numbers(at));
+                let Note { vlan, packet, .. } = self.note(numbers(at));
                 self.show(vlan, packet, tx, reason);
             }
         }
@@ -646,7 +690,7 @@ fn listen(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>],
 /// What is to be known of frame `i` of a burst whose first has number `first`.
 fn note(decisions: &[Decision], first: u64, i: u8) -> Note {
     let vlan = decisions.get(usize::from(i)).map_or(0, |decision| decision.vlan);
-    Note { vlan, packet: first.wrapping_add(u64::from(i)) }
+    Note { vlan, packet: first.wrapping_add(u64::from(i)), ..Note::default() }
 }
 
 /// Have the switch learn addresses from what DHCP servers and clients say.

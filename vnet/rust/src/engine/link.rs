@@ -4,6 +4,7 @@
 //! over; it is forwarded before the turn ends, switch by switch, so that a frame crosses a fabric in
 //! one turn and at one time, whatever its length in switches.
 
+use super::usage::Kind;
 use super::{Engine, EngineError};
 use nics::link::{LinkControl, Step, link};
 use std::collections::BTreeMap;
@@ -43,6 +44,9 @@ impl Engine {
                 return Err(error);
             }
         };
+        for end in [port_a, port_b] {
+            self.delivery.ledger.open(end, Kind::Link);
+        }
         self.slot(port_a)?.peer = Some(port_b);
         self.slot(port_b)?.peer = Some(port_a);
         control.count_at([counters_a.clone(), counters_b.clone()]);

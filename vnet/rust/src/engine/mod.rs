@@ -27,6 +27,7 @@ mod multicast;
 mod ports;
 pub(crate) mod shape;
 pub mod thread;
+pub mod usage;
 
 use crate::capture::CaptureSet;
 use crate::mirror::{MirrorSet, Spec};
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use switch::{
     Counter, Groups, Mac, Nanos, PortConfig, PortCounters, PortId, Switch, SwitchConfig, SwitchError, VlanId,
 };
+use usage::Usage;
 
 /// While there is work at hand, descriptors are looked at every so many turns only.
 const TURNS_PER_POLL: u32 = 16;
@@ -286,6 +288,7 @@ impl Engine {
         self.switch(switch)?;
         let port = self.free_port()?;
         let shaper = Shaper::change(None, config.limits.as_deref(), self.now);
+        let kind = if config.uplink { usage::Kind::Uplink } else { usage::Kind::Guest };
         let counters = self.switch_mut(switch)?.add_port(port, config)?;
         let cx = Context {
             port,
@@ -298,6 +301,7 @@ impl Engine {
             self.switch_mut(switch)?.remove_port(port)?;
             return Err(e.into());
         }
+        self.delivery.ledger.open(port, kind);
         let slot = &mut self.slots[usize::from(port)];
         *slot = Slot { nic: Some(nic), switch, counters: Some(counters.clone()), shaper, ..Slot::default() };
         self.timers.schedule(port, slot);
@@ -434,8 +438,14 @@ impl Engine {
         Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
     }
 
-    /// Detach a port's NIC and forget the port.
-    pub fn remove_port(&mut self, port: PortId) -> Result<(), EngineError> {
+    /// What a guest's NIC sent and received so far; nothing for any other port.
+    #[must_use]
+    pub fn usage(&self, port: PortId) -> Usage {
+        self.delivery.ledger.of(port)
+    }
+
+    /// Detach a port's NIC and forget the port. What its guest sent and received.
+    pub fn remove_port(&mut self, port: PortId) -> Result<Usage, EngineError> {
         let slot = std::mem::take(self.slot(port)?);
         if let Some(mut nic) = slot.nic {
             nic.detach();
@@ -455,7 +465,9 @@ impl Engine {
         self.delivery.mirrors.forget(port);
         self.delivery.lost.forget(port);
         self.delivery.recorder.forget(port);
-        Ok(self.switch_mut(slot.switch)?.remove_port(port)?)
+        let usage = self.delivery.ledger.close(port);
+        self.switch_mut(slot.switch)?.remove_port(port)?;
+        Ok(usage)
     }
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.

@@ -7,6 +7,7 @@ use super::impair::Steps;
 use super::port::PortConfig;
 use crate::engine::explain::Hop;
 use crate::engine::thread::{Driver, Poll};
+use crate::engine::usage::Usage;
 use crate::engine::{Engine as Inner, EngineError, LostFrame, Next};
 use nics::frame::FRAME_MAX;
 use nics::{EventKind, Events, Waker};
@@ -36,6 +37,14 @@ type EventTuple = (PortId, &'static str, u32, u32, String);
 
 /// One entry of the forwarding database: (vlan, mac, port, kind, age in nanoseconds).
 type FdbTuple = (VlanId, String, PortId, &'static str, Nanos);
+
+/// See `Engine.usage`.
+type UsageTuple = [(u64, u64); 4];
+
+fn usage_tuple(usage: &Usage) -> UsageTuple {
+    let [[a, b], [c, d]] = [usage.egress, usage.ingress];
+    [a, b, c, d].map(|count| (count.frames, count.bytes))
+}
 
 fn error(e: EngineError) -> PyErr {
     match e {
@@ -287,11 +296,18 @@ impl Engine {
         self.command(py, |engine| engine.connection_count(port))
     }
 
-    /// Detach the port's NIC and forget the port.
-    fn remove_port(&self, py: Python<'_>, port: PortId) -> PyResult<()> {
-        self.command(py, |engine| engine.remove_port(port))?;
+    /// Detach the port's NIC and forget the port. What its guest sent and received, see `usage`.
+    fn remove_port(&self, py: Python<'_>, port: PortId) -> PyResult<UsageTuple> {
+        let usage = self.command(py, |engine| engine.remove_port(port))?;
         self.counters.lock().remove(&port);
-        Ok(())
+        Ok(usage_tuple(&usage))
+    }
+
+    /// What guests' NICs sent and received since their ports are there, as (frames, bytes) on a wire: sent
+    /// to others in the fabric, sent over uplinks, received from others, received over uplinks. One entry a
+    /// port that is asked about, all of one moment; nothing for ports that are no guests', or not there.
+    fn usage(&self, py: Python<'_>, ports: Vec<PortId>) -> PyResult<Vec<UsageTuple>> {
+        self.command(py, |engine| Ok(ports.iter().map(|port| usage_tuple(&engine.usage(*port))).collect()))
     }
 
     /// Set a port's link up or down, as its guest sees it. `now`: as for `add_port`.

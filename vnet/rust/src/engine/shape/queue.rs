@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use nics::offload::Offload;
-use nics::{BURST, Burst, Frame, TxFrame};
+use nics::{BURST, Burst, Frame, Origin, TxFrame};
 use std::collections::VecDeque;
 use switch::{Meter, Nanos, TagEdit, VlanId};
 
@@ -12,11 +12,15 @@ pub const PLACE: usize = 256;
 /// What `pick` leaves: as many as it picked, for captures.
 pub type Notes = ArrayVec<Note, BURST>;
 
-/// What is known of a frame besides itself, for captures and counters.
+/// What is known of a frame besides itself, for captures, counters and bills.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Note {
     pub vlan: VlanId,
     pub packet: u64,
+    /// Who sent it.
+    pub origin: Origin,
+    /// It leaves with so many.
+    pub tags: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
