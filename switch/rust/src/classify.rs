@@ -28,7 +28,7 @@ use crate::config::{PortConfig, PortMode};
 use crate::decision::{Came, Decision, Flood, Out, View};
 use crate::egress::longest;
 use crate::fdb::{Fdb, Home, Kind, key};
-use crate::groups::{BURST, Frame, Gate, Judged, Payer, Refusal, Tracker};
+use crate::groups::{BURST, Frame, Gate, Judged, Payer, Refusal, Short, Tracker};
 use crate::guard::{Guard, Memory};
 use crate::limits::Bucket;
 use crate::members::Vlans;
@@ -122,6 +122,8 @@ impl Switch {
             gate,
             tracker,
             number: 0,
+            alike: 0,
+            ran: 0,
             pass,
             moves,
             snooper: multicast.as_deref(),
@@ -158,7 +160,7 @@ impl Switch {
                 let taken = views.iter_mut().zip(burst.by_ref().take(out.len()));
                 let n = taken.map(|(place, view)| *place = view).count();
                 let views = views.get(..n).unwrap_or_default();
-                desk.bring(views);
+                (desk.alike, desk.ran) = (desk.bring(views), 0);
                 for (number, (out, view)) in out.iter_mut().zip(views).enumerate() {
                     desk.number = number;
                     desk.one(memo, view, out);
@@ -289,6 +291,10 @@ struct Desk<'a> {
     tracker: Option<&'a mut Tracker>,
     /// The frame's, among those that the tracker has looked up.
     number: usize,
+    /// Those that are between the same ends as the one before, by number from the lowest bit on.
+    alike: u64,
+    /// The number of the one that such a frame has to come after, to go the short way as that did.
+    ran: usize,
     pass: Pass,
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.
@@ -319,14 +325,12 @@ impl Desk<'_> {
 
     /// Have the tracker look a burst up: it will be asked for its connections.
     #[inline(never)]
-    fn bring(&mut self, views: &[View<'_>]) {
+    fn bring(&mut self, views: &[View<'_>]) -> u64 {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),
         };
-        if let Some(tracker) = &mut self.tracker {
-            tracker.bring(views, vlan);
-        }
+        self.tracker.as_mut().map_or(0, |tracker| tracker.bring(views, vlan))
     }
 
     /// Whether a frame like the last one goes the short way past guard and groups.
@@ -334,18 +338,32 @@ impl Desk<'_> {
     fn goes_short(&mut self, memo: Memo, view: &View<'_>) -> bool {
         let Last { out, plain4, .. } = self.last;
         let Some(tracker) = &mut self.tracker else { return false };
-        let Some(source) = tracker.source(self.number) else { return false };
-        let known = match memo {
-            Memo::Open | Memo::Placed => true,
-            Memo::Source => source == plain4,
-            Memo::Nothing => false,
+        let source = match memo {
+            Memo::Open | Memo::Placed => None,
+            Memo::Source if plain4 != 0 => Some(plain4),
+            Memo::Source | Memo::Nothing => return false,
         };
         let other = match out {
             Out::Port(port) => self.ports.get(usize::from(port)).and_then(Option::as_deref),
             _ => None,
         };
         let stamps = (self.gate.map_or(0, |gate| gate.stamp), other.map_or(0, |other| other.stamp));
-        known && tracker.passes(self.number, view, stamps)
+        match tracker.passes(self.number, view, source, stamps) {
+            Short::No => false,
+            Short::One => true,
+            Short::All => {
+                self.ran = self.number + 1;
+                true
+            }
+        }
+    }
+
+    /// Whether it does because the one before it did.
+    #[inline]
+    fn runs_along(&mut self) -> bool {
+        let runs = (self.alike >> self.number) & 1 != 0 && self.ran == self.number;
+        self.ran += usize::from(runs);
+        runs
     }
 
     /// What was decided about the last frame, where it is right for this one, too; or with this one's
@@ -363,7 +381,7 @@ impl Desk<'_> {
             if matches!(memo, Memo::Placed) && view.place != last.decision.place {
                 return false;
             }
-            if self.goes_short(memo, view) {
+            if self.runs_along() || self.goes_short(memo, view) {
                 // It is TCP or UDP, and asks for nobody.
                 let out = self.last.out;
                 *decision = Decision { out, judged: passed(out), ..self.last.decision };

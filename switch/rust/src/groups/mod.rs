@@ -25,7 +25,7 @@ mod rules;
 mod table;
 mod tcp;
 
-pub(crate) use quick::BURST;
+pub(crate) use quick::{BURST, Short};
 pub use rules::{Groups, Rule};
 
 use crate::parse::is_group;
@@ -241,21 +241,23 @@ impl Tracker {
     // -- the short way ---------------------------------------------------------------------------
 
     /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`.
+    /// Which are between the same ends as the one before, by number from the lowest bit on.
     #[inline]
-    pub(crate) fn bring(&mut self, views: &[View<'_>], vlan: VlanId) {
-        self.ready.bring(&self.table, views, vlan);
+    pub(crate) fn bring(&mut self, views: &[View<'_>], vlan: VlanId) -> u64 {
+        self.ready.bring(&self.table, views, vlan)
     }
 
-    /// The IPv4 source of the frame with this number, if it may go the short way.
+    /// Whether this frame, of a connection known to both gates, passes them without more ado; where
+    /// `source` is given, from there.
     #[inline]
-    pub(crate) fn source(&self, number: usize) -> Option<u32> {
-        self.ready.source(number)
-    }
-
-    /// Whether this frame, of a connection known to both gates, passes them without more ado.
-    #[inline]
-    pub(crate) fn passes(&mut self, number: usize, view: &View<'_>, stamps: (u32, u32)) -> bool {
-        self.ready.passes(&mut self.table, number, view, stamps, coarse(self.now))
+    pub(crate) fn passes(
+        &mut self,
+        number: usize,
+        view: &View<'_>,
+        source: Option<u32>,
+        stamps: (u32, u32),
+    ) -> Short {
+        self.ready.passes(&mut self.table, number, view, source, stamps, coarse(self.now))
     }
 
     // -- what a frame does -------------------------------------------------------------------------

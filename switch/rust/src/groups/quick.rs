@@ -5,8 +5,13 @@
 //! for each other. So a burst is looked up before it is decided, step by step: the keys of all its
 //! packets, then the heads of all their chains, then all the connections. Within a step nothing waits
 //! for anything, and the processor overlaps the misses: long frames need it most, whose copying displaces
-//! connections from the second cache. What was found is only a place to look at: a connection that has
-//! gone since has another key.
+//! connections from the second cache. Nor may a step branch on what it loads: one in four connections
+//! is not the first of its chain, and a branch guessed wrong is found out when the load has arrived, and
+//! until then nothing behind it counts. What was found is only a place to look at: a connection that
+//! has gone since has another key.
+//!
+//! A packet like the one before it, with the same ends, is not looked up at all, and if that one passed
+//! as UDP, so does it: nothing that it would be asked can have changed.
 
 use super::packet::{Key, Segment};
 use super::table::{State, Table};
@@ -28,11 +33,13 @@ struct Plain {
     near: usize,
 }
 
-/// A burst's packets, and where their connections are.
+/// A burst's packets, and where their connections are. What is like the one before it shares its place.
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
     packets: [Plain; BURST],
     places: [u32; BURST],
+    /// By number in the burst: which of these.
+    which: [u8; BURST],
 }
 
 /// Where the EtherType stands.
@@ -40,72 +47,103 @@ const AT: usize = 12;
 
 impl Ready {
     pub(super) fn new() -> Ready {
-        Ready { packets: [Plain::default(); BURST], places: [u32::MAX; BURST] }
+        Ready { packets: [Plain::default(); BURST], places: [u32::MAX; BURST], which: [0; BURST] }
     }
 
-    /// Look up a burst that came in by a port whose untagged frames are in `vlan`.
-    pub(super) fn bring(&mut self, table: &Table, views: &[View<'_>], vlan: u16) {
-        let mut last = Plain::default();
-        let mut first = [false; BURST];
-        for ((view, packet), first) in views.iter().zip(&mut self.packets).zip(&mut first) {
-            *packet = plain(view, vlan);
-            *first = packet.word != 0
-                && (packet.low, packet.high, packet.word) != (last.low, last.high, last.word);
-            last = *packet;
-        }
-        for ((packet, place), first) in self.packets.iter().zip(&mut self.places).zip(&first) {
-            if *first {
-                *place = table.head(&key(packet));
+    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets
+    /// are between the same ends as the one before, by number from the lowest bit on.
+    pub(super) fn bring(&mut self, table: &Table, views: &[View<'_>], vlan: u16) -> u64 {
+        const { assert!(BURST <= u64::BITS as usize) };
+        let (mut count, mut alike) = (0, 0);
+        let mut last = Raw::NONE;
+        for (number, (view, which)) in views.iter().zip(&mut self.which).enumerate() {
+            let raw = Raw::of(view);
+            if raw == last && raw.is_sure() {
+                alike |= 1 << number;
+            } else {
+                last = raw;
+                count += 1;
+                if let Some(packet) = self.packets.get_mut(count - 1) {
+                    *packet = raw.plain(vlan);
+                }
             }
+            *which = (count - 1) as u8;
         }
-        let mut at = u32::MAX;
-        for ((packet, place), first) in self.packets.iter().zip(&mut self.places).zip(&first) {
-            if *first {
-                at = table.along(*place, &key(packet));
-            }
-            *place = at;
+        let found = self.places.get_mut(..count).unwrap_or_default();
+        for (place, packet) in found.iter_mut().zip(&self.packets) {
+            *place = table.head(&key(packet));
         }
-    }
-
-    /// The IPv4 source of a packet that may go the short way.
-    #[inline]
-    pub(super) fn source(&self, number: usize) -> Option<u32> {
-        let packet = self.packets.get(number).filter(|packet| packet.word != 0)?;
-        Some((if packet.near == 0 { packet.low } else { packet.high } >> 16) as u32)
+        for (place, packet) in found.iter_mut().zip(&self.packets) {
+            *place = table.step(*place, packet.word);
+        }
+        for (place, packet) in found.iter_mut().zip(&self.packets) {
+            *place = table.along(*place, |key| is_of(packet, key));
+        }
+        alike
     }
 
     /// Whether it passes gates with these stamps (0: there is none) as one more packet of a connection,
-    /// which then knows of it. Otherwise nothing has changed, and it goes the long way.
+    /// which then knows of it; where `source` is given, from there. Otherwise nothing has changed, and it
+    /// goes the long way.
     #[inline]
     pub(super) fn passes(
         &self,
         table: &mut Table,
         number: usize,
         view: &View<'_>,
+        source: Option<u32>,
         stamps: (u32, u32),
         now: u32,
-    ) -> bool {
-        let (Some(packet), Some(&place)) = (self.packets.get(number), self.places.get(number)) else {
-            return false;
+    ) -> Short {
+        let which = usize::from(self.which.get(number).copied().unwrap_or(u8::MAX));
+        let (Some(packet), Some(&place)) = (self.packets.get(which), self.places.get(which)) else {
+            return Short::No;
         };
-        let Some(conn) = table.get_mut(place).filter(|conn| conn.key == key(packet)) else { return false };
+        let from = (if packet.near == 0 { packet.low } else { packet.high } >> 16) as u32;
+        let Some(conn) = table.get_mut(place) else { return Short::No };
+        if packet.word == 0 || source.is_some_and(|source| source != from) || !is_of(packet, &conn.key) {
+            return Short::No;
+        }
         let [one, other] = conn.allowed;
         let (near, far) = if packet.near == 0 { (one, other) } else { (other, one) };
         if stamps.0 != 0 && stamps.0 != near || stamps.1 != 0 && stamps.1 != far || Table::is_old(conn, now) {
-            return false;
+            return Short::No;
         }
-        let good = match conn.state {
-            State::Answered => true,
-            State::New => packet.near == usize::from(conn.origin),
-            State::Tcp(tcp::State::Established) => acknowledgement(view)
-                .is_some_and(|segment| tcp::carries_on(&mut conn.halves, packet.near, &segment)),
-            _ => false,
+        let short = if let State::Tcp(state) = conn.state {
+            let good = state == tcp::State::Established
+                && acknowledgement(view)
+                    .is_some_and(|segment| tcp::carries_on(&mut conn.halves, packet.near, &segment));
+            if good { Short::One } else { Short::No }
+        } else if conn.state == State::Answered
+            || (conn.state == State::New && packet.near == usize::from(conn.origin))
+        {
+            Short::All
+        } else {
+            Short::No
         };
-        if good {
+        if short != Short::No {
             conn.heard = now;
         }
-        good
+        short
     }
+}
+
+/// Whether a packet goes the short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    No,
+    /// This one does.
+    One,
+    /// And so does the next, if it is between the same ends: there is no more to ask.
+    All,
+}
+
+/// Whether a connection's key is this packet's. The last word says that it is IPv4, so that the upper
+/// halves of its addresses are 0.
+#[inline]
+fn is_of(packet: &Plain, key: &Key) -> bool {
+    let Key([_, low, _, high, word]) = *key;
+    (low ^ packet.low >> 16) | (high ^ packet.high >> 16) | (word ^ packet.word) == 0
 }
 
 #[inline]
@@ -113,26 +151,69 @@ fn key(packet: &Plain) -> Key {
     Key([0, packet.low >> 16, 0, packet.high >> 16, packet.word])
 }
 
-/// What a frame is that goes this way. DHCP does not.
-#[inline]
-fn plain(view: &View<'_>, vlan: u16) -> Plain {
-    let Some(b) = view.head.first_chunk::<38>() else { return Plain::default() };
-    let number = |at: usize| u64::from(u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]));
-    let start = number(AT) >> 8 == 0x08_0045;
-    let whole = number(AT + 8) >> 16 & 0x3fff == 0;
-    let proto = b[AT + 11];
-    let long = u32::from(u16::from_be_bytes([b[AT + 4], b[AT + 5]])) >= if proto == TCP { 40 } else { 28 };
-    let (ports, source, target) = (number(AT + 22), number(AT + 14), number(AT + 18));
-    let (from, to) = (ports >> 16, ports & 0xffff);
-    let dhcp = proto == UDP && (from == 67 || to == 67 || to == 68);
-    if !(start && whole && long && (proto == UDP || proto == TCP)) || dhcp {
-        return Plain::default();
+/// The bytes that say whether a packet goes this way, and between which ends.
+#[derive(Clone, Copy, Debug)]
+struct Raw {
+    /// EtherType, version, header's length, type of service.
+    start: u32,
+    total: u16,
+    /// Flags, offset, hops, protocol.
+    middle: u32,
+    /// Source and target.
+    addresses: u64,
+    /// Source and target.
+    ports: u32,
+}
+
+impl PartialEq for Raw {
+    /// All but the lengths and the hops, at once.
+    #[inline]
+    fn eq(&self, other: &Raw) -> bool {
+        let (one, two) = (self.start ^ other.start, (self.middle ^ other.middle) & 0xffff_00ff);
+        (self.addresses ^ other.addresses) | u64::from(one | two | self.ports ^ other.ports) == 0
     }
-    let (one, other) = (source << 16 | from, target << 16 | to);
-    let (low, high) = (one.min(other), one.max(other));
-    let word =
-        (low & 0xffff) << 48 | (high & 0xffff) << 32 | u64::from(vlan) << 16 | 4 << 8 | u64::from(proto);
-    Plain { low, high, word, near: usize::from(one > other) }
+}
+
+impl Raw {
+    const NONE: Raw = Raw { start: 0, total: 0, middle: 0, addresses: 0, ports: 0 };
+
+    #[inline]
+    fn of(view: &View<'_>) -> Raw {
+        let Some(b) = view.head.first_chunk::<38>() else { return Raw::NONE };
+        let number = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        Raw {
+            start: number(AT),
+            total: u16::from_be_bytes([b[AT + 4], b[AT + 5]]),
+            middle: number(AT + 8),
+            addresses: u64::from(number(AT + 14)) << 32 | u64::from(number(AT + 18)),
+            ports: number(AT + 22),
+        }
+    }
+
+    /// Whether its length is enough for any protocol.
+    #[inline]
+    fn is_sure(&self) -> bool {
+        self.total >= 40
+    }
+
+    /// DHCP does not go this way.
+    #[inline]
+    fn plain(&self, vlan: u16) -> Plain {
+        let proto = self.middle as u8;
+        let whole = (self.middle >> 16) & 0x3fff == 0;
+        let long = self.total >= if proto == TCP { 40 } else { 28 };
+        let (from, to) = (u64::from(self.ports >> 16), u64::from(self.ports & 0xffff));
+        let dhcp = proto == UDP && (from == 67 || to == 67 || to == 68);
+        if !(self.start >> 8 == 0x08_0045 && whole && long && (proto == UDP || proto == TCP)) || dhcp {
+            return Plain::default();
+        }
+        let (source, target) = (self.addresses >> 32, self.addresses & 0xffff_ffff);
+        let (one, other) = (source << 16 | from, target << 16 | to);
+        let (low, high) = (one.min(other), one.max(other));
+        let ports = (low & 0xffff) << 48 | (high & 0xffff) << 32;
+        let word = ports | u64::from(vlan) << 16 | 4 << 8 | u64::from(proto);
+        Plain { low, high, word, near: usize::from(one > other) }
+    }
 }
 
 /// A segment that only acknowledges, with or without data.

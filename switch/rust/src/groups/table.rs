@@ -212,7 +212,7 @@ impl Table {
     #[inline]
     fn look(&self, key: &Key, hash: u32) -> Option<u32> {
         let head = *self.heads.get(self.bucket(hash))?;
-        Some(self.along(head, key)).filter(|&at| at != NONE)
+        Some(self.along(head, |other| other == key)).filter(|&at| at != NONE)
     }
 
     /// Where the chain of a key begins.
@@ -221,12 +221,22 @@ impl Table {
         self.heads.get(self.bucket(self.hash(key))).copied().unwrap_or(NONE)
     }
 
-    /// Follow a chain to the connection with this key; `u32::MAX` when it has none.
+    /// One step along a chain, unless this may be the connection whose key has this last word. What was
+    /// loaded decides about no branch.
     #[inline]
-    pub(super) fn along(&self, mut at: u32, key: &Key) -> u32 {
+    pub(super) fn step(&self, at: u32, word: u64) -> u32 {
+        let Some(conn) = self.conns.get(at as usize) else { return NONE };
+        let Key([.., last]) = conn.key;
+        let stay = u32::from(last == word).wrapping_neg();
+        at & stay | conn.next & !stay
+    }
+
+    /// Follow a chain to the connection whose key it is; `u32::MAX` when it has none.
+    #[inline]
+    pub(super) fn along(&self, mut at: u32, is_it: impl Fn(&Key) -> bool) -> u32 {
         // A chain is as long as there are connections at most.
         while let Some(conn) = self.conns.get(at as usize) {
-            if conn.key == *key {
+            if is_it(&conn.key) {
                 return at;
             }
             at = conn.next;
@@ -286,7 +296,7 @@ impl Table {
             }
         }
         if self.heads.is_empty() {
-            self.heads.reserve_exact(self.limit as usize * 4);
+            self.heads.reserve_exact(self.limit as usize * 8);
             self.conns.reserve_exact(self.limit as usize);
             self.heads.resize(64, NONE);
             self.mask = 63;
@@ -419,10 +429,11 @@ impl Table {
         }
     }
 
-    /// Split buckets, when there are fewer than two for a connection: most chains have one.
+    /// Split buckets, when there are fewer than four for a connection: then one in nine is not the first
+    /// of its chain.
     fn grow(&mut self) {
-        for _ in 0..2 {
-            if self.used as usize * 2 > self.heads.len() {
+        for _ in 0..4 {
+            if self.used as usize * 4 > self.heads.len() {
                 self.split();
             }
         }

@@ -4,6 +4,7 @@
 mod bursts;
 mod configuration;
 mod egress;
+mod groups;
 mod guard;
 mod ingress;
 mod learning;

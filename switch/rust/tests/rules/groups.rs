@@ -1,0 +1,101 @@
+//! Security groups: what a burst is decided from at once is what its frames are decided from one by one.
+
+use super::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+use switch::{Groups, Rule};
+
+const HOSTS: [Mac; 2] = [A, B];
+
+/// IPv4 from one host's address to the other's: UDP from `port`, or TCP with these flags.
+fn packet(from: usize, port: u16, tcp: Option<u8>, payload: usize) -> Vec<u8> {
+    let to = 1 - from;
+    let mut bytes = [HOSTS[to], HOSTS[from]].concat();
+    let (proto, header) = if tcp.is_some() { (6, 20) } else { (17, 8) };
+    let total = (20 + header + payload) as u16;
+    bytes.extend([8, 0, 0x45, 0]);
+    bytes.extend(total.to_be_bytes());
+    bytes.extend([0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, from as u8 + 1, 10, 0, 0, to as u8 + 1]);
+    let ports = if from == 0 { [port, 9] } else { [9, port] };
+    bytes.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+    if let Some(flags) = tcp {
+        bytes.extend([0, 0, 0, 101, 0, 0, 0, 101, 0x50, flags, 1, 0, 0, 0, 0, 0]);
+    } else {
+        bytes.extend([0, 0, 0, 0]);
+    }
+    bytes.resize(60.max(14 + usize::from(total)), 0xa5);
+    bytes
+}
+
+/// Two guests with a guard and rules: what they begin is heard on ports 1 to 3, and to 3 only it is sent.
+fn pair() -> Switch {
+    let rule = |low, high| Rule { protocol: None, numbers: (low, high), remotes: None };
+    let groups = Arc::new(Groups::new(&[rule(0, 9)], &[rule(0, 9)], false));
+    let mut switch = Switch::new(SwitchConfig::default());
+    for (port, mac) in HOSTS.into_iter().enumerate() {
+        let mut guard = Guard::new(mac);
+        assert!(guard.add_addresses([10, 0, 0, port as u8 + 1].into(), 32, None, None));
+        let (guard, groups) = (Some(Box::new(guard)), Some(groups.clone()));
+        let config = PortConfig { guard, groups, connections: 3, ..PortConfig::access(1) };
+        switch.add_port(port as PortId, config).unwrap();
+    }
+    switch
+}
+
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let plain = (0..4_u16, prop_oneof![Just(None), Just(Some(16)), Just(Some(2)), Just(Some(4))], 0..3_usize);
+    let edit = (12..44_usize, any::<u8>());
+    (plain, prop::option::weighted(0.1, edit), 0..40_usize).prop_map(|((port, tcp, payload), edit, odd)| {
+        let mut bytes = packet(0, port, tcp, [0, 18, 1400][payload]);
+        if let Some((at, value)) = edit {
+            bytes[at] = value;
+        }
+        match odd {
+            0 => bytes[11] = 0xc,
+            1 => bytes[29] = 9,
+            2 => bytes.extend([0; 200]),
+            3 => bytes.truncate(37),
+            _ => {}
+        }
+        bytes
+    })
+}
+
+/// Each several times in a row.
+fn runs() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec((frames(), 1..5_usize), 0..30)
+        .prop_map(|runs| runs.into_iter().flat_map(|(frame, n)| vec![frame; n]).collect())
+}
+
+fn connections(switch: &Switch, now: Nanos) -> Vec<String> {
+    let mut page = vec![];
+    switch.connections(now, 0, 64, &mut page);
+    page.iter().map(|connection| format!("{connection:?}")).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_burst_is_judged_like_its_frames(
+        bursts in prop::collection::vec((runs(), 0..4_u16, 0..200_u64), 1..5)
+    ) {
+        let (mut together, mut apart) = (pair(), pair());
+        let mut now = SECOND;
+        for (frames, answered, later) in bursts {
+            now += later * SECOND;
+            let back = packet(1, answered, None, 18);
+            for switch in [&mut together, &mut apart] {
+                switch.tick(now);
+                let mut out = [Decision::default()];
+                switch.classify(now, 1, [view(&back)], &mut out);
+            }
+            let mut all = vec![Decision::default(); frames.len()];
+            together.classify(now, 0, frames.iter().map(|bytes| view(bytes)), &mut all);
+            for (number, (frame, decision)) in frames.iter().zip(&all).enumerate() {
+                let mut out = [Decision::default()];
+                apart.classify(now, 0, [view(frame)], &mut out);
+                prop_assert_eq!(out[0], *decision, "frame {} of {}", number, frames.len());
+            }
+            prop_assert_eq!(connections(&together, now), connections(&apart, now));
+        }
+    }
+}
