@@ -15,8 +15,8 @@ SEEN = 128
 """Bytes of a frame that a guard is shown."""
 EXTENSIONS = 8
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
-CONTROL = {0x8808, 0x8809, 0x888E, 0x88CC, 0x88F5, 0x88F6, 0x8902}
-FOREIGN_TAGS = {0x9100, 0x9200, 0x9300}
+CONTROL = {0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x888E, 0x88CC, 0x88F5, 0x88F6, 0x8902, 0x8940}
+FOREIGN_TAGS = {0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F}
 MEMBERSHIP = {0x12, 0x16, 0x17, 0x22}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -76,6 +76,7 @@ class ReferenceGuard:
         need(source in known or bool(self.roles & {"mac_changes", "forged_transmits"}), "guard-mac")
         kind, packet = data[12:14], data[14:]
         while kind in (b"\x81\x00", b"\x88\xa8"):
+            need(kind == b"\x81\x00", "tag-not-allowed")
             kind, packet = packet[2:4], packet[4:]
         match number(kind):
             case 0x0800:
@@ -158,7 +159,12 @@ class ReferenceGuard:
         if "dhcp_server" not in self.roles:
             need(packet.part == "whole", "guard-fragment")
             need(sport != server and dport != client, "guard-dhcp-server")
-            need(server != 67 or packet.upper[36:42] == source, "guard-dhcp-client")
+            message = packet.upper[8:]
+            if server == 67:
+                need(message[:3] == b"\1\1\6" and len(message) >= 34, "guard-dhcp-client")
+                need(message[28:34] == source and message[24:28] == bytes(4), "guard-dhcp-client")
+            else:
+                need(not message or message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
         return (sport, dport, packet.part) == (client, server, "whole")
 
     # -- IPv6 --------------------------------------------------------------------------------------
@@ -223,6 +229,15 @@ def options6(data: bytes) -> Iterator[bytes]:
         data = data[size:]
 
 
+def destination_options(data: bytes) -> Iterator[int]:
+    """The kinds of IPv6 destination options."""
+    while data:
+        yield data[0]
+        size = 1 if data[0] == 0 else data[1] + 2 if len(data) > 1 else 0
+        need(0 < size <= len(data), "guard-headers")
+        data = data[size:]
+
+
 def follow(data: bytes) -> Packet:
     """An IPv6 packet, its chain of extension headers followed."""
     source = ipaddress.IPv6Address(data[8:24])
@@ -237,6 +252,8 @@ def follow(data: bytes) -> Packet:
         size = {44: 8, 51: (upper[1] + 2) * 4}.get(protocol, (upper[1] + 1) * 8)
         need(size <= len(upper) and size <= length, "guard-headers")
         header, upper, length, was = upper[:size], upper[size:], length - size, protocol
+        if was == 60:
+            need(201 not in destination_options(header[2:]), "guard-source-route")
         protocol, count = header[0], count + 1
         if was == 44:
             place = number(header[2:4])
@@ -244,6 +261,7 @@ def follow(data: bytes) -> Packet:
             part = "first" if offset == 0 else "later"
             need(offset + length <= 65535, "guard-fragment")
             need(offset > 0 or min(length, len(upper)) >= 8, "guard-fragment")
+            need(offset != 8, "guard-fragment")
             if part == "later":
                 break
     # One more than is followed is refused, wherever it leads.

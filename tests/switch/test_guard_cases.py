@@ -131,7 +131,6 @@ ACCEPTED = {
     "later fragment": fragment(ip(proto=17) / Raw(bytes(64)), offset=9),
     "ipv6 fragment": ip6() / IPv6ExtHdrFragment(m=1) / UDP(sport=5, dport=6) / Raw(bytes(64)),
     "later ipv6 fragment": ip6() / IPv6ExtHdrFragment(offset=9, nh=17) / Raw(bytes(64)),
-    "an S-tag": ether() / Dot1AD(vlan=5) / IP(src=IP4, dst=VICTIM4) / UDP(),
 }
 
 REFUSED = {
@@ -155,7 +154,7 @@ REFUSED = {
     "no address": ("guard-ip4", ip("0.0.0.0") / UDP(sport=5, dport=6)),
     "no address, in tcp": ("guard-ip4", ip("0.0.0.0") / TCP(sport=68, dport=67)),
     "a later fragment": ("guard-ip4", fragment(ip(VICTIM4, proto=17) / Raw(bytes(64)), offset=9)),
-    "behind an S-tag": ("guard-ip4", ether() / Dot1AD(vlan=5) / IP(src=VICTIM4) / UDP()),
+    "an S-tag": ("tag-not-allowed", ether() / Dot1AD(vlan=5) / IP(src=IP4, dst=VICTIM4) / UDP()),
     "behind a priority tag": ("guard-ip4", ether() / Dot1Q(vlan=0) / IP(src=VICTIM4) / UDP()),
     "source routing": ("guard-source-route", ip(options=[IPOption_LSRR(routers=[VICTIM4])]) / UDP()),
     "ipv6 in an ipv4 frame": ("guard-headers", ether(type=0x0800) / IPv6(src=IP6) / UDP()),

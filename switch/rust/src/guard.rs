@@ -3,7 +3,8 @@
 //! On the way in, in this order; the first that fails is the drop reason:
 //!
 //!  1. `guard-mac`: the frame's source address is one of the guest's.
-//!  2. `guard-control`: no LLC frame, no protocol of links and bridges.
+//!  2. `tag-not-allowed`, `guard-control`: no S-tag, which is nothing to us and may be a VLAN to the
+//!     next switch; no LLC frame, no protocol of links and bridges.
 //!  3. `guard-headers`, `guard-source-route`, `guard-fragment`: the headers are whole, lead to the
 //!     upper-layer protocol within the first 128 bytes, and nobody can put them together differently
 //!     (`headers.rs`). What can't be seen is refused, never passed.
@@ -250,6 +251,9 @@ impl Guard {
         if stranger && !self.roles.mac_changes && !self.roles.forged_transmits {
             return Err(Drop::GuardMac);
         }
+        if tags.any_service() {
+            return Err(Drop::TagNotAllowed);
+        }
         let at = 12 + 4 * usize::from(tags.count());
         let kind = be16(head, at).ok_or(Drop::GuardHeaders)?;
         let packet = head.get(at + 2..).ok_or(Drop::GuardHeaders)?;
@@ -308,12 +312,24 @@ impl Frame<'_> {
             0x86dd => self.ipv6(packet),
             0x0806 => self.arp(packet),
             0x8035 => self.rarp(packet),
-            // Tags that are none for us, but perhaps for the next switch.
-            0x9100 | 0x9200 | 0x9300 => Err(Drop::GuardHeaders),
+            // Tags that are none for us, but perhaps for the next switch: the old kinds, I-tag (802.1ah),
+            // VN-tag, E-tag (802.1BR).
+            0x9100 | 0x9200 | 0x9300 | 0x88e7 | 0x8926 | 0x893f => Err(Drop::GuardHeaders),
             // LLC carries spanning trees, CDP, and by SNAP anything else; then flow control, LACP and
-            // OAM, port authentication, LLDP, MVRP and MMRP, CFM. To a link-local group they come
-            // here only where the operator made the port transparent.
-            ..0x600 | 0x8808 | 0x8809 | 0x888e | 0x88cc | 0x88f5 | 0x88f6 | 0x8902
+            // OAM, port authentication, LLDP, MVRP, MMRP and SRP, CFM, TRILL, ECP. To a link-local
+            // group they come here only where the operator made the port transparent.
+            ..0x600
+            | 0x8808
+            | 0x8809
+            | 0x888e
+            | 0x88cc
+            | 0x88f5
+            | 0x88f6
+            | 0x22ea
+            | 0x8902
+            | 0x22f3
+            | 0x22f4
+            | 0x8940
                 if !is_link_local(self.dst) =>
             {
                 Err(Drop::GuardControl)
@@ -385,11 +401,20 @@ impl Frame<'_> {
         if from == server || to == client {
             return Err(Drop::GuardDhcpServer);
         }
-        // RFC 2131, 2: chaddr. DHCPv6 has no such field, only identifiers that a server binds.
-        if server == 67 && mac(ip.upper, 8 + 28) != Some(self.src) {
-            return Err(Drop::GuardDhcpClient);
+        if server == 67 {
+            self.asks4(ip.upper)?
+        } else {
+            asks6(ip.upper)?
         }
         Ok(from == client)
+    }
+
+    /// RFC 2131, 2: a request, for its own hardware address and no longer one, and passed on by nobody.
+    fn asks4(&self, udp: &[u8]) -> Result<(), Drop> {
+        let message = udp.get(8..).unwrap_or_default();
+        let form = be32(message, 0).map(|word| word >> 8);
+        let own = form == Some(0x01_0106) && mac(message, 28) == Some(self.src);
+        if own && be32(message, 24) == Some(0) { Ok(()) } else { Err(Drop::GuardDhcpClient) }
     }
 
     /// Neighbour discovery (RFC 4861) and multicast listeners (RFC 2710, 3810, 4286). Whether the
@@ -503,6 +528,16 @@ impl Frame<'_> {
         let mine = of(list, src).filter(move |_| src != 0);
         let any = of(list, 0).filter(move |_| is_own);
         mine.chain(any).filter(move |pair| pair.vlan == 0 || pair.vlan == vlan)
+    }
+}
+
+/// RFC 8415, 7.3: none of a server's or a relay's messages, whatever port it is sent from. There is no
+/// hardware address in DHCPv6, only identifiers that a server binds.
+fn asks6(udp: &[u8]) -> Result<(), Drop> {
+    match udp.get(8) {
+        // Advertise, reply, reconfigure; relay-forward, relay-reply.
+        Some(2 | 7 | 10 | 12 | 13) => Err(Drop::GuardDhcpServer),
+        _ => Ok(()),
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) const ICMP6: u8 = 58;
 pub(crate) enum Bad {
     /// Malformed, or its chain of headers leads out of sight or is too long.
     Headers,
-    /// Source routing: an IPv4 option, or an IPv6 routing header that is still in use or of type 0.
+    /// Source routing: an IPv4 option, or an IPv6 routing header that is still in use or of type 0; and
+    /// a mobile host's home address, by which it speaks from another one.
     SourceRoute,
     /// A fragment that no sender needs to make: too small, overlapping by construction, too long.
     Fragment,
@@ -188,18 +189,43 @@ fn extensions(mut ip: Ip<'_, u128>) -> Result<Ip<'_, u128>, Bad> {
         if is_fragment {
             ip.id = be32(ip.upper, 4).ok_or(Bad::Headers)?;
         }
-        ip.upper = ip.upper.get(len..).ok_or(Bad::Headers)?;
+        let (header, upper) = ip.upper.split_at_checked(len).ok_or(Bad::Headers)?;
+        ip.upper = upper;
         ip.len = ip.len.checked_sub(len).ok_or(Bad::Headers)?;
+        if ip.proto == 60 {
+            no_home_address(header.get(2..).unwrap_or_default())?;
+        }
         ip.proto = next;
         if is_fragment {
             let offset = usize::from(u16::from_be_bytes([kind, left]) & 0xfff8);
             ip.part = part(offset, ip.len, ip.upper.len())?;
+            // Behind the smallest first one that there is: it would overwrite TCP's flags, ICMP's body.
+            // Whose packet it is, its own header need not say.
+            if offset == 8 {
+                return Err(Bad::Fragment);
+            }
             if ip.part == Part::Later {
                 return Ok(ip);
             }
         }
     }
     Err(Bad::Headers)
+}
+
+/// Destination options (RFC 8200, 4.6) without a home address (RFC 6275, 6.3), which takes the place of
+/// the source at who receives it.
+fn no_home_address(mut options: &[u8]) -> Result<(), Bad> {
+    while let Some((&kind, rest)) = options.split_first() {
+        options = match kind {
+            0 => rest,
+            201 => return Err(Bad::SourceRoute),
+            _ => {
+                let (&len, rest) = rest.split_first().ok_or(Bad::Headers)?;
+                rest.get(usize::from(len)..).ok_or(Bad::Headers)?
+            }
+        };
+    }
+    Ok(())
 }
 
 /// Whether every link-layer address among neighbour discovery options (RFC 4861, 4.6) is `mac`.
@@ -302,6 +328,21 @@ mod tests {
     }
 
     #[test]
+    fn destination_options_speak_for_no_other() {
+        let options = |options: &[u8]| {
+            let mut bytes = vec![UDP, (options.len() / 8) as u8];
+            bytes.extend(options);
+            bytes.extend([0; 8]);
+            ipv6(&v6(60, &bytes)).err()
+        };
+        let home = [&[1, 2, 0, 0, 201, 16][..], &[0xfe; 16]].concat();
+        assert_eq!(options(&home), Some(Bad::SourceRoute));
+        assert_eq!(options(&[0, 0, 4, 1, 1, 0]), None);
+        assert_eq!(options(&[0, 0, 4, 3, 1, 0]), Some(Bad::Headers), "an option that leads out of them");
+        assert_eq!(options(&[0, 0, 0, 0, 0, 4]), Some(Bad::Headers), "one without a length");
+    }
+
+    #[test]
     fn ipv6_fragments() {
         let fragment = |next: u8, offset: u16, payload: &[u8]| {
             let mut bytes = vec![next, 0];
@@ -316,7 +357,8 @@ mod tests {
         assert_eq!(part(&fragment(UDP, 1, &[0; 7])), Err(Bad::Fragment));
         assert_eq!(part(&fragment(60, 1, &[0; 16])), Err(Bad::Fragment));
         assert_eq!(part(&fragment(44, 1, &[0; 16])), Err(Bad::Fragment));
-        assert_eq!(part(&fragment(60, 9, &[0; 16])), Ok(Part::Later));
+        assert_eq!(part(&fragment(60, 17, &[0; 16])), Ok(Part::Later));
+        assert_eq!(part(&fragment(TCP, 9, &[0; 16])), Err(Bad::Fragment));
         assert_eq!(part(&fragment(UDP, 0xfff8, &[0; 8])), Err(Bad::Fragment));
     }
 

@@ -19,7 +19,7 @@ pub(crate) const S_TAG: u16 = 0x88a8;
 /// What the tags of a frame say, in one word, so that two frames compare at once.
 ///
 /// Bits 0..12 VID, 12..16 PCP and DEI, 16 a C-tag is outermost, 17 and behind it comes another one,
-/// 18..20 how many tags there are.
+/// 18..20 how many tags there are, 20 one of them is an S-tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tags(u32);
 
@@ -27,6 +27,7 @@ impl Tags {
     pub(crate) const NONE: Tags = Tags(0);
     const OUTER: u32 = 1 << 16;
     const INNER: u32 = 1 << 17;
+    const SERVICE: u32 = 1 << 20;
 
     /// A C-tag is outermost: the frame is tagged (or, with VID 0, priority-tagged).
     #[inline]
@@ -55,7 +56,13 @@ impl Tags {
     /// Tags of either kind, 0..=2.
     #[inline]
     pub(crate) fn count(self) -> u8 {
-        (self.0 >> 18) as u8
+        (self.0 >> 18 & 3) as u8
+    }
+
+    /// One of them is an S-tag.
+    #[inline]
+    pub(crate) fn any_service(self) -> bool {
+        self.0 & Self::SERVICE != 0
     }
 }
 
@@ -174,10 +181,14 @@ fn tags(outer: u32, behind: u64, len: usize) -> Result<Tags, DropReason> {
         return Err(DropReason::MalformedTag);
     }
     if (outer >> 16) as u16 == S_TAG {
-        return Ok(Tags(depth << 18));
+        return Ok(Tags(depth << 18 | Tags::SERVICE));
     }
-    let double = if inner == C_TAG { Tags::INNER } else { 0 };
-    Ok(Tags(depth << 18 | double | Tags::OUTER | outer & 0xffff))
+    let behind = match inner {
+        C_TAG => Tags::INNER,
+        S_TAG => Tags::SERVICE,
+        _ => 0,
+    };
+    Ok(Tags(depth << 18 | behind | Tags::OUTER | outer & 0xffff))
 }
 
 /// A frame's destination; 0 for what is no frame.
@@ -250,17 +261,17 @@ mod tests {
     #[test]
     fn an_s_tag_in_front_makes_a_frame_untagged() {
         let tags = parsed(&frame(&[0x88a8, 3, 0x8100, 5, 0x0800])).unwrap().tags;
-        assert!(!tags.tagged() && !tags.double());
+        assert!(!tags.tagged() && !tags.double() && tags.any_service());
         assert_eq!((tags.vid(), tags.pcp(), tags.count()), (0, 0, 2));
     }
 
     #[test]
     fn a_c_tag_behind_a_c_tag() {
         let tags = parsed(&frame(&[0x8100, 3, 0x8100, 5, 0x0800])).unwrap().tags;
-        assert!(tags.tagged() && tags.double());
+        assert!(tags.tagged() && tags.double() && !tags.any_service());
         assert_eq!((tags.vid(), tags.count()), (3, 2));
         let tags = parsed(&frame(&[0x8100, 3, 0x88a8, 5, 0x0800])).unwrap().tags;
-        assert!(tags.tagged() && !tags.double());
+        assert!(tags.tagged() && !tags.double() && tags.any_service());
     }
 
     #[test]
