@@ -137,6 +137,19 @@ impl Poller {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::NONE);
     }
 
+    /// Leave a watched descriptor out of epoll while it is `resting`, because its door looks itself: with
+    /// each frame that comes the sender takes epoll's locks, only to find that it is known already.
+    pub fn rest(&self, fd: impl AsFd, port: PortId, resting: bool) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        let ports = self.ports.lock();
+        let Some(of) = ports.get(&port) else { return Ok(()) };
+        let Some(Watched { sub, interest, .. }) = of.watched.iter().find(|watched| watched.fd == fd) else {
+            return Ok(());
+        };
+        let op = if resting { libc::EPOLL_CTL_DEL } else { libc::EPOLL_CTL_ADD };
+        self.control(op, fd, token(port, *sub), interest.unless(of.held))
+    }
+
     /// Look at nothing that comes in for `port` until it is no longer `held`. Writing and hangups are
     /// told of as before.
     pub fn hold(&self, port: PortId, held: bool) {
@@ -147,7 +160,7 @@ impl Poller {
         }
         of.held = held;
         for watched in &of.watched {
-            // An error means that the descriptor was closed, and then there is nothing to look at.
+            // An error means that the descriptor was closed, or rests; then there is nothing to look at.
             let interest = watched.interest.unless(held);
             let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(port, watched.sub), interest);
         }

@@ -483,6 +483,78 @@ fn a_full_burst_says_that_there_is_more() {
     });
 }
 
+/// Have it busy, and empty.
+fn flooded(tap: &mut Bench, guest: &Guest) {
+    for _ in 0..crate::BURST {
+        guest.send(Offload::NONE, &plain(60));
+    }
+    tap.wait();
+    while tap.nic.rx_burst(0, &mut tap.arena, &mut Burst::new()) == Rx::More {}
+    assert!(tap.nic.polled(), "it waits to be told");
+}
+
+fn told(tap: &Bench) -> usize {
+    tap.poller.wait(Some(0), |_, _, _| {}).unwrap()
+}
+
+#[test]
+fn a_busy_guest_is_looked_at_without_epoll_until_it_is_armed() {
+    in_namespace(|| {
+        let mut tap = Bench::new(claim(OFFLOAD));
+        set_up(true);
+        let guest = Guest::new();
+        flooded(&mut tap, &guest);
+        guest.send(Offload::NONE, &plain(60));
+        assert_eq!(told(&tap), 0, "still in epoll");
+        let mut burst = Burst::new();
+        assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut burst), Rx::Idle);
+        assert_eq!(burst.len(), 1);
+        drop(burst);
+        // What comes before it is armed is told then; so is what comes later.
+        guest.send(Offload::NONE, &plain(60));
+        assert!(tap.nic.arm() && !tap.nic.polled());
+        assert_eq!(tap.receive(1).len(), 1);
+        guest.send(Offload::NONE, &plain(60));
+        assert_eq!(tap.receive(1).len(), 1);
+        // A limit may hold it off while it rests: then it stays held.
+        flooded(&mut tap, &guest);
+        tap.poller.hold(3, true);
+        guest.send(Offload::NONE, &plain(60));
+        assert!(tap.nic.arm());
+        assert_eq!(told(&tap), 0, "not held");
+        tap.poller.hold(3, false);
+        assert_eq!(tap.receive(1).len(), 1);
+    });
+}
+
+#[test]
+fn a_busy_guest_may_go_down_and_away() {
+    in_namespace(|| {
+        let mut tap = Bench::new(claim(OFFLOAD));
+        set_up(true);
+        let guest = Guest::new();
+        flooded(&mut tap, &guest);
+        set_up(false);
+        let frame = plain(60);
+        assert_eq!(tap.send(Frame::flat(&frame, Offload::NONE)), [(0, DropReason::TxNoCarrier)]);
+        assert!(!tap.nic.polled());
+        set_up(true);
+        while !tap.nic.carrier() {
+            assert_ne!(tap.wait(), 0, "not told that it is up");
+        }
+        // The old guest's socket was told that its network was down.
+        flooded(&mut tap, &Guest::new());
+        tap.events();
+        assert!(
+            std::process::Command::new("ip").args(["link", "delete", "tap0"]).status().unwrap().success()
+        );
+        assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut Burst::new()), Rx::Idle);
+        assert!(!tap.nic.carrier() && !tap.nic.polled());
+        assert_eq!(tap.events()[0], EventKind::Carrier(false));
+        assert_eq!(told(&tap), 0);
+    });
+}
+
 #[test]
 fn steering_never_reads_beyond_a_short_head() {
     for len in 0..64 {
