@@ -603,9 +603,10 @@ class Engine:
         One dict a switch that it or a copy passes: `switch`, `ingress`, `frame` as it comes in there,
         `action` (`to`, `flood` or the drop reason), `vlan`, `station` (port and kind of the FDB's entry for
         the destination, or None), `copies`: (port, drop reason or None, bytes of tag removed, tag inserted
-        as TPID << 16 | TCI or 0, the port at the other end of a link or None), `mirrors`: the names of those
-        that copy it here, `from`: the number of the hop
-        and of its copy that came here, None for the first.
+        as TPID << 16 | TCI or 0, the port at the other end of a link or None, whether it may come late: a
+        cable delays it or a limit makes it wait, whether a cable may lose, double or damage it), `mirrors`:
+        the names of those that copy it here, `from`: the number of the hop and of its copy that came here,
+        None for the first.
         """
 
     def carrier(self, port: int) -> bool: ...

@@ -25,7 +25,7 @@ class PortLike(Protocol):
         """The kind of its NIC."""
 
 
-FORWARDED = ("to", "flood", "group", "report", "answer")
+FORWARDED = ("to", "flood", "group", "report", "answer", "local")
 """What the engine says of a frame that is not dropped."""
 
 
@@ -152,6 +152,10 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
                 found.append(_station(hop, names, at))
             found.append(Step(1, check.name, at, names.means.get(dropped, ""), dropped, path))
             return found + _mirrored(hop, at)
+        if check.name == "link-local" and action == "local":
+            text = "it is for the switch itself: its spanning tree hears it"
+            found.append(Step(1, "switch", at, text, path=("switches", switch, "stp")))
+            return found + _mirrored(hop, at)
         if check.name == "destination" and action == "answer":
             network = names.networks.get(vlan, "")
             text = "asked for somebody whom it does not reach, the switch says that the gateway is there"
@@ -189,15 +193,17 @@ def _station(hop: Mapping[str, Any], names: Names, at: str) -> Step:
     return Step(1, "destination", at, f"the destination is {what}")
 
 
-def _copy(copy: tuple[int, str | None, int, int, int | None], names: Names) -> Step:
-    number, refused, strip, insert, peer = copy
+def _copy(copy: tuple[int, str | None, int, int, int | None, bool, bool], names: Names) -> Step:
+    number, refused, strip, insert, peer, late, unsure = copy
     port = names.port(number)
     if refused is not None:
         path = names.path(number, EGRESS_KEYS.get(refused))
         return Step(1, "out", port, f"not out of {port}: {names.means.get(refused, '')}", refused, path)
     tag = f", tagged {insert & 0xFFF}" if insert else ", its tag taken off" if strip else ""
     over = f", over the link to {names.port(peer)}" if peer is not None else ""
-    return Step(1, "out", port, f"out of {port}{tag}{over}", path=names.path(number))
+    fate = " and ".join(["may be late"] * late + ["may be lost"] * unsure)
+    fate = f"; it {fate}" if fate else ""
+    return Step(1, "out", port, f"out of {port}{tag}{over}{fate}", path=names.path(number))
 
 
 def reached(hops: Sequence[Mapping[str, Any]], names: Names) -> list[str]:
@@ -205,7 +211,7 @@ def reached(hops: Sequence[Mapping[str, Any]], names: Names) -> list[str]:
     return sorted(
         names.port(number)
         for hop in hops
-        for number, refused, _, _, peer in hop["copies"]
+        for number, refused, _, _, peer, *_ in hop["copies"]
         if refused is None and peer is None
     )
 

@@ -27,6 +27,7 @@ from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, 
 from vnet._native import Engine, describe_port, drop_reasons, set_recorder
 from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
+from vnet.explain import Names
 from vnet.guests import Guest, one_of, suggestion
 from vnet.links import Link, LinkEnd
 from vnet.past import Keeper
@@ -328,16 +329,18 @@ class Fabric:
         """What would happen to a frame that came in at a port, decided by the code that forwards, while
         nothing happens: the steps, and the names of the ports that it would leave the fabric by.
         """
-        record = self.port(port)
-        hops = self.engine.explain(record.number, frame, now=drive.now())
+        hops = self.engine.explain(self.port(port).number, frame, now=drive.now())
+        return explain.steps(hops, self.names()), explain.reached(hops, self.names())
+
+    def names(self) -> Names:
+        """What the engine's numbers are called here."""
         networks = self.resolved.networks if self.resolved else {}
-        names = explain.Names(
+        return Names(
             ports=self._numbers,
             switches={number: name for name, number in self._switches.items()},
             networks={network.vlan: name for name, network in networks.items()},
             means={reason: means.strip() for reason, means in drop_reasons()},
         )
-        return explain.steps(hops, names), explain.reached(hops, names)
 
     def drops(self) -> list[dict[str, Any]]:
         """What was dropped, the most first: port, reason, what it `means`, frames, and the last frame: `last`

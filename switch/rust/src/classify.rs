@@ -209,7 +209,7 @@ impl Tally {
 
 /// The VLAN a frame belongs to at a port (802.1Q 6.9.1, 8.6.2), and whether its tag is consumed.
 #[inline]
-fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
+pub(crate) fn vlan(config: &PortConfig, tags: Tags) -> Result<VlanId, DropReason> {
     match &config.mode {
         PortMode::Access(vlan) => {
             // Behind a priority tag there must not be a VLAN tag either: without the first, it

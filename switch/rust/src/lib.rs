@@ -24,6 +24,7 @@ pub mod reason;
 pub mod snoop;
 pub mod stp;
 mod switch;
+pub mod twin;
 
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};
 pub use counters::{Counter, PortCounters};
@@ -37,6 +38,7 @@ pub use proxy::{Answer, Proxy, ProxyNetwork};
 pub use reason::DropReason;
 pub use snoop::Binding;
 pub use switch::Switch;
+pub use twin::Twin;
 
 /// A port's number, unique in one engine. Decisions name ports by it.
 pub type PortId = u16;

@@ -50,7 +50,7 @@ struct Members {
 }
 
 /// The member sets of every VLAN.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Vlans(Box<[Members]>);
 
 impl Vlans {
@@ -79,6 +79,15 @@ impl Vlans {
             for kind in KINDS {
                 members.takers[kind as usize] -= u16::from(config.wants(kind));
             }
+        }
+    }
+
+    /// One VLAN as it is there.
+    pub(crate) fn bring(&mut self, from: &Vlans, vlan: VlanId) {
+        if let (Some(place), Some(members)) =
+            (self.0.get_mut(usize::from(vlan)), from.0.get(usize::from(vlan)))
+        {
+            place.clone_from(members);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::multicast::{self, Snooper};
 use crate::private::{Place, Private};
 use crate::proxy::{Answer, Gateways};
 use crate::stp::PortState;
+use crate::twin::own;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, View, VlanId};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -80,7 +81,7 @@ pub struct Switch {
     /// fabric's own, heard or not.
     pub(crate) own: BTreeSet<(u64, PortId)>,
     /// Which multicast groups are wanted, where that is snooped.
-    pub(crate) multicast: Option<Box<Snooper>>,
+    pub(crate) multicast: Option<Arc<Snooper>>,
     /// Routers behind uplinks, by whose MAC address guests of private networks are told to go.
     pub(crate) gateways: Gateways,
 }
@@ -116,36 +117,6 @@ impl Switch {
         }
     }
 
-    /// A switch in the same state, with counters of its own: what happens there happens nowhere else.
-    /// For questions of the kind "what if": it costs as much memory and time as there is state.
-    #[must_use]
-    pub fn twin(&self) -> Switch {
-        let port = |port: &Port| Port {
-            config: port.config.clone(),
-            counters: Arc::default(),
-            last: port.last,
-            memory: port.memory.clone(),
-            stamp: port.stamp,
-            storm: port.storm.clone(),
-            state: port.state,
-            control: port.control,
-            looped: port.looped,
-            moves: 0,
-            reports: port.reports,
-        };
-        Switch {
-            ports: self.ports.iter().map(|at| at.as_deref().map(|at| Box::new(port(at)))).collect(),
-            vlans: self.vlans.clone(),
-            fdb: self.fdb.clone(),
-            tracker: self.tracker.clone(),
-            learners: self.learners,
-            leases: self.leases,
-            own: self.own.clone(),
-            multicast: self.multicast.clone(),
-            gateways: self.gateways.clone(),
-        }
-    }
-
     /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
     /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
     /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.
@@ -174,7 +145,7 @@ impl Switch {
         let stamp = self.tracker.get_mut().stamp(id, false, config.groups.is_some());
         let storm = storm(None, &config);
         let reports = multicast::reports(&config);
-        if let Some(snooper) = &mut self.multicast {
+        if let Some(snooper) = own(&mut self.multicast) {
             snooper.port(id, &config, config.up);
         }
         self.ports[at] = Some(Box::new(Port {
@@ -236,7 +207,7 @@ impl Switch {
         if before.places != config.places {
             port.reports = multicast::reports(config);
         }
-        if let Some(snooper) = &mut self.multicast {
+        if let Some(snooper) = own(&mut self.multicast) {
             snooper.port(id, config, config.up && port.forwards());
         }
         if before.groups != config.groups {
@@ -296,7 +267,7 @@ impl Switch {
             (false, true) => self.vlans.add(id, &port.config),
             _ => {}
         }
-        if let Some(snooper) = &mut self.multicast
+        if let Some(snooper) = own(&mut self.multicast)
             && before != port.forwards()
         {
             snooper.port(id, &port.config, port.config.up && port.forwards());
@@ -343,7 +314,7 @@ impl Switch {
         let tracker = self.tracker.get_mut();
         tracker.stamp(id, port.config.groups.is_some(), false);
         tracker.forget(id);
-        if let Some(snooper) = &mut self.multicast {
+        if let Some(snooper) = own(&mut self.multicast) {
             snooper.forget(id, None);
         }
         self.settle(Some(&port.config), id);

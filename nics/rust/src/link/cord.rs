@@ -5,6 +5,7 @@
 //! cut by its schedule takes the guest's carrier, as far as its kind can show that, and what was on it.
 
 use super::Step;
+use super::impair::Impair;
 use super::way::{Buffer, Way};
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, Frame, TxFrame};
@@ -65,6 +66,12 @@ impl CordControl {
         strands.set(first, now);
         strands.steps = then.into();
         strands.step(now);
+    }
+
+    /// What it does to frames that the guest receives.
+    #[must_use]
+    pub fn inward(&self) -> Impair {
+        self.0.lock().ways[IN].impair().clone()
     }
 }
 

@@ -58,6 +58,19 @@ impl Impair {
             && *rate == 0
             && *mtu == 0
     }
+
+    /// Whether a frame may arrive later than it was sent.
+    #[must_use]
+    pub fn delays(&self) -> bool {
+        self.delay != 0 || self.jitter != 0 || self.rate != 0
+    }
+
+    /// Whether a frame may get lost for no fault of its own, or arrive twice or damaged.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        let Impair { loss, bursts, duplicate, corrupt, rate, .. } = self;
+        *loss != 0 || bursts.is_some() || *duplicate != 0 || *corrupt != 0 || *rate != 0
+    }
 }
 
 /// How jitter is distributed about the delay. No frame arrives before it was sent.

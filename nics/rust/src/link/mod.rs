@@ -19,7 +19,7 @@ mod way;
 
 pub use cord::{CordControl, cord};
 pub use impair::Impair;
-pub use way::{Buffer, Way};
+pub use way::{Buffer, Way, payload};
 
 use crate::context::{Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
@@ -138,6 +138,12 @@ impl LinkControl {
         cable.set(&self.signs, first, now);
         cable.steps = then.into();
         cable.step(&self.signs, now);
+    }
+
+    /// What it does to frames that its end `side`, 0 or 1, sends.
+    #[must_use]
+    pub fn impair(&self, side: usize) -> Impair {
+        self.cable.lock().ways[side & 1].impair().clone()
     }
 
     /// Where losses are counted: the counters of each end's port.

@@ -134,6 +134,11 @@ impl Way {
     }
 
     #[must_use]
+    pub fn impair(&self) -> &Impair {
+        &self.impair
+    }
+
+    #[must_use]
     pub fn plain(&self) -> bool {
         self.plain
     }
@@ -322,7 +327,8 @@ impl Way {
 }
 
 /// Bytes behind the Ethernet header and its tags.
-fn payload(frame: &TxFrame<'_>) -> usize {
+#[must_use]
+pub fn payload(frame: &TxFrame<'_>) -> usize {
     let mut scratch = [0; crate::frame::HEAD + 4];
     let head = frame.head(&mut scratch);
     let mut from = 14;

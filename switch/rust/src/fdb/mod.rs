@@ -95,7 +95,7 @@ pub(crate) struct Home {
 /// Entries that one call forgets at most, so that it takes microseconds.
 const EXPIRE_AT_ONCE: usize = 256;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Fdb {
     table: Table,
     ages: Ages,
@@ -210,6 +210,33 @@ impl Fdb {
             if let Some((slot, _)) = self.table.find(key) {
                 self.remove(slot);
             }
+        }
+    }
+
+    /// A database without stations that knows how many there are here: see `twin.rs`. Nothing expires there.
+    pub(crate) fn sketch(&self) -> Fdb {
+        let mut ages = Ages::new();
+        Fdb {
+            table: Table::new(self.limit, self.seed, &mut ages),
+            ages,
+            by_port: self.by_port.clone(),
+            by_vlan: self.by_vlan.clone(),
+            lifetime: None,
+            ..*self
+        }
+    }
+
+    /// One station as it is known there, if it is, unless it was brought before.
+    pub(crate) fn bring(&mut self, from: &Fdb, key: u64) {
+        let Some((there, &entry)) = from.table.find(key) else { return };
+        if self.table.find(key).is_some() {
+            return;
+        }
+        if let Some(slot) = self.table.insert(entry, &mut self.ages) {
+            if entry.kind == Kind::Learned {
+                self.ages.push(slot);
+            }
+            self.table.bind(slot, from.table.bound(there));
         }
     }
 

@@ -42,7 +42,7 @@ const NOBODY: Begun = Begun {
 };
 
 /// The datagrams that have begun, by the port that they come in by.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Fragments(Vec<Option<Box<[Begun; SETS * WAYS]>>>);
 
 fn what(packet: &Packet) -> u32 {
@@ -107,6 +107,17 @@ impl Fragments {
         }
         let kind = if begun.alone { Kind::Alone } else { Kind::Later };
         Some(Packet { key: begun.key, from: usize::from(begun.from), number: begun.number, kind, ..*packet })
+    }
+
+    /// What has begun to come in by a port, as it is there, unless it was brought before.
+    pub(super) fn bring(&mut self, from: &Fragments, port: PortId) {
+        let port = usize::from(port);
+        if let Some(Some(there)) = from.0.get(port) {
+            if port >= self.0.len() {
+                self.0.resize_with(port + 1, || None);
+            }
+            self.0.get_mut(port).map(|slot| slot.get_or_insert_with(|| there.clone()));
+        }
     }
 
     /// A port is gone.

@@ -125,7 +125,7 @@ pub struct Connection {
 }
 
 /// The connections of a switch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tracker {
     table: Table,
     fragments: Fragments,
@@ -236,6 +236,48 @@ impl Tracker {
         let (conns, next) = self.table.page(cursor, limit);
         page.extend(conns.filter(|conn| !Table::is_old(conn, time)).map(|conn| describe(conn, time)));
         next
+    }
+
+    // -- for a twin --------------------------------------------------------------------------------
+
+    /// A tracker that knows of no connection, but how many there are: see `twin.rs`.
+    pub(crate) fn sketch(&self) -> Tracker {
+        Tracker {
+            table: self.table.sketch(),
+            fragments: Fragments::default(),
+            denied: Denied::new(),
+            ready: Box::new(Ready::new()),
+            versions: vec![],
+            hints: vec![],
+            ..*self
+        }
+    }
+
+    /// What makes room for a port's next connection there.
+    pub(crate) fn bring_payer(&mut self, from: &Tracker, port: PortId) {
+        self.table.bring_payer(&from.table, port);
+    }
+
+    /// What is known there of the connection that a frame belongs to, or is about.
+    pub(crate) fn bring_frame(
+        &mut self,
+        from: &Tracker,
+        now: Nanos,
+        (ingress, vlan, tags): (PortId, VlanId, u8),
+        view: &View<'_>,
+    ) {
+        if from.gates == 0 {
+            return;
+        }
+        self.fragments.bring(&from.fragments, ingress);
+        let Read::Ip(packet) = packet::read(view, 12 + 4 * usize::from(tags), vlan) else { return };
+        let known = from.fragments.belongs(now, ingress, &packet);
+        for packet in [Some(packet), known].into_iter().flatten() {
+            self.table.bring(&from.table, &packet.key);
+            if let Kind::Error { key, .. } = packet.kind {
+                self.table.bring(&from.table, &key);
+            }
+        }
     }
 
     // -- the short way ---------------------------------------------------------------------------

@@ -132,7 +132,7 @@ pub(super) struct Birth {
     pub(super) limit: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Table {
     heads: Vec<u32>,
     /// Buckets before `split` have been split in this round, in which there are `mask + 1` at first.
@@ -171,6 +171,55 @@ impl Table {
             seed: [number(1), number(2), number(3), number(4), number(5), number(6) | 1],
             hand: 0,
             due: 0,
+        }
+    }
+
+    /// A table without connections that knows how many there are here: see `twin.rs`.
+    pub(super) fn sketch(&self) -> Table {
+        let owner = |owner: &Owner| Owner { count: owner.count, unanswered: EMPTY, answered: EMPTY };
+        Table {
+            heads: vec![NONE; 64],
+            split: 0,
+            mask: 63,
+            conns: vec![],
+            free: NONE,
+            owners: self.owners.iter().map(owner).collect(),
+            hand: 0,
+            ..*self
+        }
+    }
+
+    /// One connection as it is there, if it is, unless it was brought before.
+    pub(super) fn bring(&mut self, from: &Table, key: &Key) {
+        if let Some(conn) = from.look(key, from.hash(key)).and_then(|at| from.get(at)) {
+            self.adopt(conn);
+        }
+    }
+
+    /// Those that would make room for one more of a port's.
+    pub(super) fn bring_payer(&mut self, from: &Table, port: PortId) {
+        let most = || Some(from.owners.iter().enumerate().max_by_key(|(_, owner)| owner.count)?.0);
+        let full = if from.used >= from.limit { most() } else { None };
+        for owner in [Some(usize::from(port)), full].into_iter().flatten() {
+            let Some(owner) = from.owners.get(owner) else { continue };
+            for (list, tries) in [(owner.unanswered, 1), (owner.answered, TRIES)] {
+                let mut at = list.oldest;
+                for _ in 0..tries {
+                    let Some(conn) = from.get(at) else { break };
+                    self.adopt(conn);
+                    at = conn.list.1;
+                }
+            }
+        }
+    }
+
+    /// It is counted already.
+    fn adopt(&mut self, conn: &Conn) {
+        if self.look(&conn.key, conn.hash).is_none() {
+            let at = self.conns.len() as u32;
+            self.conns.push(Conn { next: NONE, list: (NONE, NONE), ..conn.clone() });
+            self.chain(at);
+            self.enlist(at);
         }
     }
 

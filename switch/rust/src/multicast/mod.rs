@@ -31,9 +31,11 @@ pub use table::Bounds;
 
 use crate::config::PortConfig;
 use crate::limits::Bucket;
+use crate::twin::own;
 use crate::{Decision, Flood, Mac, Nanos, Out, PortId, Switch, VlanId};
 use message::Look;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 const SECOND: Nanos = 1_000_000_000;
 /// Reports that a guest may send a second, and at once. (A link carries those of many.)
@@ -109,7 +111,7 @@ impl Switch {
         if setup.is_none() && self.multicast.is_none() {
             return true;
         }
-        let snooper = self.multicast.get_or_insert_with(|| Box::new(Snooper::new()));
+        let snooper = Arc::make_mut(self.multicast.get_or_insert_with(|| Arc::new(Snooper::new())));
         let done = snooper.set(vlan, setup);
         for (id, port) in self.ports.iter().enumerate() {
             if let Some(port) = port.as_deref().filter(|port| port.config.carries(vlan)) {
@@ -125,7 +127,7 @@ impl Switch {
 
     /// The spanning tree has changed: stations may be behind other links than they were.
     pub fn topology_changed(&mut self) {
-        if let Some(snooper) = &mut self.multicast {
+        if let Some(snooper) = own(&mut self.multicast) {
             snooper.reopen();
         }
     }
@@ -156,7 +158,7 @@ impl Switch {
         let trusted = self
             .port(ingress)
             .is_some_and(|config| config.guard.as_ref().is_none_or(|guard| guard.roles.querier));
-        let Some(snooper) = &mut self.multicast else { return };
+        let Some(snooper) = own(&mut self.multicast) else { return };
         let onward = snooper.listen(now, ingress, trusted, decision, frame);
         if let Out::Report(list) = &mut decision.out
             && !onward
@@ -167,11 +169,11 @@ impl Switch {
 
     /// The next query to be sent.
     pub fn next_query(&mut self) -> Option<Query> {
-        self.multicast.as_mut()?.out.pop_front()
+        own(&mut self.multicast)?.out.pop_front()
     }
 
     pub(crate) fn multicast_tick(&mut self, now: Nanos) {
-        if let Some(snooper) = &mut self.multicast {
+        if let Some(snooper) = own(&mut self.multicast) {
             snooper.tick(now);
         }
     }
@@ -182,7 +184,7 @@ impl Switch {
 
     /// Lines about ports that want too much.
     pub(crate) fn multicast_lines(&mut self) -> Vec<(PortId, String)> {
-        self.multicast.as_mut().map_or(vec![], |snooper| std::mem::take(&mut snooper.lines))
+        own(&mut self.multicast).map_or(vec![], |snooper| std::mem::take(&mut snooper.lines))
     }
 
     /// What is to be seen of queriers and routers, by VLAN and protocol.

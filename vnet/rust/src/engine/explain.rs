@@ -1,15 +1,17 @@
 //! What would happen to a frame: the same code that forwards, run on twins of the switches.
 //!
-//! A twin decides as its switch would at this moment, with all that it has learned and counted, and
-//! what it learns by it is forgotten with it. So nothing is said here twice, and nothing happens:
-//! no counter moves, no station is learned, no frame leaves.
+//! A twin (`switch/rust/src/twin.rs`) decides as its switch would at this moment, with all that it has
+//! learned and counted, and what it learns by it is forgotten with it. So nothing is said here twice, and
+//! nothing happens: no counter moves, no station is learned, no frame leaves. What is left to chance and to
+//! others' traffic is said to be so: a cable that may lose a frame or delays it, a limit that makes it wait.
 
 use super::{Engine, EngineError};
+use nics::link::{CordControl, Impair, payload};
 use nics::offload::Offload;
 use nics::{Frame, TxFrame};
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
-use switch::{Decision, DropReason, FdbEntry, Nanos, Out, Place, PortId, Switch, TagEdit};
+use switch::{Decision, DropReason, FdbEntry, Nanos, Place, PortId, TagEdit, Twin};
 
 /// Switches that one frame's copies pass in all: a loop ends here.
 const HOPS: usize = 1024;
@@ -41,16 +43,19 @@ pub struct Copy {
     pub edit: TagEdit,
     /// The port is the end of a link, and this the port at the other end.
     pub peer: Option<PortId>,
+    /// It may come later than it leaves here: a cable delays it, or a limit makes it wait.
+    pub late: bool,
+    /// It may get lost on a cable, or come twice or damaged.
+    pub unsure: bool,
 }
 
 impl Engine {
     /// What would happen now to `frame` if it came in at `port`: a hop for each switch that it or a copy
-    /// of it would pass. What a link does to frames (impairments), and limits that delay, are not part
-    /// of it.
+    /// of it would pass.
     pub fn explain(&mut self, now: Nanos, port: PortId, frame: &[u8]) -> Result<Vec<Hop>, EngineError> {
         let now = now.max(self.now);
         let number = self.slot(port)?.switch;
-        let mut twins: BTreeMap<u16, Switch> = BTreeMap::new();
+        let mut twins: BTreeMap<u16, Twin> = BTreeMap::new();
         let mut hops: Vec<Hop> = vec![];
         let mut to_come =
             std::collections::VecDeque::from([(number, port, (frame.to_vec(), Place::UNTOLD), None)]);
@@ -62,7 +67,7 @@ impl Engine {
                 Entry::Occupied(twin) => twin.into_mut(),
                 Entry::Vacant(place) => place.insert(self.switch(number)?.twin()),
             };
-            let hop = self.hop(now, twin, (number, ingress), frame, from);
+            let hop = self.hop(now, twin, (number, ingress), frame, from)?;
             for (i, copy) in hop.copies.iter().enumerate() {
                 let (Some(peer), None) = (copy.peer, copy.refused) else { continue };
                 let sent = sent(&hop.frame, copy.edit);
@@ -75,42 +80,70 @@ impl Engine {
     }
 
     fn hop(
-        &self,
+        &mut self,
         now: Nanos,
-        twin: &mut Switch,
+        twin: &mut Twin,
         (number, ingress): (u16, PortId),
         (frame, place): (Vec<u8>, Place),
         from: Option<(usize, usize)>,
-    ) -> Hop {
-        let view = Frame::flat(&frame, Offload::NONE).at(place).view();
-        let mut decision = [Decision::default()];
-        twin.classify(now, ingress, [view], &mut decision);
-        let [decision] = decision;
+    ) -> Result<Hop, EngineError> {
+        let flat = Frame::flat(&frame, Offload::NONE).at(place);
+        let view = flat.view();
+        let decision = twin.classify(self.switch_mut(number)?, now, ingress, view, &frame);
+        let switch = self.switch(number)?;
         let station = frame
             .first_chunk::<6>()
-            .and_then(|&mac| self.switch(number).ok()?.fdb_get(decision.vlan, mac))
+            .and_then(|&mac| switch.fdb_get(decision.vlan, mac))
             .filter(|_| frame[0] & 1 == 0);
-        let ports: Vec<PortId> = match decision.out {
-            Out::Port(egress) => vec![egress],
-            Out::Flood(_) | Out::Group(_) | Out::Report(_) => {
-                let members = twin.spread(&decision).iter().copied();
-                members.filter(|&egress| egress != ingress && twin.floods_to(egress, &decision)).collect()
-            }
-            Out::Local | Out::Answer | Out::Drop(_) => vec![],
-        };
-        let copies = ports.into_iter().map(|port| {
-            let slot = self.slots.get(usize::from(port));
-            let peer = slot.and_then(|slot| slot.peer);
-            let carrier = slot.and_then(|slot| slot.nic.as_ref()).is_some_and(|nic| nic.carrier());
-            match twin.egress(port, &decision, &view) {
-                Ok(edit) if carrier => Copy { port, refused: None, edit, peer },
-                Ok(edit) => Copy { port, refused: Some(DropReason::TxNoCarrier), edit, peer },
-                Err(reason) => Copy { port, refused: Some(reason), edit: TagEdit::NONE, peer },
-            }
-        });
-        let copies: Vec<Copy> = copies.collect();
+        let mut copies = vec![];
+        for port in twin.ports(&decision) {
+            let edit = twin.egress(switch, port, &decision, &view);
+            copies.push(self.copy(now, port, &flat, edit));
+        }
         let mirrors = self.mirrored(ingress, &decision, &copies);
-        Hop { switch: number, ingress, decision, station, copies, mirrors, from, frame }
+        Ok(Hop { switch: number, ingress, decision, station, copies, mirrors, from, frame })
+    }
+
+    /// What becomes of a copy that the switch lets out, or refuses.
+    fn copy(&self, now: Nanos, port: PortId, frame: &Frame<'_>, edit: Result<TagEdit, DropReason>) -> Copy {
+        let slot = self.slots.get(usize::from(port));
+        let peer = slot.and_then(|slot| slot.peer);
+        let mut copy = Copy { port, refused: None, edit: TagEdit::NONE, peer, late: false, unsure: false };
+        copy.edit = match edit {
+            Ok(edit) => edit,
+            Err(reason) => {
+                copy.refused = Some(reason);
+                return copy;
+            }
+        };
+        let tx = TxFrame { frame, edit: copy.edit };
+        let nic = slot.and_then(|slot| slot.nic.as_ref()).filter(|nic| nic.carrier());
+        let cable = self.cable(port, peer);
+        copy.refused = match (nic, &cable) {
+            (None, _) => Some(DropReason::TxNoCarrier),
+            (Some(nic), _) if tx.len() > nic.caps().max_frame as usize => Some(DropReason::TxTooBig),
+            (_, Some(cable)) if cable.mtu != 0 && payload(&tx) > cable.mtu as usize => {
+                Some(DropReason::TxTooBig)
+            }
+            _ => None,
+        };
+        let queue = slot.and_then(|slot| slot.shaper.as_ref()?.ingress.as_ref());
+        let waits = queue.is_some_and(|queue| !queue.lets_pass(now));
+        if copy.refused.is_none() && waits && queue.is_some_and(|queue| !queue.queue.has_room(tx.len())) {
+            copy.refused = Some(DropReason::TxLimit);
+        }
+        copy.late = waits || cable.as_ref().is_some_and(Impair::delays);
+        copy.unsure = cable.as_ref().is_some_and(Impair::loses);
+        copy
+    }
+
+    /// What the cable behind a port does to frames that leave there.
+    fn cable(&self, port: PortId, peer: Option<PortId>) -> Option<Impair> {
+        let link = |end: PortId, side| Some(self.links.get(&end)?.impair(side));
+        match peer {
+            Some(peer) => link(port, 0).or_else(|| link(peer, 1)),
+            None => self.cords.get(&port).map(CordControl::inward),
+        }
     }
 
     /// The mirrors that copy a frame at this switch.

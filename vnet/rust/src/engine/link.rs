@@ -6,7 +6,7 @@
 
 use super::usage::Kind;
 use super::{Engine, EngineError};
-use nics::link::{LinkControl, Step, link};
+use nics::link::{Impair, LinkControl, Step, link};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use switch::{Flush, Nanos, PortConfig, PortCounters, PortId};
@@ -21,6 +21,13 @@ pub(super) struct Link {
     control: LinkControl,
     /// Whether it had carrier when it was looked at last.
     carrier: bool,
+}
+
+impl Link {
+    /// What it does to frames that its end `side` sends.
+    pub(super) fn impair(&self, side: usize) -> Impair {
+        self.control.impair(side)
+    }
 }
 
 /// The links, by the port of their end 0.

@@ -122,7 +122,8 @@ fn hop_dict<'py>(py: Python<'py>, hop: &Hop) -> PyResult<Bound<'py, PyDict>> {
         .copies
         .iter()
         .map(|copy| {
-            (copy.port, copy.refused.map(DropReason::name), copy.edit.strip, copy.edit.insert, copy.peer)
+            let refused = copy.refused.map(DropReason::name);
+            (copy.port, refused, copy.edit.strip, copy.edit.insert, copy.peer, copy.late, copy.unsure)
         })
         .collect();
     dict.set_item("switch", hop.switch)?;

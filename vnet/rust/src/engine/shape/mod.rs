@@ -232,6 +232,11 @@ impl Ingress {
         passing
     }
 
+    /// Whether a frame would not have to wait.
+    pub fn lets_pass(&self, now: Nanos) -> bool {
+        self.queue.is_empty() && self.may_pass(now)
+    }
+
     fn may_pass(&self, now: Nanos) -> bool {
         self.meter.as_ref().is_none_or(|meter| meter.ready() <= now)
     }

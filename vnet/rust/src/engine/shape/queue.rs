@@ -79,6 +79,11 @@ impl Queue {
         }
     }
 
+    /// Whether there is room for so many bytes.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.free(len).is_some()
+    }
+
     /// Add a copy at the end; false when there is no room.
     #[must_use]
     pub fn push(&mut self, tx: &TxFrame<'_>, note: Note) -> bool {
