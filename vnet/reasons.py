@@ -17,7 +17,7 @@ from vnet._native import drop_reasons, drop_sides
 GUARD = "Is it meant to? Then allow it by `guard` at the NIC; otherwise the guest is wrong, or forges."
 GROUPS = "See the rules of the groups of the NIC, and `vnet connections`; `vnet check --why` says what they let pass."
 CONNECTIONS = "Raise `connections` at the NIC or `connection_limit` of the switch; see `vnet connections` for who has them."
-TAG = "Give the NIC a `trunk`, or have the guest send without a tag."
+TAG = "Give the NIC a `trunk`, or have the guest send without a tag; S-tags it may not send at all."
 STORM = "Find out who floods (`vnet top`); raise `storm` at the NIC if that is right."
 ADVICE = {
     "runt": "The guest's driver, or whoever made the frame, is wrong.",

@@ -167,6 +167,33 @@ async def test_tools_that_forge_what_they_are_told_to() -> None:
         assert not drops(fabric, "alice")
 
 
+@needs_tool("arping")
+@pytest.mark.parametrize("claim", ["-U", "-A"])
+async def test_an_announcement_of_anothers_address(claim: str) -> None:
+    """arping's own two ways to announce an address, request and reply, each by itself."""
+    async with vnet.Fabric.from_dict(topology()) as fabric, ears(fabric, "alice") as heard:
+        interface = str(fabric.port("mallory").opened.carries)
+        # iputils' arping sends from an address that the interface has.
+        await run(fabric, "mallory", "ip", "address", "add", f"{BOB}/32", "dev", interface)
+        before = drops(fabric, "mallory").get("guard-arp", 0)
+        words = (claim, "-c", "3", "-w", "3", "-s", BOB, "-I", interface, BOB)
+        await run(fabric, "mallory", "arping", *words, check=False)
+        counters = fabric.port("mallory").counters
+        with trio.fail_after(10):
+            while counters()["drops"].get("guard-arp", 0) < before + 3:  # noqa: ASYNC110
+                await trio.sleep(0.005)
+        # Its own, it may announce.
+        words = (claim, "-c", "1", "-w", "3", "-s", MALLORY, "-I", interface, MALLORY)
+        await run(fabric, "mallory", "arping", *words, check=False)
+        mallory = bytes.fromhex(fabric.guests["mallory"].mac.replace(":", ""))
+        own = mallory + socket.inet_aton(MALLORY)
+        with trio.fail_after(10):
+            while not any(frame[22:32] == own for frame in heard):  # noqa: ASYNC110
+                await trio.sleep(0.005)
+        assert not any(frame[28:32] == socket.inet_aton(BOB) for frame in heard if frame[22:28] == mallory)
+        assert not drops(fabric, "alice")
+
+
 @needs_tool("iperf3")
 @needs_tool("ping")
 async def test_normal_life() -> None:
