@@ -9,19 +9,18 @@
 //! not read.
 
 mod peer;
-mod send;
 mod sockets;
 #[cfg(test)]
 mod tests;
 
 use crate::context::{Context, EventKind};
 use crate::error::OpenError;
-use crate::frame::{Arena, Burst, FRAME_MAX, Frame, HeadScratch, TxFrame};
+use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
-use crate::outgoing::Outgoing;
 use crate::poller::{Interest, Readiness};
 use crate::socket::claim::plain;
+use crate::socket::datagrams::{Datagrams, End, Outcome, Wire};
 use crate::socket::many::{self, Datagram, Inbox};
 use crate::socket::{Endpoint, calls};
 use peer::{Peer, Sender};
@@ -37,8 +36,7 @@ pub struct DgramNic {
     /// The group is always there.
     group: bool,
     max_frame: u32,
-    outgoing: Outgoing,
-    heads: Vec<HeadScratch>,
+    outgoing: Datagrams,
     /// The ring is to be tried again then; the wait before that.
     stuck: Option<Nanos>,
     wait: Nanos,
@@ -54,8 +52,6 @@ pub struct DgramNic {
 impl DgramNic {
     const SOCKET: u16 = 0;
     const SINK: u16 = 1;
-    /// As in `stream`: bursts of at least this many bytes are sent at once.
-    const DIRECT: usize = 16 << 10;
     const FIRST_WAIT: Nanos = 200_000;
     const LONGEST_WAIT: Nanos = 20_000_000;
     /// vfkit says who it is.
@@ -76,8 +72,7 @@ impl DgramNic {
             peer: Peer::new(address),
             group,
             max_frame,
-            outgoing: Outgoing::default(),
-            heads: Vec::new(),
+            outgoing: Datagrams::default(),
             stuck: None,
             wait: Self::FIRST_WAIT,
             cx: None,
@@ -133,6 +128,33 @@ impl DgramNic {
         if !plainly && self.trouble_told != code {
             self.trouble_told = code;
             self.log(format!("can't send to its peer now: {}; trying again", plain(error)));
+        }
+    }
+
+    /// Send what waits.
+    fn drain(&mut self, now: Nanos) {
+        self.stuck = None;
+        if let Some(wire) = wire(self.sockets.as_ref(), &self.peer, self.group) {
+            let outcome = self.outgoing.drain(wire);
+            self.sent(outcome, now);
+        }
+    }
+
+    fn sent(&mut self, outcome: Outcome, now: Nanos) {
+        if outcome.moved {
+            self.wait = Self::FIRST_WAIT;
+            self.trouble_told = None;
+        }
+        if let Some(error) = outcome.trouble {
+            self.trouble(&error);
+        }
+        match outcome.end {
+            End::Done => {}
+            End::Full => {
+                self.stuck = Some(now + self.wait);
+                self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
+            }
+            End::Missing(error) => self.missing(&error, now),
         }
     }
 
@@ -219,6 +241,16 @@ impl DgramNic {
     }
 }
 
+/// Where what is sent goes; None: the door is closed.
+fn wire<'a>(sockets: Option<&'a Sockets>, peer: &'a Peer, group: bool) -> Option<Wire<'a>> {
+    let sockets = sockets?;
+    let to = match sockets.sort {
+        Sort::Unix => peer.address(),
+        _ => None,
+    };
+    Some(Wire { socket: sockets.sender(), to, lossy: group })
+}
+
 impl Nic for DgramNic {
     fn kind(&self) -> &'static str {
         "dgram"
@@ -301,24 +333,19 @@ impl Nic for DgramNic {
 
     fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
         let mut done = 0;
-        if self.carrier() && self.stuck.is_none() {
-            let bytes: usize = frames.iter().map(TxFrame::len).sum();
-            if self.outgoing.len() + bytes >= Self::DIRECT {
-                self.drain(now);
-                if self.carrier() && self.stuck.is_none() {
-                    done = self.send_now(now, frames, report);
-                }
-            }
+        if self.carrier()
+            && self.stuck.is_none()
+            && let Some(wire) = wire(self.sockets.as_ref(), &self.peer, self.group)
+        {
+            let (taken, outcome) = self.outgoing.send(wire, frames, report);
+            done = taken;
+            self.sent(outcome, now);
         }
         if !self.carrier() {
             report.drop_rest(done, frames.len(), DropReason::TxNoCarrier);
             return;
         }
-        for (i, frame) in frames.iter().enumerate().skip(done) {
-            if !self.outgoing.push(frame) {
-                report.drop(i, DropReason::TxFull);
-            }
-        }
+        self.outgoing.keep(frames, done, report);
     }
 
     fn flush(&mut self, now: Nanos) -> bool {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::backoff::Backoff;
 use crate::frame::{HEAD, Seg};
+use crate::outgoing::Outgoing;
 
 use crate::testkit::{Bench, Folder, PATIENCE, numbered};
 use std::net::{SocketAddr, UdpSocket};

@@ -4,6 +4,7 @@
 pub mod calls;
 pub mod claim;
 pub mod connection;
+pub mod datagrams;
 pub mod endpoint;
 pub mod many;
 
