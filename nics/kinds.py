@@ -10,7 +10,6 @@ add a row. Classes are imported when first asked for.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -19,7 +18,6 @@ import attrs
 
 from nics.door import Nic
 from nics.endpoint import PATH_MAX, Endpoint
-from nics.errors import VnetError
 from nics.keys import Choice, Count, Flag, Key, Number, Text, Type, Wrong
 from nics.quantity import SIZE
 
@@ -28,19 +26,22 @@ _PATH = r"[^\x00]+"
 
 @attrs.frozen
 class SocketPath(Type):
-    """A Unix socket's path; a relative one lies in the runtime folder."""
+    """A Unix socket's path, or that of a folder for some; a relative one lies in the runtime folder."""
+
+    most: int = PATH_MAX
+    """Its bytes."""
 
     @property
     def expected(self) -> str:
-        return f"a path of at most {PATH_MAX} bytes"
+        return f"a path of at most {self.most} bytes"
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > PATH_MAX:
+        if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > self.most:
             raise Wrong(self.expected)
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1, "maxLength": PATH_MAX}
+        return {"type": "string", "minLength": 1, "maxLength": self.most}
 
 
 @attrs.frozen
@@ -119,14 +120,10 @@ class Kind:
     """At least one of these keys must be given."""
     claims: Mapping[str, str] = attrs.field(factory=dict)
     """Keys whose value only one NIC may have -> what the value names."""
-    later: bool = False
-    """No module implements it yet, and the reference page says so."""
 
-    def load(self) -> type[Nic] | None:
-        """The description class; None while no module implements this kind."""
+    def load(self) -> type[Nic]:
+        """The description class."""
         module, _, name = self.where.partition(":")
-        if importlib.util.find_spec(module) is None:
-            return None
         return cast("type[Nic]", getattr(importlib.import_module(module), name))
 
 
@@ -233,13 +230,24 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "vde",
             "nics.vde:Vde",
-            "A VDE plug: the folder takes `vde_plug`, QEMU `-netdev vde`, Bochs, SIMH, 86Box.",
+            "A VDE plug: `vde_plug`, QEMU `-netdev vde`, User-mode Linux, Bochs, SIMH, 86Box; or a port of"
+            " a `vde_switch`.",
             keys=(
-                Key("directory", SocketPath(), "The switch's folder; a relative path lies in the runtime"
-                    " folder.", example="vm1.vde", required=True),
+                Key("directory", SocketPath(90),
+                    "The switch's folder; a relative path lies in the runtime folder. Of a server it is made"
+                    " and takes one plug.",
+                    example="vm1.vde", required=True),
+                attrs.evolve(
+                    ROLE,
+                    doc="Whose switch it is: `server` is ours, `client` plugs into somebody else's. A client"
+                    " plugs in again, with backoff, whenever that ends.",
+                    example="client",
+                ),
+                Key("port", Count(1, 65_535, "a port's number"),
+                    "Of a client: the port of the switch, as `port/print` there shows them. Left out: any.",
+                    example=5),
             ),
             claims={"directory": "folder"},
-            later=True,
         ),
         Kind(
             "packet",
@@ -300,19 +308,12 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-class NotYet(VnetError):
-    """A kind of NIC that no module implements."""
-
-
 def make(kind: str, keys: Mapping[str, Any]) -> Nic:
     """The description of a NIC from values that were read by the kind's own keys.
 
-    Raises NotYet, or what the class raises for keys that do not go together.
+    Raises what the class raises for keys that do not go together.
     """
-    described = KINDS[kind].load()
-    if described is None:
-        raise NotYet(f"NIC kind {kind} is not supported yet by this version")
-    return described(**keys)
+    return KINDS[kind].load()(**keys)
 
 
 def words(nic: Nic) -> dict[str, object]:
@@ -328,8 +329,8 @@ def words(nic: Nic) -> dict[str, object]:
 def claims(nic: Nic) -> Iterator[tuple[str, str, str]]:
     """What `nic` takes for itself alone: (key, what it names, its name)."""
     kind = KINDS.get(nic.kind)
-    if kind is None or (kind.name == "stream" and getattr(nic, "role", None) == "client"):
-        return  # Any number of clients may connect to one listening socket.
+    if kind is None or (kind.name in ("stream", "vde") and getattr(nic, "role", None) == "client"):
+        return  # Any number of clients may connect to one listening socket, or plug into one switch.
     for key, what in kind.claims.items():
         name = getattr(nic, key)
         if name is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nics.stack import Host, Stack
     from nics.stream import Stream
     from nics.tap import Tap
+    from nics.vde import Vde
     from vnet.capture import Capture, CaptureError, FilterError
     from vnet.fabric import Fabric
     from vnet.guests import Guest, NetnsGuest, StackGuest
@@ -41,6 +42,7 @@ _HOMES = {
     "Tap": "nics.tap",
     "Topology": "vnet.topology",
     "Unreachable": "nics.errors",
+    "Vde": "nics.vde",
     "VnetError": "nics.errors",
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "Tap",
     "Topology",
     "Unreachable",
+    "Vde",
     "VnetError",
 ]
 

@@ -55,6 +55,7 @@ __all__ = [
     "start_capture",
     "stream_door",
     "tap_door",
+    "vde_door",
     "vhost_user_door",
     "write_past",
     "xdp_door",
@@ -906,6 +907,12 @@ def stack_door(
     inbox: int = 1_048_576,
 ) -> tuple[Door, StackHandle]:
     """Open an in-process guest. Raises ValueError for what can't be."""
+
+def vde_door(folder: str, role: str, port: int, description: str) -> Door:
+    """Open a vde door at `folder`; `role` is `server` (the folder is ours) or `client`.
+
+    A client asks the switch there for `port` (0: any) and says that it is `description`. Raises NicError.
+    """
 
 def vhost_user_door(
     path: str, role: str, *, queues: int, mtu: int, offload: bool, mac: bytes | None = None

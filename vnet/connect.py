@@ -133,9 +133,42 @@ def _libvirt_arguments(facts: Facts) -> list[str]:
     ]
 
 
+def _vde_folder(facts: Facts, program: str) -> str:
+    _must_listen(facts, program)
+    return _path(facts, "directory")
+
+
+def _qemu_vde(facts: Facts) -> list[str]:
+    return [
+        f"-netdev vde,id=net0,sock={_vde_folder(facts, 'QEMU')} \\",
+        _device(facts, ",id=nic0"),
+        "# QEMU does not plug in again: after a restart of the fabric, device_del nic0, netdev_del net0,",
+        "# and both added again; or give the port a NIC of kind stream",
+    ]
+
+
 def _vde(facts: Facts) -> list[str]:
-    folder = _path(facts, "directory")
-    return [f"vde_plug {folder}", f"-netdev vde,id=net0,sock={folder} {_device(facts)}   # QEMU"]
+    folder = _vde_folder(facts, "vde_plug")
+    return [
+        f"vde_plug {folder}",
+        f"# to a switch of VDE's: dpipe vde_plug {folder} = vde_plug /run/vde.ctl",
+        f"# the guest's address is {facts['mac']}: frames from others are dropped",
+    ]
+
+
+def _bochs(facts: Facts) -> list[str]:
+    # In bochsrc; `ne2k` takes the same words. All versions of Bochs know the socket itself.
+    folder = _vde_folder(facts, "Bochs")
+    return [f"e1000: enabled=1, mac={facts['mac']}, ethmod=vde, ethdev={folder}/ctl"]
+
+
+def _simh(facts: Facts) -> list[str]:
+    return [f"set xq mac={facts['mac'].replace(':', '-')}", f"attach xq vde:{_vde_folder(facts, 'SIMH')}"]
+
+
+def _uml(facts: Facts) -> list[str]:
+    folder = _vde_folder(facts, "User-mode Linux")
+    return [f"vec0:transport=vde,vnl=vde://{folder},mac={facts['mac']}"]
 
 
 def _cloud_hypervisor(facts: Facts) -> list[str]:
@@ -216,7 +249,7 @@ QEMU: dict[str, Words] = {
     "dgram": _qemu_dgram,
     "vhost-user": _qemu_vhost_user,
     "tap": _qemu_tap,
-    "vde": _vde,
+    "vde": _qemu_vde,
 }
 FORMS: dict[str, dict[str, Words]] = {
     "qemu": QEMU,
@@ -225,6 +258,7 @@ FORMS: dict[str, dict[str, Words]] = {
         "tap": _libvirt_tap,
         "stream": _libvirt_arguments,
         "dgram": _libvirt_arguments,
+        "vde": _libvirt_arguments,
     },
     "cloud-hypervisor": {"vhost-user": _cloud_hypervisor},
     "crosvm": {"vhost-user": _crosvm},
@@ -234,6 +268,9 @@ FORMS: dict[str, dict[str, Words]] = {
     "gns3": {"dgram": _gns3},
     "virtualbox": {"dgram": _virtualbox},
     "vde": {"vde": _vde},
+    "bochs": {"vde": _bochs},
+    "simh": {"vde": _simh},
+    "uml": {"vde": _uml},
 }
 
 

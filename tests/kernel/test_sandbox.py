@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.nobody import REPOSITORY, UID, as_nobody
-from tests.needs import needs_root, needs_tun, needs_userns
+from tests.needs import needs_root, needs_tool, needs_tun, needs_userns
 
 NAME = f"sbx{os.getpid()}"
 
@@ -96,6 +99,81 @@ def test_a_fabric_without_the_kernel_s_help_keeps_no_privilege(file: Any, mode: 
     assert status()["sandbox"]["refused"] == {}
     vnet("down", NAME)
     assert not Path("/run/vnet", NAME).exists()
+
+
+PLUGS = """
+name: {name}
+networks: {{red: {{vlan: 10, subnets: [10.7.0.0/24]}}, blue: {{vlan: 20, subnets: [10.7.0.0/24]}}}}
+guests:
+  web: {{nics: [{{network: red, ip: 10.7.0.11}}]}}
+  far: {{nics: [{{network: blue, ip: 10.7.0.12}}]}}
+uplinks:
+  one: {{nic: {{kind: vde, directory: one.vde}}, native: red}}
+  two: {{nic: {{kind: vde, directory: {folder}/two.vde}}, native: blue}}
+  out: {{nic: {{kind: vde, directory: {folder}/not-there-yet, role: client}}, native: blue}}
+"""
+
+
+def carrier(port: str, up: bool) -> None:
+    deadline = time.monotonic() + 30
+    while {it["port"]: it["carrier"] for it in status()["ports"]}[port] != up:
+        assert time.monotonic() < deadline, (port, up)
+
+
+@contextlib.contextmanager
+def running(*argv: str | Path) -> Iterator[None]:
+    """A program in a group of its own, which it may have made itself; killed at the end, all of it."""
+    process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        if process.poll() is None and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+
+
+@needs_root
+@needs_tool("dpipe")
+@needs_tool("vde_switch")
+@pytest.mark.parametrize("mode", ["default", "strict"])
+def test_plugs_go_in_and_out_once_it_is_closed(file: Any, mode: str) -> None:
+    # A short path, as sockets need it.
+    with tempfile.TemporaryDirectory(prefix="vnet-") as folder:
+        path = Path(file())
+        path.write_text(PLUGS.format(name=NAME, folder=folder))
+        vnet("up", str(path), "-d", "--sandbox", mode)
+        for _ in range(2):
+            with running(
+                "dpipe", "vde_plug", f"/run/vnet/{NAME}/one.vde", "=", "vde_plug", f"{folder}/two.vde"
+            ):
+                carrier("one", True)
+                carrier("two", True)
+                assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-n", NAME)
+            carrier("one", False)
+            carrier("two", False)
+            with running("vde_switch", "-s", f"{folder}/not-there-yet"):
+                carrier("out", True)
+                with running(
+                    "dpipe",
+                    "vde_plug",
+                    f"/run/vnet/{NAME}/one.vde",
+                    "=",
+                    "vde_plug",
+                    f"{folder}/not-there-yet",
+                ):
+                    carrier("one", True)
+                    assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-n", NAME)
+            carrier("out", False)
+        if mode == "default":
+            nic = "kind=vde,directory=late.vde"
+            vnet("attach", "late", "--network", "red", "--nic", nic, "-n", NAME)
+            vnet("detach", "late", "-n", NAME)
+            assert not Path("/run/vnet", NAME, "late.vde").exists()
+        assert status()["sandbox"]["refused"] == {}
+        vnet("down", NAME)
+        assert not Path("/run/vnet", NAME).exists()
+        assert not Path(folder, "two.vde").exists()
 
 
 @needs_root

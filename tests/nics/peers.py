@@ -250,3 +250,76 @@ class HostPeer(Peer):
     async def receive(self) -> bytes:
         assert self._socket is not None
         return await self._socket.receive()
+
+
+class VdePeer(Peer):
+    """One side of a VDE plug: libvdeplug's, or, if it `listens`, that of a switch with one port."""
+
+    _MAGIC = 0xFEEDFACE
+
+    def __init__(self, folder: Path, *, listens: bool) -> None:
+        self._folder = folder
+        self._listener: trio.socket.SocketType | None = None
+        self._listens = listens
+        self._control: trio.socket.SocketType | None = None
+        self._data: trio.socket.SocketType | None = None
+
+    def _bind(self, name: str) -> bytes:
+        """Make the data socket; its address as it is told."""
+        path = self._folder / name
+        path.unlink(missing_ok=True)
+        data = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        data.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        data.bind(str(path))
+        self._data = trio.socket.from_stdlib_socket(data)
+        return struct.pack("=H108s", socket.AF_UNIX, str(path).encode())
+
+    async def connect(self) -> None:
+        if self._listens:
+            await self._answer()
+            return
+        self._control = trio.socket.socket(socket.AF_UNIX)
+        await self._control.connect(str(self._folder / "ctl"))
+        request = struct.pack("=III", self._MAGIC, 3, 0) + self._bind(f".{os.getpid():05}-00000")
+        await self._control.send(request + b"a test")
+        await self._aim(await self._control.recv(256))
+
+    async def _answer(self) -> None:
+        if self._listener is None:
+            self._folder.mkdir()
+            self._listener = trio.socket.socket(socket.AF_UNIX)
+            await self._listener.bind(str(self._folder / "ctl"))
+            self._listener.listen(1)
+        self._control, _ = await self._listener.accept()
+        request = await self._control.recv(256)
+        assert struct.unpack("=III", request[:12]) == (self._MAGIC, 3, 0)
+        own = self._bind("001.5")
+        await self._aim(request[12:122])
+        await self._control.send(own)
+
+    async def _aim(self, address: bytes) -> None:
+        assert self._data is not None
+        assert len(address) == 110
+        await self._data.connect(address[2:].rstrip(b"\0").decode())
+
+    async def disconnect(self) -> None:
+        for one in (self._data, self._control):
+            if one is not None:
+                one.close()
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await self.disconnect()
+        if self._listener is not None:
+            self._listener.close()
+            for left in self._folder.iterdir():
+                left.unlink()
+            self._folder.rmdir()
+
+    async def send(self, frame: bytes) -> None:
+        assert self._data is not None
+        await self._data.send(frame)
+
+    async def receive(self) -> bytes:
+        assert self._data is not None
+        return await self._data.recv(70_000)

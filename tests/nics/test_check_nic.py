@@ -14,8 +14,9 @@ from nics.dgram import Dgram
 from nics.door import Opened, Place
 from nics.pcap import Pcap
 from nics.stream import Stream
+from nics.vde import Vde
 from nics.vhost_user import VhostUser
-from tests.nics.peers import DgramPeer, HostPeer, PcapPeer, PipePeer, StreamPeer
+from tests.nics.peers import DgramPeer, HostPeer, PcapPeer, PipePeer, StreamPeer, VdePeer
 from tests.nics.vhost_peer import VhostPeer
 from vnet._native import pipe_door
 from vnet.testing import Maker, check_nic
@@ -94,6 +95,18 @@ def dgram(where: str) -> Maker:
     return maker
 
 
+def vde(role: str) -> Maker:
+    @asynccontextmanager
+    async def maker(place: Place) -> AsyncIterator[tuple[Vde, VdePeer]]:
+        # A client's switch is not ours, so its folder does not belong into ours.
+        folder = (place.runtime if role == "server" else place.runtime.parent) / "vm.vde"
+        peer = VdePeer(folder, listens=role == "client")
+        yield Vde(str(folder), role=role), peer
+        await peer.aclose()
+
+    return maker
+
+
 @asynccontextmanager
 async def pcap(place: Place) -> AsyncIterator[tuple[Pcap, PcapPeer]]:
     source, target = (str(place.runtime.parent / name) for name in ("in", "out"))
@@ -116,6 +129,8 @@ MAKERS: dict[str, Callable[[], Maker]] = {
     "dgram-udp": lambda: dgram("udp"),
     "vhost-user-server": lambda: vhost_user("server"),
     "vhost-user-client": lambda: vhost_user("client"),
+    "vde-server": lambda: vde("server"),
+    "vde-client": lambda: vde("client"),
     "pcap": lambda: pcap,
 }
 """A line for each kind; other kinds' tests call `check_nic` themselves where they need more than this."""

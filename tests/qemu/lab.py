@@ -78,6 +78,8 @@ def card_of(fabric: vnet.Fabric, name: str, model: str) -> Card:
         assert nic.remote is not None
         local, remote = fabric.runtime / nic.remote, fabric.runtime / nic.local
         netdev = f"dgram,local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
+    elif isinstance(nic, vnet.Vde):
+        netdev = f"vde,sock={fabric.runtime / nic.directory}"
     else:
         assert isinstance(nic, VhostUser)
         # Without vectors: QEMU 7.2 crashes with vhost-user and MSI-X where there is no KVM.

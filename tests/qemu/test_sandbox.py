@@ -23,6 +23,7 @@ KINDS = {
     "vhost-user": ("10.7.1", {"kind": "vhost-user", "socket": "vu.sock"}),
     "stream": ("10.7.2", {"kind": "stream", "socket": "st.sock"}),
     "dgram": ("10.7.3", {"kind": "dgram", "local": "dg.sock", "remote": "dg-vm.sock"}),
+    "vde": ("10.7.4", {"kind": "vde", "directory": "vm.vde"}),
 }
 
 
@@ -69,6 +70,7 @@ async def test_every_way_into_a_virtual_machine_works_in_the_sandbox() -> None:
                 f"remote.path={folder}/dg.sock",
                 mac="02:00:00:00:00:12",
             ),
+            Card(f"vde,sock={folder}/vm.vde", mac="02:00:00:00:00:13"),
         ]
         shared = [
             *("-object", f"memory-backend-memfd,id=shared,size={MEMORY}M,share=on"),

@@ -30,7 +30,7 @@ DGRAM = facts("dgram", local="ours.sock", remote="theirs.sock")
 DGRAM_UDP = facts("dgram", local="127.0.0.1:10001", remote="127.0.0.1:10000")
 VHOST = facts("vhost-user", socket="vm1.sock", role="server", queues=1)
 VHOST_CLIENT = facts("vhost-user", mtu=9000, socket="vm1.sock", role="client", queues=2)
-VDE = facts("vde", directory="plug")
+VDE = facts("vde", directory="plug", role="server")
 ALL = [STREAM, STREAM_TCP, DGRAM, DGRAM_UDP, VHOST, VHOST_CLIENT, VDE, facts("tap", name="tap0")]
 
 
@@ -85,7 +85,7 @@ def test_memory_is_shared_for_vhost_user():
     assert "queues=2" in said(VHOST_CLIENT)
 
 
-@pytest.mark.parametrize("given", [VHOST, VHOST_CLIENT, STREAM, DGRAM], ids=lambda f: f["kind"])
+@pytest.mark.parametrize("given", [VHOST, VHOST_CLIENT, STREAM, DGRAM, VDE], ids=lambda f: f["kind"])
 def test_libvirt_gets_xml(given):
     lines = [line for line in words(given, "libvirt") if not line.startswith("<!--")]
     text = "\n".join(lines).replace("qemu:", "qemu-")
@@ -122,6 +122,19 @@ def test_those_who_take_the_address_from_the_device():
         assert MAC in said(VHOST, form)
         with pytest.raises(BadInput, match=f"{form} connects and can't listen: give its NIC role: server"):
             words(VHOST_CLIENT, form)
+
+
+def test_plugs_are_told_the_folder():
+    folder = "/run/vnet/lab/plug"
+    assert f"-netdev vde,id=net0,sock={folder} " in said(VDE)
+    assert "netdev_del net0" in said(VDE)
+    assert f"vde_plug {folder}\n" in said(VDE, "vde")
+    assert said(VDE, "bochs") == f"e1000: enabled=1, mac={MAC}, ethmod=vde, ethdev={folder}/ctl"
+    assert said(VDE, "simh") == f"set xq mac=02-00-00-00-00-0a\nattach xq vde:{folder}"
+    assert said(VDE, "uml") == f"vec0:transport=vde,vnl=vde://{folder},mac={MAC}"
+    for form in ("qemu", "libvirt", "vde", "bochs", "simh", "uml"):
+        with pytest.raises(BadInput, match="connects and can't listen: give its NIC role: server"):
+            words(facts("vde", directory="/run/vde.ctl", role="client"), form)
 
 
 def test_udp_words_for_the_programs_that_speak_udp():

@@ -196,7 +196,7 @@ def wanted(fabric: Fabric, mode: str) -> Needs:
     if mode == "strict":
         # What the open doors use is open; what would open others goes.
         return Needs(
-            rules=frozenset(rule for rule in kept.rules if rule[1] == "sockets"),
+            rules=frozenset(rule for rule in kept.rules if rule[1] in ("sockets", "prune")),
             bind=kept.bind,
             connect=kept.connect,
             abstract_sockets=kept.abstract_sockets,

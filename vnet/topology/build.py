@@ -94,7 +94,7 @@ def _port(
     settings |= {f"flood_{key}": value for key, value in given.pop("flood", {}).items()}
     nic: Any = given.pop("nic", MISSING)
     if nic is MISSING and not any(problem.path[: len(path) + 1] == (*path, "nic") for problem in problems):
-        nic = make_nic(*default_nic(name, kind, index), path, path, problems)
+        nic = make_nic(*default_nic(name, kind, index), path, problems)
     if given.get("ip") == "dhcp":
         given |= {"ip": (), "dhcp": True}
     if given.get("guard", "off") != "off":

@@ -64,7 +64,7 @@ def page() -> str:
         lines += [f"## {title}", "", *_table(table.keys, path), ""]
     lines += ["## NIC kinds", ""]
     for kind in kinds.KINDS.values():
-        lines += [f"### `kind: {kind.name}`{' *not yet*' if kind.later else ''}", "", kind.doc, ""]
+        lines += [f"### `kind: {kind.name}`", "", kind.doc, ""]
         if kind.any_of:
             lines += [f"At least one of {' and '.join(f'`{key}`' for key in kind.any_of)} is required.", ""]
         if kind.keys:

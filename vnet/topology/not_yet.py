@@ -1,7 +1,7 @@
 """What the topology file already has words for and this version can't do yet.
 
 Such a key is read and checked like any other, and then refused in one line where it stands. To
-lift one, delete its row. (A NIC kind is refused for as long as `nics` has no module for it.)
+lift one, delete its row.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ class NicShape(Shape):
             problems.append(Problem(path, f"a NIC of kind {name} without keys", one_of(kind.any_of)))
         if len(problems) > before:
             return MISSING
-        return make_nic(name, values, (*path, "kind"), path, problems)
+        return make_nic(name, values, path, problems)
 
     def schema(self) -> dict[str, Any]:
         variants = []
@@ -318,14 +318,10 @@ class NicShape(Shape):
         return {"oneOf": variants}
 
 
-def make_nic(
-    kind: str, values: Mapping[str, Any], kind_path: Path, path: Path, problems: list[Problem]
-) -> Any:
+def make_nic(kind: str, values: Mapping[str, Any], path: Path, problems: list[Problem]) -> Any:
     """The description of a NIC, or MISSING and a problem."""
     try:
         return kinds.make(kind, values)
-    except kinds.NotYet as error:
-        problems.append(Problem(kind_path, str(error), unsupported=True))
     except (VnetError, ValueError, TypeError) as error:
         problems.append(Problem(path, str(error)))
     return MISSING

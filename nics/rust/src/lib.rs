@@ -32,6 +32,7 @@ pub mod stream;
 pub mod tap;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod vde;
 pub mod vhost_user;
 pub mod writer;
 pub mod xdp;

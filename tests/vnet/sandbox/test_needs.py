@@ -56,6 +56,18 @@ def test_of_sockets() -> None:
     assert of(kind="dgram", local="127.0.0.1:1", remote="127.0.0.1:2") == Needs()
 
 
+def test_of_plugs() -> None:
+    ours = of(kind="vde", directory="vm.vde")
+    assert ours.rules == {(RUN / "vm.vde", "sockets"), (RUN, "prune")}
+    assert ours.abstract_sockets
+    theirs = of(kind="vde", directory="/run/vde.ctl", role="client")
+    assert theirs.rules == {(Path("/run/vde.ctl"), "sockets")}
+    # To remove empty folders beside it lets nobody make sockets there.
+    beside = of(kind="stream", socket="/srv/vm.sock")
+    assert beside.beyond(of(kind="vde", directory="/srv/vm.vde")) == ["/srv"]
+    assert of(kind="vde", directory="/srv/vm.vde").beyond(beside) == ["abstract sockets of others"]
+
+
 def test_of_the_kernel() -> None:
     tap = of(kind="tap")
     assert tap.capabilities == {"net_admin"}

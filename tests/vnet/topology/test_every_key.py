@@ -273,7 +273,7 @@ NICS: dict[str, dict[str, Any]] = {
         "config": True,
         "offload": False,
     },
-    "vde": {"kind": "vde", "directory": "vm.vde"},
+    "vde": {"kind": "vde", "directory": "vm.vde", "role": "client", "port": 5},
     "packet": {"kind": "packet", "interface": "eth0", "netns": "lab", "offload": False},
     "xdp": {
         "kind": "xdp",
@@ -402,7 +402,7 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
             for kind in kinds.KINDS.values():
                 if kind.any_of:
                     yield path, {"kind": kind.name}
-                yield path, {**NICS[kind.name], "port": 5}
+                yield path, {**NICS[kind.name], "colour": 5}
                 for inner in kind.keys:
                     assert inner.name in NICS[kind.name], "add the new key to NICS"
                     if inner.required:

@@ -223,7 +223,15 @@ CASES: dict[str, str] = {
         networks: {red: {}}
         guests:
           a: {kind: qemu, nics: [{network: red}]}
+        """,
+    "a plug": """
+        name: t
+        networks: {red: {}}
+        guests:
+          a: {kind: external, nics: [{network: red, nic: {kind: vde, directory: d, port: 5}}]}
           b: {kind: external, nics: [{network: red, nic: {kind: vde, directory: d}}]}
+          c: {kind: external, nics: [{network: red, nic: {kind: vde, directory: d}}]}
+          d: {kind: external, nics: [{network: red, nic: {kind: vde, socket: d}}]}
         """,
 }
 

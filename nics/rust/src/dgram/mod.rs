@@ -22,7 +22,7 @@ use crate::poller::{Interest, Readiness};
 use crate::socket::claim::plain;
 use crate::socket::datagrams::{Datagrams, End, Outcome, Wire};
 use crate::socket::many::{self, Datagram, Inbox};
-use crate::socket::{Endpoint, calls};
+use crate::socket::{Endpoint, calls, names};
 use peer::{Peer, Sender};
 use sockets::{Sockets, Sort};
 use std::io;
@@ -190,10 +190,10 @@ impl DgramNic {
         if !self.stranger_told {
             self.stranger_told = true;
             let peer = match self.peer.address() {
-                Some(address) => format!("only {} may send", peer::shown(peer::raw(address))),
+                Some(address) => format!("only {} may send", names::shown(names::raw(address))),
                 None => "it can't be answered".into(),
             };
-            self.log(format!("dropped a datagram from {}: {peer}", peer::shown(from)));
+            self.log(format!("dropped a datagram from {}: {peer}", names::shown(from)));
         }
     }
 
@@ -216,7 +216,7 @@ impl DgramNic {
             return false;
         }
         if let Some(Sockets { sort: Sort::Group { own, .. }, .. }) = &self.sockets {
-            if peer::raw(own) == from {
+            if names::raw(own) == from {
                 return false;
             }
         } else {

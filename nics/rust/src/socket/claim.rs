@@ -23,6 +23,19 @@ pub struct Claim {
     id: (u64, u64),
 }
 
+impl Claim {
+    /// Of the file at `path`, which was found to be `file`.
+    #[must_use]
+    pub fn of(path: PathBuf, file: &fs::Metadata) -> Self {
+        Claim { path, id: (file.dev(), file.ino()) }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.id) {
@@ -37,12 +50,10 @@ pub fn bind(endpoint: &Endpoint, kind: Type) -> Result<(Socket, Option<Claim>), 
     let address = endpoint.address()?;
     let socket = new(endpoint, kind)?;
     if let Endpoint::Path(path) = endpoint {
-        evict(path, &address, kind)?;
-        // SAFETY: no pointers; the descriptor is open.
-        if unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) } != 0 {
-            return Err(cannot("can't set the mode of", endpoint, &io::Error::last_os_error()));
-        }
-    } else if kind == Type::STREAM && !endpoint.is_unix() {
+        let claim = take(&socket, path, kind, 0o600)?;
+        return Ok((socket, Some(claim)));
+    }
+    if kind == Type::STREAM && !endpoint.is_unix() {
         // A port that a connection of before still waits on (TIME_WAIT) can be taken again.
         socket.set_reuse_address(true).map_err(|e| cannot("can't set up", endpoint, &e))?;
     }
@@ -50,14 +61,21 @@ pub fn bind(endpoint: &Endpoint, kind: Type) -> Result<(Socket, Option<Claim>), 
         return Err(cannot("can't set up", endpoint, &e));
     }
     socket.bind(&address).map_err(|e| cannot_bind(endpoint, &e))?;
-    let claim = match endpoint {
-        Endpoint::Path(path) => {
-            let made = fs::symlink_metadata(path).map_err(|e| cannot("can't find again", endpoint, &e))?;
-            Some(Claim { path: path.clone(), id: (made.dev(), made.ino()) })
-        }
-        _ => None,
-    };
-    Ok((socket, claim))
+    Ok((socket, None))
+}
+
+/// Bind a unix socket of that kind to a file of its own, which has `mode` from its first moment.
+pub fn take(socket: &Socket, path: &Path, kind: Type, mode: libc::mode_t) -> Result<Claim, OpenError> {
+    let endpoint = Endpoint::Path(path.into());
+    let address = endpoint.address()?;
+    evict(path, &address, kind)?;
+    // SAFETY: no pointers; the descriptor is open.
+    if unsafe { libc::fchmod(socket.as_raw_fd(), mode) } != 0 {
+        return Err(cannot("can't set the mode of", &endpoint, &io::Error::last_os_error()));
+    }
+    socket.bind(&address).map_err(|e| cannot_bind(&endpoint, &e))?;
+    let made = fs::symlink_metadata(path).map_err(|e| cannot("can't find again", &endpoint, &e))?;
+    Ok(Claim::of(path.into(), &made))
 }
 
 /// A non-blocking socket of the kind that `endpoint` needs.

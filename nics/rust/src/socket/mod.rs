@@ -7,6 +7,7 @@ pub mod connection;
 pub mod datagrams;
 pub mod endpoint;
 pub mod many;
+pub mod names;
 
 pub use claim::Claim;
 pub use connection::{Connection, Role, Step};

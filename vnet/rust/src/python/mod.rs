@@ -22,6 +22,7 @@ mod stp;
 mod stream;
 mod switch;
 mod tap;
+mod vde;
 mod vhost_user;
 
 #[pyo3::pymodule]
@@ -70,6 +71,8 @@ mod _native {
     use super::switch::{Switch, Verdict};
     #[pymodule_export]
     use super::tap::tap_door;
+    #[pymodule_export]
+    use super::vde::vde_door;
     #[pymodule_export]
     use super::vhost_user::vhost_user_door;
 
