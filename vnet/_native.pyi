@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal, Self, final
+from typing import Any, Final, Literal, Self, final
 
 __all__ = [
     "VERSION",
+    "BondSetup",
     "BpfProgram",
     "CaptureHandle",
     "Door",
@@ -26,6 +27,8 @@ __all__ = [
     "Stations",
     "Switch",
     "Verdict",
+    "bond_door",
+    "bond_view",
     "bridge_view",
     "complete_offload",
     "confine_process",
@@ -48,6 +51,7 @@ __all__ = [
     "refused_calls",
     "set_bridge",
     "set_cord",
+    "set_member",
     "set_mirrors",
     "set_multicast",
     "set_recorder",
@@ -520,6 +524,36 @@ class Impair:
     ) -> Self: ...
 
 @final
+class BondSetup:
+    """How the cables of a bond share the work. `members`: (name, MAC address that LACP comes from, priority).
+    `mode`: "lacp", "active-backup" or "static"; `hashed`: "l2", "l3" or "l4". Times in nanoseconds.
+    """
+
+    MOST: Final[int] = ...
+
+    def __new__(
+        cls,
+        mode: str,
+        members: Sequence[tuple[str, str, int]],
+        *,
+        least: int = 1,
+        hashed: str = "l4",
+        primary: int | None = None,
+        system: tuple[int, str] = ...,
+        key: int = 1,
+        active: bool = True,
+        short: bool = False,
+        independent: bool = True,
+        wait: int = 2_000_000_000,
+        most: int = 8,
+        fallback: bool = False,
+    ) -> Self: ...
+
+def bond_door(doors: Sequence[Door], setup: BondSetup) -> Door: ...
+def set_member(engine: Engine, port: int, member: int, up: bool, *, now: int | None = None) -> None: ...
+def bond_view(engine: Engine, port: int) -> dict[str, Any] | None: ...
+
+@final
 class Engine:
     """Switches, ports and NICs, and the `turn` that moves frames between them.
 
@@ -567,9 +601,17 @@ class Engine:
         """
 
     def add_link(
-        self, a: int, config_a: PortConfig, b: int, config_b: PortConfig, seed: tuple[int, int]
+        self,
+        a: int,
+        config_a: PortConfig,
+        b: int,
+        config_b: PortConfig,
+        seeds: Sequence[tuple[int, int]],
+        bonds: tuple[BondSetup, BondSetup] | None = None,
     ) -> tuple[int, int]: ...
-    def set_impair(self, port: int, now: int, steps: Sequence[tuple[int, Impair, Impair, bool]]) -> None: ...
+    def set_impair(
+        self, port: int, cable: int, now: int, steps: Sequence[tuple[int, Impair, Impair, bool]]
+    ) -> None: ...
     def set_port(self, port: int, config: PortConfig) -> None: ...
     def set_groups(self, groups: Sequence[tuple[int, Groups | None]]) -> None: ...
     def connections(

@@ -193,8 +193,8 @@ def _station(hop: Mapping[str, Any], names: Names, at: str) -> Step:
     return Step(1, "destination", at, f"the destination is {what}")
 
 
-def _copy(copy: tuple[int, str | None, int, int, int | None, bool, bool], names: Names) -> Step:
-    number, refused, strip, insert, peer, late, unsure = copy
+def _copy(copy: tuple[int, str | None, int, int, int | None, bool, bool, str | None], names: Names) -> Step:
+    number, refused, strip, insert, peer, late, unsure, way = copy
     port = names.port(number)
     if refused is not None:
         path = names.path(number, EGRESS_KEYS.get(refused))
@@ -203,7 +203,8 @@ def _copy(copy: tuple[int, str | None, int, int, int | None, bool, bool], names:
     over = f", over the link to {names.port(peer)}" if peer is not None else ""
     fate = " and ".join(["may be late"] * late + ["may be lost"] * unsure)
     fate = f"; it {fate}" if fate else ""
-    return Step(1, "out", port, f"out of {port}{tag}{over}{fate}", path=names.path(number))
+    by = f" by {way}" if way is not None else ""
+    return Step(1, "out", port, f"out of {port}{by}{tag}{over}{fate}", path=names.path(number))
 
 
 def reached(hops: Sequence[Mapping[str, Any]], names: Names) -> list[str]:

@@ -207,7 +207,10 @@ class Fabric:
         switches is cut, or mended, at both ends, whichever of its names is given.
         """
         if (cable := self._link(port)) is not None:
-            links.set_up(self.engine, cable, up)
+            if port in (one.name for one in cable.wanted.several):
+                links.set_cable(self.engine, cable, port, up)
+            else:
+                links.set_up(self.engine, cable, up)
             await trio.lowlevel.checkpoint()
             return
         record = self.port(port)
@@ -268,8 +271,8 @@ class Fabric:
     # -- look ------------------------------------------------------------------------------------
 
     def _link(self, name: str) -> Link | None:
-        """The link called `name`, or with a port called so."""
-        return next((link for link in self.links.values() if name in (link.name, *link.wanted.ports)), None)
+        """The link called `name`, or with a port or one of several cables called so."""
+        return next((link for link in self.links.values() if name in link.wanted.known_as), None)
 
     def _link_ends(self) -> dict[str, LinkEnd]:
         """The ports of links, by name."""
@@ -618,6 +621,9 @@ class Fabric:
                 uplinks.introduce(self, [port.name])
             if not a and self._nursery is not None:
                 self._nursery.start_soon(self.keeper.carrier_lost, port.name)
+        elif kind == "moved":
+            if isinstance(port, Port):
+                uplinks.introduce(self, [port.name])
         elif kind == "trigger":
             if self._nursery is not None:
                 self._nursery.start_soon(self.keeper.dropped, port.name, a)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from vnet import trees
-from vnet._native import Engine, Impair, PortConfig
+from vnet._native import BondSetup, Engine, Impair, PortConfig, bond_view, set_member
 from vnet._native import set_cord as set_cord_native
 from vnet.topology import model
 from vnet.topology.resolve import ResolvedLink
@@ -64,7 +64,8 @@ class LinkEnd:
             "ip": [],
             "carrier": self.carrier,
             "link": "up" if self.link else "down",
-            "carries": [],
+            "carries": [cable.name for cable in self.wanted.several],
+            "bond": bond_view(self.engine, self.number),
             "rx": {"frames": counted["rx_frames"], "bytes": counted["rx_bytes"]},
             "tx": {"frames": counted["tx_frames"], "bytes": counted["tx_bytes"]},
             "drops": counted["drops"],
@@ -79,6 +80,8 @@ class Link:
     ends: tuple[LinkEnd, LinkEnd]
     up: bool = True
     """As the operator set it while it runs."""
+    cut: set[str] = attrs.field(factory=set)
+    """Of several cables, those that the operator set down."""
 
     @property
     def name(self) -> str:
@@ -131,9 +134,9 @@ def _impair(engine: Engine, link: Link, began: int, now: int) -> None:
 
     `began`: when the fabric came up, in the driver's time, as `now` is.
     """
-    wanted = link.wanted
-    steps = _steps(wanted.a_to_b, wanted.b_to_a, wanted.schedule, began, now)
-    engine.set_impair(link.ends[0].number, now, steps)
+    for number, cable in enumerate(link.wanted.cables):
+        steps = _steps(cable.a_to_b, cable.b_to_a, cable.schedule, began, now)
+        engine.set_impair(link.ends[0].number, number, now, steps)
 
 
 def _steps(
@@ -156,6 +159,37 @@ def set_cord(
     set_cord_native(engine, number, seeds(seed, name, "nic"), now, steps)
 
 
+def _bonds(fabric: str, seed: int, wanted: ResolvedLink) -> tuple[BondSetup, BondSetup] | None:
+    """How the ends of several cables share the work; None: there is one."""
+    if not wanted.several:
+        return None
+    bond = wanted.bond
+
+    def end(side: int) -> BondSetup:
+        port = wanted.ports[side]
+        members = [
+            (cable.name, trees.mac(fabric, seed, f"{port} {cable.name}"), cable.priority)
+            for cable in wanted.several
+        ]
+        return BondSetup(
+            bond.mode,
+            members,
+            least=bond.min_links,
+            hashed=bond.hash,
+            # Both ends take the same one: the first of those that have carrier.
+            primary=0 if bond.mode == "active-backup" else None,
+            system=(32768, trees.mac(fabric, seed, f"system {port}")),
+            active=bond.passive != "ab"[side],
+            short=bond.timeout == "short",
+            independent=bond.control == "independent",
+            # Both ends are there, and nobody plugs cables in one by one.
+            wait=0,
+            most=bond.max_links,
+        )
+
+    return end(0), end(1)
+
+
 def add(
     engine: Engine,
     fabric: str,
@@ -168,7 +202,14 @@ def add(
 ) -> Link:
     """Join two switches. Raises OSError, ValueError or RuntimeError."""
     config = port_config(wanted)
-    numbers = engine.add_link(switches[0], config, switches[1], config, seeds(seed, wanted.name))
+    numbers = engine.add_link(
+        switches[0],
+        config,
+        switches[1],
+        config,
+        [seeds(seed, cable.name) for cable in wanted.cables],
+        _bonds(fabric, seed, wanted),
+    )
     names = wanted.ports
     a, b = (
         LinkEnd(
@@ -187,6 +228,7 @@ def add(
     link = Link(wanted, (a, b))
     if not wanted.up:
         _cut(engine, link)
+    _cut_cables(engine, link)
     _impair(engine, link, began, now)
     _take_part(engine, link)
     return link
@@ -210,6 +252,18 @@ def set_up(engine: Engine, link: Link, up: bool) -> None:
     _cut(engine, link)
 
 
+def set_cable(engine: Engine, link: Link, cable: str, up: bool) -> None:
+    """The operator cuts one of several cables, or mends it."""
+    (link.cut.discard if up else link.cut.add)(cable)
+    _cut_cables(engine, link)
+
+
+def _cut_cables(engine: Engine, link: Link) -> None:
+    for number, cable in enumerate(link.wanted.several):
+        for end in link.ends:
+            set_member(engine, end.number, number, cable.up and cable.name not in link.cut)
+
+
 def change(engine: Engine, link: Link, wanted: ResolvedLink, *, began: int, now: int) -> None:
     """Change what a link carries and what it does to frames."""
     was, link.wanted = link.wanted, wanted
@@ -218,7 +272,9 @@ def change(engine: Engine, link: Link, wanted: ResolvedLink, *, began: int, now:
         end.wanted = wanted
     if was.up != wanted.up:
         _cut(engine, link)
-    if (was.a_to_b, was.b_to_a, was.schedule) != (wanted.a_to_b, wanted.b_to_a, wanted.schedule):
+    if [cable.up for cable in was.several] != [cable.up for cable in wanted.several]:
+        _cut_cables(engine, link)
+    if was.cables != wanted.cables:
         _impair(engine, link, began, now)
-    if (was.stp, was.a_to_b.rate, was.b_to_a.rate) != (wanted.stp, wanted.a_to_b.rate, wanted.b_to_a.rate):
+    if (was.stp, was.cables) != (wanted.stp, wanted.cables):
         _take_part(engine, link)

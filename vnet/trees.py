@@ -43,7 +43,9 @@ def plant(engine: Engine, number: int, address: str, settings: Switch) -> None:
 
 def join_link(engine: Engine, number: int, address: str, link: ResolvedLink, side: int) -> None:
     """Have the port at one end of a link take part."""
-    rate = (link.a_to_b, link.b_to_a)[side].rate
+    rates = [(cable.a_to_b, cable.b_to_a)[side].rate for cable in link.cables]
+    # Several cables are as good as one of them all (802.1AX-2014 6.3.10).
+    rate = sum(rate or 0 for rate in rates) if all(rates) else None
     cost = max(1, min(TERABITS // rate, 200_000_000)) if rate else COST
     join_bridge(engine, number, address, cost=link.stp.cost or cost, priority=link.stp.priority)
 

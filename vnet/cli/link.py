@@ -1,10 +1,12 @@
 """Set a port's carrier up or down, as its guest sees it.
 
-A guest's name stands for its first port.
+A guest's name stands for its first port. A link is cut at both ends; one of its several cables, or of
+those of an uplink, goes by the name that `vnet status` shows for it.
 
 Examples:
   vnet link web.0 down
   vnet link web up
+  vnet link left-right.2 down
 
 """
 
@@ -17,7 +19,7 @@ from vnet.cli import words
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """PORT up|down."""
-    parser.add_argument("port", metavar="PORT", help="GUEST.INDEX, or a guest")
+    parser.add_argument("port", metavar="PORT", help="GUEST.INDEX, a guest, a link or a cable")
     parser.add_argument("state", choices=["up", "down"])
     words.fabric_argument(parser, option=True)
 

@@ -56,10 +56,44 @@ def run(given: argparse.Namespace) -> int:
     for line in textwrap.wrap(sandbox, WIDTH, subsequent_indent="  ", break_on_hyphens=False):
         print(line)
     switches = status["switches"]
-    told = (rules(status["ports"]), trees(switches), multicast(switches), mirrors(status["mirrors"]))
+    told = (
+        rules(status["ports"]),
+        bonds(status["ports"]),
+        trees(switches),
+        multicast(switches),
+        mirrors(status["mirrors"]),
+    )
     for line in itertools.chain(*told):
         print(line)
     return 0
+
+
+def bonds(ports: list[dict[str, Any]]) -> Iterator[str]:
+    """What the cables of each port that has several do."""
+    told = [(port["port"], port["bond"]) for port in ports if port.get("bond")]
+    if told:
+        yield ""
+    for port, bond in told:
+        mode = "LACP" if bond["mode"] == "lacp" else bond["mode"]
+        partner = f" with {bond['partner']}" if bond["partner"] else ""
+        if bond["mode"] == "lacp" and not bond["partner"]:
+            partner = ", nobody answers"
+        cables = [f"{member['name']} {_does(member)}" for member in bond["members"]]
+        line = f"{port}, {mode}{partner}: {', '.join(cables)}"
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _does(member: dict[str, Any]) -> str:
+    if member["distributing"]:
+        return "in use"
+    if member["link"] == "down":
+        return "set down"
+    if not member["carrier"]:
+        return "no carrier"
+    if member["collecting"]:
+        return "takes in only"
+    mux = str(member.get("mux", "backup"))
+    return "standby" if member.get("selected") == "standby" else mux
 
 
 def trees(switches: list[dict[str, Any]]) -> Iterator[str]:

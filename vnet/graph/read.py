@@ -99,21 +99,35 @@ def _uplink(port: Port) -> Node:
 def _cable(link: ResolvedLink, names: dict[int, str]) -> Cable:
     a, b = link.ends
     lines: list[str] = []
-    there, back = impairment(link.a_to_b), impairment(link.b_to_a)
-    if there == back:
-        lines += [there] if there else []
-    else:
-        ends = shortened(a, LONG), shortened(b, LONG)
-        lines.append(f"{ends[0]} → {ends[1]}: {there or 'unimpaired'}")
-        lines.append(f"{ends[1]} → {ends[0]}: {back or 'unimpaired'}")
+    if link.several:
+        mode = "LACP" if link.bond.mode == "lacp" else link.bond.mode
+        lines.append(f"{len(link.several)} cables, {mode}")
+    # What all cables have in common is said once.
+    alike: dict[tuple[Impair, Impair], list[str]] = {}
+    for cable in link.cables:
+        number = cable.name.rpartition(".")[2]
+        alike.setdefault((cable.a_to_b, cable.b_to_a), []).append(number)
+    for (forth, back), numbers in alike.items():
+        which = f"{', '.join(numbers)}: " if len(alike) > 1 else ""
+        lines += [which + line for line in _both((a, b), impairment(forth), impairment(back))]
     if len(link.vlans) < len(names):
         lines.append("only " + (", ".join(names[vlan] for vlan in link.vlans) or "no network"))
     if not link.up:
         lines.append("down")
-    if link.schedule:
-        lines.append(f"{len(link.schedule)} change{'s' if len(link.schedule) > 1 else ''} scheduled")
+    if cut := [cable.name.rpartition(".")[2] for cable in link.several if not cable.up]:
+        lines.append(f"{', '.join(cut)} down")
+    if changes := len({id(change) for cable in link.cables for change in cable.schedule}):
+        lines.append(f"{changes} change{'s' if changes > 1 else ''} scheduled")
     told = "\n".join([f"{link.name}: {a} - {b}", *lines])
     return Cable(link.name, link.ends, link.up, Label(tuple(lines)) if lines else None, told)
+
+
+def _both(ends: tuple[str, str], there: str, back: str) -> list[str]:
+    """What a cable does, both ways."""
+    if there == back:
+        return [there] if there else []
+    a, b = (shortened(end, LONG) for end in ends)
+    return [f"{a} → {b}: {there or 'unimpaired'}", f"{b} → {a}: {back or 'unimpaired'}"]
 
 
 def impairment(impair: Impair) -> str:

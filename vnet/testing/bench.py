@@ -24,7 +24,7 @@ QUEUE = 1024
 """Frames that a pipe holds each way."""
 ETHERTYPE = b"\x88\xb5"
 """IEEE 802: local experimental; what the frames of the check have, and nobody else's."""
-DOOR_REASONS = {"door-malformed", "door-overrun", "door-stranger"}
+DOOR_REASONS = {"door-malformed", "door-overrun", "door-stranger", "door-unused"}
 EGRESS_REASONS = {"tx-full", "tx-no-carrier", "tx-too-big", "tx-error", "tx-offload"}
 
 

@@ -158,14 +158,24 @@ def link(values: Values) -> model.Link:
     ends = tuple(values.get("ends", ("", "")))
     a_to_b, b_to_a = (model.Impair(**way) for way in _ways(values.get("impair", {})))
     keys = ("transparent", "name", "networks", "up")
+    cables = tuple(_cable(cable) for cable in values.get("cables", ()))
     return model.Link(
         (ends[0], ends[1]),
         a_to_b,
         b_to_a,
         schedule=tuple(_change(change) for change in values.get("schedule", ())),
         stp=model.TreePort(**values.get("stp", {})),
+        cables=cables,
+        bond=model.Bond(**values.get("bond", {})),
         **_tuples({key: values[key] for key in keys if key in values}),
     )
+
+
+def _cable(values: Values) -> model.Cable:
+    a_to_b, b_to_a = (tuple(way.items()) for way in _ways(values.get("impair", {})))
+    schedule = tuple(_change(change) for change in values.get("schedule", ()))
+    rest = {key: values[key] for key in ("up", "priority") if key in values}
+    return model.Cable(a_to_b, b_to_a, schedule, **rest)
 
 
 def _change(values: Values, ways: tuple[str, str] = WAYS) -> model.Change:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
 from nics.keys import one_of
 from vnet.topology import check_groups, check_ports, expect, mirrors, recorder, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
-from vnet.topology.model import DEFAULT_SWITCH, Change, Impair, Network
+from vnet.topology.model import DEFAULT_SWITCH, Bond, Change, Impair, Link, Network
 from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.resolve import link_names
 from vnet.topology.values import Address, Subnet
@@ -212,6 +214,30 @@ def _impair(ways: tuple[Impair, Impair], schedule: tuple[Change, ...], path: Pat
             yield Problem(place, "a change of nothing", "up or impair", because=((*place, "impair"),))
 
 
+def _cables(link: Link, path: Path) -> Problems:
+    """Several cables of one link, and how they share the work."""
+    for number, cable in enumerate(link.cables):
+        ways = (
+            attrs.evolve(link.a_to_b, **dict(cable.a_to_b)),
+            attrs.evolve(link.b_to_a, **dict(cable.b_to_a)),
+        )
+        yield from _impair(ways, cable.schedule, (*path, "cables", number))
+    if link.bond != Bond() and not link.cables:
+        because: tuple[Path, ...] = ((*path, "cables"),)
+        yield Problem((*path, "bond"), "a bond of one cable", "cables: a list of cables", because=because)
+    count = len(link.cables)
+    if link.cables and link.bond.min_links > count:
+        found = f"{link.bond.min_links} of {count} cable{'' if count == 1 else 's'}"
+        yield Problem((*path, "bond", "min_links"), found, f"at most {count}")
+    if link.bond.min_links > link.bond.max_links:
+        found = f"{link.bond.min_links}, and at most {link.bond.max_links} are in use"
+        yield Problem((*path, "bond", "min_links"), found, "at most max_links")
+    if link.bond.mode != "lacp":
+        for key in ("max_links", "timeout", "control", "passive"):
+            if getattr(link.bond, key) != getattr(Bond(), key):
+                yield Problem((*path, "bond", key), f"{key} with mode {link.bond.mode}", "mode: lacp")
+
+
 def _links(topology: Topology) -> Problems:
     switches = list(topology.switches) or [DEFAULT_SWITCH]
     for index, link in enumerate(topology.links):
@@ -221,6 +247,7 @@ def _links(topology: Topology) -> Problems:
         if link.ends[0] and link.ends[0] == link.ends[1]:
             yield Problem(path, f"{link.ends[0]} twice", "two switches")
         yield from _impair((link.a_to_b, link.b_to_a), link.schedule, ("links", index))
+        yield from _cables(link, ("links", index))
         if link.stp.priority % 16:
             yield Problem(("links", index, "stp", "priority"), str(link.stp.priority), "a multiple of 16")
         for at, network in enumerate(link.networks or ()):

@@ -375,8 +375,34 @@ class Cord:
 
 
 @attrs.frozen
+class Bond:
+    """How several cables between two switches share the work; as the keys of a topology file."""
+
+    mode: Literal["lacp", "active-backup", "static"] = "lacp"
+    hash: Literal["l2", "l3", "l4"] = "l4"
+    min_links: int = 1
+    max_links: int = 8
+    timeout: Literal["long", "short"] = "long"
+    control: Literal["independent", "coupled"] = "independent"
+    passive: Literal["a", "b"] | None = None
+    """The end that speaks when it is spoken to; None: neither."""
+
+
+@attrs.frozen
+class Cable:
+    """One of several cables of a link."""
+
+    a_to_b: Keys = ()
+    """What differs from the link's."""
+    b_to_a: Keys = ()
+    schedule: tuple[Change, ...] = ()
+    up: bool = True
+    priority: int = 32768
+
+
+@attrs.frozen
 class Link:
-    """A cable between two switches."""
+    """A cable between two switches, or several."""
 
     ends: tuple[str, str]
     a_to_b: Impair = Impair()
@@ -389,6 +415,9 @@ class Link:
     up: bool = True
     schedule: tuple[Change, ...] = ()
     stp: TreePort = TreePort()
+    cables: tuple[Cable, ...] = ()
+    """(): one, without bond."""
+    bond: Bond = Bond()
 
 
 @attrs.frozen

@@ -575,12 +575,21 @@ def _links(
     """Links to remove, to change (before, after; also those that stay as they are) and to add."""
     removed, changed = [], []
     for name, link in running.links.items():
-        if name in wanted.links and wanted.links[name].ends == link.ends:
+        if name in wanted.links and _same_cables(link, wanted.links[name]):
             changed.append((link, wanted.links[name]))
         else:
             removed.append(link)
     kept = {link.name for link, _ in changed}
     return removed, changed, [link for name, link in wanted.links.items() if name not in kept]
+
+
+def _same_cables(one: ResolvedLink, other: ResolvedLink) -> bool:
+    """Whether one becomes the other without being taken away."""
+    what = [
+        (link.ends, link.bond if link.several else None, [(c.name, c.priority) for c in link.several])
+        for link in (one, other)
+    ]
+    return what[0] == what[1]
 
 
 def _owners(resolved: Resolved) -> dict[int, str]:

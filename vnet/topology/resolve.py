@@ -21,6 +21,7 @@ from vnet.topology import address as addresses
 from vnet.topology.check_groups import is_confined
 from vnet.topology.model import (
     DEFAULT_SWITCH,
+    Bond,
     Change,
     Cord,
     Engine,
@@ -189,6 +190,19 @@ class Port:
 
 
 @attrs.frozen
+class ResolvedCable:
+    """One cable of a link."""
+
+    name: str
+    """The link's, or `LINK.1` and so on of several."""
+    a_to_b: Impair
+    b_to_a: Impair
+    schedule: tuple[Change, ...]
+    up: bool
+    priority: int
+
+
+@attrs.frozen
 class ResolvedLink:
     """A link, everything known."""
 
@@ -204,11 +218,25 @@ class ResolvedLink:
     up: bool
     schedule: tuple[Change, ...] = ()
     stp: TreePort = attrs.field(factory=TreePort)
+    several: tuple[ResolvedCable, ...] = ()
+    """(): one cable."""
+    bond: Bond = attrs.field(factory=Bond)
+
+    @property
+    def cables(self) -> tuple[ResolvedCable, ...]:
+        """Its cable, or several that share the work."""
+        alone = ResolvedCable(self.name, self.a_to_b, self.b_to_a, self.schedule, self.up, 0)
+        return self.several or (alone,)
 
     @property
     def ports(self) -> tuple[str, str]:
         """The names of its ports, a's and b's."""
         return f"{self.name}.a", f"{self.name}.b"
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """What a person may call it: by its own name, that of a port, or of one of several cables."""
+        return (self.name, *self.ports, *(cable.name for cable in self.several))
 
 
 @attrs.frozen
@@ -289,7 +317,23 @@ def _links(topology: Topology, networks: Mapping[str, ResolvedNetwork]) -> Itera
             up=link.up,
             schedule=link.schedule,
             stp=link.stp,
+            several=_cables(name, link),
+            bond=link.bond,
         )
+
+
+def _cables(name: str, link: Link) -> tuple[ResolvedCable, ...]:
+    return tuple(
+        ResolvedCable(
+            name=f"{name}.{number}",
+            a_to_b=attrs.evolve(link.a_to_b, **dict(cable.a_to_b)),
+            b_to_a=attrs.evolve(link.b_to_a, **dict(cable.b_to_a)),
+            schedule=link.schedule + cable.schedule,
+            up=cable.up,
+            priority=cable.priority,
+        )
+        for number, cable in enumerate(link.cables, 1)
+    )
 
 
 def link_names(links: Sequence[Link]) -> list[str]:

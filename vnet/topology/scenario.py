@@ -229,7 +229,10 @@ def link_names(topology: Topology) -> list[str]:
     """What the links between switches are called."""
     from vnet.topology.resolve import link_names as names
 
-    return names(topology.links)
+    found = []
+    for name, link in zip(names(topology.links), topology.links, strict=True):
+        found += [name, *(f"{name}.{number}" for number, _ in enumerate(link.cables, 1))]
+    return found
 
 
 def _guest(topology: Topology, name: object, place: Path) -> Iterator[Problem]:

@@ -194,6 +194,81 @@ CHANGE = Table(
     ),
 )
 
+CABLE = Table(
+    "a cable",
+    (
+        Key("impair", IMPAIR, "What it does to frames otherwise than the link's `impair` says.",
+            example={"delay": "2 ms"}),
+        Key("schedule", ListOf(CHANGE, "a list of changes"), "What changes beside the link's `schedule`.",
+            example=[{"from": "10 s", "to": "12 s", "up": False}]),
+        Key("up", Flag(), "false: it is cut.", example=False, default=True),
+        Key("priority", Count(0, 65535, "a number"), "With `max_links`: the lower is preferred.", example=100,
+            default=32768),
+    ),
+    may_be_empty=True,
+)  # fmt: skip
+HASH = Key(
+    "hash",
+    Choice(("l2", "l3", "l4")),
+    "What tells flows apart, each of which goes by one cable: MAC addresses (`l2`), and IP addresses (`l3`),"
+    " and ports (`l4`).",
+    example="l2",
+    default="l4",
+)
+MIN_LINKS = Key(
+    "min_links",
+    Count(1, 8, "a number of cables"),
+    "With fewer in use there is no carrier.",
+    example=2,
+    default=1,
+)
+MAX_LINKS = Key(
+    "max_links",
+    Count(1, 8, "a number of cables"),
+    "With `lacp`: how many are in use at once; the others stand by.",
+    example=2,
+    default=8,
+)
+TIMEOUT = Key(
+    "timeout",
+    Choice(("long", "short")),
+    "With `lacp`: whether silence is noticed after 90 s (it is spoken every 30) or 3 s (every second).",
+    example="short",
+    default="long",
+)
+CONTROL = Key(
+    "control",
+    Choice(("independent", "coupled")),
+    "With `lacp`: whether an end sends only where the other takes in already, or both begin at once.",
+    example="coupled",
+    default="independent",
+)
+MODE = Key(
+    "mode",
+    Choice(("lacp", "active-backup", "static")),
+    "How they share the work: as both ends agree (802.1AX), the first one that has carrier alone, or all"
+    " that have.",
+    example="active-backup",
+    default="lacp",
+)
+BOND = Table(
+    "a bond",
+    (
+        MODE,
+        HASH,
+        MIN_LINKS,
+        MAX_LINKS,
+        TIMEOUT,
+        CONTROL,
+        Key(
+            "passive",
+            Choice(("a", "b")),
+            "With `lacp`: the end that speaks only when it is spoken to. Left out: neither.",
+            example="b",
+        ),
+    ),
+)
+
 LINK = Table(
     "a link",
     (
@@ -224,6 +299,14 @@ LINK = Table(
             "The networks that it carries, each tagged with its VLAN. Left out: all.",
             example=["red"],
         ),
+        Key(
+            "cables",
+            ListOf(CABLE, "a list of cables", fewest=1, most=8),
+            "Several cables that make one link, with one port at each switch; they are called `NAME.1`,"
+            " `NAME.2` and so on. Left out: one.",
+            example=[{}, {"impair": {"delay": "1 ms"}}],
+        ),
+        Key("bond", BOND, "How several `cables` share the work.", example={"mode": "lacp", "min_links": 1}),
         Key("stp", TREE_LINK, "Its part in its switches' spanning tree.", example={"cost": 20000}),
         Key("up", Flag(), "false: the cable is cut.", example=False, default=True),
         Key(

@@ -146,16 +146,25 @@ def _change_words(change: model.Change, names: tuple[str, str] = WAYS) -> dict[s
         said["to"] = TIME.write(change.stop)
     if change.up is not None:
         said["up"] = change.up
-    keys = {key.name: key for key in table_switches.ONE_WAY.keys}
     # What is default stands in a change all the same, for the link may be otherwise.
-    impair = _ways(
-        [
-            {name: value_words(keys[name].type, value) for name, value in way}
-            for way in (change.a_to_b, change.b_to_a)
-        ],
-        names,
-    )
+    impair = _differing((change.a_to_b, change.b_to_a), names)
     return said | ({"impair": impair} if impair else {})
+
+
+def _differing(ways: tuple[model.Keys, model.Keys], names: tuple[str, str] = WAYS) -> dict[str, Any]:
+    """What is said to be different, even if it is what is default."""
+    keys = {key.name: key for key in table_switches.ONE_WAY.keys}
+    return _ways([{name: value_words(keys[name].type, value) for name, value in way} for way in ways], names)
+
+
+def _cable_words(cable: model.Cable) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if impair := _differing((cable.a_to_b, cable.b_to_a)):
+        said["impair"] = impair
+    if cable.schedule:
+        said["schedule"] = [_change_words(change) for change in cable.schedule]
+    special = ("impair", "schedule")
+    return said | _keys((key for key in table_switches.CABLE.keys if key.name not in special), cable)
 
 
 def link_words(link: model.Link) -> dict[str, Any]:
@@ -168,7 +177,9 @@ def link_words(link: model.Link) -> dict[str, Any]:
         said["schedule"] = [_change_words(change) for change in link.schedule]
     if link.networks == ():
         said["networks"] = []
-    special = ("ends", "impair", "schedule")
+    if link.cables:
+        said["cables"] = [_cable_words(cable) for cable in link.cables]
+    special = ("ends", "impair", "schedule", "cables")
     return said | _keys((key for key in table_switches.LINK.keys if key.name not in special), link)
 
 

@@ -12,6 +12,30 @@ use switch::PortId;
 /// The most ports one engine can have.
 pub const PORTS_MAX: usize = 4096;
 
+/// Bits of a port's number; above them stands which of several doors there it is about.
+const BITS: u32 = PORTS_MAX.trailing_zeros();
+
+/// What door number `at` (0..=7) of a port goes by with the poller, and in what it tells.
+#[must_use]
+pub fn member(port: PortId, at: usize) -> PortId {
+    port | ((at + 1) << BITS) as PortId
+}
+
+/// A port's number, and which of its doors is meant; `None`: the one that it has. The same of descriptors of
+/// a port (`sub`).
+#[inline]
+#[must_use]
+pub fn split(number: PortId) -> (PortId, Option<usize>) {
+    (number & (PORTS_MAX - 1) as PortId, usize::from(number >> BITS).checked_sub(1))
+}
+
+/// The `sub` of a descriptor of a door of a port that was told apart so.
+#[inline]
+#[must_use]
+pub fn sub_of(number: PortId, sub: u16) -> u16 {
+    number & !((PORTS_MAX - 1) as PortId) | sub
+}
+
 /// Something that happened at a door and that Python should know. Never one a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -25,6 +49,8 @@ pub enum EventKind {
     Carrier(bool),
     /// One clear line for the log.
     Log(String),
+    /// What is behind the port is reached by another way: it does not know yet who lives here.
+    Moved,
     /// An in-process guest's socket may be readable, writable or changed: (socket, what).
     Socket(u32, u32),
     /// What this trigger of the recorder, by number, waits for has happened at the port.
@@ -102,6 +128,7 @@ impl Waker {
 
     /// Have `rx_burst` of `port` called in the next turn.
     pub fn kick(&self, port: PortId) {
+        let (port, _) = split(port);
         if let Some(word) = self.bits.get(usize::from(port) / 64) {
             word.fetch_or(1 << (port % 64), Ordering::Release);
         }

@@ -5,6 +5,7 @@
 //! which bytes for how long.
 
 pub mod backoff;
+pub mod bond;
 pub mod bpf;
 pub mod bytering;
 pub mod clock;

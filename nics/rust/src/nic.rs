@@ -123,6 +123,29 @@ pub trait Nic: Send {
     /// stops by itself.
     fn set_link(&mut self, _up: bool, _now: Nanos) {}
 
+    /// The same for one of several doors in this one.
+    fn set_member(&mut self, _member: usize, _up: bool, _now: Nanos) {}
+
+    /// The carrier of doors in this one may have changed. Returns what `tick` does.
+    fn look(&mut self, _now: Nanos) -> bool {
+        false
+    }
+
+    /// Frames wait for `rx_burst` of which nobody will tell: the other end of a link sent them.
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// What is to be seen of several doors in this one.
+    fn bond(&self) -> Option<crate::bond::View> {
+        None
+    }
+
+    /// Of several doors in this one, the number and name of that by which a frame with this head would be sent.
+    fn way_of(&self, _head: &[u8]) -> Option<(usize, String)> {
+        None
+    }
+
     /// The door has been given a port: register descriptors with `cx.poller`, keep `cx`.
     fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()>;
 

@@ -1,5 +1,7 @@
 //! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again.
 
+use crate::bond::MEMBERS;
+use crate::context::{member, split};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -154,21 +156,23 @@ impl Poller {
     /// told of as before.
     pub fn hold(&self, port: PortId, held: bool) {
         let mut ports = self.ports.lock();
-        let of = ports.entry(port).or_default();
-        if of.held == held {
+        if ports.entry(port).or_default().held == held {
             return;
         }
-        of.held = held;
-        for watched in &of.watched {
-            // An error means that the descriptor was closed, or rests; then there is nothing to look at.
-            let interest = watched.interest.unless(held);
-            let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(port, watched.sub), interest);
+        for number in std::iter::once(port).chain((0..MEMBERS).map(|at| member(port, at))) {
+            let Some(of) = ports.get_mut(&number) else { continue };
+            of.held = held;
+            for watched in &of.watched {
+                // An error means that the descriptor was closed, or rests; then there is nothing to look at.
+                let interest = watched.interest.unless(held);
+                let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(number, watched.sub), interest);
+            }
         }
     }
 
     /// The port is gone, and what was watched for it.
     pub fn forget(&self, port: PortId) {
-        self.ports.lock().remove(&port);
+        self.ports.lock().retain(|number, _| split(*number).0 != port);
     }
 
     /// Watch a descriptor of the engine's own, for reading.

@@ -14,6 +14,7 @@ pub mod fdb;
 pub mod groups;
 pub mod guard;
 mod headers;
+pub mod lacp;
 pub mod limits;
 mod members;
 pub mod multicast;

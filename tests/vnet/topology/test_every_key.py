@@ -204,6 +204,17 @@ BASE: dict[str, Any] = {
                     "impair": {"loss": "1 %"},
                 }
             ],
+            "cables": [
+                {
+                    "impair": {"loss": "1 %"}, "up": False, "priority": 1,
+                    "schedule": [{"from": "1 s", "to": "2 s", "up": False, "impair": {"loss": "1 %"}}],
+                },
+                {},
+            ],
+            "bond": {
+                "mode": "lacp", "hash": "l3", "min_links": 1, "max_links": 2, "timeout": "short",
+                "control": "coupled", "passive": "b",
+            },
         }
     ],
     "scenario": [

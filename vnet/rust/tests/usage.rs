@@ -117,12 +117,14 @@ impl Lab {
         let mut lab = Lab { engine, ports: vec![], now: 1000, mark: 0, sent: BTreeMap::new() };
         for pair in numbers.windows(2) {
             let end = || PortConfig { places: true, ..trunk() };
-            let [(a, _), _] =
-                lab.engine.add_link([(pair[0], end()), (pair[1], end())], [1, u64::from(pair[0])]).unwrap();
+            let [(a, _), _] = lab
+                .engine
+                .add_link([(pair[0], end()), (pair[1], end())], &[[1, u64::from(pair[0])]], None)
+                .unwrap();
             if delay > 0 {
                 let way = || Impair { delay, ..Impair::default() };
                 let step = Step { at: lab.now, ways: [way(), way()], up: true };
-                lab.engine.set_impair(a, step, vec![], lab.now).unwrap();
+                lab.engine.set_impair(a, 0, step, vec![], lab.now).unwrap();
             }
         }
         for &(at, kind, tso) in ports {

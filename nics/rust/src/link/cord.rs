@@ -227,6 +227,22 @@ impl Nic for Cord {
         self.nic.set_link(up && self.mended, now);
     }
 
+    fn set_member(&mut self, member: usize, up: bool, now: Nanos) {
+        self.nic.set_member(member, up, now);
+    }
+
+    fn look(&mut self, now: Nanos) -> bool {
+        self.nic.look(now)
+    }
+
+    fn bond(&self) -> Option<crate::bond::View> {
+        self.nic.bond()
+    }
+
+    fn way_of(&self, head: &[u8]) -> Option<(usize, String)> {
+        self.nic.way_of(head)
+    }
+
     fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()> {
         self.nic.attach(cx, now)
     }

@@ -189,6 +189,10 @@ impl Nic for LinkNic {
         self.signs.carrier.load(Ordering::Relaxed)
     }
 
+    fn waits(&self) -> bool {
+        self.cable.lock().ways[1 - self.side].any()
+    }
+
     fn set_link(&mut self, up: bool, _now: Nanos) {
         let mut cable = self.cable.lock();
         cable.up[self.side] = up;

@@ -47,6 +47,8 @@ pub struct Copy {
     pub late: bool,
     /// It may get lost on a cable, or come twice or damaged.
     pub unsure: bool,
+    /// The port has several cables, and this one is taken.
+    pub way: Option<(usize, String)>,
 }
 
 impl Engine {
@@ -108,7 +110,8 @@ impl Engine {
     fn copy(&self, now: Nanos, port: PortId, frame: &Frame<'_>, edit: Result<TagEdit, DropReason>) -> Copy {
         let slot = self.slots.get(usize::from(port));
         let peer = slot.and_then(|slot| slot.peer);
-        let mut copy = Copy { port, refused: None, edit: TagEdit::NONE, peer, late: false, unsure: false };
+        let mut copy =
+            Copy { port, refused: None, edit: TagEdit::NONE, peer, late: false, unsure: false, way: None };
         copy.edit = match edit {
             Ok(edit) => edit,
             Err(reason) => {
@@ -118,7 +121,8 @@ impl Engine {
         };
         let tx = TxFrame { frame, edit: copy.edit };
         let nic = slot.and_then(|slot| slot.nic.as_ref()).filter(|nic| nic.carrier());
-        let cable = self.cable(port, peer);
+        copy.way = nic.and_then(|nic| nic.way_of(frame.head()));
+        let cable = self.cable(port, peer, copy.way.as_ref().map_or(0, |(way, _)| *way));
         copy.refused = match (nic, &cable) {
             (None, _) => Some(DropReason::TxNoCarrier),
             (Some(nic), _) if tx.len() > nic.caps().max_frame as usize => Some(DropReason::TxTooBig),
@@ -137,9 +141,9 @@ impl Engine {
         copy
     }
 
-    /// What the cable behind a port does to frames that leave there.
-    fn cable(&self, port: PortId, peer: Option<PortId>) -> Option<Impair> {
-        let link = |end: PortId, side| Some(self.links.get(&end)?.impair(side));
+    /// What the cable behind a port, that of this number, does to frames that leave there.
+    fn cable(&self, port: PortId, peer: Option<PortId>, way: usize) -> Option<Impair> {
+        let link = |end: PortId, side| self.links.get(&end)?.impair(way, side);
         match peer {
             Some(peer) => link(port, 0).or_else(|| link(peer, 1)),
             None => self.cords.get(&port).map(CordControl::inward),

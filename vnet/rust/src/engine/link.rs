@@ -6,8 +6,11 @@
 
 use super::usage::Kind;
 use super::{Engine, EngineError};
+use nics::Nic;
+use nics::bond::{BondNic, Setup};
 use nics::link::{Impair, LinkControl, Step, link};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use switch::{Flush, Nanos, PortConfig, PortCounters, PortId};
 
@@ -15,18 +18,22 @@ use switch::{Flush, Nanos, PortConfig, PortCounters, PortId};
 /// next turn: everybody else, and commands, come first. A storm in a loop of links lives here.
 const HOPS: usize = 32;
 
+/// Question and answer between the ends of a new link.
+const AGREED: usize = 8;
+
 /// A link, as the engine knows it.
 #[derive(Debug)]
 pub(super) struct Link {
-    control: LinkControl,
-    /// Whether it had carrier when it was looked at last.
-    carrier: bool,
+    /// Of each cable.
+    controls: Vec<LinkControl>,
+    /// Whether its ends had carrier when they were looked at last.
+    carrier: [bool; 2],
 }
 
 impl Link {
-    /// What it does to frames that its end `side` sends.
-    pub(super) fn impair(&self, side: usize) -> Impair {
-        self.control.impair(side)
+    /// What a cable of it does to frames that its end `side` sends.
+    pub(super) fn impair(&self, cable: usize, side: usize) -> Option<Impair> {
+        self.controls.get(cable).map(|control| control.impair(side))
     }
 }
 
@@ -34,17 +41,38 @@ impl Link {
 pub(super) type Links = BTreeMap<PortId, Link>;
 
 impl Engine {
-    /// Join two switches by a link; the ports of its ends. When it can't be done, nothing has changed.
+    /// Join two switches by a link; the ports of its ends. It has a cable for each seed, and if its ends are
+    /// `bonds`, these make one of them. When it can't be done, nothing has changed.
     #[allow(clippy::type_complexity)]
     pub fn add_link(
         &mut self,
         ends: [(u16, PortConfig); 2],
-        seed: [u64; 2],
+        seeds: &[[u64; 2]],
+        bonds: Option<[Setup; 2]>,
     ) -> Result<[(PortId, Arc<PortCounters>); 2], EngineError> {
         let [(a, config_a), (b, config_b)] = ends;
-        let ([one, other], control) = link(seed);
-        let (port_a, counters_a) = self.add_port(Box::new(one), a, config_a)?;
-        let (port_b, counters_b) = match self.add_port(Box::new(other), b, config_b) {
+        let mut controls = vec![];
+        let mut cables: [Vec<Box<dyn Nic>>; 2] = [vec![], vec![]];
+        for seed in seeds {
+            let ([one, other], control) = link(*seed);
+            cables[0].push(Box::new(one));
+            cables[1].push(Box::new(other));
+            controls.push(control);
+        }
+        let wrong = |text: String| EngineError::Io(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let [mut ones, mut others] = cables;
+        let (one, other): (Box<dyn Nic>, Box<dyn Nic>) = match bonds {
+            Some([a, b]) => (
+                Box::new(BondNic::new(ones, a).map_err(wrong)?),
+                Box::new(BondNic::new(others, b).map_err(wrong)?),
+            ),
+            None => match (ones.pop(), others.pop()) {
+                (Some(one), Some(other)) if ones.is_empty() => (one, other),
+                _ => return Err(wrong("a link without bond has one cable".into())),
+            },
+        };
+        let (port_a, counters_a) = self.add_port(one, a, config_a)?;
+        let (port_b, counters_b) = match self.add_port(other, b, config_b) {
             Ok(added) => added,
             Err(error) => {
                 self.remove_port(port_a)?;
@@ -56,23 +84,33 @@ impl Engine {
         }
         self.slot(port_a)?.peer = Some(port_b);
         self.slot(port_b)?.peer = Some(port_a);
-        control.count_at([counters_a.clone(), counters_b.clone()]);
-        let carrier = self.carrier(port_a)?;
-        self.links.insert(port_a, Link { control, carrier });
+        for control in &controls {
+            control.count_at([counters_a.clone(), counters_b.clone()]);
+        }
+        let carrier = [self.carrier(port_a)?, self.carrier(port_b)?];
+        self.links.insert(port_a, Link { controls, carrier });
+        // Two ends that have to agree do so now: there is nobody yet who would notice that it took time.
+        for _ in 0..AGREED {
+            self.look_at_link(port_a);
+            self.burst(self.now, port_a);
+            self.burst(self.now, port_b);
+        }
         Ok([(port_a, counters_a), (port_b, counters_b)])
     }
 
-    /// What a link, named by the port of its end 0, is like from now on, and from times to come on.
+    /// What a cable of a link, named by the port of its end 0, is like from now on, and from times to come on.
     /// `now` is the driver's time.
     pub fn set_impair(
         &mut self,
         port: PortId,
+        cable: usize,
         first: Step,
         then: Vec<Step>,
         now: Nanos,
     ) -> Result<(), EngineError> {
         let now = now.max(self.now);
-        self.links.get(&port).ok_or(EngineError::NoSuchPort)?.control.set(first, then, now);
+        let controls = &self.links.get(&port).ok_or(EngineError::NoSuchPort)?.controls;
+        controls.get(cable).ok_or(EngineError::NoSuchPort)?.set(first, then, now);
         let peer = self.slot(port)?.peer;
         for end in [Some(port), peer].into_iter().flatten() {
             self.timers.schedule(end, &mut self.slots[usize::from(end)]);
@@ -85,20 +123,27 @@ impl Engine {
 
     /// Whether a link was cut or mended: without carrier, nobody lives behind it.
     pub(super) fn look_at_link(&mut self, port: PortId) {
-        let Some(slot) = self.slots.get(usize::from(port)) else { return };
-        let Some(peer) = slot.peer else { return };
-        let Some(nic) = slot.nic.as_ref() else { return };
-        let carrier = nic.carrier();
-        for end in [port, peer] {
-            if let Some(link) = self.links.get_mut(&end)
-                && link.carrier != carrier
-            {
-                link.carrier = carrier;
-                self.carrier_changed(port, carrier);
-                self.carrier_changed(peer, carrier);
-                self.look_at_bridges();
-                return;
+        let Some(peer) = self.slots.get(usize::from(port)).and_then(|slot| slot.peer) else { return };
+        let (a, b) = if self.links.contains_key(&port) { (port, peer) } else { (peer, port) };
+        let Some(mut link) = self.links.remove(&a) else { return };
+        let mut changed = false;
+        for (end, other, before) in [(a, b, 0), (b, a, 1)] {
+            let Some(slot) = self.slots.get_mut(usize::from(end)) else { continue };
+            // Away while it is received from; then it is looked at later.
+            let Some(nic) = slot.nic.as_mut() else { continue };
+            if nic.look(self.now) {
+                self.crossed.insert(other);
             }
+            let carrier = nic.carrier();
+            self.timers.schedule(end, slot);
+            if std::mem::replace(&mut link.carrier[before], carrier) != carrier {
+                self.carrier_changed(end, carrier);
+                changed = true;
+            }
+        }
+        self.links.insert(a, link);
+        if changed {
+            self.look_at_bridges();
         }
     }
 

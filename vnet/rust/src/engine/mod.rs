@@ -34,7 +34,7 @@ use crate::mirror::{MirrorSet, Spec};
 use crate::recorder::Recorder;
 use deliver::Delivery;
 pub use lost::LostFrame;
-use nics::context::PORTS_MAX;
+use nics::context::{self, PORTS_MAX};
 use nics::link::CordControl;
 use nics::{Arena, BURST, Burst, Context, EventKind, Events, Nic, Poller, Rx, Waker};
 use ports::Timers;
@@ -433,6 +433,25 @@ impl Engine {
         there.map(|(port, slot)| (port as PortId, slot.switch))
     }
 
+    /// Set one of several cables of a port up or down.
+    pub fn set_member(&mut self, port: PortId, member: usize, up: bool) -> Result<(), EngineError> {
+        let now = self.now;
+        if let Some(nic) = &mut self.slot(port)?.nic {
+            nic.set_member(member, up, now);
+        }
+        self.look_at_link(port);
+        self.look_at_bridges();
+        self.ready.insert(port);
+        self.timers.schedule(port, &mut self.slots[usize::from(port)]);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// What is to be seen of a port's cables, if it has several.
+    pub fn bond(&mut self, port: PortId) -> Result<Option<nics::bond::View>, EngineError> {
+        Ok(self.slot(port)?.nic.as_ref().and_then(|nic| nic.bond()))
+    }
+
     /// Whether the port's NIC has carrier.
     pub fn carrier(&mut self, port: PortId) -> Result<bool, EngineError> {
         Ok(self.slot(port)?.nic.as_ref().is_some_and(|nic| nic.carrier()))
@@ -511,10 +530,11 @@ impl Engine {
             self.since_poll = 0;
             let Engine { poller, slots, ready, timers, .. } = self;
             // An error here could only be a bad descriptor or pointer, which are ours and valid.
-            let _ = poller.wait(Some(0), |port, sub, readiness| {
+            let _ = poller.wait(Some(0), |number, sub, readiness| {
+                let (port, _) = context::split(number);
                 let Some(slot) = slots.get_mut(usize::from(port)) else { return };
                 let Some(nic) = slot.nic.as_mut() else { return };
-                if nic.ready(sub, readiness, now) {
+                if nic.ready(context::sub_of(number, sub), readiness, now) {
                     ready.insert(port);
                 }
                 timers.schedule(port, slot);

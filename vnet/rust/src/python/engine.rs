@@ -1,6 +1,7 @@
 //! The engine for Python: commands go down through a fair lock with the interpreter released,
 //! counters are read without one, events come up through one descriptor.
 
+use super::bond::BondSetup;
 use super::door::Door;
 use super::groups::{ConnectionTuple, Groups, tuple};
 use super::impair::Steps;
@@ -70,7 +71,7 @@ impl Engine {
 
     /// The same for a command that depends on the time: `now` of the driver's clock. `None`: that of
     /// the engine's own thread if there is one, and otherwise that of the latest turn.
-    fn command_at<T: Send>(
+    pub fn command_at<T: Send>(
         &self,
         py: Python<'_>,
         now: Option<Nanos>,
@@ -123,7 +124,9 @@ fn hop_dict<'py>(py: Python<'py>, hop: &Hop) -> PyResult<Bound<'py, PyDict>> {
         .iter()
         .map(|copy| {
             let refused = copy.refused.map(DropReason::name);
-            (copy.port, refused, copy.edit.strip, copy.edit.insert, copy.peer, copy.late, copy.unsure)
+            let edit = copy.edit;
+            let way = copy.way.as_ref().map(|(_, name)| name.as_str());
+            (copy.port, refused, edit.strip, edit.insert, copy.peer, copy.late, copy.unsure, way)
         })
         .collect();
     dict.set_item("switch", hop.switch)?;
@@ -238,8 +241,11 @@ impl Engine {
         Ok(port)
     }
 
-    /// Join switches `a` and `b` by a link; the ports of its ends. `seed`: what the fates of its frames
-    /// follow from, from a to b and back. Raises as `add_port` does.
+    /// Join switches `a` and `b` by a link; the ports of its ends. `seeds`, one a cable: what the fates of its
+    /// frames follow from, from a to b and back. `bonds`: how the two ends share the work among several.
+    /// Raises as `add_port` does.
+    #[pyo3(signature = (a, config_a, b, config_b, seeds, bonds=None))]
+    #[allow(clippy::too_many_arguments)]
     fn add_link(
         &self,
         py: Python<'_>,
@@ -247,20 +253,30 @@ impl Engine {
         config_a: &PortConfig,
         b: u16,
         config_b: &PortConfig,
-        seed: (u64, u64),
+        seeds: Vec<(u64, u64)>,
+        bonds: Option<(Py<BondSetup>, Py<BondSetup>)>,
     ) -> PyResult<(PortId, PortId)> {
+        let seeds: Vec<[u64; 2]> = seeds.into_iter().map(|(there, back)| [there, back]).collect();
+        let bonds = bonds.map(|(a, b)| [a.get().0.clone(), b.get().0.clone()]);
         let ends = [(a, config_a.0.clone()), (b, config_b.0.clone())];
         let [(port_a, counters_a), (port_b, counters_b)] =
-            self.command(py, |engine| engine.add_link(ends, [seed.0, seed.1]))?;
+            self.command(py, |engine| engine.add_link(ends, &seeds, bonds))?;
         self.counters.lock().extend([(port_a, counters_a), (port_b, counters_b)]);
         Ok((port_a, port_b))
     }
 
-    /// What a link, named by its first port, is like: (from when on, from a to b, from b to a, whether
+    /// What a cable of a link, by the link's first port and the cable's number from 0, is like: (from when on, from a to b, from b to a, whether
     /// its cable is whole), ascending, the first for now, which is `now`.
-    fn set_impair(&self, py: Python<'_>, port: PortId, now: Nanos, steps: Steps) -> PyResult<()> {
+    fn set_impair(
+        &self,
+        py: Python<'_>,
+        port: PortId,
+        cable: usize,
+        now: Nanos,
+        steps: Steps,
+    ) -> PyResult<()> {
         let (first, then) = super::impair::steps(steps)?;
-        self.command(py, |engine| engine.set_impair(port, first, then, now))
+        self.command(py, |engine| engine.set_impair(port, cable, first, then, now))
     }
 
     /// Change how a port is set up; its counters and its traffic go on.
@@ -516,6 +532,7 @@ impl Engine {
         let tuples = events.into_iter().map(|event| match event.kind {
             EventKind::Carrier(up) => (event.port, "carrier", u32::from(up), 0, String::new()),
             EventKind::Log(line) => (event.port, "log", 0, 0, line),
+            EventKind::Moved => (event.port, "moved", 0, 0, String::new()),
             EventKind::Socket(a, b) => (event.port, "socket", a, b, String::new()),
             EventKind::Trigger(number) => (event.port, "trigger", number, 0, String::new()),
             EventKind::Pipe => (event.port, "pipe", 0, 0, String::new()),

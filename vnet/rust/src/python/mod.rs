@@ -1,5 +1,6 @@
 //! `vnet._native`: the one face of all Rust here to Python. One file a class or door.
 
+mod bond;
 mod capture;
 mod confine;
 mod dgram;
@@ -29,6 +30,8 @@ mod vhost_user;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::bond::{BondSetup, bond_door, bond_view, set_member};
     #[pymodule_export]
     use super::capture::{BpfProgram, CaptureHandle, describe_port, start_capture};
     #[pymodule_export]

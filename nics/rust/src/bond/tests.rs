@@ -1,0 +1,174 @@
+//! Two bonds joined by cables.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::link::{LinkControl, link};
+use crate::testkit::{Bench, numbered};
+use switch::lacp::{Hashed, Setup as Lacp};
+
+struct Pair {
+    ends: [Bench<BondNic>; 2],
+    cables: Vec<LinkControl>,
+}
+
+fn setup(mode: Mode, side: u8, count: usize) -> Setup {
+    let members = (0..count).map(|at| (format!("c{at}"), [2, 0, 0, side, 0, at as u8])).collect();
+    Setup { mode, least: 1, hashed: Hashed::Ports, members }
+}
+
+fn lacp(side: u8, count: usize) -> Setup {
+    let lacp = Lacp { wait: 0, ..Lacp::new([2, 0, 0, side, 0, 99], 1) };
+    setup(Mode::Lacp { setup: lacp, priorities: vec![0x8000; count] }, side, count)
+}
+
+impl Pair {
+    fn new(setups: [Setup; 2]) -> Pair {
+        let mut nics: [Vec<Box<dyn Nic>>; 2] = [vec![], vec![]];
+        let mut cables = vec![];
+        for at in 0..setups[0].members.len() {
+            let ([a, b], control) = link([at as u64, 7]);
+            nics[0].push(Box::new(a));
+            nics[1].push(Box::new(b));
+            cables.push(control);
+        }
+        let mut benches =
+            nics.into_iter().zip(setups).map(|(nics, setup)| Bench::new(BondNic::new(nics, setup).unwrap()));
+        let mut pair = Pair { ends: [benches.next().unwrap(), benches.next().unwrap()], cables };
+        pair.settle();
+        pair
+    }
+
+    /// What the engine does for a link: look at both ends, and pass on what is on its way.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            for end in &mut self.ends {
+                end.nic.look(end.now);
+            }
+            self.ends.iter_mut().for_each(Bench::pull);
+        }
+        self.ends.iter_mut().for_each(Bench::settle);
+        assert!(self.ends.iter().all(|end| !end.nic.due));
+    }
+
+    fn cut(&mut self, cable: usize, up: bool) {
+        let now = self.ends[0].now;
+        self.ends[0].nic.set_member(cable, up, now);
+        self.settle();
+    }
+
+    fn pass(&mut self, frames: &[Vec<u8>]) -> usize {
+        let sent = self.ends[0].send(frames);
+        self.ends[1].pull();
+        self.ends[1].settle();
+        sent
+    }
+}
+
+/// Frames of as many flows, in order.
+fn flows(count: u32, each: u32) -> Vec<Vec<u8>> {
+    let frame = |n: u32| {
+        let mut frame = numbered(n, 60);
+        frame[..6].copy_from_slice(&[2, 0, 0, 9, 9, (n % count) as u8]);
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame
+    };
+    (0..count * each).map(frame).collect()
+}
+
+#[test]
+fn agreed_cables_share_the_work_and_keep_each_flow_in_order() {
+    let mut pair = Pair::new([lacp(1, 3), lacp(2, 3)]);
+    assert!(pair.ends.iter().all(|end| end.nic.carrier() && end.carrier == [true]));
+    let frames = flows(40, 50);
+    assert_eq!(pair.pass(&frames), frames.len());
+    let received = std::mem::take(&mut pair.ends[1].received);
+    assert_eq!(received.len(), frames.len());
+    for flow in 0..40 {
+        let of = |all: &[Vec<u8>]| -> Vec<Vec<u8>> { all.iter().filter(|f| f[5] == flow).cloned().collect() };
+        assert_eq!(of(&received), of(&frames), "flow {flow}");
+    }
+    let view = pair.ends[0].nic.bond().unwrap();
+    assert!(view.members.iter().all(|member| member.tx.0 > 100), "{view:?}");
+    assert_eq!(view.partner, Some((0x8000, [2, 0, 0, 2, 0, 99])));
+}
+
+#[test]
+fn a_cut_cable_costs_nothing_but_what_was_on_it() {
+    let mut pair = Pair::new([lacp(1, 2), lacp(2, 2)]);
+    pair.cut(0, false);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+    assert_eq!(pair.ends[1].received.len(), 40);
+    assert_eq!(pair.ends[0].carrier, [true]);
+    assert_eq!(pair.ends[0].log, ["c0 is not in use any more: set down"]);
+    assert_eq!(pair.ends[1].log, ["c0 is not in use any more: no carrier"]);
+    pair.cut(1, false);
+    assert_eq!(pair.ends[0].carrier, [true, false]);
+    assert!(!pair.ends[1].nic.carrier());
+    assert_eq!(pair.pass(&flows(1, 1)), 0);
+    // So much was said within this second that more has to wait for the next one.
+    pair.ends.iter_mut().for_each(|end| end.now += 1_000_000_000);
+    pair.cut(1, true);
+    assert_eq!(pair.ends[0].carrier, [true, false, true]);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+}
+
+#[test]
+fn with_fewer_than_the_least_there_is_no_carrier() {
+    let two = |side| Setup { least: 2, ..lacp(side, 3) };
+    let mut pair = Pair::new([two(1), two(2)]);
+    pair.cut(0, false);
+    assert!(pair.ends[0].nic.carrier());
+    pair.cut(1, false);
+    assert!(!pair.ends[0].nic.carrier() && !pair.ends[1].nic.carrier());
+    assert_eq!(pair.ends[0].log.last().unwrap(), "down: 1 cables in use, at least 2 must be");
+}
+
+#[test]
+fn one_works_and_the_others_wait() {
+    let backup = |side| setup(Mode::ActiveBackup { primary: Some(0) }, side, 2);
+    let mut pair = Pair::new([backup(1), backup(2)]);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+    assert_eq!(pair.ends[0].nic.bond().unwrap().members[1].tx.0, 0);
+    pair.cut(0, false);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+    assert_eq!(pair.ends[0].nic.bond().unwrap().members[1].tx.0, 40);
+    assert_eq!(pair.ends[0].carrier, [true]);
+    assert_eq!(pair.ends[0].log, ["c0 is not in use any more: set down; c1 is used instead"]);
+    pair.cut(0, true);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+    assert_eq!(pair.ends[0].nic.bond().unwrap().members[0].tx.0, 80);
+}
+
+#[test]
+fn what_comes_by_a_cable_that_is_not_in_use_is_dropped() {
+    // One end does not care which cable the other has chosen.
+    let backup = setup(Mode::ActiveBackup { primary: None }, 2, 2);
+    let mut pair = Pair::new([setup(Mode::Static, 1, 2), backup]);
+    assert_eq!(pair.pass(&flows(40, 1)), 40);
+    let dropped = pair.ends[1].dropped(DropReason::DoorUnused);
+    assert!((10..30).contains(&dropped), "{dropped}");
+    assert_eq!(pair.ends[1].received.len() + dropped as usize, 40);
+    // And LACP with nobody takes nothing in at all.
+    let mut pair = Pair::new([setup(Mode::Static, 1, 2), lacp(2, 2)]);
+    pair.pass(&flows(40, 1));
+    assert_eq!(pair.ends[1].dropped(DropReason::DoorUnused), 40);
+    assert!(!pair.ends[1].nic.carrier());
+}
+
+#[test]
+fn a_cable_that_is_impaired_makes_the_bond_take_plain_frames_only() {
+    let pair = Pair::new([lacp(1, 2), lacp(2, 2)]);
+    assert!(pair.ends[0].nic.caps().tso4);
+    let slow = crate::link::Impair { delay: 5, ..crate::link::Impair::default() };
+    let now = pair.ends[0].now;
+    let step = crate::link::Step { at: now, ways: [slow, crate::link::Impair::default()], up: true };
+    pair.cables[1].set(step, vec![], now);
+    assert!(!pair.ends[0].nic.caps().tso4 && pair.ends[1].nic.caps().tso4);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    assert!(BondNic::new(vec![], setup(Mode::Static, 1, 0)).is_err());
+    assert!(setup(Mode::Static, 1, 9).check().is_err());
+    assert!(setup(Mode::ActiveBackup { primary: Some(2) }, 1, 2).check().is_err());
+}
