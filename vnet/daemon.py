@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import trio
 
-from vnet import leases, runtime, state
+from vnet import leases, runtime, state, usage
 from vnet.control import server
 from vnet.control.operations import Operations
 from vnet.errors import VnetError
@@ -36,8 +37,11 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
     """
     state_folder = state.folder(topology.name)
     confinement.raise_descriptors()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    billed = state_folder / usage.FILE
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, _last(billed) as begun:
         async with Fabric(topology) as fabric:
+            begun.append(fabric)
+            fabric.accounts.remember(billed)
             folder = await fabric.hold_runtime()
             operations = Operations(fabric)
             listener = server.listen(folder.path / runtime.CONTROL)
@@ -50,11 +54,23 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
                 if fabric.confinement is not None:
                     nursery.start_soon(fabric.confinement.watch)
                 nursery.start_soon(leases.keep, fabric, kept)
+                nursery.start_soon(usage.keep, fabric.accounts, fabric.ports, billed)
                 nursery.start_soon(server.serve, listener, operations.table())
                 nursery.start_soon(_stop_on_signal, signals, operations.stop)
                 ready(fabric)
                 await operations.stop.wait()
                 nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _last(billed: Path) -> Iterator[list[Fabric]]:
+    """Note what a fabric came to when its last port is gone, however it ended."""
+    begun: list[Fabric] = []
+    try:
+        yield begun
+    finally:
+        for fabric in begun:
+            usage.note(billed, fabric.accounts.document(fabric.ports))
 
 
 async def _stop_on_signal(signals: object, stop: trio.Event) -> None:

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, uplinks
+from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, uplinks, usage
 from vnet._native import Engine, describe_port, drop_reasons, set_recorder
 from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
@@ -79,6 +79,8 @@ class Fabric:
         self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
         """Multicast groups."""
         self.netlink = Netlink()
+        self.accounts = usage.Accounts(self.engine)
+        """What guests sent and received, those that are gone included."""
         self.keeper = Keeper(self)
         """What has the past written down by itself."""
         self._nursery: trio.Nursery | None = None
@@ -295,12 +297,16 @@ class Fabric:
             if number % _PORTS_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
             if self.ports.get(port.name) is port:
-                listed.append(port.status())
+                listed.append(self._told(port))
         return self._status(listed)
 
     def status(self) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        return self._status([port.status() for port in self.ports.values()])
+        return self._status([self._told(port) for port in self.ports.values()])
+
+    def _told(self, port: Port) -> dict[str, Any]:
+        """One port's entry; a guest's has its usage, see `usage`."""
+        return port.status() | ({"usage": self.accounts.of(port)} if port.guest else {})
 
     def _status(self, ports: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -311,6 +317,15 @@ class Fabric:
             "ports": [*ports, *(end.status() for end in self._link_ends().values())],
             "mirrors": mirrors.status(self),
         }
+
+    def usage(self, *only: str, gone: bool = False) -> dict[str, Any]:
+        """What guests' NICs sent (`egress`) and received (`ingress`), each inside the `fabric` and by way of
+        an `uplink`, in `frames` and `bytes`: the document of `vnet usage --json`, of these guests or NICs
+        only if any are named. Figures only grow, `since` the NIC was first there (RFC 3339), whatever went
+        and came back meanwhile; all are of one moment. `gone`: those of NICs that are not there any more,
+        too. Raises BadInput.
+        """
+        return usage.document(self.name, self.accounts.now(self.ports, gone=gone), only)
 
     def send(self, port: str, frame: bytes) -> dict[str, Any]:
         """Put a frame in at a port, as if its guest had sent it. What the switch decided: `to`, a port's
@@ -587,6 +602,7 @@ class Fabric:
         mac = bytes.fromhex(port.wanted.mac.replace(":", "")) or None
         describe_port(self.engine, port.number, port.name, port.description, mac)
         if port.guest:
+            self.accounts.open(port)
             self.guests[port.guest].ports[port.name] = port
             if port.wanted.cord != Cord():
                 self.set_cord(port)
@@ -598,7 +614,9 @@ class Fabric:
         port = self.ports.pop(name)
         if port.guest:
             del self.guests[port.guest].ports[name]
-        self.engine.remove_port(port.number)
+        counted = self.engine.remove_port(port.number)
+        if port.guest:
+            self.accounts.close(port, usage.add(usage.NOTHING, counted))
         del self._numbers[port.number]
         if port.opened.far is not None:
             port.opened.far.event(0, 0)

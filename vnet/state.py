@@ -60,20 +60,21 @@ def read(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return _aside(path, error.strerror or str(error))
+        return aside(path, error.strerror or str(error))
     with os.fdopen(opened, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            return _aside(path, "it is no file of ours")
+            return aside(path, "it is no file of ours")
         if status.st_size > LARGEST:
-            return _aside(path, f"it has {status.st_size} bytes")
+            return aside(path, f"it has {status.st_size} bytes")
         try:
             return json.loads(file.read(LARGEST))
         except (OSError, ValueError, RecursionError) as error:
-            return _aside(path, str(error))
+            return aside(path, str(error))
 
 
-def _aside(path: Path, why: str) -> None:
+def aside(path: Path, why: str) -> None:
+    """A document says nothing that can be used: tell, and keep it for whoever wants to look."""
     bad = path.with_name(f"{path.name}.bad")
     log.warning("%s can't be used: %s; it is kept as %s", path, why, bad.name)
     with contextlib.suppress(OSError):

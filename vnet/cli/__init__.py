@@ -29,6 +29,7 @@ COMMANDS = {
     "send": "put a frame in at a port, as if its guest had sent it",
     "extcap": "show ports as interfaces in Wireshark",
     "top": "watch traffic and drops as they go, port by port",
+    "usage": "what guests sent and received, over uplinks or not: to bill by",
     "metrics": "figures for Prometheus, printed or served",
     "fdb": "the forwarding database",
     "connections": "what security groups know of connections",

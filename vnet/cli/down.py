@@ -1,7 +1,7 @@
 """Bring a fabric down, leaving nothing behind: no TAP, namespace, socket or process.
 
-What guests have by DHCP is kept for the next `vnet up`, in $XDG_STATE_HOME/vnet/NAME (root:
-/var/lib/vnet/NAME).
+What guests have by DHCP and what they sent and received (`vnet usage`) is kept for the next `vnet up`, in
+$XDG_STATE_HOME/vnet/NAME (root: /var/lib/vnet/NAME).
 
 Also cleans up after a fabric that was killed.
 

@@ -140,6 +140,12 @@ class Operations:
             port=request.arguments.get("port"),
         )
 
+    async def call_usage(self, request: Request) -> dict[str, Any]:
+        """What guests sent and received, perhaps `only` these; with `gone`, those that are gone too."""
+        await trio.lowlevel.checkpoint()
+        only = [str(name) for name in request.arguments.get("only", ())]
+        return self.fabric.usage(*only, gone=bool(request.arguments.get("gone", False)))
+
     async def call_drops(self, request: Request) -> list[dict[str, Any]]:
         """What was dropped by port and reason, the most first."""
         await trio.lowlevel.checkpoint()

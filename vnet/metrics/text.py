@@ -1,7 +1,7 @@
 """Prometheus' text exposition format 0.0.4, from the documents of `vnet status --json`. Pure.
 
-The names and labels are a contract: they stay, and new ones come beside them. Counters start again at
-0 when a port does, as Prometheus expects of counters.
+The names and labels are a contract: they stay, and new ones come beside them. Counters of ports start
+again at 0 when a port does, as Prometheus expects of counters; those of usage go on.
 """
 
 from __future__ import annotations
@@ -41,6 +41,16 @@ def _up(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
 def _drops(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
     for reason, frames in sorted(port["drops"].items()):
         yield {"reason": reason}, frames
+
+
+def _usage(field: str) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, str], float]]]:
+    def samples(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+        if usage := port.get("usage"):
+            for direction in ("egress", "ingress"):
+                for scope in ("fabric", "uplink"):
+                    yield {"direction": direction, "scope": scope}, usage[direction][scope][field]
+
+    return samples
 
 
 def _info(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
@@ -84,6 +94,18 @@ METRICS = (
         _field("tx", "bytes"),
     ),
     Metric("vnet_port_dropped_frames_total", "counter", "Frames dropped at the port, by reason.", _drops),
+    Metric(
+        "vnet_usage_frames_total",
+        "counter",
+        "Frames a guest sent (egress) and received (ingress), over uplinks or not; kept over restarts.",
+        _usage("frames"),
+    ),
+    Metric(
+        "vnet_usage_bytes_total",
+        "counter",
+        "Bytes of these, on a wire, without VLAN tags and FCS.",
+        _usage("bytes"),
+    ),
 )
 """Of ports, labelled `fabric`, `port`, `guest` and `kind`."""
 

@@ -279,8 +279,8 @@ impl<'a> TxFrame<'a> {
 pub struct Burst<'a> {
     frames: ArrayVec<Frame<'a>, BURST>,
     room: usize,
-    /// From a link: who sent each of them. No other door says.
-    pub origins: &'a [Origin],
+    /// From a link: who sent each of them. No other door says, for there it is whose door it is.
+    pub origins: Option<&'a [Origin]>,
 }
 
 impl<'a> Burst<'a> {
@@ -294,7 +294,7 @@ impl<'a> Burst<'a> {
     #[inline]
     #[must_use]
     pub fn of(room: usize) -> Self {
-        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), origins: &[] }
+        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), origins: None }
     }
 
     /// How many more frames there is room for.

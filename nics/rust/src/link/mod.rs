@@ -226,7 +226,7 @@ impl Nic for LinkNic {
         burst.extend(self.lent.iter().map(frame));
         self.told.clear();
         self.told.extend(self.lent.iter().map(|buffer| buffer.origin));
-        burst.origins = &self.told;
+        burst.origins = Some(&self.told);
         if more { Rx::More } else { Rx::Idle }
     }
 

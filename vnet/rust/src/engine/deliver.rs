@@ -153,7 +153,7 @@ impl Delivery {
             lost,
             linked,
             recorder,
-            book: Book::new(ledger, ingress, linked.then_some(burst.origins)),
+            book: Book::new(ledger, ingress, burst.origins),
             packet: number,
             bpdus,
             answers,

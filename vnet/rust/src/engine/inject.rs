@@ -1,6 +1,7 @@
 //! A frame that somebody upstairs puts in at a port, as if its guest had sent it.
 //!
-//! It takes the same way as any other: the same checks, counters, captures and drop reasons.
+//! It takes the same way as any other: the same checks, counters, captures and drop reasons. It is not
+//! billed (`usage.rs`).
 
 use super::{Engine, EngineError};
 use nics::{Burst, Frame, Offload};
@@ -14,6 +15,8 @@ impl Engine {
         let number = self.slot(port)?.switch;
         let mut burst = Burst::new();
         burst.push(Frame::flat(frame, Offload::NONE));
+        // The guest did not send it, and is not billed for it.
+        burst.origins = Some(&[]);
         // Away, as while it is being received from: nothing goes back to where it came from.
         let nic = self.slot(port)?.nic.take();
         let Engine { slots, switches, delivery, touched, .. } = self;

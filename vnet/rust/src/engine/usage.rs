@@ -13,7 +13,9 @@
 //! Bytes are those of a wire: each segment of a super-frame with its headers, from the Ethernet header on,
 //! without FCS. VLAN tags are not among them, for a frame has them in some places and not in others.
 //!
-//! The switches' own frames (BPDUs, queries, answers for others) and mirrors' copies count for nobody.
+//! The switches' own frames (BPDUs, queries, answers for others) and mirrors' copies count for nobody. What
+//! somebody upstairs puts in at a guest's port (`inject.rs`: announcements, `vnet send`) does not count for that
+//! guest, only for who receives it.
 
 use super::shape::Note;
 use nics::{BURST, Offload, Origin, Origins, TxFrame, TxReport};
@@ -137,9 +139,9 @@ fn tags(decision: &Decision, tx: &TxFrame<'_>) -> u8 {
 /// One burst's entries in the ledger.
 pub struct Book<'a> {
     pub ledger: &'a mut Ledger,
-    /// Where it came in, or who sent its frames if that is a link.
     ingress: PortId,
-    linked: Option<&'a [Origin]>,
+    /// Who sent its frames, if that is not the guest at the ingress.
+    told: Option<&'a [Origin]>,
     /// Frames that have counted as staying in the fabric, among those that go to several ports.
     spread: u64,
 }
@@ -147,8 +149,8 @@ pub struct Book<'a> {
 const _: () = assert!(BURST == u64::BITS as usize);
 
 impl<'a> Book<'a> {
-    pub fn new(ledger: &'a mut Ledger, ingress: PortId, linked: Option<&'a [Origin]>) -> Self {
-        Book { ledger, ingress, linked, spread: 0 }
+    pub fn new(ledger: &'a mut Ledger, ingress: PortId, told: Option<&'a [Origin]>) -> Self {
+        Book { ledger, ingress, told, spread: 0 }
     }
 
     /// Whether what goes to `to` is of interest here: a link's other end sees to what is for one port.
@@ -160,7 +162,7 @@ impl<'a> Book<'a> {
     /// Whose frame number `i` of the burst is, for the next port that takes it.
     #[inline]
     pub fn from(&self, i: u8) -> Origin {
-        let origin = match self.linked {
+        let origin = match self.told {
             None => Origin::of(self.ingress),
             Some(origins) => origins.get(usize::from(i)).copied().unwrap_or(Origin::NOBODY),
         };
@@ -170,7 +172,7 @@ impl<'a> Book<'a> {
     /// Before frames go into a link: have it told whose they are. `numbers` are their places in the burst.
     pub fn tell(&self, origins: &mut Origins, numbers: impl Iterator<Item = u8>, flood: bool) {
         let told = |origin: Origin| if flood { origin.spread() } else { origin };
-        if self.linked.is_none() {
+        if self.told.is_none() {
             origins.set(told(Origin::of(self.ingress)));
         } else {
             origins.set(Origin::NOBODY);
@@ -191,7 +193,7 @@ impl<'a> Book<'a> {
     /// Whether [`all`](Self::all) may be asked: nobody has to look at each frame.
     #[inline]
     pub fn is_plain(&self, flood: bool) -> bool {
-        self.linked.is_none() && !flood
+        self.told.is_none() && !flood
     }
 
     /// Frames have been handed over, and all were taken but those in `report`.
