@@ -120,6 +120,46 @@ def _libvirt_tap(facts: Facts) -> list[str]:
     ]
 
 
+def _libvirt_socket(facts: Facts, kind: str, ours: str, theirs: str = "") -> list[str]:
+    """Sockets that libvirt has elements for: of IPv4."""
+
+    def source(tag: str, value: str, end: str) -> str:
+        host, _, port = value.rpartition(":")
+        return f"<{tag} address={quoteattr(host)} port={quoteattr(port)}{end}>"
+
+    inner = (
+        [f"  {source('source', ours, '')}", f"    {source('local', theirs, '/')}", "  </source>"]
+        if theirs
+        else [f"  {source('source', ours, '/')}"]
+    )
+    return [
+        f"<interface type='{kind}'>",
+        f"  <mac address={quoteattr(facts['mac'])}/>",
+        *inner,
+        "  <model type='virtio'/>",
+        f"  <mtu size='{facts['mtu']}'/>",
+        "</interface>",
+    ]
+
+
+def _is_ipv4(*values: str) -> bool:
+    return all(_is_inet(value) and not value.startswith("[") for value in values)
+
+
+def _libvirt_stream(facts: Facts) -> list[str]:
+    if not _is_ipv4(path := _path(facts)):
+        return _libvirt_arguments(facts)
+    return _libvirt_socket(facts, "client" if facts["nic"].get("role") == "server" else "server", path)
+
+
+def _libvirt_dgram(facts: Facts) -> list[str]:
+    if _is_ipv4(theirs := _path(facts, "remote")) and Endpoint.parse(theirs).multicast:
+        return _libvirt_socket(facts, "mcast", theirs)
+    if not _is_ipv4(ours := _path(facts, "local"), theirs):
+        return _libvirt_arguments(facts)
+    return _libvirt_socket(facts, "udp", ours, theirs)
+
+
 def _libvirt_arguments(facts: Facts) -> list[str]:
     """Libvirt has no element for it: QEMU's own words, passed through."""
     lines = QEMU[facts["kind"]](facts)
@@ -186,6 +226,11 @@ def _must_listen(facts: Facts, program: str) -> None:
         raise BadInput(f"{facts['port']}: {program} connects and can't listen: give its NIC role: server")
 
 
+def _must_connect(facts: Facts, program: str) -> None:
+    if facts["nic"].get("role") != "client":
+        raise BadInput(f"{facts['port']}: {program} listens and can't connect: give its NIC role: client")
+
+
 def _addressed(facts: Facts) -> list[str]:
     """What must be so for the guest to have the MAC address that the fabric knows it by."""
     if facts["nic"].get("config"):
@@ -211,7 +256,34 @@ def _libkrun(facts: Facts) -> list[str]:
     ]
 
 
+def _krun_net(facts: Facts, function: str, path: str) -> list[str]:
+    if _is_inet(path) or path.startswith("@"):
+        raise BadInput(f"{facts['port']}: libkrun speaks through sockets with a path: give it one")
+    octets = ", ".join(f"0x{octet}" for octet in facts["mac"].split(":"))
+    return [
+        f"uint8_t mac[6] = {{{octets}}};",
+        "/* No features: frames go to guests who would not complete what is left to do. */",
+        f'{function}(ctx, "{path}", -1, mac, 0, 0);',
+    ]
+
+
+def _libkrun_stream(facts: Facts) -> list[str]:
+    _must_listen(facts, "libkrun")
+    return _krun_net(facts, "krun_add_net_unixstream", _path(facts))
+
+
+def _libkrun_dgram(facts: Facts) -> list[str]:
+    return _krun_net(facts, "krun_add_net_unixgram", _path(facts, "local"))
+
+
+def _gvproxy(facts: Facts) -> list[str]:
+    _must_connect(facts, "gvproxy")
+    path = _path(facts)
+    return [f"gvproxy -listen-qemu {'tcp' if _is_inet(path) else 'unix'}://{path}"]
+
+
 def _passt(facts: Facts) -> list[str]:
+    _must_connect(facts, "passt")
     return [f"passt --foreground --socket {_path(facts)}"]
 
 
@@ -230,6 +302,36 @@ def _gns3(facts: Facts) -> list[str]:
     ours, theirs = _udp(facts)
     host, _, port = ours.rpartition(":")
     return [f"nio_udp: local port {theirs.rpartition(':')[2]}, remote host {host}, remote port {port}"]
+
+
+def _dynamips(facts: Facts) -> list[str]:
+    ours, theirs = _udp(facts)
+    host, _, port = ours.rpartition(":")
+    return [f"nio create_udp nio0 {theirs.rpartition(':')[2]} {host} {port}"]
+
+
+def _dynamips_vde(facts: Facts) -> list[str]:
+    # Its own socket in the switch's folder, where it is known to be its own.
+    folder = _vde_folder(facts, "Dynamips")
+    return [f"nio create_vde nio0 {folder}/ctl {folder}/dynamips"]
+
+
+def _vpcs(facts: Facts) -> list[str]:
+    ours, theirs = _udp(facts)
+    host, _, port = ours.rpartition(":")
+    return [
+        f"vpcs -i 1 -s {theirs.rpartition(':')[2]} -c {port} -t {host}",
+        "# its address is 00:50:79:66:68:00 (-m N adds N to the last byte): give the NIC that mac",
+    ]
+
+
+def _86box(facts: Facts) -> list[str]:
+    return [
+        "[Network]",
+        "net_01_net_type = vde",
+        f"net_01_host_device = {_vde_folder(facts, '86Box')}",
+        "# its card brings an address of its maker's: give the NIC that mac",
+    ]
 
 
 def _virtualbox(facts: Facts) -> list[str]:
@@ -256,21 +358,25 @@ FORMS: dict[str, dict[str, Words]] = {
     "libvirt": {
         "vhost-user": _libvirt_vhost_user,
         "tap": _libvirt_tap,
-        "stream": _libvirt_arguments,
-        "dgram": _libvirt_arguments,
+        "stream": _libvirt_stream,
+        "dgram": _libvirt_dgram,
         "vde": _libvirt_arguments,
     },
     "cloud-hypervisor": {"vhost-user": _cloud_hypervisor},
     "crosvm": {"vhost-user": _crosvm},
-    "libkrun": {"vhost-user": _libkrun},
+    "libkrun": {"vhost-user": _libkrun, "stream": _libkrun_stream, "dgram": _libkrun_dgram},
     "passt": {"stream": _passt},
+    "gvproxy": {"stream": _gvproxy},
     "vfkit": {"dgram": _vfkit},
     "gns3": {"dgram": _gns3},
+    "dynamips": {"dgram": _dynamips, "vde": _dynamips_vde},
+    "vpcs": {"dgram": _vpcs},
     "virtualbox": {"dgram": _virtualbox},
     "vde": {"vde": _vde},
     "bochs": {"vde": _bochs},
     "simh": {"vde": _simh},
     "uml": {"vde": _uml},
+    "86box": {"vde": _86box},
 }
 
 

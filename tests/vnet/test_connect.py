@@ -132,15 +132,56 @@ def test_plugs_are_told_the_folder():
     assert said(VDE, "bochs") == f"e1000: enabled=1, mac={MAC}, ethmod=vde, ethdev={folder}/ctl"
     assert said(VDE, "simh") == f"set xq mac=02-00-00-00-00-0a\nattach xq vde:{folder}"
     assert said(VDE, "uml") == f"vec0:transport=vde,vnl=vde://{folder},mac={MAC}"
-    for form in ("qemu", "libvirt", "vde", "bochs", "simh", "uml"):
+    assert said(VDE, "dynamips") == f"nio create_vde nio0 {folder}/ctl {folder}/dynamips"
+    assert f"net_01_host_device = {folder}\n" in said(VDE, "86box")
+    for form in ("qemu", "libvirt", "vde", "bochs", "simh", "uml", "dynamips", "86box"):
         with pytest.raises(BadInput, match="connects and can't listen: give its NIC role: server"):
             words(facts("vde", directory="/run/vde.ctl", role="client"), form)
+
+
+def test_libvirt_has_elements_for_sockets_of_ipv4():
+    def element(given):
+        return ET.fromstring(said(given, "libvirt"))
+
+    client = element(facts("stream", socket="127.0.0.1:5000", role="server"))
+    assert client.get("type") == "client"
+    assert client.find("source").attrib == {"address": "127.0.0.1", "port": "5000"}
+    assert element(STREAM_TCP).get("type") == "server"
+    udp = element(DGRAM_UDP)
+    assert udp.get("type") == "udp"
+    assert udp.find("source").attrib == {"address": "127.0.0.1", "port": "10001"}
+    assert udp.find("source/local").attrib == {"address": "127.0.0.1", "port": "10000"}
+    group = element(facts("dgram", local=None, remote="230.0.0.1:1234"))
+    assert (group.get("type"), group.find("source").get("port")) == ("mcast", "1234")
+    for found in (client, udp, group):
+        assert found.find("mac").get("address") == MAC
+    assert "qemu:commandline" in said(facts("stream", socket="[::1]:5000", role="server"), "libvirt")
+
+
+def test_who_listens_is_told_where():
+    client = facts("stream", socket="nat.sock", role="client")
+    assert said(client, "passt") == "passt --foreground --socket /run/vnet/lab/nat.sock"
+    assert said(client, "gvproxy") == "gvproxy -listen-qemu unix:///run/vnet/lab/nat.sock"
+    assert said(STREAM_TCP, "gvproxy") == "gvproxy -listen-qemu tcp://127.0.0.1:5000"
+    for form in ("passt", "gvproxy"):
+        with pytest.raises(BadInput, match=f"{form} listens and can't connect: give its NIC role: client"):
+            words(STREAM, form)
+
+
+def test_libkrun_has_a_call_for_each_kind():
+    assert 'krun_add_net_unixstream(ctx, "/run/vnet/lab/vm1.sock", -1, mac, 0, 0);' in said(STREAM, "libkrun")
+    assert 'krun_add_net_unixgram(ctx, "/run/vnet/lab/ours.sock", -1, mac, 0, 0);' in said(DGRAM, "libkrun")
+    assert "{0x02, 0x00, 0x00, 0x00, 0x00, 0x0a}" in said(STREAM, "libkrun")
+    with pytest.raises(BadInput, match="sockets with a path"):
+        words(DGRAM_UDP, "libkrun")
 
 
 def test_udp_words_for_the_programs_that_speak_udp():
     assert "dport=10001" in said(DGRAM_UDP, "virtualbox")
     assert "sport=10000" in said(DGRAM_UDP, "virtualbox")
     assert "local port 10000" in said(DGRAM_UDP, "gns3")
+    assert said(DGRAM_UDP, "dynamips") == "nio create_udp nio0 10000 127.0.0.1 10001"
+    assert said(DGRAM_UDP, "vpcs").startswith("vpcs -i 1 -s 10000 -c 10001 -t 127.0.0.1\n")
     with pytest.raises(BadInput, match="host:port"):
         words(DGRAM, "gns3")
 
