@@ -67,7 +67,7 @@ pub struct Guard {
     pub roles: Roles,
     /// VLANs in which nobody knows which addresses are right.
     pub unknown: VlanSet,
-    /// What DHCP servers give it is its own, too, for as long as they say (`snoop.rs`).
+    /// What DHCP servers give it is its own, too, for as long as they say (`snoop/`).
     pub learns: bool,
     /// The MAC address that its NIC came with.
     first: u64,
@@ -122,7 +122,12 @@ impl Memory {
 
     /// Keep learned addresses for which `stays` says so; whether any went.
     pub(crate) fn unlearn(&mut self, stays: impl FnMut(&Binding) -> bool) -> bool {
-        let went = self.learned.keep(stays);
+        self.relearn(|learned| learned.keep(stays))
+    }
+
+    /// Change what was learned; `change` says whether any address went, and so does this.
+    pub(crate) fn relearn(&mut self, change: impl FnOnce(&mut Bindings) -> bool) -> bool {
+        let went = change(&mut self.learned);
         if went {
             (self.last4, self.last6) = Default::default();
         }

@@ -392,7 +392,7 @@ impl Engine {
         let Some((ip, prefix)) = parsed else {
             return Err(PyValueError::new_err(format!("{prefix:?} is not a prefix such as 10.0.0.1/32")));
         };
-        let binding = switch::Binding { vlan, ip, prefix, until: until.unwrap_or(Nanos::MAX) };
+        let binding = switch::Binding { vlan, ip, prefix, until: until.unwrap_or(Nanos::MAX), client: 0 };
         self.command(py, |engine| {
             engine.port_switch(port)?.bind(port, binding);
             engine.waker().wake();
