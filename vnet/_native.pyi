@@ -1,6 +1,6 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, Self, final
 
@@ -55,6 +55,7 @@ __all__ = [
     "set_mirrors",
     "set_multicast",
     "set_recorder",
+    "split_capture",
     "stack_door",
     "start_capture",
     "stream_door",
@@ -146,6 +147,7 @@ def start_capture(
     program: BpfProgram | None = None,
     filter: str = "",  # noqa: A002
     snaplen: int = ...,
+    segment: bool = False,
     count: int | None = None,
     room: int = ...,
     inline: bool = False,
@@ -158,8 +160,24 @@ def start_capture(
 
     `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
     `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`.
-    `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `room`: bytes that may wait for
-    the writer. `inline`: write regular files in the turn itself.
+    `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `segment`: super-frames as the
+    segments that a wire would see. `room`: bytes that may wait for the writer. `inline`: write regular
+    files in the turn itself.
+    """
+
+def split_capture(
+    fd: int,
+    begin: Callable[[int, int], int],
+    *,
+    bytes: int | None = None,  # noqa: A002
+    nanos: int | None = None,
+    packets: int | None = None,
+) -> tuple[int, int, int]:
+    """Copy a capture from `fd` into files until it ends, each of which stands by itself.
+
+    `begin(number, time)` opens file `number`, from 1, whose first packet has that time in nanoseconds, and
+    returns a descriptor, which stays its own. A file is full with `bytes`, `packets`, or `nanos` after its
+    first packet. Returns (files, packets, bytes) that were written. Raises OSError, and what `begin` raises.
     """
 
 def set_recorder(

@@ -228,7 +228,8 @@ class Fabric:
         `what`: names of ports, guests and networks, or `all`, which is meant when there is none.
         Options: `filter` in libpcap's language, `count` of frames after which to end, `drops` for
         dropped frames only, `direction` (`in` to the switch or `out` of it, otherwise both, so that a
-        frame is seen at each of its ports), `snaplen`, the most bytes to keep of each frame.
+        frame is seen at each of its ports), `snaplen`, the most bytes to keep of each frame, `segment`
+        to see super-frames as the segments of a wire.
         """
         return self._capture(path, what, options)
 

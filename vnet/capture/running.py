@@ -45,7 +45,8 @@ class Capture:
     `target` is a path, or a descriptor that stays the caller's (a FIFO, standard output, a socket).
     A reader that is slow loses frames, counted in the file; one that goes away ends the capture,
     which is no error. A frame is seen where it comes in and again wherever it goes out; `direction`
-    `in` (to the switch) or `out` (of it) shows one of these only.
+    `in` (to the switch) or `out` (of it) shows one of these only. Checksums that a guest left to its NIC
+    are complete in it. Super-frames are whole, or with `segment` the segments that a wire would see.
 
     In virtual time a regular file is written without a thread, nothing is lost, times begin at
     trio's, and the same run gives the same bytes. Raises BadInput for options that make no sense.
@@ -63,6 +64,7 @@ class Capture:
         direction: Literal["in", "out"] | None = None,
         drops: bool = False,
         snaplen: int = SNAPLEN,
+        segment: bool = False,
         room: int = ROOM,
     ) -> None:
         if direction not in (None, "in", "out"):
@@ -81,6 +83,7 @@ class Capture:
         self._direction = direction
         self._drops = drops
         self._snaplen = snaplen
+        self._segment = segment
         self._room = room
         self._handle: CaptureHandle | None = None
 
@@ -124,6 +127,7 @@ class Capture:
             program=program,
             filter=self._filter,
             snaplen=self._snaplen,
+            segment=self._segment,
             count=self._count,
             room=self._room,
             inline=self._clock == "virtual",

@@ -6,10 +6,18 @@ Examples:
   vnet capture -w all.pcapng
   vnet capture red db.0 -w red.pcapng -f 'tcp port 80' -c 1000
   vnet capture web -w - | tshark -r -
+  vnet capture -w ring.pcapng -b filesize:100000 -b files:5
+  vnet capture web -w wire.pcapng --segment
   vnet capture --drops -w drops.pcapng
   vnet capture web --decode -f icmp
   vnet capture --past 10s web -w before.pcapng
   vnet capture --past all --drops --decode
+
+With -b, ring_00001_20260131120000.pcapng is the first file, and so on; each can be read by itself. One is
+full at filesize (of 1000 bytes; or 10 MiB), packets, or with the first frame behind duration; of more than
+files the oldest go.
+
+Checksums that a guest left to its network card are complete in captures.
 
 With --past, what passed lately is written at once, from what the flight recorder kept of it: each frame
 where it came in, with its first bytes and where it went or why it was dropped. A port then means what
@@ -30,6 +38,7 @@ from typing import Any
 
 from nics.keys import Wrong
 from nics.quantity import TIME
+from vnet.capture import ring
 from vnet.cli import words
 from vnet.errors import BadInput, VnetError
 
@@ -54,6 +63,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-Q", "--direction", choices=["in", "out"], help="only frames into the switch, or out of it (both)"
     )
+    parser.add_argument(
+        "-b",
+        "--ring",
+        metavar="WHAT:N",
+        action="append",
+        default=[],
+        help="several files, as of dumpcap: filesize:KB, duration:S, packets:N, files:N",
+    )
+    parser.add_argument(
+        "--segment", action="store_true", help="super-frames as the segments that a wire would see"
+    )
     parser.add_argument("--drops", action="store_true", help="dropped frames only, with the reason")
     words.fabric_argument(parser, option=True)
     words.json_argument(parser)
@@ -66,9 +86,15 @@ def run(given: argparse.Namespace) -> int:
     if given.write == "-" and sys.stdout.isatty():
         raise BadInput("standard output is a terminal: vnet capture -w - | wireshark -k -i -")
     past = _seconds(given.past)
+    limits = ring.limits(given.ring)
+    if limits and (given.write in (None, "-") or past is not None):
+        raise BadInput("-b: expected -w FILE with it, and what comes, not the past")
     with words.client(given.name) as client, contextlib.ExitStack() as ours:
-        decoder = None
-        if given.decode:
+        decoder, files = None, None
+        if limits:
+            files = ring.Ring(given.write, limits)
+            descriptor = files.start()
+        elif given.decode:
             descriptor, decoder = _decoder(given.decode > 1)
         elif given.write == "-":
             descriptor = os.dup(sys.stdout.fileno())
@@ -87,6 +113,7 @@ def run(given: argparse.Namespace) -> int:
             snaplen=given.snaplen,
             direction=given.direction,
             drops=given.drops,
+            segment=given.segment,
             **({} if past is None else {"seconds": past or None}),
         )
         # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.
@@ -105,6 +132,8 @@ def run(given: argparse.Namespace) -> int:
     if decoder is not None:
         decoder.join()
     stats = result or {}
+    if files is not None:
+        stats["files"] = files.finish()
     if given.json:
         print(json.dumps(stats), file=sys.stderr if given.write == "-" else sys.stdout)
     else:
@@ -126,6 +155,9 @@ def _seconds(text: str | None) -> float | None:
 
 def _told(stats: dict[str, Any]) -> str:
     """One line about what was captured."""
+    if "files" in stats:
+        kept, written = len(stats["files"]), stats.get("written", 0)
+        return f"{written} frames captured, {stats.get('lost', 0)} lost; {kept} files are kept"
     if "left_out" not in stats:
         return f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost"
     line = f"{stats['written']} frames of the past"

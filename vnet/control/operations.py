@@ -182,6 +182,7 @@ class Operations:
             direction=given.get("direction"),
             drops=bool(given.get("drops", False)),
             snaplen=int(given.get("snaplen", 262_144)),
+            segment=bool(given.get("segment", False)),
         )
         request.stop = trio.Event()
         try:

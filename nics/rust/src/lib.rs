@@ -28,6 +28,7 @@ pub mod pcapng;
 pub mod pipe;
 pub mod poller;
 pub mod socket;
+pub mod split;
 pub mod stack;
 pub mod stream;
 pub mod tap;

@@ -77,6 +77,20 @@ impl Completer {
         emit(&[TxFrame { frame: &frame, edit: TagEdit::beside(tx.edit.place) }]);
         Ok(())
     }
+
+    /// The bytes of a frame as it leaves, its checksum completed over all of it, super-frame or not: for people
+    /// to look at, who would take a partial checksum for a wrong one. `None`: its offload header does not
+    /// fit it.
+    pub fn whole(&mut self, tx: &TxFrame<'_>) -> Option<&[u8]> {
+        let offload = tx.offload();
+        let len = tx.copy_to(&mut self.whole)?;
+        let whole = &mut self.whole[..len];
+        if offload.flags & Offload::NEEDS_CSUM != 0 {
+            let headers = offload.agrees(len, whole)?;
+            complete_checksum(whole, &headers, offload).ok()?;
+        }
+        Some(whole)
+    }
 }
 
 impl Default for Completer {

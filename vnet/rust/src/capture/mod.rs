@@ -44,6 +44,9 @@ pub struct Spec {
     pub filter: String,
     /// The most bytes of a frame that are kept.
     pub snaplen: u32,
+    /// Super-frames are shown as the segments that a wire would see, each of them filtered and counted; all
+    /// have the packet number of the one frame.
+    pub segment: bool,
     /// End after so many frames.
     pub limit: Option<u64>,
     /// Bytes that may wait for the writer.
@@ -76,6 +79,7 @@ impl Default for Spec {
             program: None,
             filter: String::new(),
             snaplen: Self::SNAPLEN,
+            segment: false,
             limit: None,
             room: Self::ROOM,
             inline: false,

@@ -5,8 +5,9 @@ use super::{PortInfo, Sighting, Spec};
 use nics::bpf::Verdict;
 use nics::context::PORTS_MAX;
 use nics::frame::FRAME_MAX;
+use nics::offload::{Completer, Offload};
 use nics::pcapng::{self, Direction};
-use nics::{HEAD, TxFrame};
+use nics::{Caps, HEAD, TxFrame};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,6 +32,8 @@ pub struct Tap {
     /// The block that is being made, and the frame that a filter wants to see whole.
     block: Vec<u8>,
     whole: Vec<u8>,
+    /// Made when the first frame needs it.
+    completer: Option<Box<Completer>>,
 }
 
 /// What became of one port's frames.
@@ -73,6 +76,7 @@ impl Tap {
             kept: 0,
             block,
             whole: Vec::new(),
+            completer: None,
         };
         Ok((tap, handle))
     }
@@ -143,6 +147,34 @@ impl Tap {
         if !self.selects(sighting, direction) || self.is_done() {
             return;
         }
+        if self.spec.segment && frame.offload().gso_type != Offload::GSO_NONE {
+            let mut completer = std::mem::take(&mut self.completer);
+            let caps = Caps::plain(u32::MAX);
+            let done = completer.get_or_insert_default().complete(frame, &caps, &mut |segments| {
+                for segment in segments {
+                    self.keep(sighting, direction, segment, ports);
+                }
+            });
+            self.completer = completer;
+            if done.is_ok() {
+                return;
+            }
+            // What can't be cut is shown as it is; where it had to be cut, it is dropped for that.
+        }
+        self.keep(sighting, direction, frame, ports);
+    }
+
+    /// One frame, or one segment of it.
+    fn keep(
+        &mut self,
+        sighting: &Sighting,
+        direction: Direction,
+        frame: &TxFrame<'_>,
+        ports: &BTreeMap<PortId, PortInfo>,
+    ) {
+        if self.is_done() {
+            return;
+        }
         let keep = self.filter(frame);
         self.interface(sighting.port, ports);
         let Some(account) = self.ports.get_mut(usize::from(sighting.port)).and_then(Option::as_mut) else {
@@ -153,6 +185,9 @@ impl Tap {
         let Some(keep) = keep else { return };
         account.accepted += 1;
         self.handle.accepted.add(1);
+        // Of a part nobody can tell whether the checksum is right; of all of it, everybody will.
+        let partial = keep == frame.len() && frame.offload().flags & Offload::NEEDS_CSUM != 0;
+        let completed = if partial { self.completer.get_or_insert_default().whole(frame) } else { None };
         let written = account.interface.is_some_and(|interface| {
             let packet = pcapng::Packet {
                 interface,
@@ -165,12 +200,12 @@ impl Tap {
                 comment: "",
             };
             self.block.clear();
-            pcapng::packet(&mut self.block, &packet, keep, |dst| {
-                if self.whole.is_empty() {
+            pcapng::packet(&mut self.block, &packet, keep, |dst| match completed {
+                Some(bytes) => dst.copy_from_slice(&bytes[..dst.len()]),
+                None if self.whole.is_empty() => {
                     frame.copy_beginning(dst);
-                } else {
-                    dst.copy_from_slice(&self.whole[..dst.len()]);
                 }
+                None => dst.copy_from_slice(&self.whole[..dst.len()]),
             });
             self.sink.push(&self.block, &self.handle)
         });

@@ -6,10 +6,12 @@ use crate::capture::{CaptureId, PortInfo, Spec};
 use nics::bpf::{Insn, Program};
 use nics::output::duplicate;
 use nics::pcapng::Direction;
+use nics::split::{Limits, split};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::fs::File;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use switch::{Nanos, PortId, VlanId};
@@ -109,11 +111,11 @@ pub fn direction(word: Option<&str>) -> PyResult<Option<Direction>> {
 ///
 /// `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
 /// `direction`: `in` to the switch, `out` of it, None for both. `program`: the filter, `filter` its text. `epoch`: nanoseconds from the Unix epoch to the engine's time
-/// 0. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+/// 0. `segment`: super-frames as the segments that a wire would see. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
 #[pyfunction]
 #[pyo3(signature = (
     engine, fd, *, ports, vlans=Vec::new(), direction=None, drops=false, program=None, filter="", snaplen=Spec::SNAPLEN,
-    count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
+    segment=false, count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn start_capture(
@@ -127,6 +129,7 @@ pub fn start_capture(
     program: Option<&BpfProgram>,
     filter: &str,
     snaplen: u32,
+    segment: bool,
     count: Option<u64>,
     room: usize,
     inline: bool,
@@ -146,6 +149,7 @@ pub fn start_capture(
         program: program.map(|program| program.0.clone()),
         filter: filter.into(),
         snaplen,
+        segment,
         limit: count,
         room,
         inline,
@@ -176,4 +180,41 @@ pub fn describe_port(
 ) {
     let info = PortInfo { name: name.into(), description: description.into(), mac, speed };
     py.detach(|| engine.inner.lock().captures().describe(port, info));
+}
+
+/// Copy a capture from `fd` into files until it ends, each of which stands by itself. `begin(number, time)`
+/// opens file `number`, from 1, whose first packet has that time in nanoseconds, and returns a descriptor, which
+/// stays its own. A file is full with `bytes`, `packets`, or `nanos` after its first
+/// packet. Returns (files, packets, bytes) that were written. Raises OSError, and what `begin` raises.
+#[pyfunction]
+#[pyo3(signature = (fd, begin, *, bytes=None, nanos=None, packets=None))]
+#[allow(clippy::needless_pass_by_value)]
+pub fn split_capture(
+    py: Python<'_>,
+    fd: RawFd,
+    begin: Py<PyAny>,
+    bytes: Option<u64>,
+    nanos: Option<Nanos>,
+    packets: Option<u64>,
+) -> PyResult<(u64, u64, u64)> {
+    let mut from = File::from(duplicate(fd)?);
+    let mut raised = None;
+    let limits = Limits { bytes, nanos, packets };
+    let done = py.detach(|| {
+        split(&mut from, limits, |number, time| {
+            let opened = Python::attach(|py| {
+                let fd: RawFd = begin.call1(py, (number, time))?.extract(py)?;
+                PyResult::Ok(File::from(duplicate(fd)?))
+            });
+            opened.map_err(|error| {
+                raised = Some(error);
+                std::io::Error::other("no file")
+            })
+        })
+    });
+    if let Some(error) = raised {
+        return Err(error);
+    }
+    let written = done?;
+    Ok((written.files, written.packets, written.bytes))
 }

@@ -33,7 +33,7 @@ mod _native {
     #[pymodule_export]
     use super::bond::{BondSetup, bond_door, bond_view, set_member};
     #[pymodule_export]
-    use super::capture::{BpfProgram, CaptureHandle, describe_port, start_capture};
+    use super::capture::{BpfProgram, CaptureHandle, describe_port, split_capture, start_capture};
     #[pymodule_export]
     use super::confine::{confine_process, confinement_offered, refused_calls};
     #[pymodule_export]
