@@ -128,6 +128,7 @@ BARS = (
     Bar("64 B", 1.25, "testpmd"),
     Bar("1,518 B", 1.6, "testpmd"),
     Bar("64 B", 1 / 1.25, "vufwd"),
+    Bar("64 B, 1,000 MACs", 1 / 1.25, "vufwd"),
     *(Bar("64 B, 64 ports", 0.95, other=f"64 B, {ports} ports") for ports in (2, 16)),
     Bar("64 B, 16 ports", 0.95, other="64 B, 2 ports"),
     Bar("64 KB", 0.9, other="copy of 64 KB"),

@@ -140,6 +140,11 @@ fn main() {
     // Two flows, in turn: the decision of the frame before never fits.
     let two: Vec<_> = (0..BURST as u32).map(|i| frame(i % 2 * 2 + 1, i % 2 * 2, None)).collect();
     measure("2 flows in turn, access", 4, None, &two);
+    // Each to one other.
+    let couples: Vec<_> = (0..1 << 12).map(|i| frame(i % 1000 * 2 + 1, i % 1000 * 2, None)).collect();
+    measure("1,000 couples, access", 2000, None, &couples);
+    let (packets, guard) = guarded(&couples);
+    measure_guarded("1,000 couples, guarded", 2000, None, &packets, Some(&guard));
     measure("64 MACs, access", 64, None, &pairs(64, 1 << 12, None));
     measure("1,000 MACs, access", 1000, None, &pairs(1000, 1 << 12, None));
     let (packets, guard) = guarded(&pairs(1000, 1 << 12, None));

@@ -8,7 +8,8 @@
 //! decided then is kept (`Last`) and is right as long as FDB and configuration have the same version,
 //! which also changes with every step of coarse time, so that a station that talks is heard. Such a
 //! frame is compared as three words and costs no parsing and no lookup. Most others differ in nothing but
-//! their addresses (`recall_stations`): where both stations are known, two lookups make the decision.
+//! their addresses (`recall_stations`): where both stations are known, two lookups make the decision, or
+//! one in the cache of what such lookups came to (`pairs.rs`).
 //!
 //! The guard judges by more than that. But a plain packet that it has admitted it admits again from the
 //! same station with the same source, so that source is kept, with the last decision and in the FDB's
@@ -16,8 +17,8 @@
 //! be asked in `recall` and `recall_stations`, or must say there that they don't apply.
 //!
 //! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 40 instructions, one
-//! from and to other stations about 110, any other about 170; so up to 100,000 stations it is
-//! instructions that count, not the cache. Going over the burst once before, to bring the slots into
+//! from and to other stations about 130, and 250 where their pair is not in the cache; so up to 100,000
+//! stations it is instructions that count, not the processor's cache. Going over the burst once before, to bring the slots into
 //! the cache, gained nothing even then: the lookups of neighbouring frames do not depend on each other,
 //! and the processor overlaps them by itself. Words are loaded one by one, on purpose: the same with
 //! `array::map` or `from_fn` was not inlined, and ten times slower. And what is written field by field is
@@ -33,6 +34,7 @@ use crate::guard::{Guard, Memory};
 use crate::limits::Bucket;
 use crate::members::Vlans;
 use crate::multicast::{Snooper, Way};
+use crate::pairs::{Pair, Pairs};
 use crate::parse::{self, BROADCAST, First, Header, JUDGED, Tags, is_group, is_link_local};
 use crate::private::Place;
 use crate::proxy::Gateways;
@@ -94,7 +96,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, tracker, multicast, gateways, own, .. } = self;
+        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -114,6 +116,7 @@ impl Switch {
             ports,
             vlans,
             fdb,
+            pairs,
             id: ingress,
             config,
             last: *last,
@@ -280,6 +283,7 @@ struct Desk<'a> {
     ports: &'a [Option<Box<Port>>],
     vlans: &'a Vlans,
     fdb: &'a mut Fdb,
+    pairs: &'a mut Pairs,
     id: PortId,
     config: &'a PortConfig,
     last: Last,
@@ -427,38 +431,56 @@ impl Desk<'_> {
         decision: &mut Decision,
     ) -> bool {
         let last = &self.last;
-        let alike = first.same_behind(&last.first, last.judged) && !first.any_group();
-        if !alike || !last.admitted || !self.config.learning || self.config.private.is_some() {
+        if !first.same_behind(&last.first, last.judged) || !last.admitted {
             return false;
+        }
+        let mut plain4 = 0;
+        if matches!(memo, Memo::Source) {
+            plain4 = Guard::plain4(view.head);
+            if plain4 == 0 {
+                return false;
+            }
+        } else if !matches!(memo, Memo::Open) && !self.is_unasked(memo, view) {
+            return false;
+        }
+        let vlan = last.decision.vlan;
+        let pair = Pair::new(first, vlan, self.id);
+        let known = self.pairs.find(pair, plain4, self.fdb.version());
+        let Some(port) = known.or_else(|| self.look_up(first, pair, plain4)) else { return false };
+        let out = Out::Port(port);
+        *decision = Decision { out, ..self.last.decision };
+        self.last.grouped = false;
+        // What is asked for while there is a source of IPv4 is that alone.
+        (self.last.first, self.last.out, self.last.plain4) = (*first, out, plain4);
+        true
+    }
+
+    /// Whether a frame is let in unasked that is like the last one but for its stations: over a link, where
+    /// neither stands in a private network. All who do take the long way.
+    #[inline(never)]
+    fn is_unasked(&self, memo: Memo, view: &View<'_>) -> bool {
+        matches!(memo, Memo::Placed) && [view.place, self.last.decision.place] == [Place::PROMISCUOUS; 2]
+    }
+
+    /// Where a frame goes from one station to another, as long as the FDB stays as it is; `None` where
+    /// more is to be done than to look both up. `plain4`: the source that the guard has to admit it with.
+    #[inline(never)]
+    fn look_up(&mut self, first: &First, pair: Pair, plain4: u32) -> Option<PortId> {
+        if first.any_group() || !self.config.learning || self.config.private.is_some() {
+            return None;
         }
         let (dst, src) = first.addresses();
-        let vlan = last.decision.vlan;
-        let (Some(from), Some(to)) = (self.fdb.find(key(vlan, src)), self.fdb.find(key(vlan, dst))) else {
-            return false;
-        };
-        if from.port != self.id || to.port == self.id || !self.fdb.fresh(&from) {
-            return false;
+        let vlan = self.last.decision.vlan;
+        let (from, to) = (self.fdb.find(key(vlan, src))?, self.fdb.find(key(vlan, dst))?);
+        let heard = from.port == self.id && self.fdb.fresh(&from);
+        if !heard || to.port == self.id || plain4 != 0 && plain4 != self.fdb.bound(&from) {
+            return None;
         }
-        let plain4 = match memo {
-            Memo::Open => 0,
-            // All who are in private networks take the long way.
-            Memo::Placed if [view.place, last.decision.place] == [Place::PROMISCUOUS; 2] => 0,
-            Memo::Placed => return false,
-            Memo::Source => match Guard::plain4(view.head) {
-                0 => return false,
-                ip if ip != self.fdb.bound(&from) => return false,
-                ip => ip,
-            },
-            Memo::Nothing => return false,
-        };
-        let out = Out::Port(to.port);
-        *decision = Decision { out, ..last.decision };
-        if self.tracker.is_some() && self.has_gate(decision) {
-            return false;
+        if self.tracker.is_some() && (self.gate.is_some() || self.gate_of(to.port).is_some()) {
+            return None;
         }
-        self.last.grouped = false;
-        (self.last.first, self.last.out, self.last.plain4, self.last.plain6) = (*first, out, plain4, 0);
-        true
+        self.pairs.put(pair, plain4, self.fdb.version(), to.port);
+        Some(to.port)
     }
 
     /// A frame that is not like the last one. Afterwards it is the last one, unless the guard refused

@@ -212,14 +212,12 @@ impl Guard {
     #[inline(always)]
     pub(crate) fn plain4(head: &[u8]) -> u32 {
         let Some(b) = head.first_chunk::<38>() else { return 0 };
-        let plain = u32::from_be_bytes([b[12], b[13], b[14], 0]) == 0x0800_4500 && b[20] & 0x3f | b[21] == 0;
-        let (from, to) = (u16::from_be_bytes([b[34], b[35]]), u16::from_be_bytes([b[36], b[37]]));
-        let special = from == 67 || to == 67 || to == 68;
-        if plain && (b[23] == TCP || (b[23] == UDP && !special)) {
-            u32::from_be_bytes([b[26], b[27], b[28], b[29]])
-        } else {
-            0
-        }
+        let word = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        let (kind, part, ports) = (word(12) & 0xffff_ff00, word(20) & 0x3fff_00ff, word(34));
+        let (from, to) = (ports >> 16, ports & 0xffff);
+        // No fragment, and the protocol.
+        let plain = part == u32::from(TCP) || part == u32::from(UDP) && from != 67 && to != 67 && to != 68;
+        if kind == 0x0800_4500 && plain { word(26) } else { 0 }
     }
 
     /// The same of untagged IPv6 without extension headers; 0 for any other frame.

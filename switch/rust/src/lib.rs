@@ -18,6 +18,7 @@ pub mod lacp;
 pub mod limits;
 mod members;
 pub mod multicast;
+mod pairs;
 mod parse;
 pub mod private;
 mod proxy;

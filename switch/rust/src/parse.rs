@@ -133,6 +133,12 @@ impl First {
         (a >> 16, (a & 0xffff) << 32 | b >> 32)
     }
 
+    /// The same as they lie in memory, and in the four bytes behind them `beside`.
+    #[inline]
+    pub(crate) fn stations(&self, beside: u32) -> [u64; 2] {
+        [self.a, self.b & !BEHIND | u64::from(beside).to_be()]
+    }
+
     /// Whether one of them is a group's.
     #[inline]
     pub(crate) fn any_group(&self) -> bool {

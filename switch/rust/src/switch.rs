@@ -7,12 +7,13 @@
 use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
-use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, key};
+use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, key, secret};
 use crate::groups::Tracker;
 use crate::guard::Memory;
 use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
 use crate::multicast::{self, Snooper};
+use crate::pairs::Pairs;
 use crate::private::{Place, Private};
 use crate::proxy::{Answer, Gateways};
 use crate::stp::PortState;
@@ -71,6 +72,8 @@ pub struct Switch {
     pub(crate) ports: Vec<Option<Box<Port>>>,
     pub(crate) vlans: Vlans,
     pub(crate) fdb: Fdb,
+    /// Beside it, what was decided lately.
+    pub(crate) pairs: Pairs,
     /// In a cell, because copies of a flood are judged where each of them leaves.
     pub(crate) tracker: RefCell<Tracker>,
     /// Ports whose guards learn addresses.
@@ -108,6 +111,7 @@ impl Switch {
             ports: Vec::new(),
             vlans: Vlans::new(),
             fdb: Fdb::new(&config),
+            pairs: Pairs::new(secret(config.hash_seed)),
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
             learners: 0,
             leases: None,
@@ -483,7 +487,7 @@ impl Switch {
         self.tracker.borrow().memory()
     }
 
-    /// Bytes of memory held: (by the FDB, by ports and VLANs).
+    /// Bytes of memory held: (by the FDB and what is kept beside it, by ports and VLANs).
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
         let ports = self.ports.iter().flatten().map(|port| {
@@ -495,6 +499,6 @@ impl Switch {
             size_of::<Port>() + size_of::<PortCounters>() + set + guard + private + groups
         });
         let table = self.ports.capacity() * size_of::<Option<Box<Port>>>();
-        (self.fdb.memory(), ports.sum::<usize>() + table + self.vlans.memory())
+        (self.fdb.memory() + self.pairs.memory(), ports.sum::<usize>() + table + self.vlans.memory())
     }
 }

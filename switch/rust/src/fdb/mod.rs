@@ -13,6 +13,7 @@ mod tests_bound;
 
 use crate::{Nanos, PortId, SwitchConfig, SwitchError, VlanId};
 use ages::Ages;
+pub(crate) use table::secret;
 use table::{Slot, Table};
 
 /// A MAC address as it stands on the wire.

@@ -107,7 +107,7 @@ struct Fill {
 
 /// The two numbers that key the hash. Whatever the seed is, the multiplier must not be one of the few
 /// that hash badly (0, 1, -1, ...): multiplying and folding by -1 gives the same hash for every key.
-fn secret(seed: [u64; 2]) -> [u64; 2] {
+pub(crate) fn secret(seed: [u64; 2]) -> [u64; 2] {
     // The finaliser of SplitMix64.
     let mix = |n: u64| {
         let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
