@@ -49,6 +49,7 @@ __all__ = [
     "pcap_door",
     "pipe_door",
     "refused_calls",
+    "run_soon",
     "set_bridge",
     "set_cord",
     "set_member",
@@ -98,6 +99,9 @@ def confinement_offered() -> tuple[int, bool]:
 
 def refused_calls() -> list[tuple[str, int]]:
     """System calls that were refused since: (name, how often) each."""
+
+def run_soon() -> None:
+    """Have the calling thread run soon once it is woken, and for a short while (Linux 6.12)."""
 
 def drop_sides() -> list[tuple[str, str]]:
     """Where each drop reason is counted: (name, `door`, `ingress` or `egress`).
@@ -637,7 +641,11 @@ class Engine:
     ) -> tuple[
         list[tuple[int, str, tuple[str, int], tuple[str, int], str, tuple[int, int, int], int]], int | None
     ]: ...
-    def connection_count(self, port: int) -> int: ...
+    def readings(self, ports: list[int]) -> list[tuple[int, list[tuple[int, str, int | None]]]]:
+        """What only the engine knows of ports, of all of them at once: how many connections are tracked
+        on account of each, and its `bindings`. (0, []) for a port that is gone.
+        """
+
     def remove_port(self, port: int) -> list[tuple[int, int]]:
         """Detach a port's NIC and forget the port. What its guest sent and received, as `usage` has it."""
 
@@ -686,7 +694,7 @@ class Engine:
         """
 
     def fdb(
-        self, switch: int, cursor: int, limit: int
+        self, switch: int, cursor: int, limit: int, *, port: int | None = None, vlan: int | None = None
     ) -> tuple[list[tuple[int, str, int, str, int]], int | None]: ...
     def fdb_set(self, port: int, vlan: int, mac: str, *, sticky: bool = False) -> None:
         """Enter an address at a port for good. `sticky`: what comes from it elsewhere is dropped."""

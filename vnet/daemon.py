@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 
 from vnet import leases, runtime, state, usage
+from vnet._native import run_soon
 from vnet.control import server
 from vnet.control.operations import Operations
 from vnet.errors import VnetError
@@ -36,6 +37,8 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
     SIGTERM. `sandbox`: a mode other than the topology's.
     """
     state_folder = state.folder(topology.name)
+    # Under load a client would wait a few milliseconds each time that this thread is woken for it.
+    run_soon()
     confinement.raise_descriptors()
     billed = state_folder / usage.FILE
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, _last(billed) as begun:
@@ -57,6 +60,7 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
                 nursery.start_soon(usage.keep, fabric.accounts, fabric.ports, billed)
                 nursery.start_soon(server.serve, listener, operations.table())
                 nursery.start_soon(_stop_on_signal, signals, operations.stop)
+                operations.cycles.settle()
                 ready(fabric)
                 await operations.stop.wait()
                 nursery.cancel_scope.cancel()

@@ -31,7 +31,7 @@ from vnet.explain import Names
 from vnet.guests import Guest, one_of, suggestion
 from vnet.links import Link, LinkEnd
 from vnet.past import Keeper
-from vnet.port import Port
+from vnet.port import Port, Reading
 from vnet.runtime import Runtime, base
 from vnet.sandbox.confinement import Confinement
 from vnet.topology import Recorder, Resolved, Switch, Topology
@@ -294,20 +294,27 @@ class Fabric:
         comes or goes meanwhile may be in it or not.
         """
         listed = []
-        for number, port in enumerate([*self.ports.values()]):
+        for number, (port, reading, more) in enumerate(self._readings([*self.ports.values()])):
             if number % _PORTS_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
             if self.ports.get(port.name) is port:
-                listed.append(self._told(port))
+                listed.append(port.status(reading) | more)
         return self._status(listed)
 
     def status(self) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        return self._status([self._told(port) for port in self.ports.values()])
+        told = self._readings([*self.ports.values()])
+        return self._status([port.status(reading) | more for port, reading, more in told])
 
-    def _told(self, port: Port) -> dict[str, Any]:
-        """One port's entry; a guest's has its usage, see `usage`."""
-        return port.status() | ({"usage": self.accounts.of(port)} if port.guest else {})
+    def _readings(self, ports: list[Port]) -> list[tuple[Port, Reading, dict[str, Any]]]:
+        """Ports with what only the engine knows of them, and what an entry has besides: a guest's usage.
+
+        The engine is asked once for all of them: each time it may have a turn to finish first.
+        """
+        readings = self.engine.readings([port.number for port in ports])
+        usage = self.accounts.of(ports)
+        more = [{"usage": usage[port.name]} if port.guest else {} for port in ports]
+        return list(zip(ports, readings, more, strict=True))
 
     def _status(self, ports: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -397,10 +404,8 @@ class Fabric:
         for switch, number in self._switches.items():
             cursor: int | None = 0
             while cursor is not None:
-                entries, cursor = self.engine.fdb(number, cursor, FDB_PAGE)
+                entries, cursor = self.engine.fdb(number, cursor, FDB_PAGE, port=only, vlan=vlan)
                 for entry_vlan, mac, entry_port, kind, age in entries:
-                    if only not in (None, entry_port) or vlan not in (None, entry_vlan):
-                        continue
                     at = self._numbers.get(entry_port)
                     found.append(
                         {

@@ -17,6 +17,8 @@ from vnet.topology.model import Limit, Storm
 from vnet.topology.resolve import Port as Wanted
 from vnet.topology.resolve import ProxiedNetwork, ProxiedStation
 
+Reading = tuple[int, list[tuple[int, str, int | None]]]
+
 
 @attrs.define
 class Port:
@@ -53,22 +55,19 @@ class Port:
         """Counted so far; see `Engine.counters`."""
         return self.engine.counters(self.number)
 
-    def leases(self) -> list[dict[str, Any]]:
-        """What it has by DHCP: address or prefix, and when that ends, in seconds of the engine's clock."""
-        if not self.wanted.dhcp:
-            return []
-        return [
+    def status(self, reading: Reading | None = None) -> dict[str, Any]:
+        """One entry of `vnet status --json`. `reading`: what `Engine.readings` has of it, for who has it."""
+        connections, bindings = reading or self.engine.readings([self.number])[0]
+        counted, wanted = self.counters(), self.wanted
+        # By DHCP: address or prefix, and when that ends, in seconds of the engine's clock.
+        leases = [
             {
                 "ip": prefix.removesuffix("/32").removesuffix("/128"),
                 "vlan": vlan,
                 "until": until and until / 1e9,
             }
-            for vlan, prefix, until in self.engine.bindings(self.number)
+            for vlan, prefix, until in (bindings if wanted.dhcp else [])
         ]
-
-    def status(self) -> dict[str, Any]:
-        """One entry of `vnet status --json`."""
-        counted, wanted, leases = self.counters(), self.wanted, self.leases()
         return {
             "port": self.name,
             "guest": self.guest,
@@ -82,7 +81,7 @@ class Port:
             "leases": leases,
             "groups": list(wanted.groups),
             "private": place(wanted),
-            "connections": self.engine.connection_count(self.number),
+            "connections": connections,
             "carrier": self.carrier,
             "link": "up" if self.link else "down",
             "carries": self.opened.carries,

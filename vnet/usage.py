@@ -119,10 +119,14 @@ class Accounts:
             for name in names
         }
 
-    def of(self, port: Port) -> dict[str, Any]:
-        """The figures of one NIC that is there."""
-        (counted,) = self._engine.usage([port.number])
-        return named(add(self._accounts[port.name].before, counted))
+    def of(self, ports: Iterable[Port]) -> dict[str, dict[str, Any]]:
+        """The figures of NICs that are there, by name, all of one moment."""
+        there = [port for port in ports if port.guest]
+        counts = self._engine.usage([port.number for port in there])
+        return {
+            port.name: named(add(self._accounts[port.name].before, counted))
+            for port, counted in zip(there, counts, strict=True)
+        }
 
     # -- what outlives the fabric ----------------------------------------------------------------
 

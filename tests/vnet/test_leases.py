@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,24 @@ async def test_changes_are_noted_by_the_way_and_at_the_end(
         nursery.cancel_scope.cancel()
     assert written == [1, 2]
     assert not path.with_name(f"{leases.FILE}.new").exists()
+
+
+async def test_what_the_engine_knows_of_many_ports_is_read_at_once() -> None:
+    async with fabric(db={"nics": [{"network": "red", "ip": ["10.0.0.8"]}]}) as running:
+        bind(running, FOUR, None)
+        numbers = [running.port(name).number for name in ("db", "vm")]
+        red = running.port("vm").wanted.vlan
+        assert running.engine.readings([*numbers, 4000]) == [(0, []), (0, [(red, FOUR, None)]), (0, [])]
+
+        # One port's entry, and all of them: the same, but for what passes meanwhile.
+        def still(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+            moves = ("rx", "tx", "drops", "usage")
+            return [{k: v for k, v in e.items() if k not in moves} for e in entries]
+
+        whole = still(running.status()["ports"])
+        assert whole == still((await running.status_in_turns())["ports"])
+        assert whole == still(port.status() for port in running.ports.values())
+        assert {entry["port"]: entry["leases"] for entry in whole} == {
+            "vm.0": [{"ip": "10.0.0.9", "vlan": red, "until": None}],
+            "db.0": [],
+        }

@@ -142,3 +142,17 @@ async def test_a_switch_that_went_and_came_again_has_its_new_settings() -> None:
         await fabric.apply(named("s1", fdb_limit=1).guest("a", network="red", static=True))
         await fabric.attach("b", network="red")
         assert [entry["kind"] for entry in fabric.fdb()] == ["static"]
+
+
+async def test_of_the_database_one_port_or_network_is_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Fabric.from_dict(lab(static=True)) as fabric:
+        fabric.engine.fdb_set(fabric.port("third").number, 10, "02:00:00:00:00:0b")
+        everything = fabric.fdb()
+        assert len(everything) == 2
+        for port in ("third", "probe"):
+            of_it = [entry for entry in everything if entry["port"] == f"{port}.0"]
+            assert fabric.fdb(port=port) == of_it != []
+        assert fabric.fdb(network="red") == everything
+        assert fabric.fdb(network="blue") == []

@@ -15,6 +15,7 @@ import trio
 
 from nics.errors import Unreachable
 from vnet.control.server import Operation, Request
+from vnet.cycles import Cycles
 from vnet.errors import BadInput
 from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest, one_of
@@ -27,6 +28,7 @@ class Operations:
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
         self.stop = trio.Event()
+        self.cycles = Cycles()
 
     def table(self) -> dict[str, Operation]:
         """Every call by its name."""
@@ -46,7 +48,9 @@ class Operations:
     async def call_apply(self, request: Request) -> dict[str, Any]:
         """Change to the topology `document` (plain data, validated here as well)."""
         wanted = Topology.from_dict(request.arguments["document"])
-        return {"done": await self.fabric.apply(wanted)}
+        done = await self.fabric.apply(wanted)
+        self.cycles.changed()
+        return {"done": done}
 
     async def call_attach(self, request: Request) -> dict[str, Any]:
         """Add guest `name` with one NIC, whose keys are `nic` (as under `nics:` in a file)."""
@@ -56,11 +60,13 @@ class Operations:
             raise BadInput(f"there is a guest {name} already")
         document["guests"][name] = {"kind": request.arguments.get("kind", "external"), "nics": [keys]}
         await self.fabric.apply(Topology.from_dict(document))
+        self.cycles.changed()
         return self.fabric.port(name).status()
 
     async def call_detach(self, request: Request) -> None:
         """Remove guest `name`."""
         await self.fabric.detach(str(request.arguments["name"]))
+        self.cycles.changed()
 
     async def call_link(self, request: Request) -> None:
         """Set the link of `port` up (true) or down (false)."""

@@ -36,6 +36,20 @@ pub struct Engine {
 /// One event: (port, kind, a, b, text).
 type EventTuple = (PortId, &'static str, u32, u32, String);
 
+/// (VLAN, prefix, when the lease ends or None).
+type BindingTuple = (VlanId, String, Option<Nanos>);
+
+fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+fn bindings(switch: &switch::Switch, port: PortId) -> Vec<BindingTuple> {
+    let of = |b: &switch::Binding| {
+        (b.vlan, format!("{}/{}", b.ip, b.prefix), Some(b.until).filter(|until| *until != Nanos::MAX))
+    };
+    switch.bindings(port).iter().map(of).collect()
+}
+
 /// One entry of the forwarding database: (vlan, mac, port, kind, age in nanoseconds).
 type FdbTuple = (VlanId, String, PortId, &'static str, Nanos);
 
@@ -308,9 +322,19 @@ impl Engine {
         })
     }
 
-    /// How many connections count for a port.
-    fn connection_count(&self, py: Python<'_>, port: PortId) -> PyResult<u32> {
-        self.command(py, |engine| engine.connection_count(port))
+    /// What only the engine knows of ports, of all of them between the same two turns: connections that count
+    /// for each, and its bindings. A port that is gone has none.
+    fn readings(&self, py: Python<'_>, ports: Vec<PortId>) -> PyResult<Vec<(u32, Vec<BindingTuple>)>> {
+        self.command(py, |engine| {
+            let read = |port| {
+                let connections = engine.connection_count(port).unwrap_or(0);
+                (
+                    connections,
+                    engine.port_switch(port).map_or_else(|_| vec![], |switch| bindings(switch, port)),
+                )
+            };
+            Ok(ports.into_iter().map(read).collect())
+        })
     }
 
     /// Detach the port's NIC and forget the port. What its guest sent and received, see `usage`.
@@ -370,13 +394,8 @@ impl Engine {
     }
 
     /// Addresses that the port's guest has by DHCP: (VLAN, prefix, when the lease ends, None for never).
-    fn bindings(&self, py: Python<'_>, port: PortId) -> PyResult<Vec<(VlanId, String, Option<Nanos>)>> {
-        self.command(py, |engine| {
-            let of = |b: &switch::Binding| {
-                (b.vlan, format!("{}/{}", b.ip, b.prefix), Some(b.until).filter(|until| *until != Nanos::MAX))
-            };
-            Ok(engine.port_switch(port)?.bindings(port).iter().map(of).collect())
-        })
+    fn bindings(&self, py: Python<'_>, port: PortId) -> PyResult<Vec<BindingTuple>> {
+        self.command(py, |engine| Ok(bindings(engine.port_switch(port)?, port)))
     }
 
     /// Take it that the guest has this address by DHCP until then; None: for ever.
@@ -438,21 +457,23 @@ impl Engine {
     }
 
     /// A page of the forwarding database from `cursor` (0 to begin): entries (vlan, mac, port, kind,
-    /// age in nanoseconds) and the next cursor, None at the end.
+    /// age in nanoseconds) and the next cursor, None at the end. Of one `port` or `vlan` only, if given.
+    #[pyo3(signature = (switch, cursor, limit, *, port=None, vlan=None))]
     fn fdb(
         &self,
         py: Python<'_>,
         switch: u16,
         cursor: usize,
         limit: usize,
+        port: Option<PortId>,
+        vlan: Option<VlanId>,
     ) -> PyResult<(Vec<FdbTuple>, Option<usize>)> {
-        self.command(py, |engine| {
-            let mut page = Vec::new();
-            let next = engine.switch(switch)?.fdb_page(cursor, limit, &mut page);
-            let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-            let entries = page.into_iter().map(|e| (e.vlan, text(e.mac), e.port, e.kind.name(), e.age));
-            Ok((entries.collect(), next))
-        })
+        let mut page = Vec::new();
+        let next =
+            self.command(py, |engine| Ok(engine.switch(switch)?.fdb_page(cursor, limit, &mut page)))?;
+        page.retain(|e| port.is_none_or(|port| e.port == port) && vlan.is_none_or(|vlan| e.vlan == vlan));
+        let entries = page.into_iter().map(|e| (e.vlan, mac_text(e.mac), e.port, e.kind.name(), e.age));
+        Ok((entries.collect(), next))
     }
 
     /// Enter an address at a port for good, in place of what was known of it. `sticky`: what comes from

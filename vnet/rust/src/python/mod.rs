@@ -94,6 +94,13 @@ mod _native {
         switch::DropReason::ALL.iter().map(|reason| (reason.name(), side(reason))).collect()
     }
 
+    /// Have the calling thread run soon once it is woken, and for a short while; its share of the CPU stays
+    /// what it was. Where the kernel does not know that, nothing changes.
+    #[pyfunction]
+    fn run_soon() {
+        let _ = nics::clock::run_soon();
+    }
+
     /// Every drop reason: (name, what it means).
     #[pyfunction]
     fn drop_reasons() -> Vec<(&'static str, &'static str)> {
