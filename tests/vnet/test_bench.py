@@ -57,7 +57,7 @@ def check(results: Results, kind: str) -> None:
     assert all(row.gbit_per_s.median > 0 for row in results.tcp)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "stack", "stream"])
+@pytest.mark.parametrize("kind", ["pipe", "stack", "stream", "vde"])
 def test_a_kind_is_measured(kind: str) -> None:
     check(short(kind), kind)
 

@@ -40,7 +40,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-KINDS = ("pipe", "stack", "tap", "stream")
+KINDS = ("pipe", "stack", "tap", "stream", "vde")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

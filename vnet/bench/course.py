@@ -22,7 +22,7 @@ from vnet.errors import VnetError
 Tell = Callable[[str], None]
 SIZES = (60, 1514)
 GUESTS = (10, 100, 1000)
-OTHER_GUESTS = {"pipe": 200, "tap": 100, "stream": 200}
+OTHER_GUESTS = {"pipe": 200, "tap": 100, "stream": 200, "vde": 200}
 """How many guests of other kinds than `stack`."""
 ENOUGH = 100
 """From how many guests on memory says what one costs, and not what the fabric itself does."""

@@ -28,7 +28,11 @@ def topology(kind: str, number: int) -> dict[str, Any]:
     guest: dict[str, Any] = {"kind": {"stack": "stack", "tap": "netns"}.get(kind, "external")}
     guests = {}
     for i in range(number):
-        extra = {"pipe": {"kind": "pipe"}, "stream": {"kind": "stream", "socket": f"{i}.sock"}}.get(kind)
+        extra = {
+            "pipe": {"kind": "pipe"},
+            "stream": {"kind": "stream", "socket": f"{i}.sock"},
+            "vde": {"kind": "vde", "directory": f"{i}.vde"},
+        }.get(kind)
         guests[f"g{i}"] = guest | {"nics": [nic | ({"nic": extra} if extra else {})]}
     return {
         "name": f"bench-{os.getpid()}",

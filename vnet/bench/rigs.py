@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.stream import Stream
 from nics.tap import Tap
+from nics.vde import Vde
 from vnet._native import (
     Door,
     Engine,
@@ -181,6 +183,35 @@ async def _stream(engine: Engine, stack: AsyncExitStack) -> Rig:
     return Rig(engine, ports, fars)
 
 
+async def _vde(engine: Engine, stack: AsyncExitStack) -> Rig:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vnet-bench-")))
+    netlink = await stack.enter_async_context(Netlink())
+    places = [Place(port=f"{i}", runtime=folder, netlink=netlink, mac=mac) for i, mac in enumerate(MACS)]
+    ports = _add(engine, stack, [(await Vde(directory=place.port).open(place)).door for place in places])
+    engine.start("sleep", None)
+    plugs = [await _plug(folder / place.port, stack) for place in places]
+
+    def fars(size: int, _see: bool) -> tuple[LoadFar, LoadFar]:
+        near, far = (LoadFar.packet(plug.fileno(), frame(i, size)) for i, plug in enumerate(plugs))
+        return near, far
+
+    return Rig(engine, ports, fars)
+
+
+async def _plug(folder: Path, stack: AsyncExitStack) -> socket.socket:
+    """Plug in as libvdeplug does; the socket for frames."""
+    control = stack.enter_context(socket.socket(socket.AF_UNIX))
+    data = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+    data.bind(str(folder / "plug"))
+    address = struct.pack("=H108s", socket.AF_UNIX, str(folder / "plug").encode())
+    control.connect(str(folder / "ctl"))
+    control.sendall(struct.pack("=III", 0xFEEDFACE, 3, 0) + address)
+    control.settimeout(CONNECT_TIME)
+    answer = await trio.to_thread.run_sync(control.recv, 256)
+    data.connect(answer[2:].rstrip(b"\0").decode())
+    return data
+
+
 async def _tap(engine: Engine, stack: AsyncExitStack) -> Rig:
     netlink = await stack.enter_async_context(Netlink())
     guests, doors = [], []
@@ -228,4 +259,4 @@ async def _packet(guest: Namespace, stack: AsyncExitStack, *, see: bool) -> sock
     return made
 
 
-_MAKERS = {"pipe": _pipe, "stack": _stack, "stream": _stream, "tap": _tap}
+_MAKERS = {"pipe": _pipe, "stack": _stack, "stream": _stream, "tap": _tap, "vde": _vde}
