@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tools.bench import rounds
+from tools.bench import doors_fair, rounds
 from tools.bench.doors_cases import COURSE, SUITES, Case
 from tools.bench.doors_switches import Switch, Taps, VnetUplink, all_of_them
 from tools.bench.processes import Failed
@@ -25,6 +25,7 @@ EXAMPLES = """\
 examples:
   python -m tools.bench.doors --append doors.json        vnet, a plain copier, OVS, VDE, bridge, veth
   python -m tools.bench.doors --suite uplink --append doors.json    1, 10 and 50 guests behind one uplink
+  python -m tools.bench.doors --suite fair --rounds 3    what a guest that floods an uplink costs another
   python -m tools.bench.doors --report doors.json        what it came to, and which bars hold
   python -m tools.bench.doors vnet copier --case requests --rounds 5
   python -m tools.bench.doors vnet mine --peer 'mine=./switch {a} {b}'    a program that makes two TAPs
@@ -89,6 +90,8 @@ def main() -> int:
         known = all_of_them(options.poll)
         if options.suite == "uplink":
             known = [VnetUplink(poll=options.poll)]
+        elif options.suite == "fair":
+            known = [VnetUplink(rate=doors_fair.RATE, poll=options.poll)]
         known += [Taps(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
         names = rounds.chosen(parser, options.switch, switches, list(switches))

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from tools.bench import doors_fair as fairness
 from tools.bench import doors_load as load
 from tools.bench.cases import Bar, Course
 from tools.bench.doors_switches import Pair, VnetUplink
@@ -70,7 +71,18 @@ def pour(guests: int) -> Callable[[Pair, float], dict[str, Any]]:
 # Guests behind one uplink, so many of them busy.
 UPLINK = {f"{guests} busy": Case(pour(guests), "gbps", "Gbit/s") for guests in (1, 10, VnetUplink.GUESTS)}
 
-SUITES = {"standard": STANDARD, "uplink": UPLINK}
+# A guest that keeps within its share of a congested uplink, without and beside one that floods.
+FAIR = {
+    f"{what}, {where}": Case(measure, figure, unit, more)
+    for where, measure in (("no flood", fairness.alone), ("flood", fairness.flooded))
+    for what, figure, unit, more in (
+        ("its share", "mbps", "Mbit/s", True),
+        ("its p50", "p50_us", "us", False),
+        ("its p99", "p99_us", "us", False),
+    )
+}
+
+SUITES = {"standard": STANDARD, "uplink": UPLINK, "fair": FAIR}
 
 BARS = (
     *(
@@ -82,6 +94,8 @@ BARS = (
     Bar("64 B, 1 % lost", 1.0, "bridge"),
     Bar("requests p50", 1 / 0.7, "copier"),
     Bar("beside 50 kpps p50", 1 / 0.7, "copier"),
+    Bar("its share, flood", 0.9, other="its share, no flood"),
+    Bar("its p99, flood", 0.5, other="its p99, no flood"),
     *(Bar(f"{guests} busy", 0.9, other="1 busy") for guests in (10, VnetUplink.GUESTS)),
 )
 
