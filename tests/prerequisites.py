@@ -45,6 +45,9 @@ TOOLS = (
     Tool("tshark", "tshark", "an outside judge of the captures that vnet writes"),
     Tool("unshare", "util-linux", "unprivileged user namespaces"),
     Tool("vde_plug", "vde2", "a foreign VDE plug"),
+    Tool("vde_switch", "vde2", "a foreign VDE switch"),
+    Tool("dpipe", "vde2", "a cable between two plugs"),
+    Tool("slirpvde", "vde2", "NAT and a DHCP server that plug in"),
 )
 
 

@@ -191,3 +191,32 @@ async def test_a_second_vde_plug_is_refused_and_the_first_does_not_notice(folder
                 assert await second.wait() != 0
         assert first.poll() is None
         assert one.port("wan").carrier
+
+
+@needs_tool("slirpvde")
+async def test_slirpvde_plugged_into_an_uplink_is_a_way_out_without_root(folder: Path) -> None:
+    """Its NAT: what a guest sends to the gateway comes to this host's loopback."""
+    words = {
+        "name": "one",
+        "networks": {"red": {"subnets": ["10.0.2.0/24"], "gateway": "10.0.2.2"}},
+        "guests": {"host": {"nics": [{"network": "red", "ip": "10.0.2.11"}]}},
+        "uplinks": {"wan": {"nic": {"kind": "vde", "directory": str(folder / "nat")}, "native": "red"}},
+    }
+    async with vnet.Fabric.from_dict(words, runtime=folder / "1") as one, trio.open_nursery() as nursery:
+        greeting = b"hello from this host"
+
+        async def greet(stream: trio.SocketStream) -> None:
+            async with stream:
+                await stream.send_all(greeting)
+
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, greet, listeners)
+        async with running("slirpvde", "-s", folder / "nat"):
+            await until("it is plugged in", lambda: one.port("wan").carrier)
+            guest = one.guests["host"]
+            assert isinstance(guest, vnet.StackGuest)
+            port = listeners[0].socket.getsockname()[1]
+            with trio.fail_after(30):
+                async with await guest.open_tcp_stream("10.0.2.2", port) as stream:
+                    assert await stream.receive_some() == greeting
+        nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ import topologies
 from nics import kinds
 from nics.errors import BadInput
 from nics.stream import Stream
+from nics.vde import Vde
 from tests.vnet.topology import golden
 from vnet.topology import Topology
 from vnet.topology.document import page
@@ -72,6 +73,10 @@ def test_files_read_without_the_yaml_of_1_1() -> None:
     for name in topologies.names():
         document = yaml.safe_load(topologies.path(name).read_text())
         assert Topology.from_dict(json.loads(json.dumps(document))) == topologies.load(name)
+
+
+def test_nat_has_an_uplink_to_plug_into() -> None:
+    assert topologies.load("nat").resolve().uplinks["out"].nic == Vde(directory="out.vde")
 
 
 def test_vm_plugs_in_by_stream() -> None:
