@@ -63,6 +63,8 @@ class Opened:
     """What is left to clean up after the door was detached."""
     stations: Callable[[list[str] | None], None] | None = None
     """Of a kind that shares an interface: tell it whose frames to take in, by MAC address; None: all."""
+    hardware: str = ""
+    """The MAC address of the interface that it stands on, if it is known."""
     carries: str = ""
     """What `vnet status` shows for it: an interface's name, a socket's path."""
 

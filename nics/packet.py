@@ -83,10 +83,12 @@ async def open_on(
                 )
             ]
             door, stations, mtu = make(packet.fileno(), netlink.fileno(), namespace)
+            # The door has bound it by now.
+            hardware = packet.getsockname()[4]
         except OSError as error:
             raise _refused(place, interface, error) from error
     check_mtu(place, interface, mtu)
-    return Opened(door=door, carries=interface, stations=stations.want)
+    return Opened(door=door, carries=interface, stations=stations.want, hardware=hardware.hex(":"))
 
 
 def check_mtu(place: Place, interface: str, mtu: int) -> None:

@@ -36,6 +36,7 @@ TOOLS = (
     Tool("git", "git", "what belongs into a source distribution"),
     Tool("ip", "iproute2", "namespaces and interfaces, as an administrator makes them"),
     Tool("iperf3", "iperf3", "TCP and UDP throughput between real guests"),
+    Tool("ovs-vsctl", "openvswitch-switch", "a real partner for link aggregation"),
     Tool("mausezahn", "netsniff-ng", "floods, foreign tags and control protocols"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "real Linux guests"),

@@ -22,9 +22,10 @@ from typing import Any, Self
 import attrs
 import trio
 
+from nics.bond import Bond
 from nics.netlink import Netlink
 from vnet import apply, drive, explain, last, links, mirrors, multicast, trees, uplinks, usage
-from vnet._native import Engine, describe_port, drop_reasons, set_recorder
+from vnet._native import Engine, describe_port, drop_reasons, set_member, set_recorder
 from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
 from vnet.explain import Names
@@ -44,6 +45,8 @@ log = logging.getLogger("vnet")
 
 _PORTS_A_TURN = 16
 """So many ports are told of before others have their turn."""
+PORT_BITS = 0x0FFF
+"""Of a port's number; above them stands which of several NICs of it is meant."""
 NO_PORT = 0xFFFF
 """Port of events that belong to no port."""
 
@@ -215,6 +218,12 @@ class Fabric:
                 links.set_up(self.engine, cable, up)
             await trio.lowlevel.checkpoint()
             return
+        for bonded in self.ports.values():
+            nic = bonded.wanted.nic
+            if isinstance(nic, Bond) and port in (names := nic.names(bonded.name)):
+                set_member(self.engine, bonded.number, names.index(port), up, now=self.now())
+                await trio.lowlevel.checkpoint()
+                return
         record = self.port(port)
         self.engine.set_link(record.number, up, now=self.now())
         record.link = up
@@ -633,7 +642,11 @@ class Fabric:
 
     def _event(self, event: drive.Event) -> None:
         number, kind, a, b, text = event
-        port = self._numbers.get(number)
+        # One of several NICs of a port tells in its name, and its carrier is not the port's.
+        port = self._numbers.get(number if number == NO_PORT else number & PORT_BITS)
+        if port is not None and number > PORT_BITS and kind != "log":
+            log.debug("%s: of several NICs, number %d: %s %d", port.name, number >> 12, kind, a)
+            return
         if kind == "log":
             log.warning("%s", f"{port.name}: {text}" if port else text)
         elif port is None:

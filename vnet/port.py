@@ -11,7 +11,7 @@ import attrs
 from nics.door import Opened
 from switch.policy import Allow, Policy
 from switch.private import ISOLATED, PROMISCUOUS
-from vnet._native import Engine, Groups, Guard, Limits, PortConfig, Proxy
+from vnet._native import Engine, Groups, Guard, Limits, PortConfig, Proxy, bond_view
 from vnet.errors import VnetError
 from vnet.topology.model import Limit, Storm
 from vnet.topology.resolve import Port as Wanted
@@ -85,6 +85,7 @@ class Port:
             "carrier": self.carrier,
             "link": "up" if self.link else "down",
             "carries": self.opened.carries,
+            "bond": bond_view(self.engine, self.number) if self.kind == "bond" else None,
             "rx": {"frames": counted["rx_frames"], "bytes": counted["rx_bytes"]},
             "tx": {"frames": counted["tx_frames"], "bytes": counted["tx_bytes"]},
             "drops": counted["drops"],

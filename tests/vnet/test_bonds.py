@@ -235,3 +235,48 @@ def test_what_was_read_is_written() -> None:
         impair={"delay": "5 ms"},
     )
     assert vnet.Topology.from_dict(topology.to_dict()) == topology
+
+
+@pytest.mark.parametrize(
+    ("uplink", "told"),
+    [
+        (
+            {"nics": ["eth1", "eth2"], "nic": "eth1"},
+            "uplinks.wan.nics: nic and nics, expected one of the two",
+        ),
+        (
+            {"nic": "eth1", "bond": {"mode": "lacp"}},
+            "uplinks.wan.bond: a bond of one NIC, expected nics: a list",
+        ),
+        ({}, "uplinks.wan: an uplink without nic, expected nic: a mapping with kind"),
+        ({"nics": ["eth1"], "bond": {"min_links": 2}}, "bond.min_links: 2 of 1 NIC, expected at most 1"),
+        ({"nics": ["eth1"], "bond": {"primary": 1}}, "primary with mode lacp, expected mode: active-backup"),
+        (
+            {"nics": ["eth1", "eth2"], "bond": {"mode": "active-backup", "min_links": 2}},
+            "one is in use with mode active-backup, expected 1",
+        ),
+        ({"nics": ["eth1", "eth1"]}, "interface eth1 is uplinks.wan.nics[0]'s already"),
+    ],
+)
+def test_mistakes_of_uplinks_are_told(uplink: dict[str, Any], told: str) -> None:
+    def nic(name: str) -> dict[str, str]:
+        return {"kind": "packet", "interface": name}
+
+    keys: dict[str, Any] = dict(uplink)
+    if "nics" in keys:
+        keys["nics"] = [nic(name) for name in keys["nics"]]
+    if "nic" in keys:
+        keys["nic"] = nic(keys["nic"])
+    document = {"name": "x", "networks": {"red": {}}, "uplinks": {"wan": {**keys, "native": "red"}}}
+    with pytest.raises(BadInput) as caught:
+        vnet.Topology.from_dict(document)
+    assert told in str(caught.value)
+
+
+def test_a_bond_of_uplinks_is_written_as_it_was_read() -> None:
+    nics = [{"kind": "packet", "interface": "eth1"}, {"kind": "tap", "name": "t0"}]
+    uplink = {"nics": nics, "bond": {"mode": "active-backup", "primary": 2}, "native": "red"}
+    document = {"name": "x", "networks": {"red": {}}, "uplinks": {"wan": uplink}}
+    topology = vnet.Topology.from_dict(document)
+    assert topology.to_dict()["uplinks"]["wan"] == uplink
+    assert vnet.Topology.from_dict(topology.to_dict()) == topology

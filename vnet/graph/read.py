@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nics.bond import Bond
 from nics.quantity import RATE, SHARE, TIME
 from vnet.graph.picture import Branch, Cable, Label, Node, Panel, Picture, Section, shortened
 from vnet.topology.model import Impair
@@ -91,8 +92,11 @@ def _guest(name: str, kind: str, ports: list[Port]) -> Node:
 
 
 def _uplink(port: Port) -> Node:
-    interface = str(getattr(port.nic, "interface", port.nic.kind))
-    told = f"{port.name}: uplink, {port.nic.kind} {interface}: {', '.join(_ordered(port))}"
+    nics = getattr(port.nic, "nics", (port.nic,))
+    interface = ", ".join(str(getattr(nic, "interface", nic.kind)) for nic in nics)
+    how = f"{port.nic.mode} of " if isinstance(port.nic, Bond) else ""
+    kinds = ", ".join(dict.fromkeys(nic.kind for nic in nics))
+    told = f"{port.name}: uplink, {how}{kinds} {interface}: {', '.join(_ordered(port))}"
     return Node(port.name, "uplink", interface, tuple(_ordered(port)), told)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nics.bond import Bond
 from nics.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ def of_kind(kind: str) -> Needs:
 def needs(port: Port, runtime: Path) -> Needs:
     """Of one port's door, with its keys; relative sockets lie in `runtime`."""
     nic = port.nic
+    if isinstance(nic, Bond):
+        whole = Needs()
+        for one in nic.nics:
+            whole |= needs(attrs.evolve(port, nic=one), runtime)
+        return whole
     found = NETNS if port.guest_kind == "netns" and not port.is_uplink else of_kind(nic.kind)
     if getattr(nic, "netns", None) is not None:
         found |= Needs(holder=True, rules=frozenset({(NAMESPACES / str(getattr(nic, "netns")), "read")}))  # noqa: B009

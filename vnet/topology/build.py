@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from nics.bond import Bond
 from nics.door import Nic, Opened, Place
 from nics.errors import NicError
 from vnet.topology import model
@@ -118,6 +119,10 @@ def _port(
 def uplink(name: str, values: Values) -> model.Uplink:
     """An uplink."""
     given = {"nic": Unread(), **_tuples(values)}
+    bond = given.pop("bond", {})
+    if "nics" in given:
+        nics: tuple[Nic, ...] = given.pop("nics")
+        given["nic"] = Bond(nics, **bond)
     if "vlans" in given:
         given["vlans"] = tuple(sorted(given["vlans"].items()))
     return model.Uplink(name, **given)

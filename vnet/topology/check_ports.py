@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from nics import kinds
+from nics.bond import Bond
 from nics.door import Nic
 from nics.keys import did_you_mean, one_of, shown
 from vnet.topology.address import gateways, not_a_host
@@ -248,8 +249,17 @@ def claims(topology: Topology) -> Problems:
     """Sockets, interfaces and files that two NICs would have at once."""
     taken: dict[tuple[str, str, str], Path] = {}
     nics: list[tuple[Path, Guest | None, Nic]] = [
-        *((path, guest, port.nic) for path, guest, _, port in ports(topology)),
-        *((("uplinks", uplink.name), None, uplink.nic) for uplink in topology.uplinks.values()),
+        *(((*path, "nic"), guest, port.nic) for path, guest, _, port in ports(topology)),
+        *(
+            (("uplinks", uplink.name, "nic"), None, uplink.nic)
+            for uplink in topology.uplinks.values()
+            if not isinstance(uplink.nic, Bond)
+        ),
+        *(
+            (("uplinks", uplink.name, "nics", index), None, nic)
+            for uplink in topology.uplinks.values()
+            for index, nic in enumerate(getattr(uplink.nic, "nics", ()))
+        ),
     ]
     for path, guest, nic in nics:
         for key, what, name in kinds.claims(nic):
@@ -258,5 +268,6 @@ def claims(topology: Topology) -> Problems:
             where = f"guest {guest.name}" if guest and own else str(getattr(nic, "netns", ""))
             first = taken.setdefault((what, name, where), path)
             if first != path:
-                found = f"{what} {name} is {dotted(first)}'s already"
-                yield Problem((*path, "nic", key), found, "one of its own")
+                owner = first[:-1] if first[-1] == "nic" else first
+                found = f"{what} {name} is {dotted(owner)}'s already"
+                yield Problem((*path, key), found, "one of its own")

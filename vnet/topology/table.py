@@ -8,19 +8,23 @@ a line where `build.py` makes that part of the model, and what it has to do with
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import TIME
 from vnet.sandbox.needs import KEEP, MODES
 from vnet.topology.expect import EXPECT
+from vnet.topology.nodes import Fields, Node
+from vnet.topology.problems import Path, Problem
 from vnet.topology.recorder import RECORDER
 from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table_mirrors import MIRROR, MIRRORS
 from vnet.topology.table_ports import PORT
-from vnet.topology.table_switches import LINK, MTU, NETWORK, SWITCH, SWITCH_TABLE
+from vnet.topology.table_switches import LINK, MTU, NETWORK, SWITCH, SWITCH_TABLE, UPLINK_BOND
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Name, Reference
 
 MOST_PORTS = 4096
@@ -284,7 +288,33 @@ GUEST = Table(
     ),
 )
 
-UPLINK = Table(
+
+@attrs.frozen
+class UplinkTable(Table):
+    """An uplink's keys: it has one NIC, or several and how they share the work."""
+
+    def read(self, node: Node, path: Path, problems: list[Problem]) -> dict[str, Any]:
+        """As a table, and whether the keys go together."""
+        before = len(problems)
+        values = super().read(node, path, problems)
+        meant = {(problem.meant or ("",))[-1] for problem in problems[before:]}
+        if not isinstance(node, Fields) or meant & {"nic", "nics", "bond"}:
+            return values
+        if "nic" in node.fields and "nics" in node.fields:
+            problems.append(Problem((*path, "nics"), "nic and nics", "one of the two"))
+        elif "nic" not in node.fields and "nics" not in node.fields:
+            problems.append(Problem(path, "an uplink without nic", f"nic: {NicShape().expected}"))
+        elif "bond" in node.fields and "nics" not in node.fields:
+            problems.append(Problem((*path, "bond"), "a bond of one NIC", "nics: a list of NICs"))
+        return values
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema."""
+        either = [{"required": ["nic"]}, {"required": ["nics"]}]
+        return {**super().schema(), "oneOf": either, "dependentRequired": {"bond": ["nics"]}}
+
+
+UPLINK = UplinkTable(
     "an uplink",
     (
         Key(
@@ -292,8 +322,14 @@ UPLINK = Table(
             NicShape(),
             "The NIC on the physical interface.",
             example={"kind": "packet", "interface": "eth0"},
-            required=True,
         ),
+        Key(
+            "nics",
+            ListOf(NicShape(), "a list of NICs", fewest=1, most=8),
+            "Instead of `nic`: several that are one uplink; what they are called is `NAME.INTERFACE`.",
+            example=[{"kind": "packet", "interface": "eth1"}, {"kind": "packet", "interface": "eth2"}],
+        ),
+        Key("bond", UPLINK_BOND, "How several `nics` share the work.", example={"mode": "active-backup"}),
         Key("native", NETWORK, "The network of its untagged frames.", example="red"),
         Key(
             "tagged",

@@ -268,6 +268,27 @@ BOND = Table(
         ),
     ),
 )
+UPLINK_BOND = Table(
+    "a bond",
+    (
+        MODE,
+        HASH,
+        MIN_LINKS,
+        MAX_LINKS,
+        TIMEOUT,
+        CONTROL,
+        Key("lacp", Choice(("active", "passive")), "With `lacp`: whether it speaks without being spoken to.",
+            example="passive", default="active"),
+        Key("system_priority", Count(0, 65535, "a number"),
+            "With `lacp`: whose is lower says which cables stand by, where there are more than `max_links`.",
+            example=100, default=32768),
+        Key("fallback", Flag(), "With `lacp`: true: where nobody answers one cable is used all the same.",
+            example=True, default=False),
+        Key("primary", Count(1, 8, "a number of the list"),
+            "With `active-backup`: which one is preferred whenever it has carrier. Left out: whoever works"
+            " stays.", example=1),
+    ),
+)  # fmt: skip
 
 LINK = Table(
     "a link",

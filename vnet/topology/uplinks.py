@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from nics.bond import KINDS as BONDED
+from nics.bond import Bond
 from nics.keys import one_of, shown
 from vnet.topology import address
 from vnet.topology.model import PortSettings, Uplink
@@ -30,7 +32,9 @@ def check(topology: Topology) -> Iterator[Problem]:
         if name in topology.guests:
             because: tuple[Path, ...] = (("guests", name),)
             yield Problem(path, f"{name} is a guest's name too", "another name", because=because)
-        if uplink.nic.kind and uplink.nic.kind not in KINDS:
+        if isinstance(uplink.nic, Bond):
+            yield from _bond(uplink.nic, path)
+        elif uplink.nic.kind and uplink.nic.kind not in KINDS:
             yield Problem((*path, "nic", "kind"), f"{uplink.nic.kind} for an uplink", one_of(KINDS))
         if uplink.native is None and not uplink.tagged:
             yield Problem(path, "an uplink without networks", "native or tagged")
@@ -44,6 +48,27 @@ def check(topology: Topology) -> Iterator[Problem]:
                 yield Problem(place, f"{shown(network)} is not tagged there", expected, because=because)
             if (other := taken.setdefault(vlan, network)) != network:
                 yield Problem(place, f"{vlan} is network {other}'s already", "a VLAN id of its own")
+
+
+def _bond(bond: Bond, path: Path) -> Iterator[Problem]:
+    count = len(bond.nics)
+    many = f"of {count} NIC{'' if count == 1 else 's'}"
+    for index, nic in enumerate(bond.nics):
+        if nic.kind not in BONDED:
+            yield Problem((*path, "nics", index, "kind"), f"{nic.kind} in a bond", one_of(BONDED))
+    for key in ("min_links", "primary"):
+        if (getattr(bond, key) or 1) > count:
+            yield Problem((*path, "bond", key), f"{getattr(bond, key)} {many}", f"at most {count}")
+    if bond.min_links > bond.max_links:
+        found = f"{bond.min_links}, and at most {bond.max_links} are in use"
+        yield Problem((*path, "bond", "min_links"), found, "at most max_links")
+    usual = Bond(bond.nics)
+    only = dict.fromkeys(("max_links", "timeout", "control", "lacp", "system_priority", "fallback"), "lacp")
+    for key, mode in {**only, "primary": "active-backup"}.items():
+        if mode != bond.mode and getattr(bond, key) != getattr(usual, key):
+            yield Problem((*path, "bond", key), f"{key} with mode {bond.mode}", f"mode: {mode}")
+    if bond.mode == "active-backup" and bond.min_links > 1:
+        yield Problem((*path, "bond", "min_links"), "one is in use with mode active-backup", "1")
 
 
 def resolve(

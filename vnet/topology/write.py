@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from nics import kinds
+from nics.bond import Bond
 from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
@@ -128,8 +129,14 @@ def recorder_words(recorder: model.Recorder | None) -> dict[str, Any] | str:
 
 def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:
     """An uplink."""
-    said = {"nic": nic(uplink.nic)}
-    said |= _keys((key for key in table.UPLINK.keys if key.name not in ("nic", "vlans")), uplink)
+    said: dict[str, Any] = {}
+    if isinstance(uplink.nic, Bond):
+        said["nics"] = [nic(one) for one in uplink.nic.nics]
+        said |= {"bond": bond} if (bond := _keys(table_switches.UPLINK_BOND.keys, uplink.nic)) else {}
+    else:
+        said["nic"] = nic(uplink.nic)
+    special = ("nic", "nics", "bond", "vlans")
+    said |= _keys((key for key in table.UPLINK.keys if key.name not in special), uplink)
     return said | ({"vlans": dict(uplink.vlans)} if uplink.vlans else {})
 
 

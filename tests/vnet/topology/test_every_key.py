@@ -146,7 +146,20 @@ BASE: dict[str, Any] = {
             "vlans": {"blue": 120},
             "switch": "s1",
             "mirrors": ["far"],
-        }
+        },
+        "pair": {
+            "nics": [{"kind": "packet", "interface": "eth1"}, {"kind": "packet", "interface": "eth2"}],
+            "bond": {
+                "mode": "lacp", "hash": "l3", "min_links": 1, "max_links": 2, "timeout": "short",
+                "control": "coupled", "lacp": "passive", "system_priority": 1, "fallback": True,
+            },
+            "native": "red",
+        },
+        "spare": {
+            "nics": [{"kind": "packet", "interface": "eth3"}, {"kind": "packet", "interface": "eth4"}],
+            "bond": {"mode": "active-backup", "primary": 1},
+            "native": "red",
+        },
     },
     "mirrors": {
         "watch": {
@@ -396,6 +409,10 @@ def cases(shape: Any, path: Path, key: Key | None) -> Iterator[tuple[Path, Any]]
                     place = (*path[:-1], RULES[inner.name], inner.name)
                 if path == ("mirrors", "watch") and inner.name == "erspan":
                     place = ("mirrors", "far", "erspan")
+                if path == ("uplinks", "wan") and inner.name in ("nics", "bond"):
+                    place = ("uplinks", "pair", inner.name)
+                if path == ("uplinks", "pair", "bond") and inner.name == "primary":
+                    place = ("uplinks", "spare", "bond", "primary")
                 if path == ("guests", "web", "nics", 0) and inner.name == "mirrors":
                     place = ("guests", "ids", "nics", 0, "mirrors")
                 if path == ("scenario", 0):
