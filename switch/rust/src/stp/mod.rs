@@ -3,7 +3,7 @@
 //! One [`Bridge`] for each switch. It does no I/O: BPDUs and carrier come in with a time, `tick` is
 //! called when `deadline` says so, and BPDUs to send, ports that change their state and addresses to be
 //! forgotten are taken out with `poll`. The state machines are those of the standard, under its names,
-//! in `machines.rs`.
+//! in `machines/`.
 
 pub mod bpdu;
 mod machines;
