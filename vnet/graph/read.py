@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nics.bond import Bond
 from nics.quantity import RATE, SHARE, TIME
 from vnet.graph.picture import Branch, Cable, Label, Node, Panel, Picture, Section, shortened
-from vnet.topology.model import Impair
+from vnet.topology.model import Cord, Impair
 from vnet.topology.resolve import Port, Resolved, ResolvedLink
 
 LONG = 18
@@ -83,12 +83,25 @@ def _guest(name: str, kind: str, ports: list[Port]) -> Node:
         details = ["dhcp"] if ports[0].dhcp else details
     if len(networks) > 1:
         details.append(f"{len(networks)} networks")
+    cords = [_cord(port.cord) for port in ports]
+    # What does not fit there is in the tooltip.
+    details += list(dict.fromkeys(cord for cord in cords if cord))
     told = [f"{name}: {kind}"] + [
         f"{port.name}: {', '.join(_ordered(port))} at {port.switch}, {port.nic.kind}, {port.mac}"
         + "".join(f", {address}" for address in port.addresses)
-        for port in ports
+        + (f"; its cable: {cord}" if cord else "")
+        for port, cord in zip(ports, cords, strict=True)
     ]
     return Node(name, kind, ", ".join(details), networks, "\n".join(told))
+
+
+def _cord(cord: Cord) -> str:
+    """What the cable of a NIC does; "" for nothing."""
+    out, back = impairment(cord.egress), impairment(cord.ingress)
+    told = [out] if out == back else [f"sent {out or 'unimpaired'}", f"received {back or 'unimpaired'}"]
+    if count := len(cord.schedule):
+        told.append(f"{count} change{'s' if count > 1 else ''} scheduled")
+    return ", ".join(filter(None, told))
 
 
 def _uplink(port: Port) -> Node:

@@ -256,3 +256,33 @@ def test_what_is_wrong_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     file.write_text("name: bad\nguests: {a: {nics: [{network: none}]}}\n")
     assert main(["graph", str(file)]) == 2
     assert capsys.readouterr().err.startswith(f"{file}:2:")
+
+
+def test_what_the_cables_of_nics_do_is_drawn() -> None:
+    found = Topology("cords").network("red", subnets=["10.0.0.0/24"]).switch("s1")
+    found.guest("phone", network="red", ip="10.0.0.9", impair={"delay": "40 ms", "loss": "1 %"})
+    both = {"egress": {"delay": "5 ms"}}
+    late = [{"from": "10 s", "up": False}]
+    found.guest("modem", network="red", ip="10.0.0.8", impair=both, schedule=late)
+    found.guest("plain", network="red", ip="10.0.0.7")
+    nodes = {node.name: node for node in read(found.resolve()).nodes}
+    assert nodes["phone"].detail == "10.0.0.9, 40 ms, 1 % loss"
+    assert nodes["phone"].tooltip.endswith("10.0.0.9/24; its cable: 40 ms, 1 % loss")
+    assert nodes["modem"].tooltip.endswith("; its cable: sent 5 ms, received unimpaired, 1 change scheduled")
+    assert nodes["plain"].detail == "10.0.0.7"
+    assert "40 ms, 1 % loss" in svg(found)
+
+
+def test_several_cables_are_drawn_as_one() -> None:
+    found = Topology("bonds").switch("left").switch("right")
+    slow = {"impair": {"delay": "7 ms"}}
+    found.link(
+        "left",
+        "right",
+        cables=[{}, {}, slow, {"up": False}],
+        bond={"mode": "lacp"},
+        impair={"rate": "1 Gbit/s"},
+    )
+    (cable,) = read(found.resolve()).cables
+    assert cable.label is not None
+    assert cable.label.lines == ("4 cables, LACP", "1, 2, 4: 1 Gbit/s", "3: 7 ms, 1 Gbit/s", "4 down")

@@ -1,8 +1,7 @@
 """What both tools describe: hosts, switches and cables between any two of them, made into a topology.
 
 Here a guest's NIC is plugged into a switch, and a cable joins switches. So a cable between two hosts
-becomes a switch with both, and a cable that does something to frames and ends at a host gets a switch of
-the host's own in front of it.
+becomes a switch with both, and what a cable does to frames that ends at a host is the host's NIC's to do.
 """
 
 from __future__ import annotations
@@ -120,29 +119,25 @@ class Sketch:
         nics: dict[str, list[dict[str, Any]]],
     ) -> None:
         impair = {"impair": dict(cable.impair)} if cable.impair else {}
-        at: list[str] = []
-        hosts = [end in nics for end in cable.ends]
-        number = sum(1 for name in topology.switches if name.startswith("cable-")) + 1
+        one, other = cable.ends
+        hosts = [end for end in cable.ends if end in nics]
+        if not hosts:
+            topology.link(names[one], names[other], **impair)
+            return
+        if len(hosts) == 1:
+            switch = names[other if hosts == [one] else one]
+        else:
+            switch = f"cable-{sum(1 for name in topology.switches if name.startswith('cable-')) + 1}"
+            topology.switch(switch)
         for index, end in enumerate(cable.ends):
-            if not hosts[index]:
-                at.append(names[end])
-            elif all(hosts) and not impair and index == 1:
-                at.append(at[0])
-            elif all(hosts) or impair:
-                own = f"cable-{number}{'ab'[index]}"
-                topology.switch(own)
-                at.append(own)
-            else:
-                at.append(names[cable.ends[1 - index]])
-        if at[0] != at[1]:
-            topology.link(at[0], at[1], **impair)
-        for index, end in enumerate(cable.ends):
-            if hosts[index]:
-                nic: dict[str, Any] = {"network": "lan", "switch": at[index]}
-                nic["ip"] = [str(interface.ip) for interface in cable.addresses[index]]
-                if (mac := cable.macs[index]) is not None:
-                    nic["mac"] = mac
-                nics[end].append(nic)
+            if end not in nics:
+                continue
+            nic: dict[str, Any] = {"network": "lan", "switch": switch}
+            nic["ip"] = [str(interface.ip) for interface in cable.addresses[index]]
+            if (mac := cable.macs[index]) is not None:
+                nic["mac"] = mac
+            # Of two hosts, it happens at one: what passes does so once.
+            nics[end].append({**nic, **impair} if end == hosts[0] else nic)
 
 
 def fit(name: str) -> str:
