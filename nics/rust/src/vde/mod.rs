@@ -60,8 +60,6 @@ pub struct VdeNic {
     connection: Connection,
     role: Role,
     path: PathBuf,
-    /// The switch's, which is ours. Goes after the sockets in it.
-    folder: Option<Folder>,
     /// As a plug: which port of the switch, or any (0), and who we say we are.
     port: u32,
     description: String,
@@ -78,6 +76,8 @@ pub struct VdeNic {
     /// Why nobody is plugged in, as it was told last.
     complaint: String,
     malformed: u64,
+    /// The switch's, which is ours. The last of all fields: it goes after the sockets in it.
+    folder: Option<Folder>,
 }
 
 impl VdeNic {
@@ -98,7 +98,6 @@ impl VdeNic {
             connection: Connection::open(folder::control_of(path)?, role)?,
             role,
             path: path.into(),
-            folder,
             port,
             description: description.into(),
             stage: Stage::Alone,
@@ -110,6 +109,7 @@ impl VdeNic {
             told: false,
             complaint: String::new(),
             malformed: 0,
+            folder,
         })
     }
 

@@ -119,6 +119,18 @@ fn frames_of_all_sizes_pass_both_ways_and_the_carrier_follows_the_plug() {
 }
 
 #[test]
+fn a_door_that_is_dropped_with_its_plug_in_leaves_nothing() {
+    let folder = TestFolder::new();
+    let mut bench = server(&folder);
+    let _guest = Guest::plug(&folder, &mut bench, "plug");
+    // The engine always detaches; who does not must not leave a folder behind either.
+    let nic =
+        std::mem::replace(&mut bench.nic, VdeNic::open(&folder.path("other"), Role::Server, 0, "").unwrap());
+    drop(nic);
+    assert_eq!(folder.names(), ["other"]);
+}
+
+#[test]
 fn bursts_pass_in_order_beyond_what_a_receivers_queue_takes() {
     let folder = TestFolder::new();
     let mut bench = server(&folder);
