@@ -37,6 +37,7 @@ __all__ = [
     "dgram_door",
     "drop_reasons",
     "drop_sides",
+    "flow_counts",
     "join_bridge",
     "leave_bridge",
     "load_bulk",
@@ -52,6 +53,7 @@ __all__ = [
     "run_soon",
     "set_bridge",
     "set_cord",
+    "set_flows",
     "set_member",
     "set_mirrors",
     "set_multicast",
@@ -60,6 +62,7 @@ __all__ = [
     "stack_door",
     "start_capture",
     "stream_door",
+    "take_flows",
     "tap_door",
     "vde_door",
     "vhost_user_door",
@@ -183,6 +186,34 @@ def split_capture(
     returns a descriptor, which stays its own. A file is full with `bytes`, `packets`, or `nanos` after its
     first packet. Returns (files, packets, bytes) that were written. Raises OSError, and what `begin` raises.
     """
+
+_FlowTuple = tuple[
+    tuple[int, int, int | None, int, str | None, bool],
+    tuple[bytes, bytes, int],
+    tuple[int, int, int, bytes, bytes, int, int, int],
+    tuple[int, int, int, int, int, int, int],
+]
+"""(switch, ingress, egress or None, VLAN, drop reason, for the switch itself), (source MAC, destination MAC,
+EtherType), (IP version or 0, class, protocol, source, target, source port, destination port, ICMP type and
+code), (first and last in nanoseconds, packets, bytes, bytes from the IP header on, TCP flags, IPFIX's
+flowEndReason).
+"""
+
+def set_flows(
+    engine: Engine, every: int, *, active: int = 0, idle: int = 0, limit: int = 0
+) -> list[_FlowTuple]:
+    """Count every `every`-th frame that a switch takes in with its flow, at most `limit` flows at a time; 0:
+    none. A flow is due when it was silent for `idle` ns, and after `active` ns though it goes on. Returns
+    those that were counted before: they have ended.
+    """
+
+def take_flows(engine: Engine, now: int, most: int) -> tuple[list[_FlowTuple], bool]:
+    """Flows that have ended or are due at `now`, at most `most`, and whether the table was looked through:
+    each call looks at a part of it.
+    """
+
+def flow_counts(engine: Engine) -> dict[str, int]:
+    """What was counted since sampling began: `sampled` frames, `flows` now, `evicted` and `lost` ones."""
 
 def set_recorder(
     engine: Engine,

@@ -132,6 +132,8 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             fabric.forget_switch(switch.name)
         case plan.ChangeRecorder(after=recorder):
             fabric.set_recorder(recorder)
+        case plan.ChangeFlows(after=flows):
+            fabric.exporter.set(flows)
         case plan.ChangeSwitch(after=switch):
             fabric.set_switch(switch)
             await trio.lowlevel.checkpoint()

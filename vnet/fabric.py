@@ -29,6 +29,7 @@ from vnet._native import Engine, describe_port, drop_reasons, set_member, set_re
 from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
 from vnet.explain import Names
+from vnet.flows.exporter import Exporter
 from vnet.guests import Guest, one_of, suggestion
 from vnet.links import Link, LinkEnd
 from vnet.past import Keeper
@@ -85,6 +86,7 @@ class Fabric:
         self.accounts = usage.Accounts(self.engine)
         """What guests sent and received, those that are gone included."""
         self.keeper = Keeper(self)
+        self.exporter = Exporter(self)
         """What has the past written down by itself."""
         self._nursery: trio.Nursery | None = None
         self._numbers: dict[int, Port | LinkEnd] = {}
@@ -153,6 +155,8 @@ class Fabric:
             nursery = await stack.enter_async_context(_cancelled_nursery())
             nursery.start_soon(drive.dispatch, self.engine, self._event, self._lost)
             self._nursery = nursery
+            nursery.start_soon(self.exporter.run)
+            stack.callback(self.exporter.close)
             if self._driver == "thread":
                 settings = self.topology.engine
                 self.engine.start(settings.poll, settings.cpu)
@@ -333,6 +337,7 @@ class Fabric:
             "switches": self.switches(),
             "ports": [*ports, *(end.status() for end in self._link_ends().values())],
             "mirrors": mirrors.status(self),
+            "flows": self.exporter.status(),
         }
 
     def usage(self, *only: str, gone: bool = False) -> dict[str, Any]:
@@ -366,6 +371,18 @@ class Fabric:
         """
         hops = self.engine.explain(self.port(port).number, frame, now=drive.now())
         return explain.steps(hops, self.names()), explain.reached(hops, self.names())
+
+    def switch_numbers(self) -> list[int]:
+        """The engine's numbers of all switches."""
+        return list(self._switches.values())
+
+    def ports_of_switch(self, switch: int) -> list[tuple[int, str]]:
+        """Number and name of each of a switch's ports, by its number."""
+        names = {number: name for name, number in self._switches.items()}
+        name = names.get(switch)
+        found = [(port.number, port.name) for port in self.ports.values() if port.wanted.switch == name]
+        ends = ((end.number, end.name) for end in self._link_ends().values() if end.switch == name)
+        return [*found, *ends]
 
     def names(self) -> Names:
         """What the engine's numbers are called here."""

@@ -110,6 +110,16 @@ METRICS = (
 """Of ports, labelled `fabric`, `port`, `guest` and `kind`."""
 
 
+FLOWS = (
+    ("vnet_flow_sampled_frames_total", "sampled", "Frames that were looked at for the export of flows."),
+    ("vnet_flow_records_total", "exported", "Flows that a collector was told of."),
+    ("vnet_flow_evicted_total", "evicted", "Flows that had to make room for others."),
+    ("vnet_flow_lost_total", "lost", "Flows that nobody was told of, for want of room."),
+    ("vnet_flow_unsent_messages_total", "unsent", "Messages that the system did not send to the collector."),
+)
+"""Of fabrics that export flows."""
+
+
 def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
     """The text for these fabrics' status documents."""
     lines = []
@@ -127,6 +137,13 @@ def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
     lines += _head("vnet_engine_turns_total", "counter", "Turns of the fabric's engine.")
     for fabric in fabrics:
         lines.append(_line("vnet_engine_turns_total", {"fabric": fabric["name"]}, fabric["engine"]["turns"]))
+    for name, key, text in FLOWS:
+        lines += _head(name, "counter", text)
+        lines += [
+            _line(name, {"fabric": fabric["name"]}, fabric["flows"][key])
+            for fabric in fabrics
+            if fabric.get("flows")
+        ]
     lines += _head("vnet_fabrics", "gauge", "Running fabrics of this user.")
     lines.append(_line("vnet_fabrics", {}, len(fabrics)))
     return "\n".join(lines) + "\n"

@@ -78,6 +78,22 @@ class Recorder:
 
 
 @attrs.frozen
+class Flows:
+    """What of the traffic is counted and told to a collector. Times are nanoseconds."""
+
+    collector: str
+    """An address and a UDP port."""
+    sample: int = 100
+    """Of so many frames one is looked at."""
+    active: int = 60 * 10**9
+    idle: int = 15 * 10**9
+    flows: int = 1 << 16
+    """Flows that are counted at a time."""
+    templates: int = 60 * 10**9
+    """How often the collector is told again what records look like."""
+
+
+@attrs.frozen
 class Network:
     """A tenant's broadcast domain."""
 

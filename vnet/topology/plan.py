@@ -24,7 +24,7 @@ import attrs
 from nics.errors import BadInput
 from switch.policy import Policy
 from vnet.topology.mirrors import ResolvedMirror
-from vnet.topology.model import Group, Recorder, Switch
+from vnet.topology.model import Flows, Group, Recorder, Switch
 from vnet.topology.problems import Path, Problem, bad_input
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
 from vnet.topology.shape import Table
@@ -97,6 +97,27 @@ class ChangeRecorder(Action):
         if self.before is None or self.after is None:
             return f"turn the recorder {'on' if self.after else 'off'}"
         return f"change the recorder: {_differences(self.before, self.after)}"
+
+
+@attrs.frozen
+class ChangeFlows(Action):
+    """Other flows are counted, for another collector, or none."""
+
+    before: Flows | None
+    after: Flows | None
+
+    def inverse(self) -> ChangeFlows:
+        return ChangeFlows(self.after, self.before)
+
+    def on(self, model: Resolved) -> Resolved:
+        return attrs.evolve(model, flows=self.after)
+
+    def __str__(self) -> str:
+        if self.after is None:
+            return "export no flows any more"
+        if self.before is None:
+            return f"export flows to {self.after.collector}"
+        return f"change the export of flows: {_differences(self.before, self.after)}"
 
 
 @attrs.frozen
@@ -427,6 +448,8 @@ def plan(running: Resolved | None, wanted: Resolved) -> list[Action]:
         actions.append(ChangeSeed(running.seed, wanted.seed))
     if running.recorder != wanted.recorder:
         actions.append(ChangeRecorder(running.recorder, wanted.recorder))
+    if running.flows != wanted.flows:
+        actions.append(ChangeFlows(running.flows, wanted.flows))
     removed, changed, added = _ports(running, wanted)
     again = {
         name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import topologies
 from nics.errors import BadInput
-from vnet.topology import build, expect, foreign, model, recorder, scenario, table
+from vnet.topology import build, expect, flows, foreign, model, recorder, scenario, table
 from vnet.topology.check import check
 from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
 from vnet.topology.nodes import from_text as nodes_of
@@ -123,6 +123,7 @@ def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
         seed=values.get("seed", 0),
         engine=build.engine(values.get("engine", {})),
         recorder=recorder.build(values.get("recorder", {})),
+        flows=flows.build(values.get("flows")),
         networks={name: build.network(name, part) for name, part in values.get("networks", {}).items()},
         groups={name: build.group(name, part) for name, part in values.get("groups", {}).items()},
         guests={

@@ -25,6 +25,7 @@ from vnet.topology.model import (
     Change,
     Cord,
     Engine,
+    Flows,
     Group,
     Guard,
     Guest,
@@ -256,6 +257,7 @@ class Resolved:
     uplinks: Mapping[str, Port] = attrs.field(factory=dict)
     mirrors: Mapping[str, ResolvedMirror] = attrs.field(factory=dict)
     recorder: Recorder | None = attrs.field(factory=Recorder)
+    flows: Flows | None = None
 
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
@@ -296,6 +298,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         ports=neighbours.fill(policies.fill(topology.groups, resolved_ports, networks), networks),
         groups=dict(topology.groups),
         recorder=topology.recorder,
+        flows=topology.flows,
         links={link.name: link for link in _links(topology, networks)},
         uplinks=shared,
         mirrors=mirrors.resolve(topology, networks, shared),

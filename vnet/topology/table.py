@@ -16,6 +16,7 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import TIME
 from vnet.sandbox.needs import KEEP, MODES
 from vnet.topology.expect import EXPECT
+from vnet.topology.flows import FLOWS
 from vnet.topology.nodes import Fields, Node
 from vnet.topology.problems import Path, Problem
 from vnet.topology.recorder import RECORDER
@@ -378,6 +379,12 @@ TOPOLOGY = Table(
             OrOff(RECORDER),
             "What is kept of the frames that passed lately, for `vnet capture --past`. `off`: nothing.",
             example={"size": "1 MiB"},
+        ),
+        Key(
+            "flows",
+            FLOWS,
+            "With it, a sample of the frames is counted by flows, and a collector is told of them (IPFIX).",
+            example={"collector": "127.0.0.1:4739", "sample": 1000},
         ),
         Key(
             "networks",

@@ -52,6 +52,8 @@ class Topology:
     mirrors: dict[str, model.Mirror] = attrs.field(factory=dict)
     recorder: model.Recorder | None = attrs.field(factory=model.Recorder)
     """What is kept of frames that passed; None: nothing."""
+    flows: model.Flows | None = None
+    """What is counted of them for a collector; None: nothing."""
 
     # -- from a file or a dict -------------------------------------------------------------------
 
@@ -151,6 +153,7 @@ class Topology:
             list(self.scenario),
             dict(self.mirrors),
             self.recorder,
+            self.flows,
         )
 
     # -- using -----------------------------------------------------------------------------------
@@ -199,6 +202,7 @@ class Topology:
         parts: dict[str, Any] = {
             "engine": write.engine_words(self.engine),
             "recorder": write.recorder_words(self.recorder),
+            "flows": write.flows_words(self.flows),
             "networks": {name: write.network_words(network) for name, network in self.networks.items()},
             "groups": {name: write.group_words(group) for name, group in self.groups.items()},
             "guests": {name: write.guest_words(guest, nic) for name, guest in self.guests.items()},

@@ -15,6 +15,7 @@ from nics.keys import Key, Type
 from nics.quantity import TIME
 from vnet.topology import model, table, table_mirrors, table_ports, table_switches
 from vnet.topology.build import FLOODS, NIC_WAYS, SETTINGS, WAYS, default_nic
+from vnet.topology.flows import FLOWS
 from vnet.topology.recorder import RECORDER
 from vnet.topology.shape import ListOf, OrOff, Table, Value
 
@@ -125,6 +126,11 @@ def engine_words(engine: model.Engine) -> dict[str, Any]:
 def recorder_words(recorder: model.Recorder | None) -> dict[str, Any] | str:
     """The recorder."""
     return "off" if recorder is None else _keys(RECORDER.keys, recorder)
+
+
+def flows_words(flows: model.Flows | None) -> dict[str, Any]:
+    """The export of flows; {}: none."""
+    return {} if flows is None else _keys(FLOWS.keys, flows)
 
 
 def uplink_words(uplink: model.Uplink, nic: NicWords) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from nics.keys import Choice, Count, Flag, Key, Number, Type
 from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from vnet.topology import Topology
+from vnet.topology.flows import Collector
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table import TOPOLOGY
@@ -262,6 +263,10 @@ BASE: dict[str, Any] = {
         "files": 5, "file_size": "4 MiB", "pause": "1 min",
         "dump": [{"on": "drop", "reason": ["guard-mac"], "over": "10 /s"}],
     },
+    "flows": {
+        "collector": "127.0.0.1:4739", "sample": 10, "active": "5 min", "idle": "30 s", "flows": 100,
+        "templates": "10 min",
+    },
 }  # fmt: skip
 """Every key that this version supports, but for the kinds of NIC."""
 RULES = {"type": 1, "code": 1, "group": 2}
@@ -353,6 +358,8 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
             yield from ("reed", 7)
         case Mac():
             yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
+        case Collector():
+            yield from ("127.0.0.1", "somewhere:4739", 4739)
         case MirrorPort():
             yield from ("Web", "wbe", "web.x", 7)
         case Family():

@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod engine;
+pub mod flows;
 pub mod mirror;
 #[cfg(feature = "python")]
 mod python;

@@ -11,6 +11,7 @@ use super::ports::{PortSet, Slot};
 use super::shape::{Ingress, Note};
 use super::usage::{self, Bill, Book, Ledger};
 use crate::capture::{CaptureSet, Sighting};
+use crate::flows::Flows;
 use crate::mirror::{MirrorSet, Passing};
 use crate::recorder::Recorder;
 use arrayvec::ArrayVec;
@@ -30,6 +31,8 @@ pub struct Delivery {
     pub lost: Lost,
     /// Who keeps the latest of them.
     pub recorder: Recorder,
+    /// Who counts a sample of them.
+    pub flows: Flows,
     /// For whom they count.
     pub ledger: Ledger,
     /// Number of the next frame.
@@ -75,6 +78,7 @@ impl Delivery {
             mirrors: MirrorSet::default(),
             lost: Lost::default(),
             recorder: Recorder::new(),
+            flows: Flows::default(),
             ledger: Ledger::default(),
             packet: 0,
             decisions: [Decision::dropped(DropReason::Runt); BURST],
@@ -105,6 +109,7 @@ impl Delivery {
             mirrors,
             lost,
             recorder,
+            flows,
             ledger,
             packet,
             decisions,
@@ -132,6 +137,10 @@ impl Delivery {
         let number = *packet;
         *packet = number.wrapping_add(count as u64);
         recorder.rx(now, ingress, number, burst, decisions, same);
+        if flows.on() {
+            let at = slots.get(usize::from(ingress)).map_or(0, |slot| slot.switch);
+            flows.see(now, at, ingress, burst, decisions);
+        }
         if captures.any() && captures.wants(ingress) {
             capture_rx(captures, now, ingress, number, burst, decisions);
         }

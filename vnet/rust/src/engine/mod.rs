@@ -30,6 +30,7 @@ pub mod thread;
 pub mod usage;
 
 use crate::capture::CaptureSet;
+use crate::flows::Flows;
 use crate::mirror::{MirrorSet, Spec};
 use crate::recorder::Recorder;
 use deliver::Delivery;
@@ -425,6 +426,11 @@ impl Engine {
     /// What is kept of this engine's traffic.
     pub fn recorder(&mut self) -> &mut Recorder {
         &mut self.delivery.recorder
+    }
+
+    /// What is counted of a sample of this engine's traffic.
+    pub fn flows(&mut self) -> &mut Flows {
+        &mut self.delivery.flows
     }
 
     /// Every port with the number of its switch, ascending.

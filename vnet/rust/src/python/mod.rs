@@ -7,6 +7,7 @@ mod dgram;
 mod door;
 mod engine;
 mod error;
+mod flows;
 mod groups;
 mod impair;
 mod load;
@@ -42,6 +43,8 @@ mod _native {
     use super::door::Door;
     #[pymodule_export]
     use super::engine::Engine;
+    #[pymodule_export]
+    use super::flows::{flow_counts, set_flows, take_flows};
     #[pymodule_export]
     use super::groups::Groups;
     #[pymodule_export]

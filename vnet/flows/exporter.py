@@ -1,0 +1,160 @@
+"""What the engine counted, sent to a collector over UDP while a fabric runs.
+
+Flows are taken from the engine a part of its table at a time, so that none of it holds up frames, and
+nothing here is in a frame's way. Over UDP nobody says what arrived: templates are said again every so often
+(RFC 7011, 8.4), and what the socket does not take is lost and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from nics.endpoint import Endpoint
+from vnet._native import flow_counts, set_flows, take_flows
+from vnet.capture.running import epoch_of, now_of
+from vnet.errors import VnetError
+from vnet.flows import message
+from vnet.topology.model import Flows
+
+if TYPE_CHECKING:
+    from vnet.fabric import Fabric
+
+log = logging.getLogger("vnet")
+
+MOST = 2048
+"""Flows that are taken at once."""
+PAUSE = 0.125
+"""Seconds from one part of the table to the next."""
+
+
+@attrs.define
+class Told:
+    """What was exported since the collector is what it is."""
+
+    records: int = 0
+    messages: int = 0
+    bytes: int = 0
+    lost: int = 0
+    """Messages that the system did not take: nobody listens there, or no route leads there."""
+
+
+class Exporter:
+    """A fabric's export of flows; there is none until `set` says where to."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._wanted: Flows | None = None
+        self._socket: socket.socket | None = None
+        self._domains: dict[int, message.Domain] = {}
+        self._said: dict[int, int] = {}
+        """By domain: when its templates were said last, in the engine's time."""
+        self.told = Told()
+        self._complained = False
+
+    def set(self, wanted: Flows | None) -> None:
+        """Export so from now on, None: not at all. What was counted before is told at once. Raises VnetError
+        when there can't be such a socket; nothing has changed then.
+        """
+        opened = _open(wanted) if wanted is not None else None
+        if wanted is None:
+            left = set_flows(self._fabric.engine, 0)
+        else:
+            left = set_flows(
+                self._fabric.engine, wanted.sample, active=wanted.active, idle=wanted.idle, limit=wanted.flows
+            )
+        self._export(left)
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._wanted = opened, wanted
+        # Another collector, or the same with other sampling, is told all anew.
+        self._said, self._complained = {}, False
+
+    async def run(self) -> None:
+        """Export until cancelled."""
+        while True:
+            await trio.sleep(PAUSE)
+            if self._wanted is not None:
+                self.step()
+
+    def step(self) -> None:
+        """Take a part of what there is, and tell it."""
+        flows, _ = take_flows(self._fabric.engine, now_of(self._fabric.clock), MOST)
+        self._export(flows)
+
+    def close(self) -> None:
+        """Tell what is left."""
+        if self._wanted is not None:
+            self.set(None)
+
+    def status(self) -> dict[str, Any] | None:
+        """For people and metrics; None: nothing is exported."""
+        if self._wanted is None:
+            return None
+        counts = flow_counts(self._fabric.engine)
+        return {"collector": self._wanted.collector, "sample": self._wanted.sample, **counts} | {
+            "exported": self.told.records,
+            "messages": self.told.messages,
+            "bytes": self.told.bytes,
+            "unsent": self.told.lost,
+        }
+
+    def _export(self, flows: Iterable[message.Flow]) -> None:
+        wanted = self._wanted
+        if wanted is None:
+            return
+        clock = self._fabric.clock
+        now, epoch = now_of(clock), epoch_of(clock)
+        by_domain: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        for flow in flows:
+            by_domain[flow[0][0]].append(message.record(flow, epoch))
+        for number in set(self._fabric.switch_numbers()) | by_domain.keys():
+            said = self._said.get(number)
+            due = said is None or now - said >= wanted.templates
+            if not due and number not in by_domain:
+                continue
+            domain = self._domains.setdefault(number, message.Domain(number + 1))
+            first, records = [], sorted(by_domain.get(number, ()), key=lambda record: record[0])
+            if due:
+                self._said[number] = now
+                first = message.templates()
+                records = [message.sampling(number + 1, wanted.sample), *self._names(number), *records]
+            for datagram in domain.messages((epoch + now) // 1_000_000_000, records, first):
+                self._send(datagram)
+            self.told.records += len(by_domain.get(number, ()))
+
+    def _names(self, switch: int) -> list[tuple[int, bytes]]:
+        return [message.named(port, name) for port, name in self._fabric.ports_of_switch(switch)]
+
+    def _send(self, datagram: bytes) -> None:
+        self.told.messages += 1
+        self.told.bytes += len(datagram)
+        try:
+            assert self._socket is not None
+            self._socket.send(datagram)
+        except OSError as error:
+            # Also the answer to an earlier one: nobody listens there.
+            self.told.lost += 1
+            if not self._complained:
+                self._complained = True
+                where = self._wanted.collector if self._wanted else ""
+                log.warning("flows: the collector %s does not take them: %s", where, error.strerror)
+
+
+def _open(wanted: Flows) -> socket.socket:
+    """A socket to the collector, which never blocks."""
+    endpoint = Endpoint.parse(wanted.collector)
+    family = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6, "unix": socket.AF_UNIX}[endpoint.family]
+    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        opened.connect((str(endpoint.ip), endpoint.port))
+    except OSError as error:
+        opened.close()
+        raise VnetError(f"flows.collector: {wanted.collector}: {error.strerror}") from None
+    return opened
