@@ -23,6 +23,7 @@ use crate::context::{self, Context, EventKind};
 use crate::frame::{Arena, BURST, Burst, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
+use crate::origin::Origin;
 use crate::poller::Readiness;
 use arrayvec::ArrayVec;
 use spread::Spread;
@@ -69,6 +70,8 @@ pub struct BondNic {
     changes: u64,
     idle: u64,
     report: TxReport,
+    /// Who sent what is left of the latest burst.
+    origins: ArrayVec<Origin, BURST>,
     cx: Option<Context>,
 }
 
@@ -107,6 +110,7 @@ impl BondNic {
             changes: 0,
             idle: 0,
             report: TxReport::default(),
+            origins: ArrayVec::new(),
             cx: None,
         })
     }
@@ -147,6 +151,7 @@ impl BondNic {
             let Some(member) = self.members.get_mut(at).filter(|member| member.usable) else { continue };
             let frame = Frame::flat(&bytes, Offload::NONE);
             self.report.clear();
+            self.report.origins.set(Origin::NOBODY);
             member.nic.tx_burst(now, &[TxFrame { frame: &frame, edit: TagEdit::NONE }], &mut self.report);
             if self.report.drops().is_empty() {
                 member.tx.0 += 1;
@@ -323,15 +328,20 @@ impl Nic for BondNic {
         self.turn = at + 1;
         self.lent = Some(at);
         let takes = self.collecting >> at & 1 == 1;
-        let BondNic { members, lacp, pending, due, idle, .. } = self;
+        let BondNic { members, lacp, pending, due, idle, origins, .. } = self;
         let Some(Member { nic, rx, .. }) = members.get_mut(at) else { return Rx::Idle };
         let before = burst.len();
         if nic.rx_burst(now, arena, burst) == Rx::Idle {
             *pending &= !(1 << at);
         }
         rx.0 += (burst.len() - before) as u64;
+        let (all, told) = (burst.len(), burst.origins);
+        let mut i = 0;
+        origins.clear();
         burst.retain(|frame| {
             rx.1 += frame.len() as u64;
+            let origin = told.and_then(|told| told.get(i)).copied().unwrap_or_default();
+            i += 1;
             if let Some(lacp) = lacp
                 && pdu::is_slow(frame.head())
             {
@@ -340,8 +350,15 @@ impl Nic for BondNic {
                 return false;
             }
             *idle += u64::from(!takes);
+            if takes {
+                // No more than a burst has: there is room.
+                let _ = origins.try_push(origin);
+            }
             takes
         });
+        if told.is_some() && burst.len() < all {
+            burst.origins = Some(origins);
+        }
         if *pending != 0 { Rx::More } else { Rx::Idle }
     }
 
@@ -475,6 +492,8 @@ impl BondNic {
             let Some(Member { nic, tx, .. }) = self.members.get_mut(at) else { continue };
             self.report.clear();
             self.report.ingress = report.ingress;
+            self.report.origins.set(Origin::NOBODY);
+            places.iter().for_each(|&i| self.report.origins.push(report.origins.of(usize::from(i))));
             nic.tx_burst(now, &part, &mut self.report);
             count(tx, &part, self.report.drops());
             for &(i, reason) in self.report.drops() {

@@ -92,6 +92,48 @@ fn agreed_cables_share_the_work_and_keep_each_flow_in_order() {
     assert_eq!(view.partner, Some((0x8000, [2, 0, 0, 2, 0, 99])));
 }
 
+/// The flow and the sender of each frame that came in.
+fn told(end: &mut Bench<BondNic>) -> Vec<(u8, Origin)> {
+    let mut arena = Arena::new();
+    let mut all = vec![];
+    loop {
+        let mut burst = Burst::new();
+        let more = end.nic.rx_burst(end.now, &mut arena, &mut burst) == Rx::More;
+        let origins = burst.origins.unwrap_or_default();
+        assert!(origins.len() >= burst.len());
+        all.extend(burst.iter().zip(origins).map(|(frame, origin)| (frame.head()[5], *origin)));
+        drop(burst);
+        end.nic.rx_done();
+        if !more {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn who_sent_a_frame_is_told_by_whichever_cable_it_goes() {
+    for cables in [1, 2] {
+        let mut pair = Pair::new([lacp(1, 2), lacp(2, 2)]);
+        pair.cut(0, cables == 2);
+        // PDUs are on the cables as well, in front of the frames.
+        pair.ends.iter_mut().for_each(|end| end.now += 31_000_000_000);
+        let [one, other] = &mut pair.ends;
+        one.nic.look(one.now);
+        let bytes = flows(40, 1);
+        let frames: Vec<Frame<'_>> = bytes.iter().map(|bytes| Frame::flat(bytes, Offload::NONE)).collect();
+        let out: Vec<TxFrame<'_>> =
+            frames.iter().map(|frame| TxFrame { frame, edit: TagEdit::NONE }).collect();
+        let mut report = TxReport::default();
+        (0..40).for_each(|flow| report.origins.push(Origin::of(flow)));
+        one.nic.tx_burst(one.now, &out, &mut report);
+        let mut found = told(other);
+        found.sort_by_key(|(flow, _)| *flow);
+        let expected: Vec<_> = (0..40).map(|flow| (flow, Origin::of(flow.into()))).collect();
+        assert_eq!(found, expected, "over {cables}");
+        assert!(other.nic.due, "PDUs were among them");
+    }
+}
+
 #[test]
 fn a_cut_cable_costs_nothing_but_what_was_on_it() {
     let mut pair = Pair::new([lacp(1, 2), lacp(2, 2)]);
