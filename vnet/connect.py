@@ -121,7 +121,7 @@ def _libvirt_tap(facts: Facts) -> list[str]:
 
 
 def _libvirt_socket(facts: Facts, kind: str, ours: str, theirs: str = "") -> list[str]:
-    """Sockets that libvirt has elements for: of IPv4."""
+    """Sockets that libvirt has elements for: of IPv4. These take no MTU, so that of Ethernet it is."""
 
     def source(tag: str, value: str, end: str) -> str:
         host, _, port = value.rpartition(":")
@@ -137,25 +137,26 @@ def _libvirt_socket(facts: Facts, kind: str, ours: str, theirs: str = "") -> lis
         f"  <mac address={quoteattr(facts['mac'])}/>",
         *inner,
         "  <model type='virtio'/>",
-        f"  <mtu size='{facts['mtu']}'/>",
         "</interface>",
     ]
 
 
-def _is_ipv4(*values: str) -> bool:
-    return all(_is_inet(value) and not value.startswith("[") for value in values)
+def _has_element(facts: Facts, *values: str) -> bool:
+    return facts["mtu"] == 1500 and all(_is_inet(value) and not value.startswith("[") for value in values)
 
 
 def _libvirt_stream(facts: Facts) -> list[str]:
-    if not _is_ipv4(path := _path(facts)):
+    if not _has_element(facts, path := _path(facts)):
         return _libvirt_arguments(facts)
     return _libvirt_socket(facts, "client" if facts["nic"].get("role") == "server" else "server", path)
 
 
 def _libvirt_dgram(facts: Facts) -> list[str]:
-    if _is_ipv4(theirs := _path(facts, "remote")) and Endpoint.parse(theirs).multicast:
+    if _has_element(facts, theirs := _path(facts, "remote")) and Endpoint.parse(theirs).multicast:
         return _libvirt_socket(facts, "mcast", theirs)
-    if not _is_ipv4(ours := _path(facts, "local"), theirs):
+    if _is_inet(theirs) and Endpoint.parse(theirs).multicast:
+        return _libvirt_arguments(facts)
+    if not _has_element(facts, ours := _path(facts, "local"), theirs):
         return _libvirt_arguments(facts)
     return _libvirt_socket(facts, "udp", ours, theirs)
 

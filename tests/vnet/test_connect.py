@@ -155,7 +155,13 @@ def test_libvirt_has_elements_for_sockets_of_ipv4():
     assert (group.get("type"), group.find("source").get("port")) == ("mcast", "1234")
     for found in (client, udp, group):
         assert found.find("mac").get("address") == MAC
-    assert "qemu:commandline" in said(facts("stream", socket="[::1]:5000", role="server"), "libvirt")
+        assert found.find("mtu") is None, "libvirt takes none there"
+    for given in (
+        facts("stream", socket="[::1]:5000", role="server"),
+        facts("stream", mtu=9000, socket="127.0.0.1:5000", role="server"),
+        facts("dgram", mtu=9000, local=None, remote="230.0.0.1:1234"),
+    ):
+        assert "qemu:commandline" in said(given, "libvirt")
 
 
 def test_who_listens_is_told_where():
