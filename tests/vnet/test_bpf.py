@@ -228,3 +228,34 @@ def test_a_program_that_could_do_harm_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="filter"):
             BpfProgram(instructions)
+
+
+def test_what_is_accepted_libpcap_would_accept_and_it_ends() -> None:
+    """Programs with a few wrong words in them: a code, a jump, a constant, a place in memory."""
+    source = random.Random(3)
+    validate = _library().bpf_validate
+    validate.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    fates = {"accepted": 0, "refused": 0}
+    for _ in range(6000):
+        instructions = _program(source)[source.choice([0, 0, 17]) :]
+        for _ in range(source.randrange(1, 4)):
+            at = source.randrange(len(instructions))
+            code, true, false, k = instructions[at]
+            instructions[at] = source.choice(
+                [
+                    (source.getrandbits(16), true, false, k),
+                    (source.randrange(256), true, false, k),
+                    (code, source.randrange(256), source.randrange(256), k),
+                    (code, true, false, source.choice([0, 16, 32, 1 << 31, 0xFFFFFFFF])),
+                ]
+            )
+        try:
+            program = BpfProgram(instructions)
+        except ValueError:
+            fates["refused"] += 1
+            continue
+        fates["accepted"] += 1
+        array = (_Instruction * len(instructions))(*(_Instruction(*one) for one in instructions))
+        assert validate(array, len(instructions)) == 1, instructions
+        program.run(source.randbytes(source.randrange(80)), source.randrange(2000))
+    assert min(fates.values()) > 1000, fates
