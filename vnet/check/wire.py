@@ -66,7 +66,7 @@ class Islands:
 
     def __init__(self, switches: Iterable[str], links: Iterable[ResolvedLink]) -> None:
         self._switches = list(switches)
-        self._links = [link for link in links if link.up]
+        self._links = [link for link in links if link.whole]
         self._roots: dict[int, dict[str, str]] = {}
 
     def together(self, one: str, other: str, vlan: int) -> bool:

@@ -136,7 +136,7 @@ def _cable(link: ResolvedLink, names: dict[int, str]) -> Cable:
     if changes := len({id(change) for cable in link.cables for change in cable.schedule}):
         lines.append(f"{changes} change{'s' if changes > 1 else ''} scheduled")
     told = "\n".join([f"{link.name}: {a} - {b}", *lines])
-    return Cable(link.name, link.ends, link.up, Label(tuple(lines)) if lines else None, told)
+    return Cable(link.name, link.ends, link.whole, Label(tuple(lines)) if lines else None, told)
 
 
 def _both(ends: tuple[str, str], there: str, back: str) -> list[str]:

@@ -235,6 +235,13 @@ class ResolvedLink:
         return f"{self.name}.a", f"{self.name}.b"
 
     @property
+    def whole(self) -> bool:
+        """Whether it is up, and as many cables of it as it takes."""
+        return self.up and sum(cable.up for cable in self.cables) >= (
+            self.bond.min_links if self.several else 1
+        )
+
+    @property
     def known_as(self) -> tuple[str, ...]:
         """What a person may call it: by its own name, that of a port, or of one of several cables."""
         return (self.name, *self.ports, *(cable.name for cable in self.several))

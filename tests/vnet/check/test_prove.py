@@ -299,3 +299,15 @@ def test_packets() -> None:
     assert every | Packets({TCP: ((1, 2),)}) == every
     assert every & Packets({TCP: ((1, 2),)}) == Packets({TCP: ((1, 2),)})
     assert str(Packets({TCP: ALL, 200: ALL})) == "tcp, protocol 200"
+
+
+@pytest.mark.parametrize(
+    ("cables", "least", "reach"),
+    [([{}, {"up": False}], 1, "yes"), ([{}, {"up": False}], 2, "no"), ([{"up": False}] * 2, 1, "no")],
+)
+def test_a_link_of_several_cables_needs_as_many_as_it_says(
+    cables: list[dict[str, Any]], least: int, reach: str
+) -> None:
+    link = {"ends": ["s1", "s2"], "cables": cables, "bond": {"min_links": least}}
+    nics = {"a": {**RED, "switch": "s1"}, "b": {**RED, "switch": "s2"}}
+    assert of(nics, switches={"s1": {}, "s2": {}}, links=[link]).reach == reach

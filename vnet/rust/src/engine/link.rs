@@ -125,26 +125,30 @@ impl Engine {
     pub(super) fn look_at_link(&mut self, port: PortId) {
         let Some(peer) = self.slots.get(usize::from(port)).and_then(|slot| slot.peer) else { return };
         let (a, b) = if self.links.contains_key(&port) { (port, peer) } else { (peer, port) };
-        let Some(mut link) = self.links.remove(&a) else { return };
-        let mut changed = false;
-        for (end, other, before) in [(a, b, 0), (b, a, 1)] {
+        let Some(before) = self.links.get(&a).map(|link| link.carrier) else { return };
+        let mut carriers = before;
+        for (end, other, side) in [(a, b, 0), (b, a, 1)] {
             let Some(slot) = self.slots.get_mut(usize::from(end)) else { continue };
             // Away while it is received from; then it is looked at later.
             let Some(nic) = slot.nic.as_mut() else { continue };
             if nic.look(self.now) {
                 self.crossed.insert(other);
             }
-            let carrier = nic.carrier();
+            carriers[side] = nic.carrier();
             self.timers.schedule(end, slot);
-            if std::mem::replace(&mut link.carrier[before], carrier) != carrier {
-                self.carrier_changed(end, carrier);
-                changed = true;
+        }
+        if carriers == before {
+            return;
+        }
+        if let Some(link) = self.links.get_mut(&a) {
+            link.carrier = carriers;
+        }
+        for (end, side) in [(a, 0), (b, 1)] {
+            if carriers[side] != before[side] {
+                self.carrier_changed(end, carriers[side]);
             }
         }
-        self.links.insert(a, link);
-        if changed {
-            self.look_at_bridges();
-        }
+        self.look_at_bridges();
     }
 
     fn carrier_changed(&mut self, port: PortId, carrier: bool) {
