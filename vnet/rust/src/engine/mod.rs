@@ -9,7 +9,8 @@
 //!  1. kicks (in-process guests) and descriptors (epoll) mark ports ready;
 //!  2. timers that have come mark theirs;
 //!  3. each ready port gives one burst, in ascending order of ports, so that a busy port costs the
-//!     others at most one burst of waiting; the burst is decided and delivered (`deliver.rs`);
+//!     others at most one burst of waiting, unless it owes for earlier ones (`turns.rs`); the burst is
+//!     decided and delivered (`deliver.rs`);
 //!  4. ports that were sent to are flushed: one notification or system call for the whole turn;
 //!  5. what crossed a link is forwarded by the next switch (`link.rs`).
 //!
@@ -27,6 +28,7 @@ mod multicast;
 mod ports;
 pub(crate) mod shape;
 pub mod thread;
+mod turns;
 pub mod usage;
 
 use crate::capture::CaptureSet;
@@ -50,7 +52,8 @@ use switch::{
 };
 use usage::Usage;
 
-/// While there is work at hand, descriptors are looked at every so many turns only.
+/// While there is work at hand, descriptors are looked at every so many turns only, or when that work has cost
+/// `turns::UNPOLLED`.
 const TURNS_PER_POLL: u32 = 16;
 
 /// A NIC had something when it was polled last. The time without work begins with the first poll in
@@ -134,6 +137,10 @@ pub struct Engine {
     /// How long a polled NIC without work is polled on before it is armed.
     spin: Nanos,
     since_poll: u32,
+    /// What bursts have cost since.
+    unpolled: turns::Cost,
+    /// Ports that owe for earlier bursts and are passed by in this turn.
+    late: Vec<PortId>,
     turns: Arc<Counter>,
     next_port: PortId,
 }
@@ -165,6 +172,8 @@ impl Engine {
             worked: 0,
             spin: 0,
             since_poll: 0,
+            unpolled: 0,
+            late: Vec::new(),
             turns: Arc::new(Counter::default()),
             next_port: 0,
         })
@@ -303,8 +312,16 @@ impl Engine {
             return Err(e.into());
         }
         self.delivery.ledger.open(port, kind);
+        let share = turns::Share::of(nic.kind());
         let slot = &mut self.slots[usize::from(port)];
-        *slot = Slot { nic: Some(nic), switch, counters: Some(counters.clone()), shaper, ..Slot::default() };
+        *slot = Slot {
+            nic: Some(nic),
+            share,
+            switch,
+            counters: Some(counters.clone()),
+            shaper,
+            ..Slot::default()
+        };
         self.timers.schedule(port, slot);
         self.ready.insert(port);
         self.waker.wake();
@@ -532,8 +549,11 @@ impl Engine {
     fn gather(&mut self, now: Nanos) {
         self.waker.take(|port| self.ready.insert(port));
         self.since_poll += 1;
-        if self.since_poll >= TURNS_PER_POLL || self.ready.is_empty() && self.hot.is_empty() {
-            self.since_poll = 0;
+        if self.since_poll >= TURNS_PER_POLL
+            || self.unpolled >= turns::UNPOLLED
+            || self.ready.is_empty() && self.hot.is_empty()
+        {
+            (self.since_poll, self.unpolled) = (0, 0);
             let Engine { poller, slots, ready, timers, .. } = self;
             // An error here could only be a bad descriptor or pointer, which are ours and valid.
             let _ = poller.wait(Some(0), |number, sub, readiness| {
@@ -549,6 +569,10 @@ impl Engine {
         while let Some(port) = self.timers.due(now, &self.slots) {
             let slot = &mut self.slots[usize::from(port)];
             slot.deadline = None;
+            if slot.share.rested(now) {
+                self.poller.hold(port, false);
+                self.ready.insert(port);
+            }
             if let Some(shaper) = &mut slot.shaper {
                 if shaper.released(now) {
                     self.poller.hold(port, false);
@@ -579,9 +603,12 @@ impl Engine {
         }
     }
 
-    /// One burst from every port that is ready or polled.
+    /// One burst from every port that is ready or polled and owes nothing, or of all that do, from those that
+    /// owe least.
     fn bursts(&mut self, now: Nanos) {
-        let mut from = 0;
+        let mut late = std::mem::take(&mut self.late);
+        let turn = self.turns.get();
+        let (mut from, mut moved) = (0, false);
         loop {
             let port = match (self.ready.next(from), self.hot.next(from)) {
                 (Some(a), Some(b)) => a.min(b),
@@ -589,9 +616,55 @@ impl Engine {
                 (None, None) => break,
             };
             from = port + 1;
-            self.burst(now, port);
+            if self.slots.get(usize::from(port)).is_some_and(|slot| slot.share.owed(turn) > 0) {
+                late.push(port);
+            } else {
+                moved |= self.burst(now, port);
+            }
             if usize::from(from) >= PORTS_MAX {
                 break;
+            }
+        }
+        while !moved && !late.is_empty() {
+            let owed = |engine: &Self, port: PortId| engine.slots[usize::from(port)].share.owed(turn);
+            let least = late.iter().map(|port| owed(self, *port)).min().unwrap_or(0);
+            late.retain(|&port| {
+                self.slots[usize::from(port)].share.pay(least);
+                let waits = owed(self, port) > 0;
+                moved |= !waits && self.burst(now, port);
+                waits
+            });
+        }
+        late.clear();
+        self.late = late;
+    }
+
+    /// Leave a port's NIC alone until its share of the time is its again.
+    #[cold]
+    fn rest(&mut self, port: PortId) {
+        let slot = &mut self.slots[usize::from(port)];
+        slot.polled_since = None;
+        self.hot.remove(port);
+        self.ready.remove(port);
+        self.poller.hold(port, true);
+        self.timers.schedule(port, slot);
+    }
+
+    /// What a guest's burst cost, `frames` of `bytes` in all, of which `lost` were dropped where they came in.
+    #[inline]
+    fn account(&mut self, now: Nanos, port: PortId, (frames, bytes, lost): (u64, u64, u64)) {
+        let share = &mut self.slots[usize::from(port)].share;
+        let cost = share.cost(frames, bytes);
+        self.unpolled += cost;
+        share.took(self.turns.get(), cost);
+        if lost > 0 && self.delivery.ledger.is_guest(port) {
+            let each = cost / frames.max(1);
+            if share.wasted(now, each * lost) {
+                let line = "most of what its guest sends is dropped: it is read less often";
+                self.events.push(port, EventKind::Log(line.into()));
+            }
+            if share.rests(now).is_some() {
+                self.rest(port);
             }
         }
     }
@@ -630,16 +703,23 @@ impl Engine {
         if let Pull::Room(room) = pull { Some(room) } else { None }
     }
 
-    fn burst(&mut self, now: Nanos, port: PortId) {
+    /// Take a burst from a port and deliver it; whether there was one.
+    fn burst(&mut self, now: Nanos, port: PortId) -> bool {
         self.ready.remove(port);
+        let Some(slot) = self.slots.get(usize::from(port)) else { return false };
+        if slot.share.rests(now).is_some() {
+            self.rest(port);
+            return false;
+        }
         let mut room = BURST;
-        if self.slots.get(usize::from(port)).is_some_and(|slot| slot.shaper.is_some()) {
-            let Some(most) = self.limited(now, port) else { return };
+        if slot.shaper.is_some() {
+            let Some(most) = self.limited(now, port) else { return false };
             room = most;
         }
         let Engine { slots, switches, arena, delivery, touched, ready, crossed, hot, timers, .. } = self;
-        let Some(slot) = slots.get_mut(usize::from(port)) else { return };
-        let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return };
+        let Some(slot) = slots.get_mut(usize::from(port)) else { return false };
+        let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return false };
+        let before = Taken::of(&counters);
         let switch = &mut switches[usize::from(slot.switch)];
         let mut burst = Burst::of(room);
         let rx = nic.rx_burst(now, arena, &mut burst);
@@ -688,6 +768,10 @@ impl Engine {
         }
         timers.schedule(port, slot);
         delivery.reply(now, port, slots, touched);
+        if moved && self.slots[usize::from(port)].peer.is_none() {
+            self.account(now, port, Taken::of(&counters).since(before));
+        }
+        moved
     }
 
     fn flush(&mut self, now: Nanos) {
@@ -744,6 +828,28 @@ impl Engine {
                 .flatten()
                 .min(),
         )
+    }
+}
+
+/// What a port has taken in so far.
+#[derive(Clone, Copy)]
+struct Taken {
+    frames: u64,
+    bytes: u64,
+    lost: u64,
+}
+
+impl Taken {
+    #[inline]
+    fn of(counters: &PortCounters) -> Taken {
+        let frames = counters.rx_frames.get();
+        Taken { frames, bytes: counters.rx_bytes.get(), lost: frames - counters.forwarded.get() }
+    }
+
+    /// Frames, bytes, and dropped frames.
+    #[inline]
+    fn since(self, before: Taken) -> (u64, u64, u64) {
+        (self.frames - before.frames, self.bytes - before.bytes, self.lost - before.lost)
     }
 }
 

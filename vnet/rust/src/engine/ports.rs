@@ -1,6 +1,7 @@
 //! The engine's side of its ports: which NIC stands where, and what it is waiting for.
 
 use super::shape::Shaper;
+use super::turns::Share;
 use nics::Nic;
 use nics::context::PORTS_MAX;
 use std::cmp::Reverse;
@@ -81,6 +82,8 @@ pub struct Slot {
     pub polled_since: Option<Nanos>,
     /// What its guest may send and receive, if that is limited.
     pub shaper: Option<Box<Shaper>>,
+    /// Its part of the engine's time.
+    pub share: Share,
 }
 
 impl Slot {
@@ -88,10 +91,15 @@ impl Slot {
     #[inline]
     fn wanted(&self) -> Option<Nanos> {
         let nic = self.nic.as_ref().and_then(|nic| nic.deadline());
+        let rests = self.share.deadline();
+        // While the NIC is left alone, so are its timers: it could not be asked what it has.
+        let nic = nic.map(|at| at.max(rests.unwrap_or(0)));
         match &self.shaper {
-            None => nic,
-            // While the NIC is left alone, so are its timers: it could not be asked what it has.
-            Some(shaper) => nic.map(|at| at.max(shaper.held())).into_iter().chain(shaper.deadline()).min(),
+            None => nic.into_iter().chain(rests).min(),
+            Some(shaper) => {
+                let nic = nic.map(|at| at.max(shaper.held()));
+                nic.into_iter().chain(rests).chain(shaper.deadline()).min()
+            }
         }
     }
 }

@@ -79,6 +79,13 @@ impl Ledger {
         self.0[index] = Entry { kind, ..Entry::default() };
     }
 
+    /// Whether a guest is behind a port.
+    #[inline]
+    #[must_use]
+    pub fn is_guest(&self, port: PortId) -> bool {
+        self.kind(port) == Kind::Guest
+    }
+
     /// A port is gone: what it came to.
     pub fn close(&mut self, port: PortId) -> Usage {
         self.0.get_mut(usize::from(port)).map(std::mem::take).unwrap_or_default().usage
