@@ -6,7 +6,7 @@ use super::super::protocol::feature::{
 };
 use super::front::{GPA, Guest, Host, PLAIN, SIZE, UVA, count, frame, memfd, pair, table};
 use crate::frame::{Frame, HEAD, Seg};
-use crate::nic::Nic;
+use crate::nic::{Nic, Rx};
 use crate::offload::Offload;
 use crate::socket::Role;
 use std::os::fd::AsRawFd;
@@ -768,4 +768,26 @@ fn rings_without_protocol_features_are_enabled_by_themselves() {
         guest.start_ring(&mut host, ring, 0);
     }
     assert!(host.nic.carrier());
+}
+
+#[test]
+fn super_frames_go_in_short_bursts_whose_buffers_are_given_back() {
+    for layout in [0, RING_PACKED] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN | layout);
+        // All of them from one place: nobody looks at what is in them.
+        for index in 0..30 {
+            if guest.packed() {
+                guest.offer_packed(1, &[(GPA + SIZE / 2, 60_012, 0)], index);
+            } else {
+                guest.desc(1, index, GPA + SIZE / 2, 60_012, 0, 0);
+                guest.offer(1, index);
+            }
+        }
+        for (frames, rx) in [(11, Rx::More), (11, Rx::More), (8, Rx::Idle)] {
+            let (told, got) = host.receive();
+            assert_eq!((got.len(), told), (frames, rx));
+            assert_eq!(guest.used(1).len(), frames);
+        }
+    }
 }
