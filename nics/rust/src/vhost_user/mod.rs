@@ -43,8 +43,9 @@ mod session;
 mod socket;
 mod split;
 mod steer;
-#[cfg(test)]
-mod tests;
+// `cargo fuzz` needs its guests, too.
+#[cfg(any(test, fuzzing))]
+pub mod tests;
 mod tx;
 mod vring;
 

@@ -18,15 +18,35 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use switch::TagEdit;
 
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
+/// Where the choices come from.
+enum Random {
+    /// xorshift64*: small, and the same everywhere.
+    Seed(u64),
+    /// What a fuzzer says, two bytes a choice, and where it has come to.
+    Said(Vec<u8>, usize),
+}
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        match self {
+            Random::Seed(seed) => {
+                *seed ^= *seed >> 12;
+                *seed ^= *seed << 25;
+                *seed ^= *seed >> 27;
+                seed.wrapping_mul(0x2545_f491_4f6c_dd1d)
+            }
+            Random::Said(bytes, at) => {
+                let said =
+                    bytes.get(*at..*at + 2).map_or(0, |two| u64::from(two[0]) << 8 | u64::from(two[1]));
+                *at += 2;
+                said.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            }
+        }
+    }
+
+    /// Whether a fuzzer has said all.
+    fn spent(&self) -> bool {
+        matches!(self, Random::Said(bytes, at) if *at >= bytes.len())
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -68,8 +88,18 @@ impl Random {
     }
 }
 
+/// What most steps are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    All,
+    Messages,
+    Split,
+    Packed,
+}
+
 struct Fuzz {
     random: Random,
+    part: Part,
     host: Host,
     guest: Guest,
     pipe: std::io::PipeReader,
@@ -83,12 +113,13 @@ struct Fuzz {
 }
 
 impl Fuzz {
-    fn new(seed: u64) -> Fuzz {
+    fn new(random: Random, part: Part) -> Fuzz {
         let mut host = Host::new();
         let guest = Guest::running(&mut host, PLAIN);
         let (pipe, _) = std::io::pipe().unwrap();
         Fuzz {
-            random: Random(seed | 1),
+            random,
+            part,
             host,
             guest,
             pipe,
@@ -115,8 +146,11 @@ impl Fuzz {
                 _ => self.offered() & !(self.random.next() & self.random.next()),
             };
         self.features &= self.offered();
-        if self.random.one_in(2) {
-            self.features &= !RING_PACKED;
+        match self.part {
+            Part::Packed => self.features |= RING_PACKED,
+            Part::Split => self.features &= !RING_PACKED,
+            Part::All | Part::Messages if self.random.one_in(2) => self.features &= !RING_PACKED,
+            Part::All | Part::Messages => {}
         }
         let features = self.features;
         self.guest.set_up(&mut self.host, features, 2);
@@ -429,8 +463,10 @@ impl Fuzz {
     }
 
     fn step(&mut self) {
-        match self.random.below(64) {
+        let kind = self.random.below(64);
+        match kind {
             0 => self.message(),
+            1..=40 if self.part == Part::Messages => self.message(),
             1..=40 => self.ring(),
             _ => self.burst(),
         }
@@ -451,13 +487,53 @@ impl Fuzz {
     }
 }
 
+thread_local! {
+    /// The door is the same for all runs; each has a connection and a guest of its own.
+    static KEPT: std::cell::RefCell<Option<Fuzz>> = const { std::cell::RefCell::new(None) };
+}
+
+/// For `nics/rust/fuzz`: a guest and a front-end that do what `bytes` say, and afterwards one that behaves.
+/// How many steps it came to.
+pub fn run(bytes: &[u8], part: Part) -> u64 {
+    let said = Random::Said(bytes.to_vec(), 0);
+    let mut fuzz = KEPT.take().unwrap_or_else(|| Fuzz::new(Random::Seed(1), part));
+    (fuzz.random, fuzz.part) = (said, part);
+    fuzz.reconnect();
+    let mut steps = 0;
+    while !fuzz.random.spent() {
+        fuzz.step();
+        steps += 1;
+    }
+    fuzz.guest.sock.shutdown(std::net::Shutdown::Both).unwrap();
+    fuzz.host.poll();
+    fuzz.host.wait(6_000_000_000);
+    fuzz.guest = Guest::running(&mut fuzz.host, PLAIN);
+    fuzz.guest.send(&frame(100, 1));
+    assert_eq!(fuzz.host.receive_all().len(), 1);
+    assert_eq!(fuzz.host.send(&[frame(1500, 2)]), []);
+    assert_eq!(fuzz.guest.receive().len(), 1);
+    fuzz.host.news();
+    KEPT.set(Some(fuzz));
+    steps
+}
+
+#[test]
+fn what_a_fuzzer_says_is_done_in_each_part() {
+    let mut random = Random::Seed(7);
+    for part in [Part::All, Part::Messages, Part::Split, Part::Packed] {
+        let said: Vec<u8> = (0..4000).map(|_| random.next() as u8).collect();
+        let steps = (0..5).map(|n| run(&said[n * 700..], part)).sum::<u64>();
+        assert!(steps > 500, "{part:?}: {steps} steps");
+    }
+}
+
 #[test]
 fn whatever_a_guest_does_it_harms_only_itself() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let iterations = number("VNET_FUZZ").unwrap_or(60_000);
     let seed = number("VNET_FUZZ_SEED").unwrap_or(0x5eed);
     let before = open_fds();
-    let mut fuzz = Fuzz::new(seed);
+    let mut fuzz = Fuzz::new(Random::Seed(seed | 1), Part::All);
     for _ in 0..iterations {
         fuzz.step();
     }
