@@ -102,6 +102,52 @@ async def test_a_guest_talks_with_the_world_and_is_never_heard_from_there() -> N
         assert (entry["mac"], entry["network"], entry["port"]) == (WORLD, "red", "wan")
 
 
+def far_off() -> Topology:
+    """A guest at one switch, a wire at another, and one between them; two links may be cut."""
+    topology = Topology("far", seed=1).network("red", vlan=10, subnets="10.0.0.0/24")
+    for name in ("left", "middle", "right"):
+        topology.switch(name)
+    topology.link("left", "middle").link("middle", "right")
+    topology.guest("r", network="red", ip="10.0.0.2", mac="02:00:00:00:00:01", switch="right")
+    topology.guest("l", network="red", ip="10.0.0.3", mac="02:00:00:00:00:03", switch="left")
+    return topology.uplink("wan", nic=vnet.Pipe(), native="red", switch="left")
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_guest_at_another_switch_is_never_heard_from_there() -> None:
+    own = "02:00:00:00:00:01"
+    async with vnet.Fabric(far_off()) as fabric:
+        wire = fabric.ports["wan"].opened.far
+        assert isinstance(wire, PipeEnd)
+
+        async def taken_in() -> bool:
+            """Whether what says that it comes from the guest is."""
+            before = fabric.ports["wan"].counters()
+            await wire.send(request(source=own))
+            await trio.sleep(0.001)
+            after = fabric.ports["wan"].counters()
+            dropped = after["drops"].get("uplink-own", 0) - before["drops"].get("uplink-own", 0)
+            assert after["rx_frames"] == before["rx_frames"] + 1
+            return dropped == 0
+
+        # Whether somebody has heard it or not.
+        for switch in (0, 1, 2):
+            fabric.engine.fdb_flush(switch)
+        assert not await taken_in()
+        assert await fabric.guests["r"].ping(fabric.guests["l"]) == 0
+        assert not await taken_in()
+        # Behind a cut it may be reached by the wire; mended, it is not out there any more.
+        await fabric.set_link("middle-right", up=False)
+        assert await taken_in()
+        assert any(entry["mac"] == own and entry["port"] == "wan" for entry in fabric.fdb(network="red"))
+        await fabric.set_link("middle-right", up=True)
+        assert not any(entry["mac"] == own and entry["port"] == "wan" for entry in fabric.fdb(network="red"))
+        assert not await taken_in()
+        # When it goes, its address is anybody's.
+        await fabric.detach("r")
+        assert await taken_in()
+
+
 @pytest.mark.usefixtures("autojump_clock")
 async def test_status_and_capture_know_it(tmp_path: Path) -> None:
     async with vnet.Fabric(lab()) as fabric:

@@ -25,6 +25,7 @@
 //! not read as a word soon after: such a read waits until the writes have arrived in the cache, which
 //! takes longer than all the rest.
 
+use crate::beyond::{self, Beyond};
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Came, Decision, Flood, Out, View};
 use crate::egress::longest;
@@ -96,7 +97,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, .. } = self;
+        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -113,6 +114,7 @@ impl Switch {
             listens: (config.uplink || config.places) && gateways.any(),
             gateways,
             own,
+            beyond,
             ports,
             vlans,
             fdb,
@@ -308,6 +310,7 @@ struct Desk<'a> {
     gateways: &'a mut Gateways,
     /// See [`Switch::own`].
     own: &'a BTreeSet<(u64, PortId)>,
+    beyond: &'a Beyond,
     /// A gateway that is looked for may be heard here.
     listens: bool,
 }
@@ -742,7 +745,7 @@ impl Desk<'_> {
                 }
                 Ok(())
             }
-            Some(home) => self.hear_elsewhere(&home),
+            Some(home) => self.hear_elsewhere(&home, vlan, src),
             None if self.config.uplink && self.is_own(vlan, src) => Err(DropReason::UplinkOwn),
             None if !self.config.learning => Ok(()),
             None if !self.fdb.has_room(self.id, self.config.mac_limit) => self.over_limit(),
@@ -755,7 +758,7 @@ impl Desk<'_> {
 
     /// A station that lives at another port sends from this one.
     #[cold]
-    fn hear_elsewhere(&mut self, home: &Home) -> Result<(), DropReason> {
+    fn hear_elsewhere(&mut self, home: &Home, vlan: VlanId, src: u64) -> Result<(), DropReason> {
         let stays = match home.kind {
             Kind::Sticky => true,
             Kind::Static => false,
@@ -767,7 +770,7 @@ impl Desk<'_> {
         if stays {
             return Err(DropReason::StationSticky);
         }
-        if self.config.uplink && self.is_guests_own(home.port) {
+        if self.config.uplink && (self.is_guests_own(home.port) || self.is_beyond(vlan, src)) {
             return Err(DropReason::UplinkOwn);
         }
         if home.kind == Kind::Learned && self.config.learning {
@@ -786,7 +789,13 @@ impl Desk<'_> {
         self.own.range((src, 0)..=(src, PortId::MAX)).any(|&(_, port)| {
             let port = self.ports.get(usize::from(port)).and_then(Option::as_deref);
             port.is_some_and(|port| port.config.carries(vlan))
-        })
+        }) || self.is_beyond(vlan, src)
+    }
+
+    /// Whether it is that of a guest at another switch.
+    #[cold]
+    fn is_beyond(&self, vlan: VlanId, src: u64) -> bool {
+        !self.pass.control && beyond::lives(self.beyond, self.ports, vlan, src)
     }
 
     /// Whether stations of `port` are known to live in the fabric and nowhere else, because a guard

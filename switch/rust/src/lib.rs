@@ -5,6 +5,7 @@
 //! engine (`vnet`). Nothing here allocates, locks or makes a system call for a frame.
 #![forbid(unsafe_code)]
 
+mod beyond;
 mod classify;
 pub mod config;
 pub mod counters;

@@ -4,10 +4,11 @@
 //! Two things hold after every call: an FDB entry's port exists and carries the entry's VLAN; and a
 //! port that is down has no learned entries.
 
+use crate::beyond::Beyond;
 use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
-use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, key, secret};
+use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, secret};
 use crate::groups::Tracker;
 use crate::guard::Memory;
 use crate::limits::{Bucket, StormMeter};
@@ -54,7 +55,7 @@ fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMe
 
 /// The station of a port that is nowhere else, while the port is up: a guest that is still elsewhere, and will
 /// move here, has a port that is down.
-fn vouched(config: &PortConfig) -> Option<u64> {
+pub(crate) fn vouched(config: &PortConfig) -> Option<u64> {
     config.guard.as_ref().filter(|_| config.up)?.vouched()
 }
 
@@ -83,6 +84,8 @@ pub struct Switch {
     /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
     /// fabric's own, heard or not.
     pub(crate) own: BTreeSet<(u64, PortId)>,
+    /// Those at other switches.
+    pub(crate) beyond: Beyond,
     /// Which multicast groups are wanted, where that is snooped.
     pub(crate) multicast: Option<Arc<Snooper>>,
     /// Routers behind uplinks, by whose MAC address guests of private networks are told to go.
@@ -116,6 +119,7 @@ impl Switch {
             learners: 0,
             leases: None,
             own: BTreeSet::new(),
+            beyond: Beyond::new(),
             multicast: None,
             gateways: Gateways::default(),
         }
@@ -183,13 +187,9 @@ impl Switch {
         };
         // Where it was heard behind an uplink before, it is not any more.
         let vlans: Vec<VlanId> = vlans.into_iter().collect();
+        let [_, _, address @ ..] = mac.to_be_bytes();
         for vlan in vlans {
-            let home = self.fdb.find(key(vlan, mac)).filter(|home| home.kind == Kind::Learned);
-            if home.is_some_and(|home| self.port(home.port).is_some_and(|port| port.uplink)) {
-                let [_, _, mac @ ..] = mac.to_be_bytes();
-                // It was found a moment ago.
-                let _ = self.fdb.forget(vlan, mac);
-            }
+            self.not_outside(address, vlan);
         }
         self.own.insert((mac, id));
     }

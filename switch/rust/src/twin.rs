@@ -114,6 +114,10 @@ impl Twin {
             self.0.own.insert((mac, port));
             near.push(port);
         }
+        for (&of, &by) in original.beyond.range((header.src, vlan, 0)..=(header.src, vlan, PortId::MAX)) {
+            self.0.beyond.insert(of, by);
+            near.push(by);
+        }
         self.0.vlans.bring(&original.vlans, vlan);
         if is_group(header.dst) || self.0.fdb.find(key(vlan, header.dst)).is_none() {
             near.extend(original.vlans.ports(vlan));

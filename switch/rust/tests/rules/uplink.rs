@@ -1,6 +1,7 @@
 //! What is particular about a port to the physical network.
 
 use super::*;
+use switch::stp::PortState;
 
 /// An uplink that carries VLAN 10 as 110 and 20 as 10, and the native VLAN 30.
 fn uplink() -> PortConfig {
@@ -130,4 +131,43 @@ fn stations_that_nobody_vouches_for_move_as_on_any_bridge() {
         bench.hear(0, B);
         assert_eq!(bench.entry(10, B), Some((0, Kind::Learned)));
     }
+}
+
+#[test]
+fn a_guest_at_another_switch_is_not_out_there_either() {
+    let uplink = || PortConfig { uplink: true, ..trunk(&[10, 20], None) };
+    let link = |up| PortConfig { up, places: true, ..trunk(&[10], None) };
+    let from = |vlan| frame(BROADCAST, A, &[0x8100, vlan], 46);
+    let mut bench = Bench::new([uplink(), link(true), PortConfig::access(10)]);
+    bench.out(0, &from(10));
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    // Its port over there has number 7; it is reached by port 1.
+    bench.0.set_beyond(A, 10, 7, 1);
+    assert_eq!(bench.entry(10, A), None, "it is forgotten where it was heard");
+    bench.drops(0, &from(10), UplinkOwn);
+    bench.out(1, &from(10));
+    assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)));
+    bench.drops(0, &from(10), UplinkOwn);
+    bench.out(0, &from(20));
+    assert_eq!(bench.entry(20, A), Some((0, Kind::Learned)), "in another VLAN it may be another's");
+    // Where the link does not forward, and where the uplink is part of the tree, it may be reached by that.
+    for (state, control, own) in [
+        (PortState::Discarding, false, false),
+        (PortState::Forwarding, true, false),
+        (PortState::Forwarding, false, true),
+    ] {
+        bench.0.set_state(1, state, false).unwrap();
+        bench.0.set_state(0, PortState::Forwarding, control).unwrap();
+        bench.0.fdb_flush(Flush { port: None, vlan: None, fixed: false });
+        assert_eq!(bench.out(0, &from(10)) == Out::Drop(UplinkOwn), own, "{state:?} {control}");
+    }
+    bench.0.set_port(1, link(false)).unwrap();
+    bench.out(0, &from(10));
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
+    bench.0.set_port(1, link(true)).unwrap();
+    bench.0.set_beyond(A, 10, 7, 1);
+    bench.drops(0, &from(10), UplinkOwn);
+    bench.0.forget_beyond(A, 10, 7);
+    bench.out(0, &from(10));
+    assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
 }

@@ -31,6 +31,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Whether frames get through.
+    pub(super) fn has_carrier(&self) -> bool {
+        self.carrier == [true, true]
+    }
+
     /// What a cable of it does to frames that its end `side` sends.
     pub(super) fn impair(&self, cable: usize, side: usize) -> Option<Impair> {
         self.controls.get(cable).map(|control| control.impair(side))
@@ -95,6 +100,7 @@ impl Engine {
             self.burst(self.now, port_a);
             self.burst(self.now, port_b);
         }
+        self.tell_anew();
         Ok([(port_a, counters_a), (port_b, counters_b)])
     }
 
@@ -148,6 +154,7 @@ impl Engine {
                 self.carrier_changed(end, carriers[side]);
             }
         }
+        self.tell_anew();
         self.look_at_bridges();
     }
 

@@ -16,6 +16,7 @@
 //!
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing.
 
+mod beyond;
 mod bridges;
 mod cord;
 mod deliver;
@@ -125,6 +126,7 @@ pub struct Engine {
     cords: BTreeMap<PortId, CordControl>,
     bridges: bridges::Bridges,
     loops: loops::Loops,
+    told: beyond::Told,
     timers: Timers,
     poller: Arc<Poller>,
     waker: Arc<Waker>,
@@ -162,6 +164,7 @@ impl Engine {
             cords: BTreeMap::new(),
             bridges: bridges::Bridges::default(),
             loops: loops::Loops::default(),
+            told: beyond::Told::default(),
             timers: Timers::default(),
             poller,
             waker,
@@ -324,6 +327,7 @@ impl Engine {
         };
         self.timers.schedule(port, slot);
         self.ready.insert(port);
+        self.tell_of(port, false);
         self.waker.wake();
         Ok((port, counters))
     }
@@ -340,6 +344,7 @@ impl Engine {
         let (switch, now, limits) = (self.slot(port)?.switch, self.now, config.limits.clone());
         let up = config.up;
         self.switch_mut(switch)?.set_port(port, config)?;
+        self.tell_of(port, false);
         self.delivery.mirrors.set_up(port, up);
         let slot = self.slot(port)?;
         slot.shaper = Shaper::change(slot.shaper.take(), limits.as_deref(), now);
@@ -488,6 +493,8 @@ impl Engine {
 
     /// Detach a port's NIC and forget the port. What its guest sent and received.
     pub fn remove_port(&mut self, port: PortId) -> Result<Usage, EngineError> {
+        self.slot(port)?;
+        self.tell_of(port, true);
         let slot = std::mem::take(self.slot(port)?);
         if let Some(mut nic) = slot.nic {
             nic.detach();
@@ -509,6 +516,9 @@ impl Engine {
         self.delivery.recorder.forget(port);
         let usage = self.delivery.ledger.close(port);
         self.switch_mut(slot.switch)?.remove_port(port)?;
+        if slot.peer.is_some() {
+            self.tell_anew();
+        }
         Ok(usage)
     }
 

@@ -1,0 +1,67 @@
+//! Guests' stations that live at other switches of the fabric: no uplink of this one may bring them.
+//!
+//! A switch knows its own guests. Of those behind links it is told by whoever joins the switches, with the
+//! end of the link by which they are reached. While that one forwards, what comes from an uplink with their
+//! source is a reflection or a forgery (`uplink-own`). Not where the uplink is part of a spanning tree:
+//! there the way to a guest may lead through it.
+
+use crate::fdb::{Kind, Mac, key};
+use crate::switch::{Port, vouched};
+use crate::{PortId, Switch, VlanId};
+use std::collections::BTreeMap;
+
+/// By station, VLAN and the guest's port: the end of the link that leads there.
+pub(crate) type Beyond = BTreeMap<(u64, VlanId, PortId), PortId>;
+
+/// Whether a station lives behind a link that forwards.
+#[cold]
+pub(crate) fn lives(beyond: &Beyond, ports: &[Option<Box<Port>>], vlan: VlanId, mac: u64) -> bool {
+    beyond.range((mac, vlan, 0)..=(mac, vlan, PortId::MAX)).any(|(_, &by)| {
+        let port = ports.get(usize::from(by)).and_then(Option::as_deref);
+        port.is_some_and(|port| port.config.up && port.forwards() && port.config.carries(vlan))
+    })
+}
+
+fn number(mac: Mac) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+impl Switch {
+    /// The station that is a port's and nowhere else, as its guard vouches for it, and its VLANs.
+    #[must_use]
+    pub fn vouched(&self, port: PortId) -> Option<(Mac, Vec<VlanId>)> {
+        let config = self.port(port)?;
+        let [_, _, mac @ ..] = vouched(config)?.to_be_bytes();
+        Some((mac, config.vlans().collect()))
+    }
+
+    /// A guest's station at another switch, whose port there is `owner`, is reached by `by`. Where it was
+    /// heard behind an uplink before, it is not any more.
+    pub fn set_beyond(&mut self, mac: Mac, vlan: VlanId, owner: PortId, by: PortId) {
+        self.beyond.insert((number(mac), vlan, owner), by);
+        self.not_outside(mac, vlan);
+        self.fdb.outdate();
+    }
+
+    /// It is not, any more.
+    pub fn forget_beyond(&mut self, mac: Mac, vlan: VlanId, owner: PortId) {
+        self.beyond.remove(&(number(mac), vlan, owner));
+        self.fdb.outdate();
+    }
+
+    /// Nobody's is.
+    pub fn clear_beyond(&mut self) {
+        self.beyond.clear();
+        self.fdb.outdate();
+    }
+
+    /// Forget a station that was heard behind an uplink.
+    pub(crate) fn not_outside(&mut self, mac: Mac, vlan: VlanId) {
+        let home = self.fdb.find(key(vlan, number(mac))).filter(|home| home.kind == Kind::Learned);
+        if home.is_some_and(|home| self.port(home.port).is_some_and(|port| port.uplink)) {
+            // It was found a moment ago.
+            let _ = self.fdb.forget(vlan, mac);
+        }
+    }
+}
