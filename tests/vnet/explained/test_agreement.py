@@ -60,7 +60,7 @@ class Expected:
                 self.moves[hop["ingress"], "tx"] += 1
             if watcher is not None:
                 self.moves[watcher, "tx"] += len(hop["mirrors"])
-            for port, refused, strip, insert, peer, late, unsure in hop["copies"]:
+            for port, refused, strip, insert, peer, late, unsure, _ in hop["copies"]:
                 if refused:
                     self.moves[port, refused] += 1
                     continue
