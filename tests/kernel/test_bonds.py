@@ -31,7 +31,8 @@ def fabric_of(bond: dict[str, Any], here: str, count: int = 2) -> dict[str, Any]
         for n in range(1, count + 1)
     ]
     return {
-        "name": "bonded",
+        # Others may run the same test on this machine.
+        "name": here,
         "networks": {"red": {"vlan": 10, "subnets": ["10.0.10.0/24", "fd00:10::/64"]}},
         "guests": {name: {"nics": [{"network": "red"}]} for name in ("a", "b")},
         "uplinks": {"wan": {"nics": nics, "bond": bond, "native": "red"}},
