@@ -458,15 +458,18 @@ class Limits:
 
 @final
 class Proxy:
-    """What ports in private networks are told for others: local proxy ARP and neighbour discovery.
+    """What ports are told for others by proxy ARP and neighbour discovery: in private networks locally, at
+    uplinks by route.
 
     By network: (VLAN, [(prefix, gateway, its MAC address if known)], [(address, place, MAC address)]); the
-    place as in `switch.private`. Raises ValueError.
+    place as in `switch.private`. `routes`: (VLAN, prefix, MAC address of the guest that it is routed to);
+    those at promiscuous places are told by them alone. Raises ValueError.
     """
 
     def __new__(
         cls,
         networks: Sequence[tuple[int, Sequence[tuple[str, str, str | None]], Sequence[tuple[str, int, str]]]],
+        routes: Sequence[tuple[int, str, str]] = ...,
     ) -> Self: ...
 
 @final

@@ -159,7 +159,13 @@ def _hop(hop: Mapping[str, Any], names: Names) -> list[Step]:
         if check.name == "destination" and action == "answer":
             network = names.networks.get(vlan, "")
             text = "asked for somebody whom it does not reach, the switch says that the gateway is there"
-            found.append(Step(1, "answer", at, text, path=("networks", network, "proxy_arp")))
+            why: Path = ("networks", network, "proxy_arp")
+            if (uplink := names.path(ingress)) is not None and uplink[0] == "uplinks":
+                text = (
+                    "asked for what is behind a guest, the switch says that it is at the guest's MAC address"
+                )
+                why = (*uplink, "proxy_arp")
+            found.append(Step(1, "answer", at, text, path=why))
             return found + _mirrored(hop, at)
         if check.name == "destination":
             found.append(_station(hop, names, at))

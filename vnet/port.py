@@ -202,7 +202,12 @@ def proxy(networks: tuple[ProxiedNetwork, ...]) -> Proxy | None:
                     [(str(station.address), _place(station), station.mac) for station in network.stations],
                 )
                 for network in networks
-            ]
+            ],
+            [
+                (network.vlan, str(route.prefix), route.mac)
+                for network in networks
+                for route in network.routes
+            ],
         )
     return _proxies[networks]
 
@@ -261,7 +266,7 @@ def port_config(wanted: Wanted, *, up: bool = True) -> PortConfig:
         "private": wanted.private,
         "community": community(wanted.community),
         "proxy": proxy(wanted.proxied),
-        "station": wanted.mac,
+        "station": wanted.mac or None,
         "limits": limits(wanted),
     }
     if wanted.is_trunk or wanted.vlan is None:

@@ -298,6 +298,8 @@ class Uplink:
     switch: str | None = None
     mirrors: tuple[str, ...] = ()
     """Mirrors whose copies it may send out."""
+    proxy_arp: bool = False
+    """Who asks there for what is routed to a guest is told the guest's MAC address."""
 
     @property
     def networks(self) -> tuple[str, ...]:

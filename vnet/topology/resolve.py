@@ -87,13 +87,22 @@ class ProxiedStation:
     community: str | None
 
 
+@attrs.frozen
+class ProxiedRoute:
+    """A prefix behind a guest."""
+
+    prefix: Subnet
+    mac: str
+
+
 @attrs.frozen(cache_hash=True)
 class ProxiedNetwork:
-    """A network with `proxy_arp`, as the switch has to know it."""
+    """A network with `proxy_arp`, or of an uplink with it, as the switch has to know it."""
 
     vlan: int
     subnets: tuple[ProxiedSubnet, ...]
     stations: tuple[ProxiedStation, ...]
+    routes: tuple[ProxiedRoute, ...] = ()
 
 
 @attrs.frozen
@@ -148,7 +157,9 @@ class Port:
     private: tuple[int, ...] = ()
     """VLANs in which it is not promiscuous: it reaches promiscuous ports and its community."""
     proxied: tuple[ProxiedNetwork, ...] = attrs.field(default=(), repr=False)
-    """Those of them in which the switch answers for others that it doesn't reach."""
+    """Those of them in which the switch answers for others that it doesn't reach; of an uplink, those in
+    which it answers for what is behind guests.
+    """
     community: str | None = None
     """In those; None: it is isolated."""
     storm: Storm | None = None
@@ -307,7 +318,7 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         recorder=topology.recorder,
         flows=topology.flows,
         links={link.name: link for link in _links(topology, networks)},
-        uplinks=shared,
+        uplinks=neighbours.answer(shared, topology.uplinks, resolved_ports, networks),
         mirrors=mirrors.resolve(topology, networks, shared),
     )
 

@@ -353,6 +353,16 @@ UPLINK = UplinkTable(
             "Mirrors whose copies it may send out by `erspan`.",
             example=["far"],
         ),
+        Key(
+            "proxy_arp",
+            Flag(),
+            "true: who asks at the uplink for an address in a prefix that a guest's guard allows it, by ARP"
+            " or neighbour discovery, is told that guest's MAC address: to the physical network the whole"
+            " prefix is local, and needs no route (RFC 4389's intent). A NIC's own addresses it answers for"
+            " itself.",
+            example=True,
+            default=False,
+        ),
     ),
 )
 

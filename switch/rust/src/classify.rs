@@ -689,9 +689,8 @@ impl Desk<'_> {
         if self.listens && place == Place::PROMISCUOUS {
             self.gateways.hear(vlan, view.head, at);
         }
-        self.config.proxy.as_ref().is_some_and(|proxy| {
-            place != Place::PROMISCUOUS && proxy.answer(self.gateways, vlan, place, view.head, at).is_some()
-        })
+        let proxy = self.config.proxy.as_ref();
+        proxy.is_some_and(|proxy| proxy.answer(self.gateways, vlan, place, view.head, at).is_some())
     }
 
     /// Whether where a frame goes depends on which groups are wanted.

@@ -17,6 +17,11 @@
 //! Link-local addresses are in no subnet: they can't be forwarded to. The guard was asked before; a
 //! guarded guest probes for its own addresses alone, and who may probe for any finds others' defended.
 //!
+//! At an uplink it is the other way round: who asks there for an address of a prefix that is routed to a guest
+//! is told that guest's MAC address (RFC 4389's intent), so that a network to which the prefix is local needs no
+//! route. Questions for an address that a NIC has itself pass, it answers; so do probes and announcements:
+//! that an address is free is not for us to say, nor that it is not.
+//!
 //! The gateway's MAC address is the topology's, or where its router is behind an uplink the one that it was
 //! last heard with there.
 
@@ -61,31 +66,52 @@ struct Known {
     station: u64,
 }
 
-/// One private network.
+/// A prefix that is routed to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Route {
+    net: Ip,
+    mask: u128,
+    station: u64,
+}
+
+/// The prefix of `length` bits that `ip` lies in, and its mask; `None`: there is no such prefix.
+fn prefix(ip: IpAddr, length: u8) -> Option<(Ip, u128)> {
+    let ip = Ip::from(ip);
+    let width: u32 = if ip.v6 { 128 } else { 32 };
+    let mask = u128::MAX.checked_shl(width.checked_sub(length.into())?).unwrap_or(0);
+    Some((Ip { number: ip.number & mask, ..ip }, mask))
+}
+
+/// One network in which somebody is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyNetwork {
     vlan: VlanId,
     subnets: Vec<Subnet>,
     /// Ascending.
     known: Vec<Known>,
+    /// Longest first.
+    routes: Vec<Route>,
 }
 
 impl ProxyNetwork {
     #[must_use]
     pub fn new(vlan: VlanId) -> Self {
-        ProxyNetwork { vlan, subnets: vec![], known: vec![] }
+        ProxyNetwork { vlan, ..ProxyNetwork::default() }
+    }
+
+    #[must_use]
+    pub fn vlan(&self) -> VlanId {
+        self.vlan
     }
 
     /// A subnet with its gateway, and that one's MAC address (a 48-bit number), if it is known. `false`:
     /// there is no such prefix.
     pub fn add_subnet(&mut self, net: IpAddr, prefix: u8, gateway: IpAddr, mac: Option<u64>) -> bool {
-        let (net, gateway) = (Ip::from(net), Ip::from(gateway));
-        let width = if net.v6 { 128 } else { 32 };
-        if net.v6 != gateway.v6 || u32::from(prefix) > width {
+        let gateway = Ip::from(gateway);
+        let Some((net, mask)) = self::prefix(net, prefix) else { return false };
+        if net.v6 != gateway.v6 {
             return false;
         }
-        let mask = u128::MAX.checked_shl(width - u32::from(prefix)).unwrap_or(0);
-        let net = Ip { number: net.number & mask, ..net };
         self.subnets.push(Subnet { net, mask, gateway, mac: mac.unwrap_or(0) });
         true
     }
@@ -96,6 +122,25 @@ impl ProxyNetwork {
         if let Err(at) = self.known.binary_search(&known) {
             self.known.insert(at, known);
         }
+    }
+
+    /// What is in this prefix is behind the NIC with the MAC address `station`. `false`: there is no such
+    /// prefix.
+    pub fn add_route(&mut self, net: IpAddr, length: u8, station: u64) -> bool {
+        let Some((net, mask)) = prefix(net, length) else { return false };
+        let at = self.routes.partition_point(|route| route.mask >= mask);
+        self.routes.insert(at, Route { net, mask, station });
+        true
+    }
+
+    /// Behind which guest the address is that is asked for, if that is ours to say.
+    fn routed(&self, question: Question) -> Option<u64> {
+        let ip = question.ip;
+        if question.from? == ip || self.owners(ip).next().is_some() {
+            return None;
+        }
+        let to = |route: &&Route| route.net.v6 == ip.v6 && ip.number & route.mask == route.net.number;
+        self.routes.iter().find(to).map(|route| route.station)
     }
 
     fn subnet(&self, ip: Ip) -> Option<&Subnet> {
@@ -174,6 +219,9 @@ impl Proxy {
     ) -> Option<Answer> {
         let question = question(head, at)?;
         let network = self.networks.iter().find(|network| network.vlan == vlan)?;
+        if place == Place::PROMISCUOUS {
+            return network.routed(question).map(|station| told(head, at, question, station));
+        }
         let subnet = network.subnet(question.ip)?;
         let near = |known: &Known| known.station == self.station || place.reaches(known.place.into());
         let mut owners = network.owners(question.ip).peekable();
@@ -211,7 +259,7 @@ fn question(head: &[u8], at: usize) -> Option<Question> {
     }
 }
 
-/// The frame that says that the address is at `gateway`. Its tags are those of the question.
+/// The frame that says that the address is at `gateway`, the MAC address of that or of a guest. Its tags are those of the question.
 fn told(head: &[u8], at: usize, question: Question, gateway: u64) -> Answer {
     let mut answer = Answer::new();
     let asker = mac(head, 6).unwrap_or_default();

@@ -147,6 +147,7 @@ BASE: dict[str, Any] = {
             "vlans": {"blue": 120},
             "switch": "s1",
             "mirrors": ["far"],
+            "proxy_arp": True,
         },
         "pair": {
             "nics": [{"kind": "packet", "interface": "eth1"}, {"kind": "packet", "interface": "eth2"}],

@@ -99,7 +99,10 @@ impl Limits {
 /// (VLAN, subnets: (prefix, gateway, its MAC address if known), stations: (address, place, MAC address))
 type Network = (VlanId, Vec<(String, String, Option<String>)>, Vec<(String, u16, String)>);
 
-/// What ports in private networks are told for others: see `switch/rust/src/proxy.rs`.
+/// (VLAN, prefix, MAC address)
+type Route = (VlanId, String, String);
+
+/// What ports are told for others: see `switch/rust/src/proxy.rs`.
 #[pyclass(frozen, eq)]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy(Arc<Vec<ProxyNetwork>>);
@@ -107,7 +110,8 @@ pub struct Proxy(Arc<Vec<ProxyNetwork>>);
 #[pymethods]
 impl Proxy {
     #[new]
-    fn new(networks: Vec<Network>) -> PyResult<Self> {
+    #[pyo3(signature = (networks, routes=vec![]))]
+    fn new(networks: Vec<Network>, routes: Vec<Route>) -> PyResult<Self> {
         let bad = |text: &str| PyValueError::new_err(format!("{text:?} is not what it should be"));
         let ip = |text: &str| text.parse::<IpAddr>().map_err(|_| bad(text));
         let mut made = vec![];
@@ -125,6 +129,16 @@ impl Proxy {
                 network.add_station(ip(&address)?, place.into(), number(parse_mac(&mac)?));
             }
             made.push(network);
+        }
+        for (vlan, prefix, mac) in routes {
+            let (net, length) = prefix.split_once('/').ok_or_else(|| bad(&prefix))?;
+            let (net, length) = (ip(net)?, length.parse().map_err(|_| bad(&prefix))?);
+            let Some(network) = made.iter_mut().find(|network| network.vlan() == vlan) else {
+                return Err(PyValueError::new_err(format!("a route in VLAN {vlan}, which is not given")));
+            };
+            if !network.add_route(net, length, number(parse_mac(&mac)?)) {
+                return Err(bad(&prefix));
+            }
         }
         Ok(Proxy(Arc::new(made)))
     }
