@@ -13,6 +13,7 @@ import vnet
 from nics.pipe import PipeEnd
 from tests.vnet.metrics.test_metrics import of, samples
 from vnet import announce, usage
+from vnet.cli import main
 from vnet.cli.usage import rows
 from vnet.errors import BadInput
 from vnet.metrics import exposition
@@ -215,6 +216,20 @@ def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert told[0] == ["customer-0042.0", *["123 GB"] * 4, "2026-11-25", "-"]
     assert told[1][-1] == "2026-11-26"
     assert told[2] == ["total", *["247 GB"] * 4, "", ""]
+
+
+def test_a_fabric_that_is_down_is_called_by_its_name_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    for place in ("state/vnet/lab", "elsewhere"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / usage.FILE).write_text("{")
+    for name in ("lob", "../../elsewhere", str(tmp_path / "elsewhere")):
+        assert main(["usage", "-n", name]) == 2
+        assert capsys.readouterr().err.endswith(f"left figures in {tmp_path}/state/vnet (lab there)\n")
+    assert (tmp_path / "elsewhere" / usage.FILE).exists(), "not looked at"
 
 
 def test_the_document_is_json() -> None:

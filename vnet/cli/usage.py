@@ -56,10 +56,14 @@ def _ask(given: argparse.Namespace) -> dict[str, Any]:
     from vnet import state, usage
     from vnet.errors import BadInput
 
-    path = state.base() / given.name / usage.FILE
-    if not path.exists():
-        raise BadInput(f"no fabric named {given.name} is running, and {path} is not there")
-    accounts = usage.read(path)
+    # A name, and never a path: only what is there is taken.
+    kept = {path.parent.name: path for path in state.base().glob(f"*/{usage.FILE}")}
+    if given.name not in kept:
+        there = ", ".join(sorted(kept)) or "none are"
+        raise BadInput(
+            f"no fabric named {given.name} is running or has left figures in {state.base()} ({there} there)"
+        )
+    accounts = usage.read(kept[given.name])
     return usage.document(
         given.name, {nic: (account, account.before) for nic, account in accounts.items()}, given.only
     )
