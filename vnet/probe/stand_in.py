@@ -56,8 +56,9 @@ def _guest(guest: Guest, ports: list[Port], talk: bool, namespaces: bool) -> Gue
     if guest.kind == "netns" and namespaces:
         nics = tuple(_port(nic, port) for nic, port in zip(guest.nics, ports, strict=True))
         return attrs.evolve(guest, nics=nics)
+    # An in-process guest has no DHCP client: it says nothing, as one that was given no address.
     nics = tuple(
-        attrs.evolve(_port(nic, port), nic=Stack() if talk else PIPE)
+        attrs.evolve(_port(nic, port), nic=Stack() if talk else PIPE, dhcp=nic.dhcp and not talk)
         for nic, port in zip(guest.nics, ports, strict=True)
     )
     return Guest(guest.name, "stack" if talk else "external", nics)
