@@ -527,7 +527,7 @@ impl Engine {
         self.advance(now);
         let now = self.now;
         self.turns.add(1);
-        self.gather(now);
+        let whole = self.gather(now);
         self.bursts(now);
         self.flush(now);
         if !self.crossed.is_empty() {
@@ -540,11 +540,6 @@ impl Engine {
         if self.loops.deadline().is_some_and(|at| at <= now) {
             self.loops.calm(now, &mut self.switches, &self.slots, &self.events);
         }
-        for switch in &mut self.switches {
-            for (port, line) in switch.denied() {
-                self.events.push(port, EventKind::Log(line));
-            }
-        }
         if self.delivery.captures.any() {
             self.delivery.captures.flush();
         }
@@ -552,17 +547,26 @@ impl Engine {
             self.events.push(port, EventKind::Trigger(trigger));
         }
         self.cool(now);
+        if whole || self.hot.is_empty() {
+            for switch in &mut self.switches {
+                for (port, line) in switch.denied() {
+                    self.events.push(port, EventKind::Log(line));
+                }
+            }
+        }
         self.next()
     }
 
-    /// Find out who has something: kicks, descriptors, timers, ageing.
-    fn gather(&mut self, now: Nanos) {
+    /// Find out who has something: kicks, descriptors, timers, ageing. Whether this was a turn to look at
+    /// what is not looked at in each while NICs are polled: a turn that finds nothing is as long as a frame
+    /// has to wait.
+    fn gather(&mut self, now: Nanos) -> bool {
         self.waker.take(|port| self.ready.insert(port));
         self.since_poll += 1;
-        if self.since_poll >= TURNS_PER_POLL
+        let whole = self.since_poll >= TURNS_PER_POLL
             || self.unpolled >= turns::UNPOLLED
-            || self.ready.is_empty() && self.hot.is_empty()
-        {
+            || self.ready.is_empty() && self.hot.is_empty();
+        if whole {
             (self.since_poll, self.unpolled) = (0, 0);
             let Engine { poller, slots, ready, timers, .. } = self;
             // An error here could only be a bad descriptor or pointer, which are ours and valid.
@@ -606,11 +610,14 @@ impl Engine {
                 }
             }
         }
-        for switch in &mut self.switches {
-            if switch.deadline().is_some_and(|at| at <= now) {
-                switch.tick(now);
+        if whole || self.hot.is_empty() {
+            for switch in &mut self.switches {
+                if switch.deadline().is_some_and(|at| at <= now) {
+                    switch.tick(now);
+                }
             }
         }
+        whole
     }
 
     /// One burst from every port that is ready or polled and owes nothing, or of all that do, from those that
@@ -728,7 +735,10 @@ impl Engine {
         }
         let Engine { slots, switches, arena, delivery, touched, ready, crossed, hot, timers, .. } = self;
         let Some(slot) = slots.get_mut(usize::from(port)) else { return false };
-        let (Some(mut nic), Some(counters)) = (slot.nic.take(), slot.counters.clone()) else { return false };
+        let Some(mut nic) = slot.nic.take() else { return false };
+        // Away as long as the NIC is: who sends asks for both. A reference of our own would cost two atomic
+        // operations for each look at an empty ring.
+        let Some(counters) = slot.counters.take() else { return false };
         let before = Taken::of(&counters);
         let switch = &mut switches[usize::from(slot.switch)];
         let mut burst = Burst::of(room);
@@ -773,13 +783,15 @@ impl Engine {
             hot.remove(port);
         }
         slot.nic = Some(nic);
+        let taken = Taken::of(&counters).since(before);
+        slot.counters = Some(counters);
         if rx == Rx::More {
             if slot.peer.is_some() { crossed.insert(port) } else { ready.insert(port) }
         }
         timers.schedule(port, slot);
         delivery.reply(now, port, slots, touched);
         if moved && self.slots[usize::from(port)].peer.is_none() {
-            self.account(now, port, Taken::of(&counters).since(before));
+            self.account(now, port, taken);
         }
         moved
     }
