@@ -118,14 +118,14 @@ impl Lab {
 fn who_sends_little_is_served_every_turn_and_a_flood_gets_its_share() {
     let mut lab = Lab::new();
     lab.add(1, 1, 60, false, None);
-    lab.add(0, 64, 60, false, None);
+    lab.add(0, 64, 9000, false, None);
     for _ in 0..1000 {
         lab.turn();
     }
     let sent = lab.sent();
     assert_eq!(sent[0], 1000, "one frame a turn");
-    // 4,000 units a turn, 707 for each frame.
-    assert!((4000..1000 * 4000 / 700 + 128).contains(&sent[1]), "{sent:?}");
+    // 100,000 units a turn, 1,825 for each frame.
+    assert!((30_000..1000 * 100_000 / 1825 + 128).contains(&sent[1]), "{sent:?}");
     assert_eq!(lab.ports[0].got.load(Relaxed), sent[1], "nothing is lost");
 }
 
@@ -141,7 +141,7 @@ fn long_frames_pay_for_their_length_and_short_ones_do_not_wait() {
         let sent = lab.sent();
         assert_eq!(sent[0], 1000);
         let each = if memory { 40 + 60_000 / 14 } else { 700 + 60_000 / 8 };
-        assert!((64..1000 * 4000 / each + 65).contains(&sent[1]), "{sent:?}");
+        assert!((64..1000 * 100_000 / each + 65).contains(&sent[1]), "{sent:?}");
     }
 }
 
