@@ -75,9 +75,9 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
 async def take_down(fabric: Fabric) -> None:
     """Remove every port and guest, in reverse order of their coming, whatever fails on the way."""
     for name in reversed(list(fabric.ports)):
-        await _despite_errors(lambda name=name: fabric.unplug(name))  # type: ignore[misc]
+        await _despite_errors(lambda name=name: fabric.wiring.unplug(name))  # type: ignore[misc]
     for name in reversed(list(fabric.links)):
-        fabric.part(name)
+        fabric.wiring.part(name)
     for name in reversed(list(fabric.guests)):
         await _despite_errors(lambda name=name: _remove_guest(fabric, name))  # type: ignore[misc]
 
@@ -105,7 +105,7 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
         case plan.AddPort(port=port):
             await _add_port(fabric, port)
         case plan.RemovePort(port=port):
-            await fabric.unplug(port.name)
+            await fabric.wiring.unplug(port.name)
         case plan.ChangeRules(ports=rules):
             await _change_rules(fabric, rules)
         case plan.ChangePort(after=port):
@@ -119,9 +119,9 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
         case plan.AddLink(link=link):
             _add_link(fabric, link)
         case plan.RemoveLink(link=link):
-            fabric.part(link.name)
+            fabric.wiring.part(link.name)
         case plan.ChangeLink(after=link):
-            fabric.change_link(link)
+            fabric.wiring.change_link(link)
         case plan.AddMirror(mirror=mirror):
             # It begins when every port is there.
             fabric.mirrors[mirror.name] = mirror
@@ -129,13 +129,13 @@ async def _take(fabric: Fabric, action: plan.Action) -> None:
             del fabric.mirrors[mirror.name]
             mirrors.tell(fabric)
         case plan.RemoveSwitch(switch=switch):
-            fabric.forget_switch(switch.name)
+            fabric.wiring.forget_switch(switch.name)
         case plan.ChangeRecorder(after=recorder):
             fabric.set_recorder(recorder)
         case plan.ChangeFlows(after=flows):
             fabric.exporter.set(flows)
         case plan.ChangeSwitch(after=switch):
-            fabric.set_switch(switch)
+            fabric.wiring.set_switch(switch)
             await trio.lowlevel.checkpoint()
         case _:
             # The seed is for choices to come; a switch is made when its first port is.
@@ -173,7 +173,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
     opened = await wanted.nic.open(place)
     number = None
     try:
-        switch = fabric.switch_number(wanted.switch)
+        switch = fabric.wiring.switch(wanted.switch)
         number = fabric.engine.add_port(opened.door, switch, port_config(wanted), now=fabric.now())
         _enter(fabric, number, {}, wanted)
     except (OSError, ValueError, RuntimeError) as error:
@@ -182,7 +182,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         if opened.close is not None:
             await opened.close()
         raise NicError(f"{wanted.name}: {error}") from error
-    fabric.plug(
+    fabric.wiring.plug(
         Port(
             name=wanted.name,
             guest=wanted.guest,
@@ -197,7 +197,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
 
 def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:
     try:
-        fabric.join(wanted)
+        fabric.wiring.join(wanted)
     except (OSError, ValueError, RuntimeError) as error:
         raise NicError(f"{wanted.name}: {error}") from error
 
@@ -217,9 +217,9 @@ async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
     guarded, cord, port.wanted = port.wanted.guard is not None, port.wanted.cord, wanted
     if cord != wanted.cord:
-        fabric.set_cord(port)
+        fabric.wiring.set_cord(port)
     if not guarded or wanted.guard is None:
-        fabric.take_part(port)
+        fabric.wiring.take_part(port)
     _enter(fabric, port.number, stayed, wanted)
     await trio.lowlevel.checkpoint()
 

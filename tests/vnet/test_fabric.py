@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 import vnet
-from vnet import BadInput, Fabric, Unreachable
+from vnet import BadInput, Fabric, Unreachable, events
 
 TENANTS = {
     "name": "tenants",
@@ -272,7 +272,7 @@ async def test_events_that_were_lost_leave_nobody_waiting(autojump_clock):
             await trio.sleep(60)
             assert got == []
             assert fabric.port("other").carrier
-            fabric._lost(3)
+            events.lost(fabric, 3)
             await trio.sleep(60)
             assert not fabric.port("other").carrier
             assert frame in got

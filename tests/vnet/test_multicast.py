@@ -67,11 +67,11 @@ async def test_a_group_reaches_its_members_and_no_link_in_vain(
         listener = await fabric.guests["a3"].host().udp_socket(4000)
         listener.join(group)
         await trio.sleep(1)
-        ends = {name: end.counters()["tx_frames"] for name, end in fabric._link_ends().items()}
+        ends = {name: end.counters()["tx_frames"] for name, end in fabric.wiring.link_ends().items()}
         assert await reached(fabric, "p1", udp(group)) == {"a3.0"}
         data, address = await listener.receive_from()
         assert (data, address[1]) == (b"news", 4000)
-        carried = {n for n, end in fabric._link_ends().items() if end.counters()["tx_frames"] > ends[n]}
+        carried = {n for n, end in fabric.wiring.link_ends().items() if end.counters()["tx_frames"] > ends[n]}
         assert carried == {"s1-s2.a", "s2-s3.a"}
         # Every switch knows where it leads, and says so.
         assert {(m["switch"], m["port"]) for m in fabric.members() if m["group"] == group} == {

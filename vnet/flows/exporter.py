@@ -114,7 +114,7 @@ class Exporter:
         by_domain: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         for flow in flows:
             by_domain[flow[0][0]].append(message.record(flow, epoch))
-        for number in set(self._fabric.switch_numbers()) | by_domain.keys():
+        for number in set(self._fabric.wiring.switches.values()) | by_domain.keys():
             said = self._said.get(number)
             due = said is None or now - said >= wanted.templates
             if not due and number not in by_domain:
@@ -130,7 +130,7 @@ class Exporter:
             self.told.records += len(by_domain.get(number, ()))
 
     def _names(self, switch: int) -> list[tuple[int, bytes]]:
-        return [message.named(port, name) for port, name in self._fabric.ports_of_switch(switch)]
+        return [message.named(port, name) for port, name in self._fabric.wiring.of_switch(switch)]
 
     def _send(self, datagram: bytes) -> None:
         self.told.messages += 1

@@ -1,0 +1,57 @@
+"""What the engine tells of a running fabric: carriers, readiness of sockets, log lines, triggers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vnet import drive, uplinks
+from vnet.port import Port
+
+if TYPE_CHECKING:
+    from vnet.fabric import Fabric
+
+log = logging.getLogger("vnet")
+
+PORT_BITS = 0x0FFF
+"""Of a port's number; above them stands which of several NICs of it is meant."""
+NO_PORT = 0xFFFF
+"""Port of events that belong to no port."""
+
+
+def one(fabric: Fabric, event: drive.Event) -> None:
+    """Do what an event asks for."""
+    number, kind, a, b, text = event
+    # One of several NICs of a port tells in its name, and its carrier is not the port's.
+    port = fabric.by_number().get(number if number == NO_PORT else number & PORT_BITS)
+    if port is not None and number > PORT_BITS and kind != "log":
+        log.debug("%s: of several NICs, number %d: %s %d", port.name, number >> 12, kind, a)
+        return
+    if kind == "log":
+        log.warning("%s", f"{port.name}: {text}" if port else text)
+    elif port is None:
+        return
+    elif kind == "carrier":
+        port.carrier = bool(a)
+        log.info("%s: carrier %s", port.name, "up" if a else "down")
+        if a and isinstance(port, Port):
+            uplinks.introduce(fabric, [port.name])
+        if not a:
+            fabric.soon(fabric.keeper.carrier_lost, port.name)
+    elif kind == "moved":
+        if isinstance(port, Port):
+            uplinks.introduce(fabric, [port.name])
+    elif kind == "trigger":
+        fabric.soon(fabric.keeper.dropped, port.name, a)
+    elif isinstance(port, Port) and port.opened.far is not None:
+        port.opened.far.event(a, b)
+
+
+def lost(fabric: Fabric, count: int) -> None:
+    """So many events were lost and nobody knows what they were: have everybody look who waits for one."""
+    log.error("%d events were lost: the loop was busy for too long", count)
+    for port in fabric.ports.values():
+        if (carrier := fabric.engine.carrier(port.number)) != port.carrier:
+            one(fabric, (port.number, "carrier", int(carrier), 0, ""))
+        if port.opened.far is not None:
+            port.opened.far.look()
