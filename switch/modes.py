@@ -1,7 +1,7 @@
 """Port modes: which VLANs a port carries, and how they are told apart on it.
 
 `Access` and `Trunk` are descriptions, checked when they are made. What they mean frame by frame is
-in `switch/rust/src/classify.rs` and `egress.rs`, and once more, for reading, in
+in `switch/rust/src/classify/` and `egress.rs`, and once more, for reading, in
 `tests/model/reference.py`.
 """
 

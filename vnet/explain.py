@@ -61,7 +61,7 @@ CHECKS = (
     Check("groups", "security groups let it through", ("group-", "tx-group-"), "groups"),
     Check("storm", "floods are within their limit", ("storm-",), "limits"),
 )
-"""As `classify.rs` goes through them."""
+"""As `classify/judge.rs` goes through them."""
 
 EGRESS_KEYS = {
     "tx-not-member": "network",

@@ -102,7 +102,7 @@ impl Came {
     }
 }
 
-/// The verdict on one frame. It is kept in two words (`classify.rs`).
+/// The verdict on one frame. It is kept in two words (`classify/`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub out: Out,
@@ -140,6 +140,18 @@ impl Decision {
             judged: Judged::Not,
             place: Place::UNTOLD,
         }
+    }
+
+    /// The same with what the groups said.
+    #[inline]
+    pub(crate) fn judged(self, by: Judged) -> Decision {
+        Decision { judged: by, ..self }
+    }
+
+    /// Where it goes, if there is one port.
+    #[inline]
+    pub(crate) fn to(&self) -> Option<PortId> {
+        if let Out::Port(port) = self.out { Some(port) } else { None }
     }
 }
 

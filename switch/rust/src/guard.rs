@@ -20,120 +20,20 @@
 //! guest that may choose one may choose the router's. In a VLAN with no subnets nobody knows what
 //! addresses are right: there (`unknown`) all but the addresses in 5 is checked.
 //!
-//! Nothing is looked up by the frame but the list of addresses; the last one found is remembered.
+//! That is all, and it is here; beside it are the list of what is a guest's own (`guard/own.rs`), the walk along
+//! headers (`headers.rs`), and the short way of plain packets that were admitted before (`guard/plain.rs`).
 //! Tunnels are not looked into, and EtherTypes unknown here pass with their source address checked.
 
-use crate::config::PortConfig;
-use crate::config::VlanSet;
-use crate::fdb::Mac;
-use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, TCP, UDP, be16, be32, be128, mac};
+mod own;
+mod plain;
+
+pub(crate) use own::Memory;
+pub use own::{Guard, Roles};
+
+use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, UDP, be16, be32, be128, mac};
 use crate::parse::{Header, is_link_local};
-use crate::snoop::{Binding, Bindings};
 use crate::{DropReason, Flood, Out, VlanId};
 use DropReason as Drop;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// What a guest may be beside itself. `default` is nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Roles {
-    /// It may take another MAC address: any source, and frames for the last one used come to it.
-    pub mac_changes: bool,
-    /// It hears what the switch sends to its port, addressed to it or not.
-    pub promiscuous: bool,
-    /// It may send from any MAC address; frames for those do not come to it.
-    pub forged_transmits: bool,
-    /// It may answer DHCPv4 and DHCPv6, and relay them.
-    pub dhcp_server: bool,
-    /// It may send router advertisements, of IPv6 and of ICMP.
-    pub router_advertisements: bool,
-    /// It may query IGMP and MLD groups.
-    pub querier: bool,
-}
-
-/// Addresses that a guest may send from: `net` under `mask` ...
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pair<A> {
-    net: A,
-    mask: A,
-    /// ... from this MAC address, or with 0 from any of its own ...
-    mac: u64,
-    /// ... in this VLAN, or with 0 in any.
-    vlan: VlanId,
-}
-
-/// What a guest is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guard {
-    pub roles: Roles,
-    /// VLANs in which nobody knows which addresses are right.
-    pub unknown: VlanSet,
-    /// What DHCP servers give it is its own, too, for as long as they say (`snoop/`).
-    pub learns: bool,
-    /// The MAC address that its NIC came with.
-    first: u64,
-    /// Its own MAC addresses, ascending.
-    own: Vec<u64>,
-    /// MAC addresses with addresses of their own, ascending.
-    paired: Vec<u64>,
-    /// By MAC address, ascending.
-    pairs4: Vec<Pair<u32>>,
-    pairs6: Vec<Pair<u128>>,
-}
-
-/// What a guard remembers between frames. Good for one `Guard` only.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memory {
-    /// Addresses that it has by DHCP, until their leases end.
-    pub(crate) learned: Bindings,
-    /// The last addresses that were found among the pairs.
-    last4: (u64, VlanId, u32),
-    last6: (u64, VlanId, u128),
-    /// The address that the guest changed to.
-    changed: u64,
-}
-
-/// Lists are sorted, so that a guest with thousands of addresses costs no more than others.
-fn insert(list: &mut Vec<u64>, mac: u64) {
-    if let Err(at) = list.binary_search(&mac) {
-        list.insert(at, mac);
-    }
-}
-
-fn enlist<A>(list: &mut Vec<Pair<A>>, pair: Pair<A>) {
-    let at = list.partition_point(|other| other.mac <= pair.mac);
-    list.insert(at, pair);
-}
-
-/// The pairs of one MAC address, or with 0 those that are for any.
-fn of<A>(list: &[Pair<A>], mac: u64) -> impl Iterator<Item = &Pair<A>> {
-    let from = list.partition_point(|pair| pair.mac < mac);
-    list[from..].iter().take_while(move |pair| pair.mac == mac)
-}
-
-impl Memory {
-    /// What is left for `guard`, of what was remembered with the one before it.
-    pub(crate) fn renew(&mut self, before: Option<&Guard>, guard: Option<&Guard>, config: &PortConfig) {
-        let mut learned = std::mem::take(&mut self.learned);
-        let first = |guard: &Guard| guard.learns.then_some(guard.first);
-        let same = before.and_then(first).is_some() && before.and_then(first) == guard.and_then(first);
-        learned.keep(|binding| same && config.carries(binding.vlan));
-        *self = Memory { learned, ..Memory::default() };
-    }
-
-    /// Keep learned addresses for which `stays` says so; whether any went.
-    pub(crate) fn unlearn(&mut self, stays: impl FnMut(&Binding) -> bool) -> bool {
-        self.relearn(|learned| learned.keep(stays))
-    }
-
-    /// Change what was learned; `change` says whether any address went, and so does this.
-    pub(crate) fn relearn(&mut self, change: impl FnOnce(&mut Bindings) -> bool) -> bool {
-        let went = change(&mut self.learned);
-        if went {
-            (self.last4, self.last6) = Default::default();
-        }
-        went
-    }
-}
 
 /// One frame: who sends, to whom, where.
 struct Frame<'a> {
@@ -144,99 +44,7 @@ struct Frame<'a> {
     memory: &'a mut Memory,
 }
 
-fn number(mac: Mac) -> u64 {
-    let [a, b, c, d, e, f] = mac;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-}
-
-/// The link-local address that follows from a MAC address (RFC 4291, 2.5.6 and appendix A).
-fn link_local(mac: u64) -> u128 {
-    let id = (mac >> 24) << 40 | 0xff_fe00_0000 | mac & 0xff_ffff;
-    0xfe80 << 112 | u128::from(id ^ 1 << 57)
-}
-
 impl Guard {
-    /// The guard of a guest that has this MAC address and no others, its link-local address, and
-    /// no others.
-    #[must_use]
-    pub fn new(mac: Mac) -> Guard {
-        Guard {
-            roles: Roles::default(),
-            unknown: VlanSet::default(),
-            learns: false,
-            first: number(mac),
-            own: vec![number(mac)],
-            paired: vec![],
-            pairs4: vec![],
-            pairs6: vec![],
-        }
-    }
-
-    /// One more MAC address of its own.
-    pub fn add_mac(&mut self, mac: Mac) {
-        insert(&mut self.own, number(mac));
-    }
-
-    /// Let it send from the addresses that have the first `prefix` bits of `ip`: in one VLAN or in
-    /// all, from one MAC address or from those of its own. `false`: there is no such prefix.
-    pub fn add_addresses(&mut self, ip: IpAddr, prefix: u8, mac: Option<Mac>, vlan: Option<VlanId>) -> bool {
-        let prefix = u32::from(prefix);
-        let (mac, vlan) = (mac.map_or(0, number), vlan.unwrap_or(0));
-        match ip {
-            IpAddr::V4(ip) if prefix <= 32 => {
-                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-                enlist(&mut self.pairs4, Pair { net: u32::from(ip) & mask, mask, mac, vlan });
-            }
-            IpAddr::V6(ip) if prefix <= 128 => {
-                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-                enlist(&mut self.pairs6, Pair { net: u128::from(ip) & mask, mask, mac, vlan });
-            }
-            _ => return false,
-        }
-        if mac != 0 {
-            insert(&mut self.paired, mac);
-        }
-        true
-    }
-
-    /// Bytes of memory held, beside itself.
-    pub(crate) fn memory(&self) -> usize {
-        (self.own.capacity() + self.paired.capacity()) * size_of::<u64>()
-            + self.pairs4.capacity() * size_of::<Pair<u32>>()
-            + self.pairs6.capacity() * size_of::<Pair<u128>>()
-    }
-
-    /// The source of a frame that is so plain that nothing but its source decides: untagged IPv4
-    /// without options, no fragment, with TCP or with UDP that is not DHCP. What else `admits` looks at
-    /// has nothing to say about such a frame. 0 for any other.
-    #[inline(always)]
-    pub(crate) fn plain4(head: &[u8]) -> u32 {
-        let Some(b) = head.first_chunk::<38>() else { return 0 };
-        let word = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
-        let (kind, part, ports) = (word(12) & 0xffff_ff00, word(20) & 0x3fff_00ff, word(34));
-        let (from, to) = (ports >> 16, ports & 0xffff);
-        // No fragment, and the protocol.
-        let plain = part == u32::from(TCP) || part == u32::from(UDP) && from != 67 && to != 67 && to != 68;
-        if kind == 0x0800_4500 && plain { word(26) } else { 0 }
-    }
-
-    /// The same of untagged IPv6 without extension headers; 0 for any other frame.
-    #[inline]
-    pub(crate) fn plain6(head: &[u8]) -> u128 {
-        let Some(b) = head.first_chunk::<58>() else { return 0 };
-        let plain = u32::from_be_bytes([b[12], b[13], b[14] & 0xf0, 0]) == 0x86dd_6000;
-        let (from, to) = (u16::from_be_bytes([b[54], b[55]]), u16::from_be_bytes([b[56], b[57]]));
-        let special = from == 547 || to == 547 || to == 546;
-        if plain && (b[20] == TCP || (b[20] == UDP && !special)) { be128(b, 22).unwrap_or(0) } else { 0 }
-    }
-
-    /// Whether a plain frame that was admitted once from a station is admitted again whenever its
-    /// source is the same. Not where the guest may change its MAC address: there the last one counts.
-    #[inline]
-    pub(crate) fn remembers(&self) -> bool {
-        !self.roles.mac_changes
-    }
-
     /// Whether the guest may send this frame; `head` are its first bytes.
     #[inline]
     pub(crate) fn admits(
@@ -279,31 +87,10 @@ impl Guard {
             }
     }
 
-    /// Whether all stations that are heard from the guest are its own, so that they are nowhere else.
-    #[inline]
-    pub(crate) fn vouches(&self) -> bool {
-        !self.roles.mac_changes && !self.roles.forged_transmits
-    }
-
     /// Whether a frame for the station `dst` is for the guest to hear.
     #[inline]
     pub(crate) fn hears(&self, memory: &Memory, dst: u64) -> bool {
         self.has(dst) || (self.roles.mac_changes && memory.changed == dst)
-    }
-
-    /// The address that its NIC came with, if it is known to be nowhere else.
-    pub(crate) fn vouched(&self) -> Option<u64> {
-        self.vouches().then_some(self.first)
-    }
-
-    /// Whether `mac` is the address that its NIC came with.
-    pub(crate) fn is_first(&self, mac: u64) -> bool {
-        self.first == mac
-    }
-
-    #[inline]
-    fn has(&self, mac: u64) -> bool {
-        self.own.binary_search(&mac).is_ok() || self.paired.binary_search(&mac).is_ok()
     }
 }
 
@@ -484,53 +271,6 @@ impl Frame<'_> {
         let request = be16(packet, 6) == Some(3);
         let own = mac(packet, 8) == Some(self.src) && mac(packet, 18) == Some(self.src);
         if request && own { Ok(()) } else { Err(Drop::GuardArp) }
-    }
-
-    /// Whether an IPv4 address is the sender's here.
-    #[inline]
-    fn has4(&mut self, ip: u32) -> bool {
-        let asked = (self.src, self.vlan, ip);
-        if self.memory.last4 == asked {
-            return true;
-        }
-        let found = self.pairs(&self.guard.pairs4).any(|pair| ip & pair.mask == pair.net);
-        let found = found || self.learned(Ipv4Addr::from_bits(ip).into());
-        if found {
-            self.memory.last4 = asked;
-        }
-        found || self.guard.unknown.contains(self.vlan)
-    }
-
-    /// Whether an IPv6 address is the sender's here.
-    #[inline]
-    fn has6(&mut self, ip: u128) -> bool {
-        let asked = (self.src, self.vlan, ip);
-        if self.memory.last6 == asked {
-            return true;
-        }
-        let found = ip == link_local(self.src)
-            || self.pairs(&self.guard.pairs6).any(|pair| ip & pair.mask == pair.net);
-        let found = found || self.learned(Ipv6Addr::from_bits(ip).into());
-        if found {
-            self.memory.last6 = asked;
-        }
-        found || self.guard.unknown.contains(self.vlan)
-    }
-
-    /// Whether it has an address by DHCP, which goes with the MAC address that its NIC came with.
-    fn learned(&self, ip: IpAddr) -> bool {
-        self.guard.learns && self.guard.is_first(self.src) && self.memory.learned.has(self.vlan, ip)
-    }
-
-    /// The pairs for this sender here: a MAC address that was paired has only what it was paired with;
-    /// one that is forged or changed to counts as the guest's own.
-    fn pairs<'a, A>(&self, list: &'a [Pair<A>]) -> impl Iterator<Item = &'a Pair<A>> + use<'a, A> {
-        let Guard { own, paired, .. } = self.guard;
-        let is_own = own.binary_search(&self.src).is_ok() || paired.binary_search(&self.src).is_err();
-        let (src, vlan) = (self.src, self.vlan);
-        let mine = of(list, src).filter(move |_| src != 0);
-        let any = of(list, 0).filter(move |_| is_own);
-        mine.chain(any).filter(move |pair| pair.vlan == 0 || pair.vlan == vlan)
     }
 }
 

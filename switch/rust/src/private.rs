@@ -2,7 +2,7 @@
 //!
 //! A port is promiscuous (a gateway, an uplink), isolated, or of a community. A promiscuous port
 //! reaches everybody, an isolated one promiscuous ports alone, and a community's those and its own.
-//! It is asked in two places, for one port (`classify.rs`) and for each port of a flood
+//! It is asked in two places, for one port (`classify/`) and for each port of a flood
 //! (`Switch::floods_to`), so that it holds for every kind of frame.
 //!
 //! What is asked about is the sender's [`Place`], which a decision has. At a guest's port it follows

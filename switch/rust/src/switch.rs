@@ -1,6 +1,6 @@
 //! A switch: its ports, who is in which VLAN, and the forwarding database.
 //!
-//! This file is what an operator does to it; what frames do is in `classify.rs` and `egress.rs`.
+//! This file is what an operator does to it; what frames do is in `classify/` and `egress.rs`.
 //! Two things hold after every call: an FDB entry's port exists and carries the entry's VLAN; and a
 //! port that is down has no learned entries.
 

@@ -6,7 +6,7 @@
 //! are is known as well, because limits go by that; so a twin costs the same beside ten stations and beside
 //! a million.
 //!
-//! Whoever lets `classify.rs`, `egress.rs` or `groups/` look at something else of a switch has to bring it
+//! Whoever lets `classify/`, `egress.rs` or `groups/` look at something else of a switch has to bring it
 //! here. That nothing is missing is what `vnet`'s property test of `explain` is about.
 
 use crate::classify::vlan;

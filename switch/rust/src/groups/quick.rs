@@ -106,7 +106,7 @@ impl Ready {
         }
         let [one, other] = conn.allowed;
         let (near, far) = if packet.near == 0 { (one, other) } else { (other, one) };
-        if stamps.0 != 0 && stamps.0 != near || stamps.1 != 0 && stamps.1 != far || Table::is_old(conn, now) {
+        if stamps.0 != 0 && stamps.0 != near || stamps.1 != 0 && stamps.1 != far || conn.is_old(now) {
             return Short::No;
         }
         let short = if let State::Tcp(state) = conn.state {

@@ -14,123 +14,19 @@
 //!  * Old ones are not found, whether they are still there or not; what makes room and lets counters
 //!    be right is a hand that goes round once in eight seconds, a thousand connections at a time.
 
+mod conn;
+mod owners;
+
+pub(in crate::groups) use conn::{Birth, Conn, State, coarse};
+
 use super::packet::Key;
-use super::tcp::{self, Half};
 use crate::{Nanos, PortId};
+use owners::{EMPTY, Owner, TRIES};
 
 const NONE: u32 = u32::MAX;
 /// Connections looked at by one `tick`, and how long it takes to look at all.
 const STRIDE: usize = 1024;
 const ROUND: Nanos = 8_000_000_000;
-/// Answered connections that are looked at to find a quiet one, and what is quiet: coarse time.
-const TRIES: usize = 8;
-const QUIET: u32 = seconds(60);
-
-/// Coarse time: about milliseconds.
-#[inline]
-pub(super) fn coarse(now: Nanos) -> u32 {
-    (now >> 20) as u32
-}
-
-const fn seconds(n: u64) -> u32 {
-    ((n * 1_000_000_000) >> 20) as u32
-}
-
-/// What a connection is at, and how long it lives on from its last packet in that state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Tcp(tcp::State),
-    /// Any other protocol; ICMP queries.
-    New,
-    Answered,
-    Query,
-}
-
-impl State {
-    /// For people.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            State::Tcp(tcp::State::SynSent) => "syn-sent",
-            State::Tcp(tcp::State::SynReceived) => "syn-received",
-            State::Tcp(tcp::State::Established) => "established",
-            State::Tcp(tcp::State::Closing) => "closing",
-            State::Tcp(tcp::State::TimeWait) => "time-wait",
-            State::Tcp(tcp::State::Closed) => "closed",
-            State::New => "new",
-            State::Answered => "answered",
-            State::Query => "query",
-        }
-    }
-
-    /// TCP: established for a day, where RFC 5382 asks for two hours and four minutes; UDP as in RFC
-    /// 4787, 4.3.
-    pub(super) fn lifetime(self) -> u32 {
-        const { assert!(seconds(86_400) < u32::MAX / 4) };
-        match self {
-            State::Tcp(tcp::State::Established) => seconds(86_400),
-            State::Tcp(tcp::State::Closing | tcp::State::TimeWait) => seconds(120),
-            State::Tcp(tcp::State::SynSent | tcp::State::SynReceived) => seconds(60),
-            State::Tcp(tcp::State::Closed) => seconds(10),
-            State::New | State::Query => seconds(30),
-            State::Answered => seconds(180),
-        }
-    }
-}
-
-/// One connection. The first cache line is all that a packet of it needs, but for TCP.
-#[derive(Clone, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Conn {
-    /// All zero: nobody's place.
-    pub(super) key: Key,
-    /// The next one in the chain, or of places that are free.
-    next: u32,
-    /// When it was last heard.
-    pub(super) heard: u32,
-    /// By end: the stamp of the port and rules that last allowed it there.
-    pub(super) allowed: [u32; 2],
-    pub(super) state: State,
-    pub(super) origin: u8,
-    answered: bool,
-    owner: PortId,
-    pub(super) halves: [Half; 2],
-    /// Neighbours in the owner's list: (older, newer).
-    list: (u32, u32),
-    pub(super) born: u32,
-    hash: u32,
-    /// Destination port, or type and code, of its first packet.
-    pub(super) number: u16,
-}
-
-/// Connections by age.
-#[derive(Clone, Copy, Debug)]
-struct List {
-    oldest: u32,
-    newest: u32,
-}
-
-const EMPTY: List = List { oldest: NONE, newest: NONE };
-
-/// A port's connections.
-#[derive(Clone, Copy, Debug)]
-struct Owner {
-    count: u32,
-    unanswered: List,
-    answered: List,
-}
-
-/// What a connection begins with.
-pub(super) struct Birth {
-    pub(super) key: Key,
-    pub(super) origin: usize,
-    pub(super) state: State,
-    pub(super) halves: [Half; 2],
-    pub(super) number: u16,
-    pub(super) allowed: [u32; 2],
-    pub(super) owner: PortId,
-    /// How many the owner may have.
-    pub(super) limit: u32,
-}
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -303,19 +199,8 @@ impl Table {
         self.conns.get_mut(at as usize)
     }
 
-    /// Whether it is over.
-    #[inline]
-    pub(super) fn is_old(conn: &Conn, now: u32) -> bool {
-        now.wrapping_sub(conn.heard) > conn.state.lifetime()
-    }
-
     pub(super) fn len(&self) -> u32 {
         self.used
-    }
-
-    /// How many a port owns.
-    pub(super) fn owned(&self, port: PortId) -> u32 {
-        self.owners.get(usize::from(port)).map_or(0, |owner| owner.count)
     }
 
     /// Bytes of memory in use.
@@ -420,53 +305,6 @@ impl Table {
         }
     }
 
-    /// It was answered: from now on it is not the first to go.
-    #[inline]
-    pub(super) fn answer(&mut self, at: u32) {
-        if self.get(at).is_some_and(|conn| !conn.answered) {
-            self.delist(at);
-            if let Some(conn) = self.get_mut(at) {
-                conn.answered = true;
-            }
-            self.enlist(at);
-        }
-    }
-
-    /// Forget all that a port owns.
-    pub(super) fn disown(&mut self, port: PortId) {
-        for answered in [false, true] {
-            while let Some(oldest) =
-                self.list(port, answered).map(|list| list.oldest).filter(|&at| at != NONE)
-            {
-                self.remove(oldest);
-            }
-        }
-    }
-
-    /// Make room for one more of `owner`'s.
-    fn evict(&mut self, owner: PortId, now: u32) -> bool {
-        let oldest =
-            |table: &mut Table, answered| table.list(owner, answered).map_or(NONE, |list| list.oldest);
-        let at = oldest(self, false);
-        if at != NONE {
-            self.remove(at);
-            return true;
-        }
-        for _ in 0..TRIES {
-            let at = oldest(self, true);
-            let Some(conn) = self.get(at) else { return false };
-            let quiet = now.wrapping_sub(conn.heard) > QUIET || Table::is_old(conn, now);
-            if quiet {
-                self.remove(at);
-                return true;
-            }
-            // Not this one: it goes to the end of the line.
-            self.delist(at);
-            self.enlist(at);
-        }
-        false
-    }
-
     /// Put a connection into its chain.
     fn chain(&mut self, at: u32) {
         let Some(hash) = self.get(at).map(|conn| conn.hash) else { return };
@@ -504,53 +342,6 @@ impl Table {
         }
     }
 
-    // -- by owner and age --------------------------------------------------------------------------
-
-    fn list(&mut self, owner: PortId, answered: bool) -> Option<&mut List> {
-        let owner = self.owners.get_mut(usize::from(owner))?;
-        Some(if answered { &mut owner.answered } else { &mut owner.unanswered })
-    }
-
-    /// Add at the new end of its owner's list.
-    fn enlist(&mut self, at: u32) {
-        let Some((owner, answered)) = self.get(at).map(|conn| (conn.owner, conn.answered)) else { return };
-        let Some(list) = self.list(owner, answered) else { return };
-        let before = std::mem::replace(&mut list.newest, at);
-        if before == NONE {
-            list.oldest = at;
-        }
-        if let Some(conn) = self.get_mut(before) {
-            conn.list.1 = at;
-        }
-        if let Some(conn) = self.get_mut(at) {
-            conn.list = (before, NONE);
-        }
-    }
-
-    fn delist(&mut self, at: u32) {
-        let Some((owner, answered, (older, newer))) =
-            self.get(at).map(|conn| (conn.owner, conn.answered, conn.list))
-        else {
-            return;
-        };
-        match self.get_mut(older) {
-            Some(conn) => conn.list.1 = newer,
-            None => {
-                if let Some(list) = self.list(owner, answered) {
-                    list.oldest = newer;
-                }
-            }
-        }
-        match self.get_mut(newer) {
-            Some(conn) => conn.list.0 = older,
-            None => {
-                if let Some(list) = self.list(owner, answered) {
-                    list.newest = older;
-                }
-            }
-        }
-    }
-
     // -- time --------------------------------------------------------------------------------------
 
     /// Forget some of what is old.
@@ -564,7 +355,7 @@ impl Table {
                 self.hand = 0;
             }
             let at = self.hand as u32;
-            if self.get(at).is_some_and(|conn| conn.key != Key::NONE && Table::is_old(conn, time)) {
+            if self.get(at).is_some_and(|conn| conn.key != Key::NONE && conn.is_old(time)) {
                 self.remove(at);
             }
             self.hand += 1;
@@ -584,156 +375,8 @@ impl Table {
         let page = self.conns.get(cursor..end).unwrap_or_default();
         (page.iter().filter(|conn| conn.key != Key::NONE), (end < self.conns.len()).then_some(end))
     }
-
-    pub(super) fn owner_of(conn: &Conn) -> PortId {
-        conn.owner
-    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn birth(n: u64, owner: PortId, limit: u32) -> Birth {
-        Birth {
-            key: Key([0, n, 0, n * 7, n << 48 | 0x411]),
-            origin: 0,
-            state: State::New,
-            halves: [Half::default(); 2],
-            number: 0,
-            allowed: [0; 2],
-            owner,
-            limit,
-        }
-    }
-
-    fn find(table: &Table, n: u64) -> Option<u32> {
-        table.find(&birth(n, 0, 1).key, &mut NONE.clone())
-    }
-
-    #[test]
-    fn a_line_has_what_a_packet_needs() {
-        assert_eq!(size_of::<Conn>(), 128);
-        assert_eq!(std::mem::offset_of!(Conn, halves), 64);
-    }
-
-    #[test]
-    fn thousands_are_found() {
-        let mut table = Table::new(100_000, [1, 2]);
-        for n in 1..=50_000 {
-            table.add(0, &birth(n, (n % 7) as PortId, 100_000)).unwrap();
-        }
-        assert!((1..=50_000).all(|n| find(&table, n).is_some()));
-        assert_eq!(find(&table, 50_001), None);
-        for n in (1..=50_000).step_by(2) {
-            table.remove(find(&table, n).unwrap());
-        }
-        assert!((1..=50_000).all(|n| find(&table, n).is_some() == (n % 2 == 0)));
-        assert_eq!(table.len(), 25_000);
-        let longest = table
-            .heads
-            .iter()
-            .map(|&head| std::iter::successors(table.get(head), |conn| table.get(conn.next)).count());
-        assert!(longest.max().unwrap() < 12);
-    }
-
-    #[test]
-    fn a_flood_evicts_its_own() {
-        let mut table = Table::new(1000, [1, 2]);
-        for n in 1..=10 {
-            table.add(0, &birth(n, 1, 10)).unwrap();
-        }
-        let quiet = find(&table, 1).unwrap();
-        table.answer(quiet);
-        for n in 100..1000 {
-            table.add(0, &birth(n, 2, 10)).unwrap();
-            assert!(table.owned(2) <= 10);
-        }
-        assert!((1..=10).all(|n| find(&table, n).is_some()));
-        // Its own newest are there.
-        assert!((991..1000).all(|n| find(&table, n).is_some()));
-    }
-
-    #[test]
-    fn the_answered_stay_until_they_are_quiet() {
-        let mut table = Table::new(1000, [1, 2]);
-        for n in 1..=3 {
-            let at = table.add(0, &birth(n, 1, 3)).unwrap();
-            table.answer(at);
-            table.get_mut(at).unwrap().state = State::Tcp(tcp::State::Established);
-        }
-        assert!(table.add(seconds(59), &birth(9, 1, 3)).is_none());
-        table.get_mut(find(&table, 1).unwrap()).unwrap().heard = seconds(50);
-        assert!(table.add(seconds(61), &birth(9, 1, 3)).is_some());
-        assert!(find(&table, 1).is_some(), "it was heard");
-        assert_eq!(table.owned(1), 3);
-    }
-
-    #[test]
-    fn when_all_is_full_the_largest_makes_room() {
-        let mut table = Table::new(10, [1, 2]);
-        for n in 1..=9 {
-            table.add(0, &birth(n, 1, 100)).unwrap();
-        }
-        for n in 11..=15 {
-            table.add(0, &birth(n, 2, 100)).unwrap();
-        }
-        assert_eq!((table.owned(1), table.owned(2)), (5, 5));
-        table.add(0, &birth(20, 1, 100)).unwrap();
-        table.add(0, &birth(21, 2, 100)).unwrap();
-        assert_eq!((table.owned(1), table.owned(2)), (5, 5), "nobody gains by more");
-    }
-
-    #[test]
-    fn the_hand_forgets_what_is_old() {
-        let mut table = Table::new(100_000, [1, 2]);
-        for n in 1..=5000 {
-            table.add(0, &birth(n, 1, 100_000)).unwrap();
-        }
-        let mut now = 0;
-        while table.len() > 0 {
-            assert!(now < 60 * 1_000_000_000, "{}", table.len());
-            now = table.deadline().unwrap().max(now);
-            table.tick(now);
-        }
-        assert!(now >= 30 * 1_000_000_000);
-        assert_eq!((table.deadline(), table.owned(1)), (None, 0));
-    }
-
-    proptest! {
-        /// Whatever comes and goes, what should be there is found, and counts are right.
-        #[test]
-        fn like_a_map(steps in prop::collection::vec((0..5_u8, 1..200_u64, 0..4_u16), 0..300)) {
-            let mut table = Table::new(100, [3, 4]);
-            let mut model: BTreeMap<u64, PortId> = BTreeMap::new();
-            for (what, n, owner) in steps {
-                match what {
-                    0 | 1 if !model.contains_key(&n) && model.len() < 100 => {
-                        prop_assert!(table.add(0, &birth(n, owner, 1000)).is_some());
-                        model.insert(n, owner);
-                    }
-                    2 => if let Some(at) = find(&table, n) { table.answer(at); },
-                    3 => if let Some(at) = find(&table, n) {
-                        table.remove(at);
-                        model.remove(&n);
-                    },
-                    4 if n < 20 => {
-                        table.disown(owner);
-                        model.retain(|_, o| *o != owner);
-                    }
-                    _ => {}
-                }
-                prop_assert_eq!(table.len() as usize, model.len());
-                for port in 0..4 {
-                    prop_assert_eq!(table.owned(port) as usize, model.values().filter(|o| **o == port).count());
-                }
-            }
-            for n in 1..200 {
-                prop_assert_eq!(find(&table, n).is_some(), model.contains_key(&n));
-            }
-        }
-    }
-}
+mod tests;

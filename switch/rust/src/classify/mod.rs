@@ -1,0 +1,224 @@
+//! What happens to a frame on its way in (802.1Q 8.6): one burst from one port, frame by frame.
+//!
+//! The order of the checks is part of what users see, because the first that fails names the drop:
+//! port down, runt, malformed tag, giant, source address, link-local destination, VLAN, guard, then learning
+//! (sticky stations, the port's limit), then the destination, and last storm control.
+//!
+//! In reading order: here, what comes in, and what goes into the books; `judge.rs`, the checks; `learn.rs`;
+//! `route.rs`; `gates.rs`, security groups; and last `recall.rs`, the short way, which most frames take.
+
+mod gates;
+mod judge;
+mod learn;
+mod recall;
+mod route;
+
+pub(crate) use gates::is_payer;
+pub(crate) use judge::vlan;
+pub(crate) use recall::Last;
+
+use crate::beyond::Beyond;
+use crate::config::PortConfig;
+use crate::decision::{Decision, Flood, Out, View};
+use crate::fdb::Fdb;
+use crate::groups::{BURST, Gate, Tracker};
+use crate::guard::Memory;
+use crate::limits::Bucket;
+use crate::members::Vlans;
+use crate::multicast::Snooper;
+use crate::pairs::Pairs;
+use crate::parse::First;
+use crate::proxy::Gateways;
+use crate::stp::PortState;
+use crate::switch::Port;
+use crate::{DropReason, Nanos, PortCounters, PortId, Switch};
+use recall::Memo;
+use std::collections::BTreeSet;
+
+impl Switch {
+    /// Decide about a burst of frames that came in by `ingress`, in order, and learn from them.
+    ///
+    /// Takes at most `out.len()` frames and writes one decision for each; returns how many. Counts
+    /// received, forwarded and dropped frames at the ingress port. A frame for a port that does not
+    /// exist is `port-down`, and counted nowhere.
+    #[inline]
+    pub fn classify<'a>(
+        &mut self,
+        now: Nanos,
+        ingress: PortId,
+        burst: impl IntoIterator<Item = View<'a>>,
+        out: &mut [Decision],
+    ) -> usize {
+        self.fdb.advance(now);
+        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, .. } = self;
+        let tracker = tracker.get_mut().watch(now);
+        // Taken out for the time being, because the desk looks at the others.
+        let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
+            // In this order, a frame there is no room for stays in the iterator.
+            let frames = out.iter_mut().zip(burst);
+            return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
+        };
+        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves, reports } =
+            &mut *port;
+        let pass = Pass { state: *state, control: *control, looped: *looped };
+        let memo = Memo::of(config);
+        let gate = Gate::of(ingress, *stamp, config);
+        let mut desk = Desk {
+            listens: (config.uplink || config.places) && gateways.any(),
+            gateways,
+            own,
+            beyond,
+            ports,
+            vlans,
+            fdb,
+            pairs,
+            id: ingress,
+            config,
+            last: *last,
+            memory,
+            now,
+            gate,
+            tracker,
+            number: 0,
+            alike: 0,
+            ran: 0,
+            pass,
+            moves,
+            snooper: multicast.as_deref(),
+            reports,
+        };
+        desk.last.expect(desk.fdb.version());
+        let mut tally = Tally([0; DropReason::COUNT]);
+        let mut counted = 0;
+        let mut bytes = 0;
+        let mut book = |out: &mut Decision, view: &View<'_>| {
+            counted += 1;
+            bytes += u64::from(view.len);
+            if let Some(kind) = out.out.flood()
+                && let Some(storm) = storm
+                && !storm.passes(now, kind, view.segments)
+            {
+                out.out = Out::Drop(storm_reason(kind));
+            }
+            if let Out::Drop(reason) = out.out {
+                tally.0[reason as usize] += 1;
+            }
+        };
+        if desk.tracker.is_none() {
+            for (out, view) in out.iter_mut().zip(burst) {
+                desk.one(memo, &view, out);
+                book(out, &view);
+            }
+        } else {
+            let mut burst = burst.into_iter();
+            for out in out.chunks_mut(BURST) {
+                let mut views = [View::plain(&[], 0); BURST];
+                let taken = views.iter_mut().zip(burst.by_ref().take(out.len()));
+                let n = taken.map(|(place, view)| *place = view).count();
+                let views = views.get(..n).unwrap_or_default();
+                (desk.alike, desk.ran) = (desk.bring(views), 0);
+                for (number, (out, view)) in out.iter_mut().zip(views).enumerate() {
+                    desk.number = number;
+                    desk.one(memo, view, out);
+                    book(out, view);
+                }
+                if n < out.len() {
+                    break;
+                }
+            }
+        }
+        *last = desk.last.since(desk.fdb.version());
+        tally.book(counters, counted, bytes);
+        ports[usize::from(ingress)] = Some(port);
+        counted as usize
+    }
+}
+
+/// Too many floods of this kind.
+#[cold]
+fn storm_reason(kind: Flood) -> DropReason {
+    match kind {
+        Flood::Broadcast => DropReason::StormBroadcast,
+        Flood::Multicast | Flood::LinkLocal => DropReason::StormMulticast,
+        Flood::Unknown => DropReason::StormUnknown,
+    }
+}
+
+/// The drops of a burst, by reason.
+struct Tally([u32; DropReason::COUNT]);
+
+impl Tally {
+    /// One addition a counter and burst.
+    fn book(&self, counters: &PortCounters, frames: u64, bytes: u64) {
+        counters.rx_frames.add(frames);
+        counters.rx_bytes.add(bytes);
+        let mut forwarded = frames;
+        for (counter, &n) in counters.drops.iter().zip(&self.0) {
+            if n > 0 {
+                counter.add(u64::from(n));
+                forwarded -= u64::from(n);
+            }
+        }
+        counters.forwarded.add(forwarded);
+    }
+}
+
+/// Whether a port lets frames in.
+#[derive(Clone, Copy)]
+struct Pass {
+    state: PortState,
+    control: bool,
+    looped: bool,
+}
+
+/// All that a decision is made from.
+struct Desk<'a> {
+    /// The others: the ingress port is not among them.
+    ports: &'a [Option<Box<Port>>],
+    vlans: &'a Vlans,
+    fdb: &'a mut Fdb,
+    pairs: &'a mut Pairs,
+    id: PortId,
+    config: &'a PortConfig,
+    last: Last,
+    memory: &'a mut Memory,
+    now: Nanos,
+    /// The port's security groups.
+    gate: Option<Gate<'a>>,
+    /// Where any port has some.
+    tracker: Option<&'a mut Tracker>,
+    /// The frame's, among those that the tracker has looked up.
+    number: usize,
+    /// Those that are between the same ends as the one before, by number from the lowest bit on.
+    alike: u64,
+    /// The number of the one that such a frame has to come after, to go the short way as that did.
+    ran: usize,
+    pass: Pass,
+    moves: &'a mut u64,
+    /// Where multicast groups are snooped in any VLAN.
+    snooper: Option<&'a Snooper>,
+    /// What the port may report of them; `None`: anything.
+    reports: &'a mut Option<Bucket>,
+    gateways: &'a mut Gateways,
+    /// See [`Switch::own`].
+    own: &'a BTreeSet<(u64, PortId)>,
+    beyond: &'a Beyond,
+    /// A gateway that is looked for may be heard here.
+    listens: bool,
+}
+
+impl Desk<'_> {
+    /// Decide about a frame. Each way writes where the decision stays. Put together elsewhere, it would
+    /// be written field by field and read as words, and such a read waits for the writes to arrive.
+    #[inline(always)]
+    fn one(&mut self, memo: Memo, view: &View<'_>, out: &mut Decision) {
+        match First::of(view) {
+            Some(first) => {
+                if !self.recall(memo, &first, view, out) {
+                    self.judge(first, view, out);
+                }
+            }
+            None => self.judge_short(view, out),
+        }
+    }
+}

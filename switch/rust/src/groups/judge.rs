@@ -1,0 +1,290 @@
+//! What the gates say to a frame: by the connection that it belongs to, or by the rules.
+
+use super::packet::{self, Kind, Packet, Read};
+use super::refuse::{Refusal, Wrong};
+use super::table::{Birth, State, coarse};
+use super::{Gate, Payer, Tracker, VERSION, rules, tcp};
+use crate::parse::is_group;
+use crate::{DropReason, Nanos, PortId, View, VlanId};
+
+/// A frame on its way: where it came in, and what it looks like.
+pub(crate) struct Frame<'a, 'b> {
+    pub(crate) now: Nanos,
+    pub(crate) ingress: PortId,
+    pub(crate) vlan: VlanId,
+    pub(crate) dst: u64,
+    /// Tags that it came with.
+    pub(crate) tags: u8,
+    pub(crate) view: &'a View<'b>,
+    /// An earlier look has told the connection of it already.
+    pub(crate) again: bool,
+}
+
+impl Tracker {
+    /// Judge a frame at the gates that it passes: where it comes from, where it goes to.
+    #[inline]
+    pub(crate) fn judge(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+        payer: Payer,
+    ) -> Result<(), Refusal> {
+        let at = 12 + 4 * usize::from(frame.tags);
+        let mut packet = match packet::read(frame.view, at, frame.vlan) {
+            Read::Ip(packet) => packet,
+            other => return self.judge_other(frame, other, from, to),
+        };
+        if let Kind::Later = packet.kind {
+            match self.fragments.belongs(frame.now, frame.ingress, &packet) {
+                Some(known) => packet = known,
+                None => return Err(self.wrong(frame, Wrong::Fragment, from, to, &packet)),
+            }
+        }
+        match packet.kind {
+            Kind::Alone | Kind::Error { .. } => return self.judge_alone(frame, &packet, from, to),
+            _ if packet.must_send || packet.must_hear || is_group(frame.dst) => {
+                return self.judge_alone(frame, &packet, from, to);
+            }
+            _ => {}
+        }
+        let mut hint = self.hints.get(usize::from(frame.ingress)).copied().unwrap_or(u32::MAX);
+        let found = self.table.find(&packet.key, &mut hint);
+        if let Some(at) = found
+            && let Some(conn) = self.table.get_mut(at)
+            && !conn.is_old(coarse(frame.now))
+        {
+            if let Some(kept) = self.hints.get_mut(usize::from(frame.ingress)) {
+                *kept = hint;
+            }
+            return self.judge_known(frame, &packet, at, from, to, payer);
+        }
+        if let Some(at) = found {
+            self.table.remove(at);
+        }
+        self.judge_new(frame, &packet, from, to, payer)
+    }
+
+    /// A packet of a connection that is there.
+    #[inline]
+    fn judge_known(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        packet: &Packet,
+        at: u32,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+        payer: Payer,
+    ) -> Result<(), Refusal> {
+        let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
+        let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
+        let fits =
+            |gate: &Option<Gate<'_>>, end: usize| gate.is_none_or(|gate| gate.stamp == conn.allowed[end]);
+        if !(fits(&from, near) && fits(&to, far)) {
+            self.judge_again(frame, packet, at, from, to)?;
+        }
+        let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
+        let origin = usize::from(conn.origin);
+        let mut answers = near != origin;
+        if let Kind::Tcp(segment) = &packet.kind
+            && let State::Tcp(state) = conn.state
+            && !frame.again
+        {
+            match tcp::step(&mut conn.halves, state, origin, near, segment) {
+                tcp::Step::Good(state) => {
+                    conn.state = State::Tcp(state);
+                    // A handshake that is not complete is not worth more than the next one.
+                    answers = state == tcp::State::Established;
+                }
+                tcp::Step::Anew => {
+                    self.table.remove(at);
+                    return self.judge_new(frame, packet, from, to, payer);
+                }
+                tcp::Step::Bad => return Err(self.wrong(frame, Wrong::Invalid, from, to, packet)),
+            }
+        } else if answers && conn.state == State::New {
+            conn.state = State::Answered;
+        }
+        conn.heard = coarse(frame.now);
+        if answers {
+            self.table.answer(at);
+        }
+        if let (Some(id), true) = (packet.fragment, packet.kind != Kind::Later) {
+            self.fragments.begin(frame.now, frame.ingress, packet, id);
+        }
+        Ok(())
+    }
+
+    /// A packet of a connection that these gates have not judged, or by other rules: by the connection's
+    /// first packet. What its own gate does not allow any more is cut.
+    #[inline(never)]
+    fn judge_again(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        packet: &Packet,
+        at: u32,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+    ) -> Result<(), Refusal> {
+        let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
+        for (gate, end, leaving) in [(from, near, true), (to, far, false)] {
+            let Some(gate) = gate else { continue };
+            let allowed = self.allows(&gate, at, end);
+            let Some(conn) = self.table.get_mut(at) else { continue };
+            if allowed {
+                conn.allowed[end & 1] = gate.stamp;
+                continue;
+            }
+            if conn.allowed[end & 1] >> VERSION == gate.stamp >> VERSION {
+                self.table.remove(at);
+            }
+            return Err(self.refuse(frame, leaving, gate, Some(packet)));
+        }
+        Ok(())
+    }
+
+    /// Whether the rules of a gate allow a connection to begin as it did, the gate being at this end.
+    fn allows(&self, gate: &Gate<'_>, at: u32, end: usize) -> bool {
+        let Some(conn) = self.table.get(at) else { return false };
+        if conn.allowed[end & 1] == gate.stamp {
+            return true;
+        }
+        let (v6, proto, vlan, both) = packet::ends(&conn.key);
+        let remote = both[end & 1 ^ 1].0;
+        let rules = if end == usize::from(conn.origin) { &gate.groups.egress } else { &gate.groups.ingress };
+        rules.allow(&rules::Ask { v6, proto, number: conn.number, remote, vlan })
+    }
+
+    /// A packet of no connection that is known.
+    #[inline(never)]
+    fn judge_new(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        packet: &Packet,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+        payer: Payer,
+    ) -> Result<(), Refusal> {
+        self.by_rules(frame, packet, from, to)?;
+        let state = match packet.kind {
+            Kind::Tcp(segment) if tcp::begins(&segment) => State::Tcp(tcp::State::SynSent),
+            Kind::Query => State::Query,
+            Kind::Plain => State::New,
+            _ => return Err(self.wrong(frame, Wrong::Invalid, from, to, packet)),
+        };
+        if packet.is_to_itself() {
+            return Err(self.wrong(frame, Wrong::Invalid, from, to, packet));
+        }
+        let mut allowed = [0; 2];
+        allowed[packet.from & 1] = from.map_or(0, |gate| gate.stamp);
+        allowed[packet.from & 1 ^ 1] = to.map_or(0, |gate| gate.stamp);
+        let halves = match &packet.kind {
+            Kind::Tcp(segment) => tcp::begin(packet.from, segment),
+            _ => Default::default(),
+        };
+        let birth = Birth {
+            key: packet.key,
+            origin: packet.from & 1,
+            state,
+            halves,
+            number: packet.number,
+            allowed,
+            owner: payer.port,
+            limit: payer.limit,
+        };
+        if self.table.add(coarse(frame.now), &birth).is_none() {
+            return Err(self.wrong(frame, Wrong::Full, from, to, packet));
+        }
+        if let Some(id) = packet.fragment {
+            self.fragments.begin(frame.now, frame.ingress, packet, id);
+        }
+        Ok(())
+    }
+
+    /// A packet that is judged by itself: ICMP that is no query, groups of hosts, what hosts must say.
+    #[inline(never)]
+    fn judge_alone(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        packet: &Packet,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+    ) -> Result<(), Refusal> {
+        let (mut from_left, mut to_left) = (from, to);
+        if let Kind::Error { key, from: end, seq } = packet.kind
+            && let Some(at) = self.table.find(&key, &mut u32::MAX.clone())
+            && self.is_live(frame.now, at, end & 1, seq)
+        {
+            from_left = from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1));
+            to_left = to.filter(|gate| !self.allows(gate, at, end & 1));
+        }
+        if packet.must_send {
+            from_left = None;
+        }
+        if packet.must_hear {
+            to_left = None;
+        }
+        self.by_rules(frame, packet, from_left, to_left)?;
+        if let (Some(id), true) = (packet.fragment, packet.kind != Kind::Later) {
+            self.fragments.begin(frame.now, frame.ingress, packet, id);
+        }
+        Ok(())
+    }
+
+    /// Whether an error can be about a packet that the end `end` of a connection has sent.
+    fn is_live(&self, now: Nanos, at: u32, end: usize, seq: Option<u32>) -> bool {
+        let Some(conn) = self.table.get(at).filter(|conn| !conn.is_old(coarse(now))) else {
+            return false;
+        };
+        match (conn.state, seq) {
+            (State::Tcp(_), Some(seq)) => {
+                tcp::is_on_its_way(&conn.halves[end & 1], &conn.halves[end & 1 ^ 1], seq)
+            }
+            (State::Tcp(_), None) => false,
+            _ => true,
+        }
+    }
+
+    /// By the rules alone.
+    fn by_rules(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        packet: &Packet,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+    ) -> Result<(), Refusal> {
+        if let Some(gate) = from
+            && !gate.groups.egress.allow(&packet.ask(packet.target))
+        {
+            return Err(self.refuse(frame, true, gate, Some(packet)));
+        }
+        if let Some(gate) = to
+            && !gate.groups.ingress.allow(&packet.ask(packet.source))
+        {
+            return Err(self.refuse(frame, false, gate, Some(packet)));
+        }
+        Ok(())
+    }
+
+    /// A frame that is no IP, or none that can be read.
+    #[cold]
+    fn judge_other(
+        &mut self,
+        frame: &Frame<'_, '_>,
+        read: Read,
+        from: Option<Gate<'_>>,
+        to: Option<Gate<'_>>,
+    ) -> Result<(), Refusal> {
+        match (read, from, to) {
+            (Read::Arp, _, _) | (_, None, None) => Ok(()),
+            (Read::Bad, Some(gate), _) => {
+                Err(self.tell(frame, gate, Refusal::Leaving(DropReason::GroupInvalid), None))
+            }
+            (Read::Bad, None, Some(gate)) => {
+                Err(self.tell(frame, gate, Refusal::Entering(DropReason::TxGroupInvalid), None))
+            }
+            (_, Some(gate), _) => Err(self.refuse(frame, true, gate, None)),
+            (_, None, Some(gate)) => Err(self.refuse(frame, false, gate, None)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+use super::conn::seconds;
+use super::*;
+use crate::groups::tcp::{self, Half};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn birth(n: u64, owner: PortId, limit: u32) -> Birth {
+    Birth {
+        key: Key([0, n, 0, n * 7, n << 48 | 0x411]),
+        origin: 0,
+        state: State::New,
+        halves: [Half::default(); 2],
+        number: 0,
+        allowed: [0; 2],
+        owner,
+        limit,
+    }
+}
+
+fn find(table: &Table, n: u64) -> Option<u32> {
+    table.find(&birth(n, 0, 1).key, &mut NONE.clone())
+}
+
+#[test]
+fn a_line_has_what_a_packet_needs() {
+    assert_eq!(size_of::<Conn>(), 128);
+    assert_eq!(std::mem::offset_of!(Conn, halves), 64);
+}
+
+#[test]
+fn thousands_are_found() {
+    let mut table = Table::new(100_000, [1, 2]);
+    for n in 1..=50_000 {
+        table.add(0, &birth(n, (n % 7) as PortId, 100_000)).unwrap();
+    }
+    assert!((1..=50_000).all(|n| find(&table, n).is_some()));
+    assert_eq!(find(&table, 50_001), None);
+    for n in (1..=50_000).step_by(2) {
+        table.remove(find(&table, n).unwrap());
+    }
+    assert!((1..=50_000).all(|n| find(&table, n).is_some() == (n % 2 == 0)));
+    assert_eq!(table.len(), 25_000);
+    let longest = table
+        .heads
+        .iter()
+        .map(|&head| std::iter::successors(table.get(head), |conn| table.get(conn.next)).count());
+    assert!(longest.max().unwrap() < 12);
+}
+
+#[test]
+fn a_flood_evicts_its_own() {
+    let mut table = Table::new(1000, [1, 2]);
+    for n in 1..=10 {
+        table.add(0, &birth(n, 1, 10)).unwrap();
+    }
+    let quiet = find(&table, 1).unwrap();
+    table.answer(quiet);
+    for n in 100..1000 {
+        table.add(0, &birth(n, 2, 10)).unwrap();
+        assert!(table.owned(2) <= 10);
+    }
+    assert!((1..=10).all(|n| find(&table, n).is_some()));
+    // Its own newest are there.
+    assert!((991..1000).all(|n| find(&table, n).is_some()));
+}
+
+#[test]
+fn the_answered_stay_until_they_are_quiet() {
+    let mut table = Table::new(1000, [1, 2]);
+    for n in 1..=3 {
+        let at = table.add(0, &birth(n, 1, 3)).unwrap();
+        table.answer(at);
+        table.get_mut(at).unwrap().state = State::Tcp(tcp::State::Established);
+    }
+    assert!(table.add(seconds(59), &birth(9, 1, 3)).is_none());
+    table.get_mut(find(&table, 1).unwrap()).unwrap().heard = seconds(50);
+    assert!(table.add(seconds(61), &birth(9, 1, 3)).is_some());
+    assert!(find(&table, 1).is_some(), "it was heard");
+    assert_eq!(table.owned(1), 3);
+}
+
+#[test]
+fn when_all_is_full_the_largest_makes_room() {
+    let mut table = Table::new(10, [1, 2]);
+    for n in 1..=9 {
+        table.add(0, &birth(n, 1, 100)).unwrap();
+    }
+    for n in 11..=15 {
+        table.add(0, &birth(n, 2, 100)).unwrap();
+    }
+    assert_eq!((table.owned(1), table.owned(2)), (5, 5));
+    table.add(0, &birth(20, 1, 100)).unwrap();
+    table.add(0, &birth(21, 2, 100)).unwrap();
+    assert_eq!((table.owned(1), table.owned(2)), (5, 5), "nobody gains by more");
+}
+
+#[test]
+fn the_hand_forgets_what_is_old() {
+    let mut table = Table::new(100_000, [1, 2]);
+    for n in 1..=5000 {
+        table.add(0, &birth(n, 1, 100_000)).unwrap();
+    }
+    let mut now = 0;
+    while table.len() > 0 {
+        assert!(now < 60 * 1_000_000_000, "{}", table.len());
+        now = table.deadline().unwrap().max(now);
+        table.tick(now);
+    }
+    assert!(now >= 30 * 1_000_000_000);
+    assert_eq!((table.deadline(), table.owned(1)), (None, 0));
+}
+
+proptest! {
+    /// Whatever comes and goes, what should be there is found, and counts are right.
+    #[test]
+    fn like_a_map(steps in prop::collection::vec((0..5_u8, 1..200_u64, 0..4_u16), 0..300)) {
+        let mut table = Table::new(100, [3, 4]);
+        let mut model: BTreeMap<u64, PortId> = BTreeMap::new();
+        for (what, n, owner) in steps {
+            match what {
+                0 | 1 if !model.contains_key(&n) && model.len() < 100 => {
+                    prop_assert!(table.add(0, &birth(n, owner, 1000)).is_some());
+                    model.insert(n, owner);
+                }
+                2 => if let Some(at) = find(&table, n) { table.answer(at); },
+                3 => if let Some(at) = find(&table, n) {
+                    table.remove(at);
+                    model.remove(&n);
+                },
+                4 if n < 20 => {
+                    table.disown(owner);
+                    model.retain(|_, o| *o != owner);
+                }
+                _ => {}
+            }
+            prop_assert_eq!(table.len() as usize, model.len());
+            for port in 0..4 {
+                prop_assert_eq!(table.owned(port) as usize, model.values().filter(|o| **o == port).count());
+            }
+        }
+        for n in 1..200 {
+            prop_assert_eq!(find(&table, n).is_some(), model.contains_key(&n));
+        }
+    }
+}
