@@ -183,8 +183,8 @@ impl Guest {
             {
                 return;
             }
-            if !to_group && self.addressing.on_link(packet.src) {
-                self.neighbours.heard(packet.src, src, self.now);
+            if !to_group && let Hop::Neighbour(by) = self.addressing.hop(packet.src) {
+                self.neighbours.heard(by, src, self.now);
             }
         }
         match packet.piece {

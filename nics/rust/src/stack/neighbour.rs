@@ -2,7 +2,9 @@
 //!
 //! Every address is asked for on its own, so that one that does not answer delays no other, and
 //! what is to be sent there waits, a little of it. An address that answers is known for as long as
-//! it is heard of; then it is asked again while its old MAC address stays in use.
+//! it is heard of; then it is asked again while its old MAC address stays in use. So it is, earlier,
+//! when it has been spoken to for a while and says nothing, or when somebody else speaks for it: a
+//! machine that came back with another network card is found again after seconds.
 
 use super::packet::Mac;
 use crate::offload::Offload;
@@ -18,20 +20,32 @@ const ASKED_MAX: usize = 512;
 const PARKED_MAX: usize = 256;
 /// Bytes that wait for all neighbours (Linux: 208 KiB for each).
 const PARKED_BYTES: usize = 1 << 20;
-/// RFC 4861, 10: REACHABLE_TIME, RETRANS_TIMER, MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
+/// RFC 4861, 10: REACHABLE_TIME, DELAY_FIRST_PROBE_TIME, RETRANS_TIMER, MAX_MULTICAST_SOLICIT and
+/// MAX_UNICAST_SOLICIT.
 const REACHABLE: Nanos = 30_000_000_000;
+const PATIENCE: Nanos = 5_000_000_000;
 const RETRANSMIT: Nanos = 1_000_000_000;
 const TRIES: u8 = 3;
 
 #[derive(Debug)]
 struct Known {
     mac: Mac,
-    /// Heard of until then.
-    fresh: Nanos,
+    /// Heard of last.
+    heard: Nanos,
+    /// Somebody said, or it looks, as if it were elsewhere.
+    stale: bool,
+    /// Since when it is spoken to without being heard.
+    spoken: Option<Nanos>,
     used: Nanos,
     /// Times it was asked since, and when it is asked again.
     asked: u8,
     again: Nanos,
+}
+
+impl Known {
+    fn new(mac: Mac, now: Nanos) -> Self {
+        Known { mac, heard: now, stale: false, spoken: None, used: now, asked: 0, again: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -82,7 +96,9 @@ impl Neighbours {
     pub fn way(&mut self, address: IpAddr, now: Nanos) -> Way {
         if let Some(known) = self.known.get_mut(&address) {
             known.used = now;
-            if now < known.fresh || known.asked > 0 {
+            let spoken = *known.spoken.get_or_insert(now);
+            let fresh = !known.stale && now < known.heard + REACHABLE && now < spoken + PATIENCE;
+            if fresh || known.asked > 0 {
                 return Way::To(known.mac);
             }
             (known.asked, known.again) = (1, now + RETRANSMIT);
@@ -114,7 +130,7 @@ impl Neighbours {
     /// remembering; otherwise only what is known or asked for changes. Returns what waited for it.
     pub fn learn(&mut self, address: IpAddr, mac: Mac, asked_us: bool, now: Nanos) -> Vec<Parked> {
         if let Some(known) = self.known.get_mut(&address) {
-            (known.mac, known.fresh, known.asked) = (mac, now + REACHABLE, 0);
+            *known = Known { used: known.used, ..Known::new(mac, now) };
             self.doubted.remove(&address);
             return Vec::new();
         }
@@ -126,8 +142,7 @@ impl Neighbours {
                 self.known.remove(&oldest);
                 self.doubted.remove(&oldest);
             }
-            let fresh = now + REACHABLE;
-            self.known.insert(address, Known { mac, fresh, used: now, asked: 0, again: 0 });
+            self.known.insert(address, Known::new(mac, now));
         }
         let parked = parked.unwrap_or_default();
         self.parked -= parked.iter().map(|(packet, _)| packet.len()).sum::<usize>();
@@ -144,16 +159,27 @@ impl Neighbours {
         self.known.iter().map(|(&address, known)| (address, known.mac)).collect()
     }
 
-    /// A packet from `address` came from `mac`: if that is who we know, it is still there.
+    /// A packet that `address` sent, or passed on, came from `mac`: if that is who we know, it is still
+    /// there, and if not, it may be elsewhere.
     pub fn heard(&mut self, address: IpAddr, mac: Mac, now: Nanos) {
+        let Some(known) = self.known.get_mut(&address) else { return };
+        if known.mac != mac {
+            return self.doubt(address, now);
+        }
+        (known.heard, known.stale, known.spoken) = (now, false, None);
+        if known.asked > 0 {
+            known.asked = 0;
+            self.doubted.remove(&address);
+        }
+    }
+
+    /// Somebody else speaks for `address`, who may or may not be right: what is known stays in use, and is
+    /// asked for when it is used next (STALE), but not more often than any question is repeated.
+    pub fn doubt(&mut self, address: IpAddr, now: Nanos) {
         if let Some(known) = self.known.get_mut(&address)
-            && known.mac == mac
+            && now >= known.heard + RETRANSMIT
         {
-            known.fresh = now + REACHABLE;
-            if known.asked > 0 {
-                known.asked = 0;
-                self.doubted.remove(&address);
-            }
+            known.stale = true;
         }
     }
 
@@ -256,6 +282,7 @@ mod tests {
         assert_eq!(neighbours.way(ip(1), REACHABLE - 1), Way::To([2; 6]));
         assert_eq!(neighbours.deadline(), None);
         assert_eq!(neighbours.way(ip(1), REACHABLE), Way::AskAlso([2; 6]));
+        assert_eq!(neighbours.deadline(), Some(REACHABLE + SECOND));
         assert_eq!(neighbours.way(ip(1), REACHABLE), Way::To([2; 6]));
         assert_eq!(neighbours.tick(REACHABLE + SECOND), [Due::Ask(ip(1), Some([2; 6]))]);
         // Heard of again, by a packet from it.
@@ -271,6 +298,31 @@ mod tests {
             neighbours.tick(now);
         }
         assert_eq!(neighbours.way(ip(1), now), Way::Ask);
+    }
+
+    #[test]
+    fn who_is_spoken_to_and_says_nothing_is_asked_early() {
+        let mut neighbours = Neighbours::default();
+        neighbours.learn(ip(1), [2; 6], true, 0);
+        assert_eq!(neighbours.way(ip(1), SECOND), Way::To([2; 6]));
+        assert_eq!(neighbours.way(ip(1), SECOND + PATIENCE - 1), Way::To([2; 6]));
+        neighbours.heard(ip(1), [2; 6], SECOND + PATIENCE - 1);
+        // Its silence counts from when it was spoken to again.
+        assert_eq!(neighbours.way(ip(1), 3 * PATIENCE), Way::To([2; 6]));
+        assert_eq!(neighbours.way(ip(1), 4 * PATIENCE - 1), Way::To([2; 6]));
+        assert_eq!(neighbours.way(ip(1), 4 * PATIENCE), Way::AskAlso([2; 6]));
+    }
+
+    #[test]
+    fn who_speaks_for_another_makes_us_ask_and_no_more() {
+        let mut neighbours = Neighbours::default();
+        neighbours.learn(ip(1), [2; 6], true, 0);
+        neighbours.heard(ip(1), [3; 6], SECOND - 1);
+        assert_eq!(neighbours.way(ip(1), SECOND - 1), Way::To([2; 6]), "it was heard itself just now");
+        neighbours.heard(ip(1), [3; 6], SECOND);
+        assert_eq!(neighbours.way(ip(1), SECOND), Way::AskAlso([2; 6]));
+        neighbours.learn(ip(1), [2; 6], false, SECOND);
+        assert_eq!(neighbours.way(ip(1), SECOND), Way::To([2; 6]));
     }
 
     #[test]

@@ -145,9 +145,11 @@ impl Guest {
             let address = IpAddr::V6(target);
             if let Some(mac) = mac.or_else(|| self.neighbours.mac(address)) {
                 let known = self.neighbours.mac(address);
-                // Without the override flag nothing known is changed (7.2.5).
+                // Without the override flag nothing known is changed, only no longer believed (7.2.5).
                 if known.is_none_or(|known| known == mac) || body[4] & OVERRIDE != 0 {
                     self.learn(address, mac, false, out);
+                } else {
+                    self.neighbours.doubt(address, self.now);
                 }
             }
         }

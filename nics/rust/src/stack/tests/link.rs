@@ -55,6 +55,28 @@ fn neighbours_are_asked_again_and_replaced() {
 }
 
 #[test]
+fn a_neighbour_that_came_back_silently_with_another_mac_is_found_again() {
+    for target in ["10.0.0.2", "fd00::2"] {
+        let mut hub = Hub::new([config(1), config(2), StackConfig { mac: [2, 0, 0, 0, 0, 77], ..config(2) }]);
+        hub.nics[2].set_link(false, 0);
+        hub.ping(0, target, 56).unwrap();
+        hub.nics[1].set_link(false, hub.now);
+        // What it says when its link comes up gets lost.
+        hub.impair.loss = 100;
+        hub.nics[2].set_link(true, hub.now);
+        hub.pass(MS);
+        hub.impair.loss = 0;
+        let (from, ping) = (hub.now, hub.ends[0].ping_open(ip(target), 64).unwrap());
+        let found = (1..60).find(|seq| {
+            hub.ends[0].ping_send(ping, *seq, 56).unwrap();
+            hub.pass(SECOND);
+            hub.ends[0].known_neighbours().unwrap().contains(&(ip(target), [2, 0, 0, 0, 0, 77]))
+        });
+        assert!(found.is_some() && hub.now - from <= 10 * SECOND, "{target}: {found:?}");
+    }
+}
+
+#[test]
 fn other_networks_are_behind_the_gateway() {
     let mut one = config(1);
     one.gateways = vec![ip("10.0.0.2"), ip("fe80::ff:fe00:2")];

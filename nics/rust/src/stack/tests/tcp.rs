@@ -133,7 +133,7 @@ fn an_attempt_without_an_answer_ends() {
     let result = hub.wait(|hub| hub.ends[0].tcp_connected(client));
     // The neighbour is doubted after a while, and then it is nobody.
     assert!(matches!(result, Err(StackError::TimedOut | StackError::HostUnreachable)), "{result:?}");
-    assert!((20 * SECOND..=130 * SECOND).contains(&(hub.now - begin)), "{}", hub.now - begin);
+    assert!((15 * SECOND..=130 * SECOND).contains(&(hub.now - begin)), "{}", hub.now - begin);
 }
 
 #[test]
