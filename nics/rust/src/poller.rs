@@ -1,9 +1,8 @@
 //! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again.
 
-use crate::bond::MEMBERS;
-use crate::context::{member, split};
+use crate::context::split;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use switch::{Nanos, PortId};
@@ -55,11 +54,18 @@ struct Watched {
     interest: Interest,
 }
 
-/// What is watched for one port.
+/// What is watched for one port, and for each of the doors of a bond there.
 #[derive(Debug, Default)]
 struct Of {
-    watched: Vec<Watched>,
+    watched: Vec<(PortId, Watched)>,
     held: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    ports: BTreeMap<PortId, Of>,
+    /// Whose each descriptor is: a door that closes one does not always say so before its number is another's.
+    owners: HashMap<RawFd, PortId>,
 }
 
 /// An epoll instance whose entries belong to ports.
@@ -69,7 +75,7 @@ struct Of {
 #[derive(Debug)]
 pub struct Poller {
     fd: OwnedFd,
-    ports: Mutex<BTreeMap<PortId, Of>>,
+    inner: Mutex<Inner>,
 }
 
 /// Token of descriptors that belong to the engine itself.
@@ -83,7 +89,7 @@ impl Poller {
     pub fn new() -> io::Result<Self> {
         // SAFETY: no pointers; the result is checked and owned here alone.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-        Ok(Poller { fd, ports: Mutex::default() })
+        Ok(Poller { fd, inner: Mutex::default() })
     }
 
     /// Pollable itself: readable when a watched descriptor is ready.
@@ -117,24 +123,27 @@ impl Poller {
         sub: u16,
         interest: Interest,
     ) -> io::Result<()> {
-        let mut ports = self.ports.lock();
+        let mut inner = self.inner.lock();
         if op == libc::EPOLL_CTL_ADD {
             // Whoever had a descriptor of this number has closed it.
-            forget(&mut ports, fd);
+            inner.forget(fd);
         }
-        let of = ports.entry(port).or_default();
+        let whole = split(port).0;
+        let of = inner.ports.entry(whole).or_default();
         self.control(op, fd, token(port, sub), interest.unless(of.held))?;
-        match of.watched.iter_mut().find(|watched| watched.fd == fd) {
-            Some(watched) => *watched = Watched { fd, sub, interest },
-            None => of.watched.push(Watched { fd, sub, interest }),
+        let new = (port, Watched { fd, sub, interest });
+        match of.watched.iter_mut().find(|(_, watched)| watched.fd == fd) {
+            Some(watched) => *watched = new,
+            None => of.watched.push(new),
         }
+        inner.owners.insert(fd, whole);
         Ok(())
     }
 
     /// Watch it no more. A descriptor that is not watched is fine.
     pub fn remove(&self, fd: impl AsFd) {
         let fd = fd.as_fd().as_raw_fd();
-        forget(&mut self.ports.lock(), fd);
+        self.inner.lock().forget(fd);
         // An error means that it is gone already, which is what was wanted.
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::NONE);
     }
@@ -143,11 +152,10 @@ impl Poller {
     /// each frame that comes the sender takes epoll's locks, only to find that it is known already.
     pub fn rest(&self, fd: impl AsFd, port: PortId, resting: bool) -> io::Result<()> {
         let fd = fd.as_fd().as_raw_fd();
-        let ports = self.ports.lock();
-        let Some(of) = ports.get(&port) else { return Ok(()) };
-        let Some(Watched { sub, interest, .. }) = of.watched.iter().find(|watched| watched.fd == fd) else {
-            return Ok(());
-        };
+        let inner = self.inner.lock();
+        let Some(of) = inner.ports.get(&split(port).0) else { return Ok(()) };
+        let found = of.watched.iter().find(|(_, watched)| watched.fd == fd);
+        let Some((_, Watched { sub, interest, .. })) = found else { return Ok(()) };
         let op = if resting { libc::EPOLL_CTL_DEL } else { libc::EPOLL_CTL_ADD };
         self.control(op, fd, token(port, *sub), interest.unless(of.held))
     }
@@ -155,24 +163,27 @@ impl Poller {
     /// Look at nothing that comes in for `port` until it is no longer `held`. Writing and hangups are
     /// told of as before.
     pub fn hold(&self, port: PortId, held: bool) {
-        let mut ports = self.ports.lock();
-        if ports.entry(port).or_default().held == held {
+        let mut inner = self.inner.lock();
+        let of = inner.ports.entry(split(port).0).or_default();
+        if of.held == held {
             return;
         }
-        for number in std::iter::once(port).chain((0..MEMBERS).map(|at| member(port, at))) {
-            let Some(of) = ports.get_mut(&number) else { continue };
-            of.held = held;
-            for watched in &of.watched {
-                // An error means that the descriptor was closed, or rests; then there is nothing to look at.
-                let interest = watched.interest.unless(held);
-                let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(number, watched.sub), interest);
-            }
+        of.held = held;
+        for (number, watched) in &of.watched {
+            // An error means that the descriptor was closed, or rests; then there is nothing to look at.
+            let interest = watched.interest.unless(held);
+            let _ = self.control(libc::EPOLL_CTL_MOD, watched.fd, token(*number, watched.sub), interest);
         }
     }
 
     /// The port is gone, and what was watched for it.
     pub fn forget(&self, port: PortId) {
-        self.ports.lock().retain(|number, _| split(*number).0 != port);
+        let mut inner = self.inner.lock();
+        if let Some(of) = inner.ports.remove(&port) {
+            for (_, watched) in of.watched {
+                inner.owners.remove(&watched.fd);
+            }
+        }
     }
 
     /// Watch a descriptor of the engine's own, for reading.
@@ -235,9 +246,13 @@ impl Poller {
     }
 }
 
-fn forget(ports: &mut BTreeMap<PortId, Of>, fd: RawFd) {
-    for of in ports.values_mut() {
-        of.watched.retain(|watched| watched.fd != fd);
+impl Inner {
+    fn forget(&mut self, fd: RawFd) {
+        if let Some(owner) = self.owners.remove(&fd)
+            && let Some(of) = self.ports.get_mut(&owner)
+        {
+            of.watched.retain(|(_, watched)| watched.fd != fd);
+        }
     }
 }
 
