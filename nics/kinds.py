@@ -18,6 +18,7 @@ import attrs
 
 from nics.door import Nic
 from nics.endpoint import PATH_MAX, Endpoint
+from nics.handed import FIRST
 from nics.keys import Choice, Count, Flag, Key, Number, Text, Type, Wrong
 from nics.quantity import SIZE
 
@@ -80,6 +81,27 @@ class InterfaceName(Type):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}$"}
+
+
+@attrs.frozen
+class Handed(Type):
+    """Descriptors that were handed over; see `nics/handed.py`."""
+
+    @property
+    def expected(self) -> str:
+        return "a descriptor's number from 3 on, or a name in LISTEN_FDNAMES"
+
+    def read(self, value: object) -> int | str:
+        if isinstance(value, int) and not isinstance(value, bool) and FIRST <= value < 1 << 20:
+            return value
+        if isinstance(value, str) and re.fullmatch(r"(?![0-9]+$)[!-9;-~]{1,255}", value):
+            return value
+        digits = isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value)
+        raise Wrong(self.expected, f"did you mean {value} without quotes?" if digits else "")
+
+    def schema(self) -> dict[str, Any]:
+        number = {"type": "integer", "minimum": FIRST, "maximum": (1 << 20) - 1}
+        return {"anyOf": [number, {"type": "string", "pattern": r"^(?![0-9]+$)[!-9;-~]{1,255}$"}]}
 
 
 ROLE = Key(
@@ -173,8 +195,13 @@ KINDS: Mapping[str, Kind] = {
                 OFFLOAD,
                 Key("device", Text("a path", _PATH), "The kernel's TUN/TAP device.",
                     example="/dev/net/tun", default="/dev/net/tun"),
+                Key("fd", Handed(),
+                    "A TAP that whoever started vnet opened and handed over, as libvirt and systemd do: its"
+                    " descriptor's number (with `queues: 2` also the next), or its name in LISTEN_FDNAMES. It"
+                    " is used as it is, and needs no rights. Instead of `name`, `netns` and `device`.",
+                    example="uplink0"),
             ),
-            claims={"name": "interface"},
+            claims={"name": "interface", "fd": "descriptor"},
         ),
         Kind(
             "stream",
@@ -333,5 +360,8 @@ def claims(nic: Nic) -> Iterator[tuple[str, str, str]]:
         return  # Any number of clients may connect to one listening socket, or plug into one switch.
     for key, what in kind.claims.items():
         name = getattr(nic, key)
-        if name is not None:
+        if isinstance(name, int):  # the first of some
+            for number in range(name, name + getattr(nic, "queues", 1)):
+                yield key, what, str(number)
+        elif name is not None:
             yield key, what, str(name)

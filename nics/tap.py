@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import ipaddress
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import attrs
 import trio
 
-from nics import inside
+from nics import handed, inside
 from nics.door import Opened, Place
 from nics.errors import BadInput, NicError
 from vnet._native import Door, tap_door
@@ -33,6 +34,7 @@ _QUEUE = 4096
 millisecond, and whoever reads them may well lose its core for three.
 """
 _IFF_UP = 1
+_SIOCGIFHWADDR = 0x8927
 
 
 def _check_name(_tap: Tap, _field: Any, name: str | None) -> None:
@@ -51,7 +53,7 @@ class Tap:
 
     One that does not exist is created, given the guest's MAC, addresses and MTU, set up, and gone
     when the port is. One that exists must be made to persist (`ip tuntap add`), is used as it is,
-    and stays.
+    and stays; so is one that was handed over as a descriptor.
     """
 
     kind: ClassVar[str] = "tap"
@@ -67,9 +69,26 @@ class Tap:
     offload: bool = True
     """Exchange super-frames and frames without checksum with the kernel."""
     device: str = "/dev/net/tun"
+    fd: int | str | None = None
+    """A TAP that somebody else opened, with IFF_VNET_HDR, and handed over: the number of its descriptor, and
+    with several queues of the first of them; or their name in LISTEN_FDNAMES. It is used as it is. From
+    Python: an inheritable one (`os.set_inheritable`), which is duplicated and remains the caller's."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.fd is None:
+            return
+        for key in ("name", "netns", "device", "queues"):
+            default = getattr(attrs.fields(Tap), key).default
+            if getattr(self, key) != default and (key != "queues" or isinstance(self.fd, str)):
+                raise BadInput(
+                    f"with fd {self.fd} the TAP is there already, and with it its {key}: leave it out"
+                )
 
     async def open(self, place: Place) -> Opened:
         """Open the TAP at `place`. Raises NicError, having undone what it did."""
+        if self.fd is not None:
+            await trio.lowlevel.checkpoint()
+            return self._adopt(place, self.fd)
         with self._namespace(place) as netns:
             return await self._open(place, netns)
 
@@ -91,6 +110,31 @@ class Tap:
         except BaseException:
             door.close()  # and with it the interface
             raise
+        return Opened(door=door, carries=name)
+
+    def _adopt(self, place: Place, fd: int | str) -> Opened:
+        try:
+            descriptors = handed.descriptors(fd, self.queues)
+        except handed.NotHandedOver as error:
+            raise NicError(
+                f"{place.port}: {error}",
+                "whoever starts vnet opens /dev/net/tun, makes it a TAP, and lets it be inherited",
+            ) from error
+        try:
+            door, name = tap_door(list(descriptors), None, create=False, mtu=place.mtu, offload=self.offload)
+        except OSError as error:
+            numbers = ", ".join(map(str, descriptors))
+            raise NicError(
+                f"{place.port}: descriptor {numbers} is no TAP: {error.strerror or error}",
+                "attach it by TUNSETIFF with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR before it is handed over",
+            ) from error
+        mac = _hardware(descriptors[0])
+        if mac not in ("", place.mac):
+            log.warning(
+                "%s: the TAP %s was handed over with the MAC address %s; the topology has %s: write `mac: %s`"
+                " there",
+                *(place.port, name, mac, place.mac, mac),
+            )
         return Opened(door=door, carries=name)
 
     @contextmanager
@@ -131,32 +175,13 @@ class Tap:
             raise _refused(place, name, error) from error
 
 
-@attrs.frozen
-class TapDescriptors:
-    """A TAP that somebody else opened, with IFF_VNET_HDR: a privileged parent, systemd. For use from
-    Python; in a file, a TAP has a name.
-    """
-
-    kind: ClassVar[str] = "tap-descriptors"
-
-    descriptors: tuple[int, ...]
-    """One a queue. They are duplicated, and remain the caller's."""
-    offload: bool = True
-    """As for `Tap`."""
-
-    async def open(self, place: Place) -> Opened:
-        """Use it as it is. Raises NicError when these are no queues of a TAP."""
-        await trio.lowlevel.checkpoint()
-        try:
-            door, name = tap_door(
-                list(self.descriptors), None, create=False, mtu=place.mtu, offload=self.offload
-            )
-        except OSError as error:
-            raise NicError(
-                f"{place.port}: descriptors {self.descriptors} are no TAP: {error.strerror or error}",
-                "open /dev/net/tun and attach it by TUNSETIFF with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR",
-            ) from error
-        return Opened(door=door, carries=name)
+def _hardware(descriptor: int) -> str:
+    """The MAC address of the interface behind a TAP's descriptor, in whatever namespace; "": unknown."""
+    try:
+        asked = fcntl.ioctl(descriptor, _SIOCGIFHWADDR, bytes(40))
+    except OSError:
+        return ""
+    return asked[18:24].hex(":")
 
 
 def _default_name(place: Place, in_namespace: bool) -> str:

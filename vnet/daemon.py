@@ -16,6 +16,8 @@ from pathlib import Path
 
 import trio
 
+from nics import handed
+from nics.tap import Tap
 from vnet import leases, runtime, state, usage
 from vnet._native import run_soon
 from vnet.control import server
@@ -24,6 +26,7 @@ from vnet.errors import VnetError
 from vnet.fabric import Fabric
 from vnet.sandbox import confinement
 from vnet.topology import Topology
+from vnet.topology.check_ports import nics
 
 log = logging.getLogger("vnet")
 
@@ -91,6 +94,10 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
     log = state.folder(topology.name) / state.LOG
     reading, writing = os.pipe()
     try:
+        environment = dict(os.environ)
+        taps = (nic for _, _, nic in nics(topology) if isinstance(nic, Tap))
+        wanted = ((tap.fd, tap.queues) for tap in taps if tap.fd is not None)
+        handed_on = handed.pass_on(wanted, environment)
         with log.open("wb") as output, tempfile.TemporaryFile() as document:
             document.write(json.dumps(topology.to_dict()).encode())
             document.seek(0)
@@ -106,7 +113,8 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
                 stdin=document,
                 stdout=output,
                 stderr=output,
-                pass_fds=[writing],
+                pass_fds=[writing, *handed_on],
+                env=environment,
                 start_new_session=True,
             )
         os.close(writing)
@@ -145,6 +153,7 @@ def main() -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     descriptor = int(sys.argv[1])
+    handed.take()
 
     def tell(answer: bytes) -> None:
         os.write(descriptor, answer)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -21,7 +19,7 @@ import trio
 from nics.errors import BadInput, NicError
 from nics.netlink import Netlink
 from nics.netns import Namespace
-from nics.tap import Tap, TapDescriptors
+from nics.tap import Tap
 from tests.kernel.lab import PREFIX, Guest, Lab, lab
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_tool, needs_tun, needs_userns
@@ -120,36 +118,6 @@ async def test_a_tap_that_was_there_is_used_as_it_is_and_stays(caplog: pytest.Lo
         assert await ping(a, b.ip)
 
 
-def attach(descriptor: int, flags: int) -> None:
-    """TUNSETIFF, as whoever hands descriptors over does it."""
-    fcntl.ioctl(descriptor, 0x400454CA, struct.pack("16sH22x", b"handed", flags))
-
-
-async def test_descriptors_can_be_handed_over() -> None:
-    tap, no_pi, vnet_header = 0x2, 0x1000, 0x4000
-    async with lab() as here:
-        guest = await here.guest()
-        for flags in (tap | no_pi | vnet_header, tap | no_pi):
-            (descriptor,) = await here.netlink.open_device("/dev/net/tun", 1, guest.namespace.fd)
-            attach(descriptor, flags)
-            if flags & vnet_header:
-                opened = await TapDescriptors((descriptor,)).open(here.place(2))
-                assert (opened.door.kind, opened.carries) == ("tap", "handed")
-                os.close(descriptor)
-                assert "handed" in await guest.run("ip", "link")
-                opened.door.close()
-                assert "handed" not in await guest.run("ip", "link")
-            else:
-                with pytest.raises(NicError, match=r"are no TAP: .*without IFF_VNET_HDR: open /dev/net/tun"):
-                    await TapDescriptors((descriptor,)).open(here.place(2))
-                os.close(descriptor)
-        (unused,) = await here.netlink.open_device("/dev/net/tun")
-        for wrong in ((unused,), (), (9999,), (unused,) * 65):
-            with pytest.raises(NicError, match="are no TAP"):
-                await TapDescriptors(wrong).open(here.place(2))
-        os.close(unused)
-
-
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", "x" * 16, "a:b", "tap%d", "ä", "a\n"])
 def test_names_that_the_kernel_would_refuse_are_refused_first(name: str) -> None:
     with pytest.raises(BadInput, match="no interface name"):
@@ -198,7 +166,7 @@ import trio, sys
 from nics.door import Place
 from nics.netlink import Netlink
 from nics.netns import Namespace
-from nics.tap import Tap, TapDescriptors
+from nics.tap import Tap
 from pathlib import Path
 
 async def main():

@@ -124,6 +124,8 @@ def needs(port: Port, runtime: Path) -> Needs:
         for one in nic.nics:
             whole |= needs(attrs.evolve(port, nic=one), runtime)
         return whole
+    if getattr(nic, "fd", None) is not None:
+        return Needs()  # it is open, and what is asked of it later needs no right
     found = NETNS if port.guest_kind == "netns" and not port.is_uplink else of_kind(nic.kind)
     if getattr(nic, "netns", None) is not None:
         found |= Needs(holder=True, rules=frozenset({(NAMESPACES / str(getattr(nic, "netns")), "read")}))  # noqa: B009

@@ -102,6 +102,9 @@ def _kind(guest: Guest, port: NicPort, path: Path) -> Problems:
     elif guest.kind == "netns" and getattr(port.nic, "netns", None) is not None:
         found = "netns for a guest that is a namespace itself"
         yield Problem((*path, "nic", "netns"), found, "kind: external, or no netns", because=because)
+    elif guest.kind == "netns" and getattr(port.nic, "fd", None) is not None:
+        found = "fd for a guest that is a namespace of ours"
+        yield Problem((*path, "nic", "fd"), found, "kind: external, or no fd", because=because)
 
 
 def _guard(topology: Topology, port: NicPort, path: Path) -> Problems:
@@ -245,26 +248,25 @@ def addresses(topology: Topology) -> Problems:
                 yield Problem(place, found, "an address of its own", because=because)
 
 
+def nics(topology: Topology) -> Iterator[tuple[Path, Guest | None, Nic]]:
+    """All NICs of guests and uplinks, those of a bond one by one, with their places."""
+    for path, guest, _, port in ports(topology):
+        yield (*path, "nic"), guest, port.nic
+    for uplink in topology.uplinks.values():
+        if isinstance(uplink.nic, Bond):
+            for index, nic in enumerate(uplink.nic.nics):
+                yield ("uplinks", uplink.name, "nics", index), None, nic
+        else:
+            yield ("uplinks", uplink.name, "nic"), None, uplink.nic
+
+
 def claims(topology: Topology) -> Problems:
     """Sockets, interfaces and files that two NICs would have at once."""
     taken: dict[tuple[str, str, str], Path] = {}
-    nics: list[tuple[Path, Guest | None, Nic]] = [
-        *(((*path, "nic"), guest, port.nic) for path, guest, _, port in ports(topology)),
-        *(
-            (("uplinks", uplink.name, "nic"), None, uplink.nic)
-            for uplink in topology.uplinks.values()
-            if not isinstance(uplink.nic, Bond)
-        ),
-        *(
-            (("uplinks", uplink.name, "nics", index), None, nic)
-            for uplink in topology.uplinks.values()
-            for index, nic in enumerate(getattr(uplink.nic, "nics", ()))
-        ),
-    ]
-    for path, guest, nic in nics:
+    for path, guest, nic in nics(topology):
         for key, what, name in kinds.claims(nic):
             # Each namespace has interfaces of its own.
-            own = guest is not None and guest.kind == "netns"
+            own = guest is not None and guest.kind == "netns" and what == "interface"
             where = f"guest {guest.name}" if guest and own else str(getattr(nic, "netns", ""))
             first = taken.setdefault((what, name, where), path)
             if first != path:

@@ -97,6 +97,8 @@ CASES: dict[str, str] = {
           b: {kind: netns, nics: [{network: red, nic: {kind: stream, socket: b.sock}}]}
           c: {kind: netns, nics: [{network: red, nic: {kind: tap, netns: lab}}]}
           d: {kind: external, nics: [{network: red, nic: {kind: stack}}]}
+          e: {kind: netns, nics: [{network: red, nic: {kind: tap, fd: 7}}]}
+          f: {kind: external, nics: [{network: red, nic: {kind: tap, fd: 7, name: tap0}}]}
         """,
     "one MAC for two": """
         name: t
@@ -150,6 +152,8 @@ CASES: dict[str, str] = {
             nics:
               - {network: red, nic: {kind: tap, name: tap0}}
               - {network: red, nic: {kind: tap, name: tap0}}
+          h: {kind: external, nics: [{network: red, nic: {kind: tap, fd: 7, queues: 2}}]}
+          i: {kind: external, nics: [{network: red, nic: {kind: tap, fd: 8}}]}
         """,
     "keys of the thread without a thread": "name: t\nengine: {driver: trio, cpu: 1, poll: busy}",
     "links and expectations": """
