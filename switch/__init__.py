@@ -4,5 +4,6 @@ from switch.modes import Access, Mode, Trunk
 from switch.policy import Allow, Policy, Remote
 from switch.port import Port
 from switch.private import Private, may_reach
+from switch.storm import Storm
 
-__all__ = ["Access", "Allow", "Mode", "Policy", "Port", "Private", "Remote", "Trunk", "may_reach"]
+__all__ = ["Access", "Allow", "Mode", "Policy", "Port", "Private", "Remote", "Storm", "Trunk", "may_reach"]

@@ -8,6 +8,7 @@ import attrs
 
 from switch.modes import Mode
 from switch.private import Private
+from switch.storm import Storm
 
 MTU_MIN = 68
 """What every IPv4 link must carry (RFC 791)."""
@@ -56,6 +57,9 @@ class Port:
     """Where it does not reach everybody; None: nowhere."""
     places: bool = False
     """The end of a link between switches: the place of a frame's sender in private VLANs is beside it."""
+
+    storm: Storm | None = None
+    """Floods that may come in here; None: any."""
 
     def changed(self, **changes: Any) -> Port:
         """A copy with these keys changed."""

@@ -59,7 +59,7 @@ CHECKS = (
     Check("destination", "", ("same-port", "no-member", "no-listener", "multicast-")),
     Check("private", "a private network lets it through", ("private",), "private"),
     Check("groups", "security groups let it through", ("group-", "tx-group-"), "groups"),
-    Check("storm", "floods are within their limit", ("storm-",), "limits"),
+    Check("storm", "floods are within their limit", ("storm-",), "storm"),
 )
 """As `classify/judge.rs` goes through them."""
 
@@ -124,7 +124,7 @@ class Names:
         if port.kind == "link":
             return ("links",)
         if "." not in port.name:
-            return ("uplinks", port.name)
+            return ("uplinks", port.name, key) if key == "storm" else ("uplinks", port.name)
         guest, _, index = port.name.rpartition(".")
         place: Path = ("guests", guest, "nics", int(index))
         return (*place, key) if key else place

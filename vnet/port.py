@@ -11,9 +11,10 @@ import attrs
 from nics.door import Opened
 from switch.policy import Allow, Policy
 from switch.private import ISOLATED, PROMISCUOUS
+from switch.storm import Storm
 from vnet._native import Engine, Groups, Guard, Limits, PortConfig, Proxy, bond_view
 from vnet.errors import VnetError
-from vnet.topology.model import Limit, Storm
+from vnet.topology.model import Limit
 from vnet.topology.resolve import Port as Wanted
 from vnet.topology.resolve import ProxiedNetwork, ProxiedStation
 
@@ -235,11 +236,10 @@ def limits(wanted: Wanted) -> Limits | None:
             return 0, 0, 0, 0
         return limit.rate or 0, limit.burst or 0, limit.one_time_burst or 0, limit.packets or 0
 
-    storm = wanted.storm or Storm()
     return Limits(
         egress=way(wanted.limits.egress if wanted.limits else None),
         ingress=way(wanted.limits.ingress if wanted.limits else None),
-        storm=(storm.broadcast or 0, storm.multicast or 0, storm.unknown or 0),
+        storm=(wanted.storm or Storm()).rates,
     )
 
 

@@ -18,7 +18,7 @@ GUARD = "Is it meant to? Then allow it by `guard` at the NIC; otherwise the gues
 GROUPS = "See the rules of the groups of the NIC, and `vnet connections`; `vnet check --why` says what they let pass."
 CONNECTIONS = "Raise `connections` at the NIC or `connection_limit` of the switch; see `vnet connections` for who has them."
 TAG = "Give the NIC a `trunk`, or have the guest send without a tag; S-tags it may not send at all."
-STORM = "Find out who floods (`vnet top`); raise `storm` at the NIC if that is right."
+STORM = "Find out who floods (`vnet top`); raise `storm` at the NIC or uplink if that is right."
 ADVICE = {
     "runt": "The guest's driver, or whoever made the frame, is wrong.",
     "giant": "Raise `mtu` of the network, or lower the guest's.",

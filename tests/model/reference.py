@@ -17,6 +17,7 @@ import attrs
 
 from switch import Access, Port
 from switch.private import UNTOLD, place, reaches
+from tests.model.storm import StormControl
 
 C_TAG = b"\x81\x00"
 S_TAG = b"\x88\xa8"
@@ -134,6 +135,7 @@ class ReferenceSwitch:
     vlan_limit: int
     ports: dict[int, Port] = attrs.Factory(dict)
     counters: dict[int, Counters] = attrs.Factory(dict)
+    storms: dict[int, StormControl] = attrs.Factory(dict)
     fdb: dict[tuple[int, bytes], Entry] = attrs.Factory(dict)
     time: int = 0
     turns: Iterator[int] = attrs.Factory(itertools.count)
@@ -159,17 +161,20 @@ class ReferenceSwitch:
         """Add a port."""
         self.ports[number] = port
         self.counters[number] = Counters()
+        self.storms[number] = StormControl()
+        self.storms[number].set(port.storm)
 
     def set_port(self, number: int, port: Port) -> None:
         """Set a port up anew."""
         self.ports[number] = port
+        self.storms[number].set(port.storm)
         self._forget(lambda vlan, entry: entry.port == number and not port.mode.carries(vlan))
         if not port.up:
             self.flush(port=number)
 
     def remove_port(self, number: int) -> None:
         """Remove a port with its entries."""
-        del self.ports[number], self.counters[number]
+        del self.ports[number], self.counters[number], self.storms[number]
         self.flush(port=number, fixed=True)
 
     def fdb_set(self, vlan: int, mac: bytes, port: int, kind: str) -> bool:
@@ -254,6 +259,8 @@ class ReferenceSwitch:
         outcome.place = beside if port.places else place(port.private, vlan)
         self._learn(now, ingress, vlan, frame.source)
         outcome.action, egresses = self._destinations(ingress, outcome.place, vlan, frame.destination)
+        if reason := self.storms[ingress].refuses(now, outcome.action):
+            raise Drop(reason)
         for egress in egresses:
             try:
                 outcome.copies.append((egress, self._transmit(self.ports[egress], vlan, frame, gso)))

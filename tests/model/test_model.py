@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from switch import Access, Port, Private, Trunk
+from switch import Access, Port, Private, Storm, Trunk
 from tests.model import frames
 from tests.model.both import Both
 from tests.switch.native import text
@@ -59,6 +59,9 @@ privates = st.one_of(
     st.builds(Private, st.frozensets(vlans, min_size=1), st.sampled_from([0, 0, 1, 2])),
 )
 
+rates = st.sampled_from([None, 3, 3, 40, 997])
+storms = st.one_of(st.none(), st.none(), st.builds(Storm, rates, rates, rates))
+
 configs = st.builds(
     Port,
     mode=modes,
@@ -75,6 +78,7 @@ configs = st.builds(
     up=mostly,
     private=privates,
     places=seldom,
+    storm=storms,
 )
 places = st.sampled_from([0, 1, 1, 2, 2, 3, 4])
 """What may stand beside a frame: told or not, promiscuous, isolated, a community's."""
@@ -151,6 +155,7 @@ class Model(RuleBasedStateMachine):
             ),
             st.builds(lambda limit: {"mac_limit": limit}, st.integers(0, 3)),
             st.builds(lambda private: {"private": private}, privates),
+            st.builds(lambda storm: {"storm": storm}, storms),
         ),
     )
     def change_port(self, number: int, change: dict[str, object]) -> None:

@@ -19,6 +19,9 @@ def native_config(port: Port) -> _native.PortConfig:
     private = rest.pop("private")
     if private is not None:
         rest |= {"private": sorted(private.vlans), "community": private.community}
+    storm = rest.pop("storm")
+    if storm is not None:
+        rest["limits"] = _native.Limits(storm=storm.rates)
     mode = port.mode
     if isinstance(mode, Access):
         return _native.PortConfig(vlan=mode.vlan, **rest)

@@ -77,6 +77,33 @@ async def test_networks_native_tagged_and_translated() -> None:
 
 
 @pytest.mark.usefixtures("autojump_clock")
+async def test_storms_from_the_physical_network() -> None:
+    async with vnet.Fabric(lab(storm={"broadcast": "40 /s"})) as fabric:
+
+        async def passed(count: int) -> int:
+            """How many of so many broadcasts, at once."""
+            wire = fabric.ports["wan"].opened.far
+            assert isinstance(wire, PipeEnd)
+            port = fabric.ports["wan"]
+            before = port.counters()
+            for _ in range(count):
+                await wire.send(request())
+            while port.counters()["rx_frames"] < before["rx_frames"] + count:
+                await trio.lowlevel.checkpoint()
+            return port.counters()["forwarded"] - before["forwarded"]
+
+        assert await passed(100) == 5, "a tenth of a second's worth, and the one that exceeds it"
+        assert fabric.ports["wan"].counters()["drops"] == {"storm-broadcast": 95}
+        steps, reached = fabric.explain("wan", request())
+        assert (steps[-1].reason, steps[-1].path) == ("storm-broadcast", ("uplinks", "wan", "storm"))
+        assert reached == []
+        await trio.sleep(10)
+        assert await passed(100) == 5, "all senders there together, however long they were silent"
+        await fabric.apply(lab())
+        assert await passed(100) == 100
+
+
+@pytest.mark.usefixtures("autojump_clock")
 async def test_a_guest_talks_with_the_world_and_is_never_heard_from_there() -> None:
     async with vnet.Fabric(lab()) as fabric:
         wire = fabric.ports["wan"].opened.far

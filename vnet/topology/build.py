@@ -10,6 +10,7 @@ import attrs
 from nics.bond import Bond
 from nics.door import Nic, Opened, Place
 from nics.errors import NicError
+from switch.storm import Storm
 from vnet.topology import model
 from vnet.topology.problems import Path, Problem
 from vnet.topology.shape import MISSING, make_nic
@@ -108,7 +109,7 @@ def _port(
         limits = {way: model.Limit(**limit) for way, limit in given["limits"].items()}
         given["limits"] = model.Limits(**limits)
     if "storm" in given:
-        given["storm"] = model.Storm(**given["storm"])
+        given["storm"] = Storm(**given["storm"])
     egress, ingress = (model.Impair(**way) for way in _ways(given.pop("impair", {}), NIC_WAYS))
     schedule = tuple(_change(change, NIC_WAYS) for change in given.pop("schedule", ()))
     given["cord"] = model.Cord(egress, ingress, schedule)
@@ -123,6 +124,8 @@ def uplink(name: str, values: Values) -> model.Uplink:
     if "nics" in given:
         nics: tuple[Nic, ...] = given.pop("nics")
         given["nic"] = Bond(nics, **bond)
+    if "storm" in given:
+        given["storm"] = Storm(**given["storm"])
     if "vlans" in given:
         given["vlans"] = tuple(sorted(given["vlans"].items()))
     return model.Uplink(name, **given)

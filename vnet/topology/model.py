@@ -12,6 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from nics.door import Nic
+from switch.storm import Storm
 from vnet.topology.values import Address, Interface, Subnet
 
 Driver = Literal["auto", "trio", "thread"]
@@ -211,15 +212,6 @@ class Limits:
 
 
 @attrs.frozen
-class Storm:
-    """How much a guest may send of what goes to every port, in packets/s; None: any."""
-
-    broadcast: int | None = None
-    multicast: int | None = None
-    unknown: int | None = None
-
-
-@attrs.frozen
 class TreePort:
     """A port's part in a spanning tree."""
 
@@ -298,6 +290,8 @@ class Uplink:
     switch: str | None = None
     mirrors: tuple[str, ...] = ()
     """Mirrors whose copies it may send out."""
+    storm: Storm | None = None
+    """How much of what goes to every port may come in there."""
     proxy_arp: bool = False
     """Who asks there for what is routed to a guest is told the guest's MAC address."""
 

@@ -17,6 +17,7 @@ import attrs
 
 from nics.door import Nic
 from switch.policy import Policy
+from switch.storm import Storm
 from vnet.topology import address as addresses
 from vnet.topology.check_groups import is_confined
 from vnet.topology.model import (
@@ -37,7 +38,6 @@ from vnet.topology.model import (
     NicPort,
     PortSettings,
     Recorder,
-    Storm,
     Switch,
     TreePort,
 )

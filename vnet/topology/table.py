@@ -24,7 +24,7 @@ from vnet.topology.rules import PortRange, Protocol
 from vnet.topology.scenario import SCENARIO
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
 from vnet.topology.table_mirrors import MIRROR, MIRRORS
-from vnet.topology.table_ports import PORT
+from vnet.topology.table_ports import PORT, STORM
 from vnet.topology.table_switches import LINK, MTU, NETWORK, SWITCH, SWITCH_TABLE, UPLINK_BOND
 from vnet.topology.values import IpAddress, IpPrefix, IpSubnet, Name, Reference
 
@@ -352,6 +352,13 @@ UPLINK = UplinkTable(
             MIRRORS,
             "Mirrors whose copies it may send out by `erspan`.",
             example=["far"],
+        ),
+        Key(
+            "storm",
+            STORM,
+            "How much of what goes to every port may come in from the physical network, every sender there"
+            " together. A tenth of a second's worth passes at once, what is more is dropped. Left out: any.",
+            example={"broadcast": "1 k/s"},
         ),
         Key(
             "proxy_arp",

@@ -1,6 +1,7 @@
 """Uplinks of a topology: what is wrong with them, and what they come to.
 
-An uplink is a port like a guest's, but nobody's: it has no address, no guard and no limit of its own.
+An uplink is a port like a guest's, but nobody's: it has no address, no guard,
+and of limits storm control alone.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def resolve(
             mtu=max(networks[member].mtu for member in uplink.networks),
             settings=PortSettings(mac_limit=MAC_LIMIT),
             guard=None,
+            storm=uplink.storm,
             translate=_translate(uplink, networks, problems),
         )
     if problems:

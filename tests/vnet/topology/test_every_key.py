@@ -149,6 +149,7 @@ BASE: dict[str, Any] = {
             "switch": "s1",
             "mirrors": ["far"],
             "proxy_arp": True,
+            "storm": {"broadcast": "1 k/s", "multicast": "1 k/s", "unknown": "1 k/s"},
         },
         "pair": {
             "nics": [{"kind": "packet", "interface": "eth1"}, {"kind": "packet", "interface": "eth2"}],
