@@ -606,7 +606,7 @@ class BondSetup:
     ) -> Self: ...
 
 def bond_door(doors: Sequence[Door], setup: BondSetup) -> Door: ...
-def set_member(engine: Engine, port: int, member: int, up: bool, *, now: int | None = None) -> None: ...
+def set_member(engine: Engine, port: int, member: int, up: bool) -> None: ...
 def bond_view(engine: Engine, port: int) -> dict[str, Any] | None: ...
 
 @final
@@ -641,15 +641,14 @@ class Engine:
         vlan_limit: int,
         ageing: int,
         connection_limit: int = ...,
-        now: int | None = None,
     ) -> None:
-        """Change a switch's limits and ageing time; entries keep their age. `now`: see `add_port`.
+        """Change a switch's limits and ageing time; entries keep their age.
 
         Learned entries beyond a lower limit are forgotten, longest heard first. ValueError when there
         are more static ones than `fdb_limit`; then nothing has changed.
         """
 
-    def add_port(self, door: Door, switch: int, config: PortConfig, *, now: int | None = None) -> int:
+    def add_port(self, door: Door, switch: int, config: PortConfig) -> int:
         """Attach a door; the port's number.
 
         `now`: the time in nanoseconds of the clock by which `turn` is called; the engine's own thread
@@ -692,15 +691,15 @@ class Engine:
         as their segments. What counts: `vnet/README.md`.
         """
 
-    def set_link(self, port: int, up: bool, *, now: int | None = None) -> None: ...
-    def inject(self, port: int, frame: bytes, *, now: int | None = None) -> tuple[str, int | None, int]:
+    def set_link(self, port: int, up: bool) -> None: ...
+    def inject(self, port: int, frame: bytes) -> tuple[str, int | None, int]:
         """Put a frame in at a port as if its guest had sent it, between two turns.
 
         What the switch decided: (`to`, port, VLAN), (`flood`, None, VLAN), or (the drop reason, None, VLAN
         or 0). ValueError for a frame that is longer than any.
         """
 
-    def explain(self, port: int, frame: bytes, *, now: int | None = None) -> list[dict[str, Any]]:
+    def explain(self, port: int, frame: bytes) -> list[dict[str, Any]]:
         """What would happen to a frame that came in at a port, by the code that forwards; nothing does.
 
         One dict a switch that it or a copy passes: `switch`, `ingress`, `frame` as it comes in there,
@@ -739,6 +738,7 @@ class Engine:
     def fdb_flush(
         self, switch: int, port: int | None = None, vlan: int | None = None, fixed: bool = False
     ) -> int: ...
+    def advance(self, now: int) -> None: ...
     def turn(self, now: int) -> int | None: ...
     def start(self, poll: str = "adaptive", cpu: int | None = None) -> None: ...
     def stop(self) -> None: ...

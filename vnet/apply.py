@@ -96,7 +96,8 @@ async def _despite_errors(step: Step) -> None:
 
 
 async def _take(fabric: Fabric, action: plan.Action) -> None:
-    """Take one step."""
+    """Take one step, at the time that it is now."""
+    fabric.tell_time()
     match action:
         case plan.AddGuest(guest=guest):
             await _add_guest(fabric, guest)
@@ -174,7 +175,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
     number = None
     try:
         switch = fabric.wiring.switch(wanted.switch)
-        number = fabric.engine.add_port(opened.door, switch, port_config(wanted), now=fabric.now())
+        number = fabric.engine.add_port(opened.door, switch, port_config(wanted))
         _enter(fabric, number, {}, wanted)
     except (OSError, ValueError, RuntimeError) as error:
         if number is not None:

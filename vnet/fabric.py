@@ -208,6 +208,7 @@ class Fabric:
         """Set a port's link up or down, as its guest sees it where its kind can show it. A link between
         switches is cut, or mended, at both ends, whichever of its names is given.
         """
+        self.tell_time()
         self.wiring.set_up(port, up)
         await trio.lowlevel.checkpoint()
 
@@ -320,7 +321,8 @@ class Fabric:
         name, or None for a flood; `vlan`, 0 when it got none; `reason` of a drop and what that `means`.
         """
         record = self.port(port)
-        action, egress, vlan = self.engine.inject(record.number, frame, now=drive.now())
+        self.tell_time()
+        action, egress, vlan = self.engine.inject(record.number, frame)
         dropped = action not in explain.FORWARDED
         to = self.wiring.numbers.get(egress) if egress is not None else None
         return {
@@ -335,7 +337,8 @@ class Fabric:
         """What would happen to a frame that came in at a port, decided by the code that forwards, while
         nothing happens: the steps, and the names of the ports that it would leave the fabric by.
         """
-        hops = self.engine.explain(self.port(port).number, frame, now=drive.now())
+        self.tell_time()
+        hops = self.engine.explain(self.port(port).number, frame)
         return explain.steps(hops, self.names()), explain.reached(hops, self.names())
 
     def names(self) -> Names:
@@ -386,9 +389,12 @@ class Fabric:
         """Every port, links' ends too, by the engine's number."""
         return self.wiring.numbers
 
-    def now(self) -> int | None:
-        """The time that the engine goes by, in nanoseconds; None: its own thread knows."""
-        return drive.now() if self._driver == "trio" else None
+    def tell_time(self) -> None:
+        """Have the engine know what time it is, for the commands that follow: they set timers, and its latest
+        turn may have been long ago. Its own thread knows by itself.
+        """
+        if self._driver == "trio":
+            self.engine.advance(drive.now())
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from vnet import announce, drive
+from vnet import announce
 from vnet.topology.resolve import Port
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ def introduce(fabric: Fabric, names: Iterable[str]) -> None:
     come = {network for port in chosen if port.wanted.is_uplink for network in port.wanted.networks}
     served = {network for port in uplinks for network in port.wanted.networks}
     guests = [port for port in fabric.ports.values() if not port.wanted.is_uplink and port.carrier]
+    fabric.tell_time()
     for port in guests:
         networks = served.intersection(port.wanted.networks)
         if not networks or (port not in chosen and come.isdisjoint(networks)):
             continue
         for frame in announce.frames(port.wanted):
-            fabric.engine.inject(port.number, frame, now=drive.now())
+            fabric.engine.inject(port.number, frame)

@@ -113,7 +113,6 @@ class Wiring:
                 vlan_limit=settings.vlan_limit,
                 ageing=settings.ageing,
                 connection_limit=settings.connection_limit,
-                now=self._fabric.now(),
             )
             self._plant(settings)
 
@@ -167,14 +166,13 @@ class Wiring:
             else:
                 links.set_up(self._engine, cable, up)
             return
-        now = self._fabric.now()
         for bonded in self.ports.values():
             nic = bonded.wanted.nic
             if isinstance(nic, Bond) and name in (names := nic.names(bonded.name)):
-                set_member(self._engine, bonded.number, names.index(name), up, now=now)
+                set_member(self._engine, bonded.number, names.index(name), up)
                 return
         port = self.port(name)
-        self._engine.set_link(port.number, up, now=now)
+        self._engine.set_link(port.number, up)
         port.link = up
 
     # -- ports -----------------------------------------------------------------------------------

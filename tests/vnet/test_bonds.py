@@ -109,6 +109,24 @@ async def test_a_cable_fails_and_nobody_notices(
         assert used(fabric) == [["left-right.1"], ["left-right.1"]]
 
 
+@pytest.mark.parametrize("bond", [{}, {"timeout": "short"}, {"control": "coupled"}, {"mode": "static"}], ids=str)
+async def test_a_link_added_late_carries_the_first_frame(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, bond: dict[str, Any]
+) -> None:
+    """The engine may have been asleep for long: what the ends agreed upon is not old because of that."""
+    topology = pair(bond=bond)
+    alone = vnet.Topology.from_dict({**topology.to_dict(), "links": []})
+    async with vnet.Fabric(alone) as fabric:
+        await trio.sleep(1000)
+        caplog.set_level(logging.INFO, "vnet")
+        await fabric.apply(topology)
+        await all_pairs(fabric)
+        await trio.sleep(1000)
+        await all_pairs(fabric)
+        assert not [drop for drop in fabric.drops() if drop["port"].startswith("left-right")]
+        assert sorted(caplog.messages) == ["left-right.a: carrier up", "left-right.b: carrier up"]
+
+
 async def test_fewer_than_the_least_are_none(autojump_clock: trio.testing.MockClock) -> None:
     async with vnet.Fabric(pair([{}, {}, {}], {"min_links": 2})) as fabric:
         await fabric.set_link("left-right.1", False)

@@ -30,7 +30,11 @@ def nobody_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce, "frames", lambda _port: [])
 
 
-def topology(**more: Any) -> vnet.Topology:
+LINK: dict[str, Any] = {"ends": ["left", "right"]}
+BOND = {**LINK, "cables": [{}, {}], "bond": {"mode": "lacp"}}
+
+
+def topology(link: dict[str, Any] = LINK, **more: Any) -> vnet.Topology:
     """Guests a and b at two switches, the wire at the second one."""
 
     def guest(switch: str, host: int) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def topology(**more: Any) -> vnet.Topology:
         "name": "lab",
         "networks": {"red": {"vlan": 10, "subnets": ["10.0.0.0/24"]}},
         "switches": {"left": {}, "right": {}},
-        "links": [{"ends": ["left", "right"]}],
+        "links": [link],
         "guests": {"a": guest("left", 1), "b": guest("right", 2), **more},
         "uplinks": {"wan": {"switch": "right", "nic": {"kind": "pipe"}, "tagged": ["red"]}},
     }
@@ -95,8 +99,9 @@ def told(fabric: vnet.Fabric, *only: str, gone: bool = False) -> dict[str, list[
     return {entry["nic"]: figures(entry) for entry in fabric.usage(*only, gone=gone)["nics"]}
 
 
-async def test_each_end_is_billed_by_where_the_other_one_is() -> None:
-    async with vnet.Fabric(topology()) as fabric:
+@pytest.mark.parametrize("link", [LINK, BOND], ids=["cable", "bond"])
+async def test_each_end_is_billed_by_where_the_other_one_is(link: dict[str, Any]) -> None:
+    async with vnet.Fabric(topology(link)) as fabric:
         await meet(fabric)
         assert told(fabric) == {"a.0": [1, 1, 1, 1], "b.0": [1, 1, 1, 1]}
         for _ in range(3):

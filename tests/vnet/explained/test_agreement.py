@@ -157,7 +157,8 @@ class World:
         await self.settle()
         self.arrived(token)
         before = moved(fabric, self.watcher)
-        hops = fabric.engine.explain(port.number, frame, now=drive.now())
+        fabric.tell_time()
+        hops = fabric.engine.explain(port.number, frame)
         assert moved(fabric, self.watcher) == before, "asking changes nothing"
         expected = Expected(hops, self.watcher)
         SEEN.update(hop["action"] for hop in hops)

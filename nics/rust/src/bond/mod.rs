@@ -327,9 +327,9 @@ impl Nic for BondNic {
         let Some(at) = next.or_else(|| bits(self.pending).next()) else { return Rx::Idle };
         self.turn = at + 1;
         self.lent = Some(at);
-        let takes = self.collecting >> at & 1 == 1;
+        let mut takes = self.collecting >> at & 1 == 1;
         let BondNic { members, lacp, pending, due, idle, origins, .. } = self;
-        let Some(Member { nic, rx, .. }) = members.get_mut(at) else { return Rx::Idle };
+        let Some(Member { nic, rx, usable, .. }) = members.get_mut(at) else { return Rx::Idle };
         let before = burst.len();
         if nic.rx_burst(now, arena, burst) == Rx::Idle {
             *pending &= !(1 << at);
@@ -346,6 +346,8 @@ impl Nic for BondNic {
                 && pdu::is_slow(frame.head())
             {
                 lacp.input(at, frame.head(), now);
+                // Right behind this PDU may be what its sender was waiting to send.
+                takes |= *usable && lacp.collects(at);
                 *due = true;
                 return false;
             }

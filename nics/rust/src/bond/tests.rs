@@ -155,6 +155,40 @@ fn a_cut_cable_costs_nothing_but_what_was_on_it() {
 }
 
 #[test]
+fn a_cable_that_comes_back_is_used_when_its_other_end_takes_what_comes_by_it() {
+    for independent in [true, false] {
+        let coupled = |side| match lacp(side, 2) {
+            Setup { mode: Mode::Lacp { setup, priorities }, .. } => Setup {
+                mode: Mode::Lacp { setup: Lacp { independent, ..setup }, priorities },
+                ..lacp(side, 2)
+            },
+            other => other,
+        };
+        for first in [0, 1] {
+            let mut pair = Pair::new([coupled(1), coupled(2)]);
+            pair.cut(0, false);
+            // Within one second only so much may be said.
+            pair.ends.iter_mut().for_each(|end| end.now += 2_000_000_000);
+            let now = pair.ends[0].now;
+            pair.ends[0].nic.set_member(0, true, now);
+            let mut sent = 0;
+            for _ in 0..10 {
+                for side in [first, 1 - first] {
+                    pair.ends[side].nic.look(now);
+                    // PDUs that were sent by the look are on the cable, in front of the frames.
+                    sent += pair.ends[side].send(&flows(40, 1));
+                    pair.ends[1 - side].pull();
+                }
+            }
+            let received: usize = pair.ends.iter().map(|end| end.received.len()).sum();
+            assert_eq!((sent, received), (800, 800), "independent: {independent}");
+            assert!(pair.ends.iter().all(|end| end.dropped(DropReason::DoorUnused) == 0));
+            assert_eq!(pair.ends.each_ref().map(|end| end.nic.distributing), [3, 3]);
+        }
+    }
+}
+
+#[test]
 fn with_fewer_than_the_least_there_is_no_carrier() {
     let two = |side| Setup { least: 2, ..lacp(side, 3) };
     let mut pair = Pair::new([two(1), two(2)]);

@@ -34,6 +34,8 @@ const SHORT: Nanos = 3 * SECOND;
 const LONG: Nanos = 90 * SECOND;
 /// Aggregate_Wait_Time.
 pub const WAIT: Nanos = 2 * SECOND;
+/// Whoever calls `tick` later than this after its deadline was not there, and not only slow.
+const LATE: Nanos = SECOND / 2;
 /// Ports of one aggregator.
 pub const PORTS: usize = 8;
 /// Markers that are answered in a second, by one port (annex 57A.3 of 802.3 allows ten frames).
@@ -173,9 +175,15 @@ impl Aggregator {
         self.run();
     }
 
+    /// While nobody looked (the machine slept, or had no time for us), nobody listened either: that a partner
+    /// was not heard meanwhile says nothing of it, least of all where it was asleep with us.
     fn advance(&mut self, now: Nanos) {
+        let late = self.deadline().map_or(0, |at| now.saturating_sub(at));
         self.now = self.now.max(now);
         for port in &mut self.ports {
+            if late > LATE {
+                port.excuse(late);
+            }
             port.age(self.now);
         }
     }

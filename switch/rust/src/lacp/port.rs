@@ -127,6 +127,11 @@ impl Port {
         self.actor.state.set(State::EXPIRED, true);
     }
 
+    /// Time in which nothing could be heard does not count.
+    pub fn excuse(&mut self, unheard: Nanos) {
+        self.current_while = self.current_while.map(|at| at.saturating_add(unheard));
+    }
+
     /// The current_while timer, if it has expired.
     pub fn age(&mut self, now: Nanos) {
         if self.current_while.is_none_or(|at| at > now) {

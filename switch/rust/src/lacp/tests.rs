@@ -397,3 +397,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_machine_that_slept_takes_no_silence_for_an_answer() {
+    for short in [false, true] {
+        let mut net = Net::pair([Setup { short, ..setup(0) }, Setup { short, ..setup(1) }], 2);
+        net.advance(5 * SECOND);
+        assert_eq!((net.distributing(0), net.collecting(1)), (vec![0, 1], vec![0, 1]));
+        for asleep in [4 * SECOND, 3600 * SECOND] {
+            net.now += asleep;
+            for system in 0..2 {
+                net.systems[system].tick(net.now);
+                assert_eq!((net.distributing(system), net.collecting(system)), (vec![0, 1], vec![0, 1]));
+            }
+            net.settle();
+            assert_eq!((net.distributing(0), net.collecting(1)), (vec![0, 1], vec![0, 1]));
+        }
+        // Who is awake and hears nothing still finds out.
+        net.cables[0].ways[0] = false;
+        net.advance(if short { 5 } else { 125 } * SECOND);
+        assert_eq!((net.distributing(0), net.collecting(1)), (vec![1], vec![1]));
+    }
+}

@@ -76,18 +76,10 @@ pub fn bond_door(doors: Vec<Py<Door>>, setup: &BondSetup) -> PyResult<Door> {
     Ok(Door::new(bond))
 }
 
-/// Set one of a port's cables up or down, by its number from 0. `now`: as for `Engine.add_port`.
+/// Set one of a port's cables up or down, by its number from 0.
 #[pyfunction]
-#[pyo3(signature = (engine, port, member, up, *, now=None))]
-pub fn set_member(
-    py: Python<'_>,
-    engine: &Engine,
-    port: PortId,
-    member: usize,
-    up: bool,
-    now: Option<Nanos>,
-) -> PyResult<()> {
-    engine.command_at(py, now, |engine| engine.set_member(port, member, up))
+pub fn set_member(py: Python<'_>, engine: &Engine, port: PortId, member: usize, up: bool) -> PyResult<()> {
+    engine.command(py, |engine| engine.set_member(port, member, up))
 }
 
 /// What is to be seen of a port's cables: mode, least, partner ("PRIORITY.MAC" or None), changes, members.

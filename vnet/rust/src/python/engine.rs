@@ -74,21 +74,12 @@ fn error(e: EngineError) -> PyErr {
 }
 
 impl Engine {
-    /// Run `command` on the engine, between two turns, with the interpreter released meanwhile.
+    /// Run `command` on the engine, between two turns, with the interpreter released meanwhile. Nearly every
+    /// command sets timers, and the latest turn may have been hours ago: the engine's own thread knows what
+    /// time it is, and who turns it otherwise says so (`advance`).
     pub fn command<T: Send>(
         &self,
         py: Python<'_>,
-        command: impl FnOnce(&mut Inner) -> Result<T, EngineError> + Send,
-    ) -> PyResult<T> {
-        py.detach(|| command(&mut self.inner.lock())).map_err(error)
-    }
-
-    /// The same for a command that depends on the time: `now` of the driver's clock. `None`: that of
-    /// the engine's own thread if there is one, and otherwise that of the latest turn.
-    pub fn command_at<T: Send>(
-        &self,
-        py: Python<'_>,
-        now: Option<Nanos>,
         command: impl FnOnce(&mut Inner) -> Result<T, EngineError> + Send,
     ) -> PyResult<T> {
         py.detach(|| {
@@ -96,8 +87,6 @@ impl Engine {
             let mut engine = self.inner.lock();
             if threaded {
                 engine.advance(nics::clock::monotonic());
-            } else if let Some(now) = now {
-                engine.advance(now);
             }
             command(&mut engine)
         })
@@ -187,9 +176,14 @@ impl Engine {
         self.turns.get()
     }
 
-    /// The time of the latest turn, in nanoseconds of the driver's clock.
+    /// The latest time that the engine was told, in nanoseconds of the driver's clock.
     fn now(&self, py: Python<'_>) -> Nanos {
         py.detach(|| self.inner.lock().now())
+    }
+
+    /// It is `now`, in nanoseconds of the driver's clock, which commands go by: for who turns the engine.
+    fn advance(&self, py: Python<'_>, now: Nanos) {
+        py.detach(|| self.inner.lock().advance(now));
     }
 
     /// A new switch; its number. `ageing` in nanoseconds.
@@ -219,8 +213,8 @@ impl Engine {
 
     /// Change a switch's limits and ageing time (nanoseconds). Learned entries keep their age; those
     /// beyond a lower limit are forgotten, longest heard first. Raises ValueError, and nothing has
-    /// changed, when there are more static entries than `fdb_limit`. `now`: as for `add_port`.
-    #[pyo3(signature = (switch, *, fdb_limit, vlan_limit, ageing, connection_limit=1 << 18, now=None))]
+    /// changed, when there are more static entries than `fdb_limit`.
+    #[pyo3(signature = (switch, *, fdb_limit, vlan_limit, ageing, connection_limit=1 << 18))]
     #[allow(clippy::too_many_arguments)]
     fn set_switch(
         &self,
@@ -230,27 +224,17 @@ impl Engine {
         vlan_limit: u32,
         ageing: Nanos,
         connection_limit: u32,
-        now: Option<Nanos>,
     ) -> PyResult<()> {
         let config =
             SwitchConfig { fdb_limit, vlan_limit, ageing, connection_limit, ..SwitchConfig::default() };
-        self.command_at(py, now, |engine| engine.set_switch(switch, &config))
+        self.command(py, |engine| engine.set_switch(switch, &config))
     }
 
     /// Attach `door` to a new port of `switch`; the port's number. When it can't be done, nothing
-    /// has changed but that the door is closed. `now`: the time of the driver's clock, for who turns the
-    /// engine; its own thread knows. Raises OSError, ValueError, KeyError, RuntimeError.
-    #[pyo3(signature = (door, switch, config, *, now=None))]
-    fn add_port(
-        &self,
-        py: Python<'_>,
-        door: &Door,
-        switch: u16,
-        config: &PortConfig,
-        now: Option<Nanos>,
-    ) -> PyResult<PortId> {
+    /// has changed but that the door is closed. Raises OSError, ValueError, KeyError, RuntimeError.
+    fn add_port(&self, py: Python<'_>, door: &Door, switch: u16, config: &PortConfig) -> PyResult<PortId> {
         let (nic, config) = (door.take()?, config.0.clone());
-        let (port, counters) = self.command_at(py, now, |engine| engine.add_port(nic, switch, config))?;
+        let (port, counters) = self.command(py, |engine| engine.add_port(nic, switch, config))?;
         self.counters.lock().insert(port, counters);
         Ok(port)
     }
@@ -351,40 +335,30 @@ impl Engine {
         self.command(py, |engine| Ok(ports.iter().map(|port| usage_tuple(&engine.usage(*port))).collect()))
     }
 
-    /// Set a port's link up or down, as its guest sees it. `now`: as for `add_port`.
-    #[pyo3(signature = (port, up, *, now=None))]
-    fn set_link(&self, py: Python<'_>, port: PortId, up: bool, now: Option<Nanos>) -> PyResult<()> {
-        self.command_at(py, now, |engine| engine.set_link(port, up))
+    /// Set a port's link up or down, as its guest sees it.
+    fn set_link(&self, py: Python<'_>, port: PortId, up: bool) -> PyResult<()> {
+        self.command(py, |engine| engine.set_link(port, up))
     }
 
     /// Put a frame in at a port as if its guest had sent it: (`to`, port, VLAN), (`flood`, None, VLAN)
     /// or (the drop reason, None, VLAN or 0), or (`local`, None, 0) for a BPDU. Raises ValueError for one that is too long.
-    #[pyo3(signature = (port, frame, *, now=None))]
     fn inject(
         &self,
         py: Python<'_>,
         port: PortId,
         frame: &[u8],
-        now: Option<Nanos>,
     ) -> PyResult<(&'static str, Option<PortId>, VlanId)> {
         check_length(frame)?;
-        let decision = self.command_at(py, now, |engine| engine.inject(engine.now(), port, frame))?;
+        let decision = self.command(py, |engine| engine.inject(engine.now(), port, frame))?;
         let (action, egress) = words(decision.out);
         Ok((action, egress, decision.vlan))
     }
 
     /// What would happen to a frame that came in at a port; nothing does. One dict a switch that it
     /// passes, see the stub.
-    #[pyo3(signature = (port, frame, *, now=None))]
-    fn explain<'py>(
-        &self,
-        py: Python<'py>,
-        port: PortId,
-        frame: &[u8],
-        now: Option<Nanos>,
-    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    fn explain<'py>(&self, py: Python<'py>, port: PortId, frame: &[u8]) -> PyResult<Vec<Bound<'py, PyDict>>> {
         check_length(frame)?;
-        let hops = self.command_at(py, now, |engine| engine.explain(engine.now(), port, frame))?;
+        let hops = self.command(py, |engine| engine.explain(engine.now(), port, frame))?;
         hops.into_iter().map(|hop| hop_dict(py, &hop)).collect()
     }
 
