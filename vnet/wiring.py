@@ -171,9 +171,12 @@ class Wiring:
             if isinstance(nic, Bond) and name in (names := nic.names(bonded.name)):
                 set_member(self._engine, bonded.number, names.index(name), up)
                 return
-        port = self.port(name)
-        self._engine.set_link(port.number, up)
-        port.link = up
+        resolved = self._fabric.resolved
+        # A cable between two NICs is cut for both.
+        ends = resolved.cabled(name) if resolved else []
+        for port in [self.ports[end.name] for end in ends] or [self.port(name)]:
+            self._engine.set_link(port.number, up)
+            port.link = up
 
     # -- ports -----------------------------------------------------------------------------------
 

@@ -109,7 +109,9 @@ async def test_a_cable_fails_and_nobody_notices(
         assert used(fabric) == [["left-right.1"], ["left-right.1"]]
 
 
-@pytest.mark.parametrize("bond", [{}, {"timeout": "short"}, {"control": "coupled"}, {"mode": "static"}], ids=str)
+@pytest.mark.parametrize(
+    "bond", [{}, {"timeout": "short"}, {"control": "coupled"}, {"mode": "static"}], ids=str
+)
 async def test_a_link_added_late_carries_the_first_frame(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, bond: dict[str, Any]
 ) -> None:

@@ -8,6 +8,7 @@ from vnet.check import voice
 from vnet.check.pair import Reason, short
 from vnet.check.prove import Proof
 from vnet.check.wire import Ear
+from vnet.topology.direct import is_direct
 
 ROLES = {
     "mac_changes": "may take another MAC address",
@@ -36,7 +37,7 @@ def openings(proof: Proof) -> list[Reason]:
         for ear in ears:
             found += _of(ear, proof)
     for index, link in enumerate(proof.topology.links):
-        if link.transparent:
+        if link.transparent and not is_direct(link):
             text = f"link {'-'.join(link.ends)} carries {LINK_LOCAL}"
             found.append(Reason(text, ("links", index, "transparent")))
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from nics.keys import one_of
-from vnet.topology import check_groups, check_ports, expect, mirrors, recorder, scenario, uplinks
+from vnet.topology import check_groups, check_ports, direct, expect, mirrors, recorder, scenario, uplinks
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
 from vnet.topology.model import DEFAULT_SWITCH, Bond, Change, Impair, Link, Network
@@ -44,6 +44,7 @@ def check(topology: Topology) -> list[Problem]:
         *check_ports.claims(topology),
         *_uplinks(topology),
         *_links(topology),
+        *direct.check(topology),
         *_cords(topology),
         *_trees(topology),
         *mirrors.check(topology),
@@ -238,14 +239,25 @@ def _cables(link: Link, path: Path) -> Problems:
                 yield Problem((*path, "bond", key), f"{key} with mode {link.bond.mode}", "mode: lacp")
 
 
+def _switch(topology: Topology, end: str, path: Path, switches: list[str]) -> Problems:
+    """An end that is a switch."""
+    if end in topology.guests or end in direct.nics(topology):
+        expected = f"switches: {one_of(switches)}; or two NICs"
+        nic = end if "." in end else f"{end}.0"
+        yield Problem(path, f"guest {end}", expected, f"a NIC is called {nic}; one at a switch needs no link")
+    else:
+        yield from refers(end, path, "switch", switches)
+
+
 def _links(topology: Topology) -> Problems:
     switches = list(topology.switches) or [DEFAULT_SWITCH]
     for index, link in enumerate(topology.links):
         path: Path = ("links", index, "ends")
-        for side, end in enumerate(link.ends):
-            yield from refers(end, (*path, side), "switch", switches)
+        if not direct.is_direct(link):
+            for side, end in enumerate(link.ends):
+                yield from _switch(topology, end, (*path, side), switches)
         if link.ends[0] and link.ends[0] == link.ends[1]:
-            yield Problem(path, f"{link.ends[0]} twice", "two switches")
+            yield Problem(path, f"{link.ends[0]} twice", "two switches, or two NICs")
         yield from _impair((link.a_to_b, link.b_to_a), link.schedule, ("links", index))
         yield from _cables(link, ("links", index))
         if link.stp.priority % 16:

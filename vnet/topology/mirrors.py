@@ -13,6 +13,7 @@ import attrs
 
 from nics.keys import did_you_mean, one_of, shown
 from vnet.topology.address import macs
+from vnet.topology.direct import is_direct
 from vnet.topology.model import DEFAULT_SWITCH, Mirror, NicPort, Uplink
 from vnet.topology.problems import Path, Problem, dotted
 from vnet.topology.resolve import Port, ResolvedNetwork, link_names
@@ -69,7 +70,9 @@ def _places(topology: Topology) -> dict[str, list[str]]:
     }
     places |= {port: [port] for ports in list(places.values()) for port in ports}
     places |= {name: [name] for name in topology.uplinks}
-    for name in link_names(topology.links):
+    for name, link in zip(link_names(topology.links), topology.links, strict=True):
+        if is_direct(link):
+            continue
         places |= {f"{name}.{side}": [f"{name}.{side}"] for side in "ab"}
     return places
 

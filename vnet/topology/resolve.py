@@ -165,6 +165,8 @@ class Port:
     storm: Storm | None = None
     cord: Cord = attrs.field(factory=Cord)
     """What its cable does to frames."""
+    direct: str = ""
+    """The link whose other end is another guest's NIC; "": its cable leads to a switch."""
 
     @property
     def is_uplink(self) -> bool:
@@ -277,6 +279,12 @@ class Resolved:
     recorder: Recorder | None = attrs.field(factory=Recorder)
     flows: Flows | None = None
 
+    def cabled(self, name: str) -> list[Port]:
+        """The two ports of a link between NICs, by its name or one of theirs; else none."""
+        port = self.ports.get(name)
+        link = port.direct if port is not None else name
+        return [port for port in self.ports.values() if link and port.direct == link]
+
     def ports_of(self, guest: str) -> list[Port]:
         """A guest's ports, in order."""
         return [port for port in self.ports.values() if port.guest == guest]
@@ -292,8 +300,9 @@ class Unresolvable(Exception):
 
 def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
     """Work out `topology`, which `check` found nothing wrong with. Raises Unresolvable."""
-    from vnet.topology import mirrors, neighbours, policies, uplinks
+    from vnet.topology import direct, mirrors, neighbours, policies, uplinks
 
+    written, topology = topology, direct.expand(topology)
     networks = _networks(topology, keep)
     ports = {f"{guest.name}.{index}": port for guest in topology.guests.values()
              for index, port in enumerate(guest.nics)}  # fmt: skip
@@ -305,6 +314,10 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         for guest in topology.guests.values()
         for index in range(len(guest.nics))
     }
+    for name, link in zip(link_names(written.links), written.links, strict=True):
+        if direct.is_direct(link):
+            ends = {end: attrs.evolve(resolved_ports[end], direct=name) for end in link.ends}
+            resolved_ports |= ends
     shared = uplinks.resolve(topology, networks, default, set(macs.values()))
     return Resolved(
         name=topology.name,

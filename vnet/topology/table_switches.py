@@ -7,7 +7,7 @@ import attrs
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import RATE, SHARE, SIZE, TIME
 from vnet.topology.shape import ListOf, Table
-from vnet.topology.values import Name, Reference
+from vnet.topology.values import LinkEnd, Name, Reference
 
 AGEING = attrs.evolve(TIME, lowest=1_000_000)
 WAIT = attrs.evolve(TIME, lowest=1_000)
@@ -296,14 +296,15 @@ LINK = Table(
         Key(
             "name",
             Name(),
-            "Its name; its ports are `NAME.a` and `NAME.b`. Left out: `A-B` of its two switches, and"
-            " `A-B-2` for a second one.",
+            "Its name; its ports are `NAME.a` and `NAME.b`. Left out: `A-B` of its two ends, and `A-B-2` for"
+            " a second one.",
             example="backbone",
         ),
         Key(
             "ends",
-            ListOf(SWITCH, "a list of two switches", fewest=2, most=2),
-            "The two switches, a and b.",
+            ListOf(LinkEnd(), "a list of two switches", fewest=2, most=2),
+            "The two switches, a and b. Or two guests' NICs (`web.0`), which are in one network: a cable from"
+            " machine to machine, with a guard at each end as elsewhere, and no other way to it.",
             example=["leaf1", "spine"],
             required=True,
         ),

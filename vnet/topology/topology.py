@@ -122,7 +122,9 @@ class Topology:
         return self
 
     def link(self, a: str, b: str, **keys: Any) -> Self:
-        """Add a link between two switches; keys as in a file: `name`, `impair`, `networks`, ..."""
+        """Add a link between two switches, or two NICs (`GUEST.INDEX`); keys as in a file: `name`, `impair`,
+        `networks`, ...
+        """
         self.links.append(build.link(reader.read_item(table.TOPOLOGY, "links", {"ends": [a, b], **keys})))
         return self
 

@@ -70,6 +70,20 @@ class Reference(Type):
 
 
 @attrs.frozen
+class LinkEnd(Reference):
+    """A switch, or a NIC: GUEST.INDEX."""
+
+    of: str = "switch"
+
+    @property
+    def expected(self) -> str:
+        return "the name of a switch, or of a NIC such as web.0"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{Name().pattern}(?:\.[0-9]+)?$"}
+
+
+@attrs.frozen
 class Mac(Type):
     """A station's MAC address: 02:00:00:00:00:0a; also with - or as 0200.0000.000a."""
 

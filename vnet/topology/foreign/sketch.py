@@ -1,7 +1,7 @@
 """What both tools describe: hosts, switches and cables between any two of them, made into a topology.
 
-Here a guest's NIC is plugged into a switch, and a cable joins switches. So a cable between two hosts
-becomes a switch with both, and what a cable does to frames that ends at a host is the host's NIC's to do.
+Here a guest's NIC is plugged into a switch, and what its cable does to frames is the NIC's to do. A link
+joins two switches, or two NICs.
 """
 
 from __future__ import annotations
@@ -58,8 +58,6 @@ class Sketch:
             self._lay(topology, cable, names, nics)
         for host, found in nics.items():
             topology.guest(names[host], kind=kind, nics=found)
-        if not topology.switches:
-            topology.switch("s1")
         return topology
 
     def _names(self) -> dict[str, str]:
@@ -124,20 +122,20 @@ class Sketch:
         if not hosts:
             topology.link(names[one], names[other], **impair)
             return
-        if len(hosts) == 1:
-            switch = names[other if hosts == [one] else one]
-        else:
-            switch = f"cable-{sum(1 for name in topology.switches if name.startswith('cable-')) + 1}"
-            topology.switch(switch)
+        ends = []
         for index, end in enumerate(cable.ends):
             if end not in nics:
                 continue
-            nic: dict[str, Any] = {"network": "lan", "switch": switch}
+            nic: dict[str, Any] = {"network": "lan"}
+            if len(hosts) == 1:
+                nic |= {"switch": names[other if end == one else one], **impair}
             nic["ip"] = [str(interface.ip) for interface in cable.addresses[index]]
             if (mac := cable.macs[index]) is not None:
                 nic["mac"] = mac
-            # Of two hosts, it happens at one: what passes does so once.
-            nics[end].append({**nic, **impair} if end == hosts[0] else nic)
+            ends.append(f"{names[end]}.{len(nics[end])}")
+            nics[end].append(nic)
+        if len(hosts) == 2:
+            topology.link(ends[0], ends[1], **impair)
 
 
 def fit(name: str) -> str:
