@@ -63,6 +63,8 @@ class Course:
     bars: tuple[Bar, ...]
     limits: Mapping[str, float]
     """Figures of vnet that must not be exceeded, by themselves."""
+    titles: Mapping[str, str] = attrs.field(factory=dict)
+    """What switches are called in the README, where that is not their name."""
 
 
 STANDARD = {
@@ -137,4 +139,12 @@ BARS = (
 
 LIMITS = {"100 idle, CPU": 1.0, "first wake p99": 100.0}
 
-VHOST = Course({name: case for suite in SUITES.values() for name, case in suite.items()}, BARS, LIMITS)
+TITLES = {
+    "ovs": "OVS-DPDK, L2 learning",
+    "ovs-vlan": "the same, access ports",
+    "testpmd": "testpmd `io`, switches nothing",
+}
+
+VHOST = Course(
+    {name: case for suite in SUITES.values() for name, case in suite.items()}, BARS, LIMITS, TITLES
+)

@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 
 from tools.bench import ovs
-from tools.bench.processes import Failed, Missing, running
+from tools.bench.processes import Failed, Missing, living_in, running
 from tools.bench.rounds import ROOT
 
 LOAD = ROOT / "target/release/doors-load"
@@ -150,11 +150,11 @@ def fabric(folder: Path, document: dict[str, object]) -> Iterator[subprocess.Pop
     """A running fabric, once it is up. Raises Failed."""
     file, log = folder / "bench.yaml", folder / "vnet.log"
     file.write_text(json.dumps(document))  # JSON is YAML too
-    argv = [sys.executable, "-m", "vnet"]
-    with running([*argv, "up", str(file)], log, env={**os.environ}) as process:
+    argv, env = [sys.executable, "-m", "vnet"], living_in(folder)
+    with running([*argv, "up", str(file)], log, env=env) as process:
         end = time.monotonic() + _DEADLINE
         words = [*argv, "status", str(document["name"])]
-        while subprocess.run(words, capture_output=True, check=False).returncode:
+        while subprocess.run(words, capture_output=True, check=False, env=env).returncode:
             if process.poll() is not None or time.monotonic() > end:
                 raise Failed(f"vnet did not come up:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)

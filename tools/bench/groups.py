@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.cases import Case
-from tools.bench.processes import appear, running
+from tools.bench.processes import appear, living_in, running
 from tools.bench.rounds import ROOT
 from tools.bench.switches import CORE
 from tools.bench.vhost import LOAD, load
@@ -81,8 +80,7 @@ def serve(way: str, folder: Path) -> Iterator[list[Path]]:
     file = folder / "bench.yaml"
     file.write_text(json.dumps(document(way, sockets)))
     argv = [sys.executable, "-m", "vnet", "up", str(file)]
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
-    with running(argv, folder / "vnet.log", env=env) as process:
+    with running(argv, folder / "vnet.log", env=living_in(folder)) as process:
         appear(sockets, process, folder / "vnet.log")
         yield sockets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -16,6 +17,11 @@ class Missing(Exception):
 
 class Failed(Exception):
     """A switch did not come up."""
+
+
+def living_in(folder: Path) -> dict[str, str]:
+    """An environment in which `vnet up` keeps all that it keeps in a folder: it is gone with that."""
+    return {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,18 @@ class Results:
         names = {name: None for switches in self.runs.values() for name in switches}
         return sorted(names, key=lambda name: name != "vnet")
 
+    def _rows(self, cell: Callable[[str, str], str]) -> list[list[str]]:
+        """A row for each case that was measured: its name and unit, and a cell a switch."""
+        return [
+            [f"{name}, {case.unit}", *(cell(name, switch) for switch in self.switches())]
+            for name, case in self.course.cases.items()
+            if name in self.runs
+        ]
+
     def table(self) -> str:
         """Medians, and behind them how many times better vnet is; 80 columns for five switches."""
-        switches = self.switches()
-        rows = [["median", *switches]]
-        for name, case in self.course.cases.items():
-            if name not in self.runs:
-                continue
-            rows.append([f"{name}, {case.unit}", *(self._cell(name, switch) for switch in switches)])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(switches) + 1)]
+        rows = [["median", *self.switches()], *self._rows(self._cell)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in pairs)
             for pairs in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
@@ -108,15 +112,32 @@ class Results:
         lines.append(f"{count} rounds; x: how many times better vnet is; ~: runs differ by more than 10 %")
         return "\n".join(line.rstrip() for line in lines)
 
+    def markdown(self) -> str:
+        """The same as a table for the README."""
+        titles = [self.course.titles.get(name, name) for name in self.switches()]
+        rows = [["", *titles], ["---"] * (len(titles) + 1), *self._rows(self._bold)]
+        return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+
     def _cell(self, name: str, switch: str) -> str:
         values = self.values(switch, name)
         if not values:
             return "-"
-        middle = statistics.median(values)
-        spread = "~" if max(values) - min(values) > 0.1 * middle else ""
-        cell = f"{spread}{middle:.3g}" if middle < 100 else f"{spread}{middle:.0f}"
+        spread = "~" if max(values) - min(values) > 0.1 * statistics.median(values) else ""
+        return f"{spread}{self._figure(values)}{self._times(name, switch, ' {:.2f}x')}"
+
+    def _bold(self, name: str, switch: str) -> str:
+        values = self.values(switch, name)
+        return f"{self._figure(values)}{self._times(name, switch, ', **{:.2f}x**')}" if values else ""
+
+    def _times(self, name: str, switch: str, how: str) -> str:
         ratio = self.better(name, switch) if switch != "vnet" else None
-        return cell if ratio is None else f"{cell} {ratio:.2f}x"
+        return "" if ratio is None else how.format(ratio)
+
+    @staticmethod
+    def _figure(values: list[float]) -> str:
+        """Their median, with three digits."""
+        middle = statistics.median(values)
+        return f"{middle:.3g}" if middle < 100 else f"{middle:.0f}"
 
     def bars(self) -> tuple[list[str], bool]:
         """A line for each bar that was measured, and whether all hold."""

@@ -40,6 +40,7 @@ def parser(program: str, doc: str, examples: str, suites: Collection[str]) -> ar
     made.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     made.add_argument("--append", type=Path, metavar="FILE", help="add to the runs of a file")
     made.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, show a file")
+    made.add_argument("--markdown", action="store_true", help="the table as the README has it")
     made.add_argument("--bars", action="store_true", help="exit with 1 if a bar is missed")
     return made
 
@@ -107,7 +108,7 @@ def scratch() -> Iterator[Path]:
 def tell(results: Results, left_out: Sequence[str], options: argparse.Namespace) -> int:
     """Print the table and the bars, and keep the runs. The exit code."""
     print(machine())
-    print(results.table())
+    print(results.markdown() if options.markdown else results.table())
     lines, well = results.bars()
     print("\n".join([*lines, *left_out]))
     for file in (options.json, options.append):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.bench import hugepages, ovs
-from tools.bench.processes import Missing, appear, running
+from tools.bench.processes import Missing, appear, living_in, running
 
 CORE = 1
 MEGABYTES = 768
@@ -104,8 +103,7 @@ class Vnet(Switch):
         file.write_text(json.dumps(document))  # JSON is YAML too
         log = folder / "vnet.log"
         argv = [sys.executable, "-m", "vnet", "up", str(file)]
-        env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
-        with running(argv, log, ahead=ahead, env=env) as process:
+        with running(argv, log, ahead=ahead, env=living_in(folder)) as process:
             appear(sockets, process, log)
             self.process = process
             yield sockets

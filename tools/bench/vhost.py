@@ -28,6 +28,7 @@ examples:
   python -m tools.bench.vhost --rounds 3 --append all.json     vnet, OVS-DPDK twice, testpmd
   python -m tools.bench.vhost --suite scale --append all.json  2, 16 and 64 connected ports
   python -m tools.bench.vhost --report all.json                what it came to, and which bars hold
+  python -m tools.bench.vhost --report all.json --markdown     the same as a table for the README
   python -m tools.bench.vhost vnet mine --peer 'mine=./switch -s {a} -s {b}' --case '64 B'
 
 OVS-DPDK and testpmd need root and 900 huge pages of 2 MB, which are reserved for the run and given back.
