@@ -1,7 +1,8 @@
 //! What a hostile guest does to its rings and its memory.
 
 use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, RING_PACKED};
-use super::front::{GPA, Guest, Host, PLAIN, SIZE, frame, open_fds, pair};
+use super::front::{GPA, Guest, PLAIN, SIZE, frame, pair};
+use super::host::{Host, open_fds};
 use crate::frame::{Arena, Burst, TxFrame};
 use crate::nic::{Nic, TxReport};
 use std::os::fd::AsRawFd;

@@ -1,7 +1,8 @@
 //! What a hostile front-end says.
 
 use super::super::protocol::feature::LOG_ALL;
-use super::front::{GPA, Guest, Host, PLAIN, SIZE, UVA, eventfd, frame, memfd, open_fds, pair, table};
+use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
+use super::host::{Host, eventfd, memfd, open_fds};
 use crate::nic::Nic;
 use std::os::fd::AsRawFd;
 

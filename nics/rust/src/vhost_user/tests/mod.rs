@@ -3,16 +3,24 @@
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(fuzzing, allow(dead_code, unused_imports))]
 
-mod front;
+mod driver;
 #[cfg(test)]
-mod functional;
+mod frames;
+mod front;
 mod fuzz;
+mod host;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod negotiated;
+#[cfg(test)]
 mod packed;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod rings;
 
 #[cfg(fuzzing)]
 pub use fuzz::{Part, run};

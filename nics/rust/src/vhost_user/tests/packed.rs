@@ -2,8 +2,9 @@
 //! for both layouts is in `functional.rs`.
 
 use super::super::protocol::feature::{EVENT_IDX, INDIRECT_DESC, LOG_ALL, RING_PACKED};
-use super::front::{GPA, Guest, Host, PLAIN, SIZE, count, frame, memfd, pair};
-use super::functional::receive_inflight;
+use super::front::{GPA, Guest, PLAIN, SIZE, frame, pair};
+use super::host::{Host, count, memfd};
+use super::restarts::receive_inflight;
 use crate::nic::Nic;
 use crate::offload::Offload;
 use std::os::fd::AsRawFd;

@@ -1,0 +1,202 @@
+//! Rings: where they go on, who is told of what, and several of them.
+
+use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, MQ, MRG_RXBUF, RING_PACKED, VERSION_1};
+use super::front::{Guest, PLAIN, frame, pair};
+use super::host::{Host, count};
+use crate::nic::Nic;
+use crate::offload::Offload;
+use std::sync::atomic::Ordering;
+use switch::DropReason;
+
+#[test]
+fn indexes_wrap_around() {
+    for features in [0, EVENT_IDX, IN_ORDER] {
+        let mut host = Host::new();
+        let mut guest = Guest::connect(&mut host, 256);
+        for ring in &mut guest.rings {
+            ring.next = 65_500;
+            ring.seen = 65_500;
+        }
+        for ring in 0..2 {
+            let r = guest.rings[ring].clone();
+            guest.u16(r.avail + 2).store(65_500, Ordering::SeqCst);
+            guest.u16(r.used + 2).store(65_500, Ordering::SeqCst);
+        }
+        guest.say(&mut host, 2, &(PLAIN | features).to_ne_bytes(), &[]);
+        guest.features = PLAIN | features;
+        guest.set_memory(&mut host);
+        guest.start_ring(&mut host, 0, 65_500);
+        guest.start_ring(&mut host, 1, 65_500);
+        guest.fill_all(1);
+        for round in 0..100 {
+            let bytes = frame(100 + round, round);
+            guest.send(&bytes);
+            assert_eq!(host.receive_all(), [(bytes.clone(), Offload::NONE)]);
+            assert_eq!(guest.reclaim(1), 1);
+            assert_eq!(host.send(std::slice::from_ref(&bytes)), []);
+            assert_eq!(guest.receive()[0].1, bytes);
+        }
+    }
+}
+
+#[test]
+fn a_sleeping_door_is_kicked_and_a_polling_one_is_not() {
+    for features in [0, EVENT_IDX, RING_PACKED, RING_PACKED | EVENT_IDX] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN | features);
+        let mut before = guest.rings[1].next;
+        guest.send(&frame(60, 0));
+        assert!(!guest.kick(1, before), "it polls");
+        assert!(!host.nic.arm(), "there is work");
+        assert_eq!(host.receive_all().len(), 1);
+        assert!(host.nic.arm());
+        before = guest.rings[1].next;
+        guest.send(&frame(60, 1));
+        assert!(guest.kick(1, before), "it sleeps");
+        assert!(host.woken());
+        host.poll();
+        assert!(!host.woken());
+        assert_eq!(host.receive_all().len(), 1);
+        before = guest.rings[1].next;
+        guest.send(&frame(60, 2));
+        assert!(!guest.kick(1, before), "it polls again");
+    }
+}
+
+#[test]
+fn a_guest_is_interrupted_when_it_wants_to_be() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    host.wait(1_000_000);
+    count(&guest.calls[0]);
+    host.send(&[frame(60, 0), frame(60, 1)]);
+    assert_eq!(count(&guest.calls[0]), 1, "one for the burst");
+    assert_eq!(count(&guest.calls[1]), 0);
+    // It polls.
+    guest.u16(guest.rings[0].avail).store(1, Ordering::SeqCst);
+    host.send(&[frame(60, 0)]);
+    assert_eq!(count(&guest.calls[0]), 0);
+    // It goes to sleep right after we looked; soon we look again.
+    guest.u16(guest.rings[0].avail).store(0, Ordering::SeqCst);
+    host.wait(100_000);
+    assert_eq!(count(&guest.calls[0]), 1);
+    host.wait(1_000_000);
+    assert_eq!(count(&guest.calls[0]), 0);
+    // And so for what it sent.
+    count(&guest.calls[1]);
+    guest.send(&frame(60, 0));
+    host.receive_all();
+    assert_eq!(count(&guest.calls[1]), 1);
+}
+
+#[test]
+fn with_event_idx_a_guest_names_the_entry() {
+    let mut host = Host::new();
+    let guest = Guest::running(&mut host, PLAIN | EVENT_IDX);
+    host.wait(1_000_000);
+    count(&guest.calls[0]);
+    let event = guest.rings[0].avail + 4 + 2 * 256;
+    guest.u16(event).store(3, Ordering::SeqCst);
+    for n in 0..8 {
+        host.send(&[frame(60, 0)]);
+        host.wait(100_000);
+        assert_eq!(count(&guest.calls[0]), u64::from(n == 3), "entry {n}");
+    }
+}
+
+#[test]
+fn a_ring_is_stopped_and_goes_on_where_it_was() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    for i in 0..100 {
+        guest.send(&frame(60, i));
+    }
+    host.receive();
+    host.send(&[frame(60, 0)]);
+    // What was taken ahead and not given back counts as not taken.
+    assert_eq!(guest.ask(&mut host, 11, &pair(1, 0)) >> 32, 64);
+    assert_eq!(guest.ask(&mut host, 11, &pair(0, 0)) >> 32, 1);
+    assert_eq!(host.news().0, [true, false]);
+    assert_eq!(host.send(&[frame(60, 0)]), [(0, DropReason::TxNoCarrier)]);
+    assert!(host.receive_all().is_empty());
+    guest.start_ring(&mut host, 1, 64);
+    assert_eq!(host.receive_all().len(), 36);
+    guest.start_ring(&mut host, 0, 1);
+    assert_eq!(host.news().0, [true]);
+    assert_eq!(host.send(&[frame(60, 0)]), []);
+    assert_eq!(guest.receive().len(), 2);
+}
+
+#[test]
+fn a_disabled_transmit_queue_is_emptied() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    for ring in 0..2 {
+        guest.say(&mut host, 18, &pair(ring, 0), &[]);
+    }
+    assert!(!host.nic.carrier());
+    for i in 0..200 {
+        guest.send(&frame(60, i));
+    }
+    assert!(host.receive_all().is_empty());
+    assert_eq!(guest.reclaim(1), 200);
+    assert_eq!(host.send(&[frame(60, 0)]), [(0, DropReason::TxNoCarrier)]);
+    for ring in 0..2 {
+        guest.say(&mut host, 18, &pair(ring, 1), &[]);
+    }
+    guest.send(&frame(60, 1));
+    assert_eq!(host.receive_all().len(), 1);
+}
+
+#[test]
+fn two_queue_pairs_share_the_flows() {
+    let mut host = Host::new();
+    let mut guest = Guest::connect(&mut host, 256);
+    guest.set_up(&mut host, PLAIN | MQ, 2);
+    let flow = |port: u16, back: bool| {
+        let mut bytes = frame(100, 0);
+        bytes[12..14].copy_from_slice(&[8, 0]);
+        bytes[14] = 0x45;
+        bytes[20..22].fill(0);
+        bytes[23] = 6;
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        bytes[26..30].copy_from_slice(if back { &b } else { &a });
+        bytes[30..34].copy_from_slice(if back { &a } else { &b });
+        bytes[34..36].copy_from_slice(&if back { 80 } else { port }.to_be_bytes());
+        bytes[36..38].copy_from_slice(&if back { port } else { 80 }.to_be_bytes());
+        bytes
+    };
+    // What the guest sent from a queue comes back to it.
+    for (port, ring) in [(1000, 1), (1001, 3), (1002, 3), (1003, 1)] {
+        guest.send_with(ring, &[0; 12], &flow(port, false));
+    }
+    assert_eq!(host.receive_all().len(), 4);
+    let answers: Vec<_> = (1000..1004).map(|port| flow(port, true)).collect();
+    assert_eq!(host.send(&answers), []);
+    let first: Vec<_> = guest.receive_from(0).into_iter().map(|(_, bytes)| bytes).collect();
+    let second: Vec<_> = guest.receive_from(2).into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(first, [answers[0].clone(), answers[3].clone()]);
+    assert_eq!(second, [answers[1].clone(), answers[2].clone()]);
+    // What it never sent is spread.
+    let others: Vec<_> = (2000..2064).map(|port| flow(port, true)).collect();
+    assert_eq!(host.send(&others), []);
+    let (a, b) = (guest.receive_from(0).len(), guest.receive_from(2).len());
+    assert_eq!(a + b, 64);
+    assert!(a > 8 && b > 8, "{a} and {b}");
+    // With the second pair disabled, all of it goes to the first.
+    guest.say(&mut host, 18, &pair(2, 0), &[]);
+    assert_eq!(host.send(&answers), []);
+    assert_eq!(guest.receive_from(0).len(), 4);
+}
+
+#[test]
+fn rings_without_protocol_features_are_enabled_by_themselves() {
+    let mut host = Host::new();
+    let mut guest = Guest::connect(&mut host, 256);
+    guest.say(&mut host, 2, &(VERSION_1 | MRG_RXBUF).to_ne_bytes(), &[]);
+    guest.set_memory(&mut host);
+    for ring in 0..2 {
+        guest.start_ring(&mut host, ring, 0);
+    }
+    assert!(host.nic.carrier());
+}
