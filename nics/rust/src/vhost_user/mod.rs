@@ -10,7 +10,7 @@
 //!    connection itself is that of all socket doors, `nics::socket`);
 //!  * `session.rs`, `queue.rs`: what follows from it;
 //!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
-//!  * `ring.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
+//!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
 //!  * `nic.rs`: all of it together as a door.
@@ -27,6 +27,7 @@
 //! second translates an address at every access and makes an iterator a chain; here a ring keeps
 //! validated pointers, and a burst is walked in one loop.
 
+mod chain;
 mod copy;
 mod eventfd;
 mod fault;

@@ -31,13 +31,11 @@
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
 
+use super::chain::{Desc, NEXT, Run, Table, WRITE};
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
-use super::ring::{
-    AHEAD_MAX, Ahead, Buf, CHAIN_MAX, Desc, INDIRECT, NEXT, Placement, RingFault, RingFeatures, Run, Used,
-    WRITE,
-};
+use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
 const AVAIL: u16 = 1 << 7;
@@ -117,10 +115,7 @@ impl Packed {
         features: RingFeatures,
         inflight: Option<&InflightQueue>,
     ) -> Result<Packed, RingFault> {
-        let at = |uva, len, align: usize| {
-            let ptr = memory.translate_uva(uva, len).ok_or(RingFault::Placement)?;
-            if (ptr as usize).is_multiple_of(align) { Ok(ptr) } else { Err(RingFault::Placement) }
-        };
+        let at = |uva, len, align| Placement::area(memory, uva, len, align);
         // Some front-ends tell the upper half and some leave it zero, which means: the same.
         let (taken, given) = (base as u16, (base >> 16) as u16);
         let start = Place::from_bits(if given == 0 { taken } else { given });
@@ -168,9 +163,7 @@ impl Packed {
     fn desc(&self, index: u16) -> Desc {
         debug_assert!(index < self.size);
         // SAFETY: as for `flags`.
-        let desc = unsafe { Desc::read(self.ring.add(usize::from(index) * 16)) };
-        // Here the id comes before the flags.
-        Desc { flags: desc.last, last: desc.flags, ..desc }
+        unsafe { Desc::read::<true>(self.ring.add(usize::from(index) * 16)) }
     }
 
     fn available(&self, place: Place) -> bool {
@@ -228,20 +221,7 @@ impl Packed {
                 // It runs into descriptors that the driver was not given back.
                 return Err(RingFault::Chain);
             }
-            let mut buf = Buf { ptr: std::ptr::null_mut(), len: u32::from(head), id };
-            if desc.flags & (NEXT | WRITE | INDIRECT) == if IN { WRITE } else { 0 } {
-                let mut at = window.translate(desc.addr, desc.len);
-                if at.is_none() {
-                    *window = memory.window(desc.addr);
-                    at = window.translate(desc.addr, desc.len);
-                }
-                // What is not in one region is walked as a chain is, which finds out why.
-                if let Some(ptr) = at {
-                    buf.ptr = ptr;
-                    buf.len = desc.len;
-                }
-            }
-            ahead.push(buf);
+            ahead.push(Buf::of::<IN>(memory, window, head, &desc, id));
             self.spans[self.last % AHEAD_MAX] = span;
             self.last = self.last.wrapping_add(1);
             self.held += span;
@@ -275,55 +255,9 @@ impl Packed {
         head: u16,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
-        let mut index = head;
-        if index >= self.size {
-            return Err(RingFault::Head);
-        }
-        for _ in 0..self.size {
-            let desc = self.desc(index);
-            if desc.flags & INDIRECT != 0 {
-                if !self.features.indirect || index != head || desc.flags & NEXT != 0 {
-                    return Err(RingFault::Indirect);
-                }
-                return Self::walk_table::<IN>(memory, &desc, each);
-            }
-            if (desc.flags & WRITE != 0) != IN {
-                return Err(RingFault::Direction);
-            }
-            desc.runs(memory, each)?;
-            if desc.flags & NEXT == 0 {
-                return Ok(());
-            }
-            index = self.after(index);
-        }
-        Err(RingFault::Chain)
-    }
-
-    /// All entries of the table in their order: of their flags only WRITE means something.
-    fn walk_table<const IN: bool>(
-        memory: &Memory,
-        table: &Desc,
-        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
-    ) -> Result<(), RingFault> {
-        let (ptr, entries) = table.table(memory)?;
-        if entries > CHAIN_MAX {
-            return Err(RingFault::Chain);
-        }
-        for index in 0..entries {
-            // SAFETY: `table` checked that `entries` descriptors at `ptr`, aligned to 8, are guest
-            // memory, which stays mapped.
-            let desc = unsafe { Desc::read(ptr.add(index * 16)) };
-            // Here the id comes before the flags.
-            let flags = desc.last;
-            if flags & INDIRECT != 0 {
-                return Err(RingFault::Indirect);
-            }
-            if (flags & WRITE != 0) != IN {
-                return Err(RingFault::Direction);
-            }
-            desc.runs(memory, each)?;
-        }
-        Ok(())
+        // SAFETY: as for `flags`.
+        let table = unsafe { Table::<true>::new(self.ring, usize::from(self.size)) };
+        table.walk::<IN>(memory, head, self.features.indirect, each)
     }
 
     /// Give `n` buffers back, in the ring's order; all of them become visible at once.

@@ -1,8 +1,9 @@
 //! What both ring layouts have in common: buffers taken from a ring ahead of their use, and what can
 //! be wrong with a ring.
 
+use super::chain::{Desc, INDIRECT, NEXT, WRITE};
 use super::copy;
-use super::memory::Memory;
+use super::memory::{Memory, Window};
 use super::protocol::feature;
 use std::cell::Cell;
 use std::fmt;
@@ -10,15 +11,8 @@ use std::fmt;
 /// Buffers taken from a ring that wait for their use. A burst, a look ahead and a large frame in
 /// small buffers must fit.
 pub const AHEAD_MAX: usize = 256;
-/// The most descriptors in one chain that goes through an indirect table; Linux uses 19.
-pub const CHAIN_MAX: usize = 1024;
 /// The largest ring. The specification allows 32,768, which nobody uses for a network.
 pub const RING_MAX: u16 = 16_384;
-
-/// Descriptor flags, the same in both layouts.
-pub const NEXT: u16 = 1;
-pub const WRITE: u16 = 2;
-pub const INDIRECT: u16 = 4;
 
 /// One buffer that the guest made available, with everything that its use needs.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +27,25 @@ pub struct Buf {
 
 impl Buf {
     const NONE: Buf = Buf { ptr: std::ptr::null_mut(), len: 0, id: 0 };
+
+    /// What descriptor `head` of a ring describes, to be given back as `id`: a buffer in one piece that we may use as
+    /// `IN` says (we write to it), or else a chain.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<const IN: bool>(memory: &Memory, window: &mut Window, head: u16, desc: &Desc, id: u16) -> Buf {
+        if desc.flags & (NEXT | WRITE | INDIRECT) == if IN { WRITE } else { 0 } {
+            let mut at = window.translate(desc.addr, desc.len);
+            if at.is_none() {
+                *window = memory.window(desc.addr);
+                at = window.translate(desc.addr, desc.len);
+            }
+            // What is not in one region is walked as a chain is, which finds out why.
+            if let Some(ptr) = at {
+                return Buf { ptr, len: desc.len, id };
+            }
+        }
+        Buf { ptr: std::ptr::null_mut(), len: u32::from(head), id }
+    }
 
     /// One contiguous buffer, as nearly all are.
     #[inline(always)]
@@ -210,69 +223,10 @@ pub struct Placement {
     pub used: u64,
 }
 
-/// A run of guest memory found in a chain, checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    pub ptr: *mut u8,
-    pub len: u32,
-}
-
-// SAFETY: an address and a length; whoever uses them sees to it that the memory is there.
-unsafe impl Send for Run {}
-
-/// A descriptor, read once: what was checked is what is used.
-#[derive(Clone, Copy, Debug)]
-pub struct Desc {
-    pub addr: u64,
-    pub len: u32,
-    pub flags: u16,
-    /// The next one in a split ring, the buffer's id in a packed one.
-    pub last: u16,
-}
-
-impl Desc {
-    /// Read the descriptor at `ptr`.
-    ///
-    /// # Safety
-    /// 16 bytes at `ptr`, aligned to 8, must be mapped.
-    #[inline(always)]
-    #[must_use]
-    pub unsafe fn read(ptr: *const u8) -> Desc {
-        // SAFETY: the caller's promise. Volatile, because the guest may write at any time: each half
-        // is read exactly once, and no check is made on another read than the use.
-        let (addr, meta) =
-            unsafe { (ptr.cast::<u64>().read_volatile(), ptr.cast::<u64>().add(1).read_volatile()) };
-        let (addr, meta) = (u64::from_le(addr), u64::from_le(meta));
-        Desc { addr, len: meta as u32, flags: (meta >> 32) as u16, last: (meta >> 48) as u16 }
-    }
-
-    /// All its bytes, as one run or, where they go on in the next region, several.
-    pub fn runs(
-        &self,
-        memory: &Memory,
-        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
-    ) -> Result<(), RingFault> {
-        let (mut addr, mut left) = (self.addr, self.len);
-        while left > 0 {
-            let (ptr, room) = memory.run(addr).ok_or(RingFault::Address)?;
-            let len = u64::from(left).min(room) as u32;
-            each(Run { ptr, len })?;
-            left -= len;
-            addr = addr.checked_add(u64::from(len)).ok_or(RingFault::Address)?;
-        }
-        Ok(())
-    }
-
-    /// The indirect table that this descriptor stands for: its first byte and number of entries.
-    pub fn table(&self, memory: &Memory) -> Result<(*const u8, usize), RingFault> {
-        let entries = self.len as usize / 16;
-        if !self.len.is_multiple_of(16) || entries == 0 || !self.addr.is_multiple_of(8) {
-            return Err(RingFault::Indirect);
-        }
-        let ptr = memory.translate(self.addr, u64::from(self.len)).ok_or(RingFault::Address)?;
-        if !(ptr as usize).is_multiple_of(8) {
-            return Err(RingFault::Indirect);
-        }
-        Ok((ptr, entries))
+impl Placement {
+    /// Where one of its areas, `len` bytes at the front-end's address `uva`, is.
+    pub fn area(memory: &Memory, uva: u64, len: u64, align: usize) -> Result<*mut u8, RingFault> {
+        let ptr = memory.translate_uva(uva, len).ok_or(RingFault::Placement)?;
+        if (ptr as usize).is_multiple_of(align) { Ok(ptr) } else { Err(RingFault::Placement) }
     }
 }

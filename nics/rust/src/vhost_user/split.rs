@@ -39,12 +39,10 @@
 //! IN_ORDER negotiated one used entry may stand for a whole run of transmit buffers. It also means
 //! that `used.idx` tells a successor all it needs: what lies behind it was not done.
 
+use super::chain::{Desc, Run, Table};
 use super::log::Log;
 use super::memory::{Memory, Window};
-use super::ring::{
-    AHEAD_MAX, Ahead, Buf, CHAIN_MAX, Desc, INDIRECT, NEXT, Placement, RingFault, RingFeatures, Run, Used,
-    WRITE,
-};
+use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
@@ -77,10 +75,7 @@ impl Split {
         features: RingFeatures,
     ) -> Result<Split, RingFault> {
         let size = u64::from(place.size);
-        let at = |uva, len, align: usize| {
-            let ptr = memory.translate_uva(uva, len).ok_or(RingFault::Placement)?;
-            if (ptr as usize).is_multiple_of(align) { Ok(ptr) } else { Err(RingFault::Placement) }
-        };
+        let at = |uva, len, align| Placement::area(memory, uva, len, align);
         let split = Split {
             desc: at(place.desc, 16 * size, 16)?,
             // flags, idx, entries, used_event
@@ -134,7 +129,7 @@ impl Split {
     fn desc(&self, index: u16) -> Desc {
         debug_assert!(index < self.size);
         // SAFETY: the table has `size` descriptors, aligned to 16, and stays mapped.
-        unsafe { Desc::read(self.desc.add(usize::from(index) * 16)) }
+        unsafe { Desc::read::<false>(self.desc.add(usize::from(index) * 16)) }
     }
 
     /// How many entries wait. Reads the guest's index only when fewer than `want` are known of.
@@ -171,7 +166,7 @@ impl Split {
         let n = self.waiting(want)?.min(want);
         for _ in 0..n {
             let head = self.head(self.next)?;
-            self.buffer::<IN>(memory, window, ahead, head);
+            ahead.push(Buf::of::<IN>(memory, window, head, &self.desc(head), head));
             self.next = self.next.wrapping_add(1);
         }
         Ok(())
@@ -191,28 +186,9 @@ impl Split {
             if head >= self.size {
                 return Err(RingFault::InFlight);
             }
-            self.buffer::<IN>(memory, window, ahead, head);
+            ahead.push(Buf::of::<IN>(memory, window, head, &self.desc(head), head));
         }
         Ok(())
-    }
-
-    #[inline(always)]
-    fn buffer<const IN: bool>(&self, memory: &Memory, window: &mut Window, ahead: &mut Ahead, head: u16) {
-        let desc = self.desc(head);
-        let mut buf = Buf { ptr: std::ptr::null_mut(), len: u32::from(head), id: head };
-        if desc.flags == if IN { WRITE } else { 0 } {
-            let mut at = window.translate(desc.addr, desc.len);
-            if at.is_none() {
-                *window = memory.window(desc.addr);
-                at = window.translate(desc.addr, desc.len);
-            }
-            // What is not in one region is walked as a chain is, which finds out why.
-            if let Some(ptr) = at {
-                buf.ptr = ptr;
-                buf.len = desc.len;
-            }
-        }
-        ahead.push(buf);
     }
 
     /// Every run of bytes of the chain that begins at descriptor `head`.
@@ -222,58 +198,9 @@ impl Split {
         head: u16,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
-        let mut index = head;
-        // A chain visits no descriptor twice, so it has at most as many as the ring.
-        for _ in 0..self.size {
-            if index >= self.size {
-                return Err(RingFault::Chain);
-            }
-            let desc = self.desc(index);
-            if desc.flags & INDIRECT != 0 {
-                if !self.features.indirect || desc.flags & NEXT != 0 {
-                    return Err(RingFault::Indirect);
-                }
-                return Self::walk_table::<IN>(memory, &desc, each);
-            }
-            if (desc.flags & WRITE != 0) != IN {
-                return Err(RingFault::Direction);
-            }
-            desc.runs(memory, each)?;
-            if desc.flags & NEXT == 0 {
-                return Ok(());
-            }
-            index = desc.last;
-        }
-        Err(RingFault::Chain)
-    }
-
-    fn walk_table<const IN: bool>(
-        memory: &Memory,
-        table: &Desc,
-        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
-    ) -> Result<(), RingFault> {
-        let (ptr, entries) = table.table(memory)?;
-        let mut index = 0;
-        for _ in 0..entries.min(CHAIN_MAX) {
-            if index >= entries {
-                return Err(RingFault::Chain);
-            }
-            // SAFETY: `table` checked that `entries` descriptors at `ptr`, aligned to 8, are guest
-            // memory, which stays mapped; index is below that.
-            let desc = unsafe { Desc::read(ptr.add(index * 16)) };
-            if desc.flags & INDIRECT != 0 {
-                return Err(RingFault::Indirect);
-            }
-            if (desc.flags & WRITE != 0) != IN {
-                return Err(RingFault::Direction);
-            }
-            desc.runs(memory, each)?;
-            if desc.flags & NEXT == 0 {
-                return Ok(());
-            }
-            index = usize::from(desc.last);
-        }
-        Err(RingFault::Chain)
+        // SAFETY: as for `desc`.
+        let table = unsafe { Table::<false>::new(self.desc, usize::from(self.size)) };
+        table.walk::<IN>(memory, head, self.features.indirect, each)
     }
 
     /// Give `n` buffers back, in the ring's order, and tell with one index. `last_is_all`: when the

@@ -9,10 +9,11 @@
 //! with its length, the first one's header saying how many. They are counted before the first byte
 //! is written, and told to the guest together.
 
+use super::chain::Run;
 use super::copy;
 use super::log::Log;
 use super::protocol::feature;
-use super::ring::{AHEAD_MAX, Ahead, RingFault, Run, Used};
+use super::ring::{AHEAD_MAX, Ahead, RingFault, Used};
 use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
 use crate::nic::{Caps, TxReport};

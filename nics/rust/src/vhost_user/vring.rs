@@ -12,12 +12,13 @@
 //! woken at once, but for the rare case that it fell asleep while we were giving, which is when
 //! that "soon" is needed.
 
+use super::chain::Run;
 use super::eventfd::EventFd;
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::packed::Packed;
-use super::ring::{Ahead, Placement, RingFault, RingFeatures, Run, Used};
+use super::ring::{Ahead, Placement, RingFault, RingFeatures, Used};
 use super::split::Split;
 use std::cell::Cell;
 use std::collections::VecDeque;

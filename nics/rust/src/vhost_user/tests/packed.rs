@@ -1,5 +1,5 @@
 //! The packed ring: what it does of its own, and what a hostile guest does to it. What is the same
-//! for both layouts is in `functional.rs`.
+//! for both layouts is in `frames.rs` and `rings.rs`.
 
 use super::super::protocol::feature::{EVENT_IDX, INDIRECT_DESC, LOG_ALL, RING_PACKED};
 use super::front::{GPA, Guest, PLAIN, SIZE, frame, pair};
