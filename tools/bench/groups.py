@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.cases import Case
-from tools.bench.processes import appear, living_in, running
+from tools.bench.processes import FABRIC, appear, living_in, running
 from tools.bench.rounds import ROOT
 from tools.bench.switches import CORE
 from tools.bench.vhost import LOAD, load
@@ -65,7 +65,7 @@ def document(way: str, sockets: list[Path]) -> dict[str, Any]:
             nic["groups"] = ["hundred"]
         guests[f"g{number}"] = {"kind": "external", "nics": [nic]}
     return {
-        "name": "bench",
+        "name": FABRIC,
         "engine": {"driver": "thread", "cpu": CORE, "poll": "adaptive"},
         "networks": {"n": {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/24"], "gateway": []}},
         "groups": {"hundred": {"ingress": rules(), "egress": rules()}},

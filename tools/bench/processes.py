@@ -19,6 +19,10 @@ class Failed(Exception):
     """A switch did not come up."""
 
 
+FABRIC = f"bench-{os.getpid()}"
+"""The name of a measured fabric: of each run its own, so that a second one is not kept out."""
+
+
 def living_in(folder: Path) -> dict[str, str]:
     """An environment in which `vnet up` keeps all that it keeps in a folder: it is gone with that."""
     return {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}

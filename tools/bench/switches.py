@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.bench import hugepages, ovs
-from tools.bench.processes import Missing, appear, living_in, running
+from tools.bench.processes import FABRIC, Missing, appear, living_in, running
 
 CORE = 1
 MEGABYTES = 768
@@ -92,7 +92,7 @@ class Vnet(Switch):
         sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
         network = {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/16"], "gateway": "10.0.255.254"}
         document = {
-            "name": "bench",
+            "name": FABRIC,
             "engine": {"driver": "thread", "cpu": CORE, "poll": self.poll},
             "networks": {"n": network},
             "guests": {f"g{number}": self._guest(number, path, guard) for number, path in enumerate(sockets)},
