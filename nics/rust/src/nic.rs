@@ -188,6 +188,12 @@ pub trait Nic: Send {
         false
     }
 
+    /// A look at a polled door that tells nobody and changes nothing: `rx_burst` would give nothing, as it did when it was
+    /// called last. False when that is not certain.
+    fn quiet(&self) -> bool {
+        false
+    }
+
     /// The engine is about to sleep: ask the guest for notifications. Returns false when work came
     /// in meanwhile.
     fn arm(&mut self) -> bool {

@@ -422,6 +422,12 @@ impl Nic for VhostUser {
         self.session.as_ref().is_some_and(Session::started)
     }
 
+    fn quiet(&self) -> bool {
+        let Some(session) = &self.session else { return false };
+        let mut sending = session.queues.iter().skip(1).step_by(2).filter_map(|queue| queue.ring.as_ref());
+        fault::strikes() == self.strikes && session.announce.is_none() && sending.all(|ring| ring.quiet())
+    }
+
     fn arm(&mut self) -> bool {
         self.check_memory();
         self.rx_done();

@@ -307,7 +307,17 @@ impl Vring {
             }
         }
         fence(Ordering::SeqCst);
-        either!(&self.layout, ring => ring.empty()) && self.ahead.len() == 0 && self.resumed.is_empty()
+        self.ahead.len() == 0 && self.resumed.is_empty() && either!(&self.layout, ring => ring.empty())
+    }
+
+    /// Whether nothing is there to take, and nothing is to be told or asked. Without a fence: while we look in anyway
+    /// the next look sees it.
+    #[inline]
+    pub fn quiet(&self) -> bool {
+        !self.unsure
+            && self.ahead.len() == 0
+            && self.resumed.is_empty()
+            && either!(&self.layout, ring => ring.empty())
     }
 
     /// Kicks are not needed while we look in anyway.

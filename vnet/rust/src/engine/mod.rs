@@ -49,8 +49,10 @@ use std::sync::Arc;
 use switch::{Counter, Nanos, PortId, Switch};
 
 /// While there is work at hand, descriptors are looked at every so many turns only, or when that work has cost
-/// `turns::UNPOLLED`.
-const TURNS_PER_POLL: u32 = 16;
+/// `turns::UNPOLLED`. In turns in which nothing came a quarter as often: they are short, and the look is not.
+const TURNS_PER_POLL: u32 = 64;
+const TURN: u32 = 1;
+const BUSY_TURN: u32 = 4;
 
 /// A NIC had something when it was polled last. The time without work begins with the first poll in
 /// vain: a burst of super-frames alone can take longer than the engine is willing to look on.
@@ -204,6 +206,7 @@ impl Engine {
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.
     pub fn turn(&mut self, now: Nanos) -> Next {
+        self.since_poll += if self.worked == self.now { BUSY_TURN } else { TURN };
         self.advance(now);
         let now = self.now;
         self.turns.add(1);
@@ -242,7 +245,6 @@ impl Engine {
     /// has to wait.
     fn gather(&mut self, now: Nanos) -> bool {
         self.waker.take(|port| self.ready.insert(port));
-        self.since_poll += 1;
         let whole = self.since_poll >= TURNS_PER_POLL
             || self.unpolled >= turns::UNPOLLED
             || self.ready.is_empty() && self.hot.is_empty();

@@ -1,5 +1,6 @@
 //! The engine's side of its ports: which NIC stands where, and what it is waiting for.
 
+use super::MOVED;
 use super::shape::Shaper;
 use super::turns::Share;
 use nics::Nic;
@@ -49,6 +50,12 @@ impl PortSet {
         self.filled == 0
     }
 
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, port: PortId) -> bool {
+        self.words.get(usize::from(port) / 64).is_some_and(|word| word >> (port % 64) & 1 != 0)
+    }
+
     /// The lowest member at or above `from`.
     #[inline]
     #[must_use]
@@ -87,6 +94,17 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// A look at a polled NIC that has nothing: all that a turn does for it then, and most turns of an engine that looks
+    /// on are nothing else. Since when it had nothing is noted as a burst in vain would.
+    #[inline]
+    pub fn is_quiet(&mut self, now: Nanos) -> bool {
+        let quiet = self.nic.as_ref().is_some_and(|nic| nic.quiet());
+        if quiet && self.polled_since == Some(MOVED) {
+            self.polled_since = Some(now);
+        }
+        quiet
+    }
+
     /// When the NIC or its limits want to be called.
     #[inline]
     fn wanted(&self) -> Option<Nanos> {
@@ -158,6 +176,7 @@ mod tests {
             from = port + 1;
         }
         assert_eq!(seen, [0, 63, 64, 130, 4095]);
+        assert!(seen.iter().all(|port| set.contains(*port)) && !set.contains(1) && !set.contains(131));
         for port in seen {
             set.remove(port);
         }

@@ -20,9 +20,10 @@ impl Engine {
                 (None, None) => break,
             };
             from = port + 1;
-            if self.slots.get(usize::from(port)).is_some_and(|slot| slot.share.owed(turn) > 0) {
+            let Some(slot) = self.slots.get_mut(usize::from(port)) else { continue };
+            if slot.share.owed(turn) > 0 {
                 late.push(port);
-            } else {
+            } else if self.ready.contains(port) || !slot.is_quiet(now) {
                 moved |= self.burst(now, port);
             }
             if usize::from(from) >= PORTS_MAX {

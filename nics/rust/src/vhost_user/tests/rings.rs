@@ -200,3 +200,22 @@ fn rings_without_protocol_features_are_enabled_by_themselves() {
     }
     assert!(host.nic.carrier());
 }
+
+#[test]
+fn a_look_at_a_polled_door_tells_whether_a_burst_would_give_anything() {
+    for features in [PLAIN, PLAIN | EVENT_IDX] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, features);
+        assert_eq!(host.receive_all(), []);
+        assert!(host.nic.quiet());
+        for seed in 0..3 {
+            guest.send(&frame(60, seed));
+            assert!(!host.nic.quiet());
+            assert_eq!(host.receive_all().len(), 1);
+            assert!(host.nic.quiet(), "all is taken and given back");
+            assert_eq!(host.send(&[frame(60, seed)]), []);
+            assert!(host.nic.quiet(), "what was sent is nothing to receive");
+            assert_eq!(guest.receive().len(), 1);
+        }
+    }
+}
