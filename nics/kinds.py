@@ -285,6 +285,10 @@ KINDS: Mapping[str, Kind] = {
                     "The interface. When it goes, its port waits for one of that name.",
                     example="eth0", required=True),
                 NETNS,
+                Key("queues", Count(1, 16, "a number of queues"),
+                    "Packet sockets that share what comes in, 4 MiB of memory each. A flow keeps to one. More"
+                    " than one is for interfaces whose queues several CPUs serve, and for long bursts.",
+                    example=4, default=1),
                 OFFLOAD,
             ),
             claims={"interface": "interface"},

@@ -27,12 +27,18 @@ log = logging.getLogger("vnet")
 
 _NAME = re.compile(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}")
 _NETLINK_ROUTE = 0
+QUEUES_MAX = 16
 
 
 def check_interface(_nic: object, _field: Any, name: str) -> None:
     """Raise BadInput for what can't be an interface's name (dev_valid_name)."""
     if not _NAME.fullmatch(name):
         raise BadInput(f"{name!r} is no interface name: 1 to 15 characters without space, /, : or %")
+
+
+def _check_queues(_nic: object, _field: Any, queues: int) -> None:
+    if not 1 <= queues <= QUEUES_MAX:
+        raise BadInput(f"a packet NIC has 1 to {QUEUES_MAX} queues, not {queues}")
 
 
 @attrs.frozen
@@ -46,14 +52,18 @@ class Packet:
     """The interface's name. When it goes, the door waits for one of that name."""
     netns: str | None = None
     """Name (as in `ip netns`) or path of the namespace it is in. None: ours."""
+    queues: int = attrs.field(default=1, validator=_check_queues)
+    """Packet sockets that share what comes in, a flow keeping to one (PACKET_FANOUT); each takes 4 MiB."""
     offload: bool = True
     """Exchange super-frames and frames without checksum with the kernel."""
 
     async def open(self, place: Place) -> Opened:
         """Open the door. Raises NicError, having undone what it did."""
 
-        def make(packet: int, netlink: int, _netns: int | None) -> tuple[Door, Stations, int]:
-            return packet_door(packet, netlink, self.interface, offload=self.offload)
+        def make(packet: int, netlink: int, netns: int | None) -> tuple[Door, Stations, int]:
+            return packet_door(
+                *(packet, netlink, self.interface), offload=self.offload, netns=netns, queues=self.queues
+            )
 
         return await open_on(place, self.interface, self.netns, make)
 

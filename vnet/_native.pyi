@@ -1068,9 +1068,18 @@ class Stations:
         Raises OSError, ValueError.
         """
 
-def packet_door(packet: int, netlink: int, interface: str, *, offload: bool) -> tuple[Door, Stations, int]:
+def packet_door(
+    packet: int,
+    netlink: int,
+    interface: str,
+    *,
+    offload: bool,
+    netns: int | None,
+    queues: int,
+) -> tuple[Door, Stations, int]:
     """Open a `packet` door on `interface` by a packet socket (SOCK_RAW, protocol 0) and a netlink socket
-    (NETLINK_ROUTE) of its namespace: the door, who decides what comes in, the interface's MTU.
+    (NETLINK_ROUTE) of its namespace: the door, who decides what comes in, the interface's MTU. `netns`: a
+    descriptor of that namespace, None: ours. `queues`: packet sockets that share what comes in.
 
     Raises OSError; ENODEV: there is no such interface.
     """

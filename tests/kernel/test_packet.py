@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -75,10 +76,10 @@ class Wire:
         return int(shown["promiscuity"])
 
 
-Kind = type[Packet] | type[Xdp]
+Kind = type[Packet] | type[Xdp] | partial[Packet]
 
 
-@pytest.fixture(params=[Packet, Xdp], ids=lambda kind: kind.kind)
+@pytest.fixture(params=[Packet, partial(Packet, queues=3), Xdp], ids=["packet", "packet-queues", "xdp"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     chosen: Kind = request.param
     return chosen
@@ -213,22 +214,6 @@ async def test_waits_for_an_interface_that_is_gone(kind: Kind, how: str) -> None
         await elsewhere.aclose()
 
 
-async def test_an_inner_and_an_outer_tag_arrive_as_they_were_sent(kind: Kind) -> None:
-    async with wire(kind) as made:
-        opened = await Packet(interface="world").open(made.here.place(2, netns=made.guest.namespace.fd))
-        engine, switch = made.here.engine, made.here.engine.add_switch()
-        trunk = PortConfig(tagged=[5], native=6, mtu=1500)
-        other = engine.add_port(opened.door, switch, trunk)
-        engine.set_port(made.guest.port, PortConfig(tagged=[5], native=10, uplink=True))
-        # 802.1ad outside: no VLAN of ours; 802.1Q: VLAN 5; both with a tag inside, and none.
-        for tags in ("88a80005", "81000005", "8100000581000007", "88a8000581000007"):
-            head = BROADCAST + WORLD + bytes.fromhex(tags) + ETHERTYPE
-            made.packet.send(head + bytes(46))
-        await made.heard(4)
-        assert made.counters()["drops"].get("vlan-not-member") is None
-        engine.remove_port(other)
-
-
 @pytest.mark.parametrize("target", [BROADCAST, STATION], ids=["group", "station"])
 async def test_what_the_kernel_had_no_room_for_is_counted(kind: Kind, target: bytes) -> None:
     async with wire(kind) as made:
@@ -245,7 +230,7 @@ async def test_what_the_kernel_had_no_room_for_is_counted(kind: Kind, target: by
             for _ in range(3000):
                 fast.send(header + frame)
                 # Around the kernel's stack they come as they would on a wire.
-                sent += 1 if kind is Packet else len(range(0, 60_000 - 20, 1000))
+                sent += 1 if kind is not Xdp else len(range(0, 60_000 - 20, 1000))
 
         async def seen() -> int:
             """Taken in, lost for want of room, or lost in the cable."""
@@ -258,6 +243,30 @@ async def test_what_the_kernel_had_no_room_for_is_counted(kind: Kind, target: by
             while await seen() < sent:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         assert await seen() == sent
+
+
+async def test_several_sockets_share_and_keep_each_flow_in_order() -> None:
+    async with wire(Packet, queues=4) as made:
+        opened = await Pipe(limit=4000).open(made.here.place(2))
+        made.here.engine.add_port(opened.door, made.here.switch, PortConfig(vlan=10))
+        assert isinstance(opened.far, PipeEnd)
+        table = await made.run("cat", "/proc/net/packet")
+        (index,) = [
+            link["ifindex"] for link in json.loads(await made.run("ip", "-json", "link", "show", "phys"))
+        ]
+        assert sum(line.split()[4] == str(index) for line in table.splitlines()[1:]) == 4
+        flows = 16
+        for number in range(1600):
+            ip = bytes.fromhex("4500002e00004000401100000a0000010a000002")
+            ports = struct.pack("!HHHH", 1000 + number % flows, 9, 26, 0)
+            made.packet.send(BROADCAST + WORLD + b"\x08\x00" + ip + ports + number.to_bytes(18))
+        await made.heard(1600)
+        heard: dict[bytes, list[int]] = {}
+        for _ in range(1600):
+            frame = opened.far.receive_nowait()
+            heard.setdefault(frame[34:36], []).append(int.from_bytes(frame[42:60]))
+        assert len(heard) == flows
+        assert all(numbers == sorted(numbers) for numbers in heard.values())
 
 
 async def test_what_is_wrong_is_told() -> None:

@@ -146,13 +146,17 @@ uplinks: {{wan: {{nic: {{kind: xdp, interface: phys, netns: {netns}}}, native: r
 async def plugged(netlink: Netlink) -> Namespace:
     """A namespace with both ends of a cable; `world` has addresses of the network."""
     namespace = await Namespace.create(f"{PREFIX}-wire", netlink)
+    await plug(namespace)
+    return namespace
+
+
+async def plug(namespace: Namespace) -> None:
     await namespace.run("ip", "link", "add", "phys", "type", "veth", "peer", "name", "world")
     for address in ("10.0.0.1/24", "fd00::1/64"):
         words = ("nodad",) if ":" in address else ()
         await namespace.run("ip", "address", "add", address, "dev", "world", *words)
     for end in ("phys", "world"):
         await namespace.run("ip", "link", "set", end, "up")
-    return namespace
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
@@ -190,6 +194,33 @@ async def test_a_kernel_at_the_other_end_reaches_a_guest(family: int) -> None:
         await namespace.aclose()
 
 
+async def test_an_interface_that_comes_again_is_taken_again_in_the_sandbox(tmp_path: Path) -> None:
+    """To join its namespace once more is a right that was given up."""
+    async with Netlink() as netlink:
+        namespace = await plugged(netlink)
+        name = f"xdpagain{os.getpid()}"
+        file = tmp_path / "lab.yaml"
+        file.write_text(FABRIC.format(name=name, netns=f"{PREFIX}-wire"))
+        vnet = [sys.executable, "-m", "vnet"]
+        try:
+            await trio.run_process([*vnet, "up", str(file), "-d"], capture_stdout=True)
+            for _ in range(2):
+                with trio.fail_after(20):
+                    while not await shown(namespace):  # noqa: ASYNC110
+                        await trio.sleep(0.02)
+                await namespace.run("ping", "-c", "1", "-W", "5", "10.0.0.11")
+                await namespace.run("ip", "link", "delete", "phys")
+                await plug(namespace)
+        finally:
+            await trio.run_process([*vnet, "down", name], capture_stdout=True, check=False)
+        await namespace.aclose()
+
+
+async def shown(namespace: Namespace) -> bool:
+    """Whether a program is attached."""
+    return "xdp" in json.loads(await namespace.run("ip", "-json", "link", "show", "phys"))[0]
+
+
 async def test_nothing_stays_of_a_process_that_was_killed(tmp_path: Path) -> None:
     async with Netlink() as netlink:
         namespace = await plugged(netlink)
@@ -197,19 +228,16 @@ async def test_nothing_stays_of_a_process_that_was_killed(tmp_path: Path) -> Non
         file = tmp_path / "lab.yaml"
         file.write_text(FABRIC.format(name=name, netns=f"{PREFIX}-wire"))
 
-        async def shown() -> bool:
-            return "xdp" in json.loads(await namespace.run("ip", "-json", "link", "show", "phys"))[0]
-
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "vnet", "up", str(file)], stdout=subprocess.DEVNULL
         )
         with trio.fail_after(30):
-            while not await shown():  # noqa: ASYNC110
+            while not await shown(namespace):  # noqa: ASYNC110
                 await trio.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             await process.wait()
             # The kernel takes a link down when its last descriptor is closed, a moment later.
-            while await shown():  # noqa: ASYNC110
+            while await shown(namespace):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         await trio.run_process([sys.executable, "-m", "vnet", "down", name], capture_stdout=True)
         await namespace.aclose()

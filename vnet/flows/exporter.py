@@ -57,6 +57,8 @@ class Exporter:
         """By domain: when its templates were said last, in the engine's time."""
         self.told = Told()
         self._complained = False
+        self._begun = trio.Event()
+        """Something is exported. Until then a fabric where nothing happens sleeps."""
 
     def set(self, wanted: Flows | None) -> None:
         """Export so from now on, None: not at all. What was counted before is told at once. Raises VnetError
@@ -73,12 +75,17 @@ class Exporter:
         if self._socket is not None:
             self._socket.close()
         self._socket, self._wanted = opened, wanted
+        if wanted is not None:
+            self._begun.set()
+        elif self._begun.is_set():
+            self._begun = trio.Event()
         # Another collector, or the same with other sampling, is told all anew.
         self._said, self._complained = {}, False
 
     async def run(self) -> None:
         """Export until cancelled."""
         while True:
+            await self._begun.wait()
             await trio.sleep(PAUSE)
             if self._wanted is not None:
                 self.step()

@@ -15,6 +15,7 @@ pub mod dgram;
 pub mod error;
 pub mod fair;
 pub mod frame;
+pub mod inside;
 pub mod link;
 pub mod load;
 pub mod nic;

@@ -306,7 +306,7 @@ NICS: dict[str, dict[str, Any]] = {
         "offload": False,
     },
     "vde": {"kind": "vde", "directory": "vm.vde", "role": "client", "port": 5},
-    "packet": {"kind": "packet", "interface": "eth0", "netns": "lab", "offload": False},
+    "packet": {"kind": "packet", "interface": "eth0", "netns": "lab", "queues": 4, "offload": False},
     "xdp": {
         "kind": "xdp",
         "interface": "eth0",

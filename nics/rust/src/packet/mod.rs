@@ -18,6 +18,7 @@
 //! link.rs tells, and the door follows. By name it is looked for only while there is none.
 
 mod filter;
+mod lanes;
 mod link;
 mod ring;
 mod send;
@@ -26,16 +27,18 @@ mod stations;
 use crate::context::{Context, EventKind};
 use crate::fair::FairQueue;
 use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, TxFrame};
+use crate::inside::Inside;
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::{Joiner, Offload};
 use crate::poller::{Interest, Readiness};
 use crate::socket::calls;
 pub use filter::Mac;
+use lanes::{Lanes, packet_socket};
 use link::{Link, Links};
-use ring::{Ring, SLOTS, Slot, receive, set};
+use ring::Slot;
 pub use stations::{Stations, Takes, Wanted};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use switch::{DropReason, Nanos};
 
@@ -50,9 +53,10 @@ const SEND_BUFFER: libc::c_int = 256 << 10;
 /// Bytes after which a burst ends; see the TAP's.
 const BURST_BYTES: usize = 256 << 10;
 
-/// Descriptors by their `sub`.
+/// Descriptors by their `sub`: the socket that sends; netlink; other sockets.
 const PACKETS: u16 = 0;
 const LINKS: u16 = 1;
+const MORE: u16 = 2;
 
 /// How an interface is used.
 #[derive(Clone, Debug)]
@@ -60,13 +64,16 @@ pub struct Options {
     pub interface: String,
     /// Exchange super-frames and frames without checksum.
     pub offload: bool,
+    /// Sockets that share what comes in.
+    pub queues: usize,
 }
 
 /// AF_PACKET on an interface.
 #[derive(Debug)]
 pub struct PacketNic {
-    ring: Ring,
-    socket: OwnedFd,
+    lanes: Lanes,
+    /// Where more sockets are opened, if not here.
+    inside: Option<Inside>,
     links: Links,
     stations: Arc<Stations>,
     options: Options,
@@ -74,10 +81,6 @@ pub struct PacketNic {
     link: Option<Link>,
     up: bool,
     caps: Caps,
-    /// Slots that the last burst lent.
-    lent: usize,
-    /// Slots read since the ring was last found empty.
-    backlog: usize,
     fronts: Box<send::Fronts>,
     gather: Vec<u8>,
     /// While the kernel takes UDP super-frames.
@@ -93,32 +96,26 @@ pub struct PacketNic {
 
 impl PacketNic {
     /// By a packet socket (SOCK_RAW, protocol 0) and a netlink socket (NETLINK_ROUTE) of the
-    /// namespace that the interface is in. ENODEV: there is no such interface.
-    pub fn new(socket: OwnedFd, links: OwnedFd, options: Options) -> io::Result<Self> {
-        for option in [libc::PACKET_VNET_HDR, libc::PACKET_IGNORE_OUTGOING] {
-            set(&socket, option, 1)?;
-        }
-        for (option, plain, bytes) in [
-            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
-            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER),
-        ] {
-            if calls::set(&socket, libc::SOL_SOCKET, option, bytes).is_err() {
-                calls::set(&socket, libc::SOL_SOCKET, plain, bytes)?;
-            }
-        }
-        let ring = Ring::new(&socket)?;
-        let stations = Arc::new(Stations::new(vec![socket.try_clone()?]));
+    /// namespace that the interface is in, with a descriptor of it unless it is ours. ENODEV: there is no
+    /// such interface.
+    pub fn new(
+        socket: OwnedFd,
+        links: OwnedFd,
+        netns: Option<&OwnedFd>,
+        options: Options,
+    ) -> io::Result<Self> {
+        let inside = netns.filter(|_| options.queues > 1).map(Inside::new).transpose()?;
+        let lanes = Lanes::new(socket, options.queues, inside.as_ref())?;
+        let stations = Arc::new(Stations::new(copies(&lanes)?));
         let mut nic = PacketNic {
-            ring,
-            socket,
+            lanes,
+            inside,
             links: Links::new(links)?,
             stations,
             options,
             link: None,
             up: true,
             caps: Caps::plain(1500 + 14),
-            lent: 0,
-            backlog: 0,
             fronts: Box::new(send::FRONTS),
             gather: Vec::new(),
             joiner: None,
@@ -214,7 +211,7 @@ impl PacketNic {
                 self.follow(new, moved);
             }
             None if !new.gone && new.name == self.options.interface => {
-                if let Err(e) = self.bind(new.index) {
+                if let Err(e) = self.settle(new.index) {
                     return self.log(format!("{}: it can't be used: {e}", new.name));
                 }
                 self.log(format!("{}: the interface is there again", new.name));
@@ -244,32 +241,39 @@ impl PacketNic {
         self.unblock();
     }
 
-    fn bind(&self, index: i32) -> io::Result<()> {
-        // SAFETY: all-zero is a valid sockaddr_ll.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        address.sll_ifindex = index;
-        // SAFETY: the address lives through the call, and its size is given.
-        let ret = unsafe {
-            libc::bind(
-                self.socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    /// The interface is this one now.
+    fn settle(&mut self, index: i32) -> io::Result<()> {
+        if self.lanes.is_fixed() {
+            let first = packet_socket(self.inside.as_ref())?;
+            let fresh = Lanes::new(first, self.options.queues, self.inside.as_ref())?;
+            self.overrun += self.lanes.count();
+            self.unwatch();
+            self.lanes = fresh;
+            self.stations.replace(copies(&self.lanes)?);
+            self.watch_all()?;
+        }
+        self.lanes.bind(index)
     }
 
-    // -- in ----------------------------------------------------------------------------------------
+    fn watch_all(&self) -> io::Result<()> {
+        let Some(cx) = &self.cx else { return Ok(()) };
+        for (sub, socket) in std::iter::once(PACKETS).chain(MORE..).zip(self.lanes.sockets()) {
+            cx.poller.add(socket, cx.port, sub, Interest::READ)?;
+        }
+        Ok(())
+    }
 
-    /// What the kernel had no room for since the last time.
-    fn count_overrun(&mut self) {
-        let asked = calls::get(&self.socket, libc::SOL_PACKET, libc::PACKET_STATISTICS);
-        if let Ok(libc::tpacket_stats { tp_drops, .. }) = asked {
-            self.overrun += u64::from(tp_drops);
+    fn unwatch(&mut self) {
+        self.blocked = false;
+        if let Some(cx) = &self.cx {
+            self.lanes.sockets().for_each(|socket| cx.poller.remove(socket));
         }
     }
+}
+
+/// The sockets once more, for who decides what comes in by them.
+fn copies(lanes: &Lanes) -> io::Result<Vec<OwnedFd>> {
+    lanes.sockets().map(OwnedFd::try_clone).collect()
 }
 
 /// A frame as it came, in `bytes`: room for a tag, header, Ethernet. Who wrote the header is another
@@ -314,15 +318,14 @@ impl Nic for PacketNic {
     }
 
     fn attach(&mut self, cx: Context, _now: Nanos) -> io::Result<()> {
-        cx.poller.add(&self.socket, cx.port, PACKETS, Interest::READ)?;
         cx.poller.add(&self.links, cx.port, LINKS, Interest::READ)?;
         self.cx = Some(cx);
-        Ok(())
+        self.watch_all()
     }
 
     fn detach(&mut self) {
+        self.unwatch();
         if let Some(cx) = self.cx.take() {
-            cx.poller.remove(&self.socket);
             cx.poller.remove(&self.links);
         }
         self.stations.close();
@@ -335,25 +338,26 @@ impl Nic for PacketNic {
         }
         if readiness.hangup {
             // The interface went down; that it did is told by rtnetlink. To ask takes it away.
-            let _ = calls::get::<libc::c_int>(&self.socket, libc::SOL_SOCKET, libc::SO_ERROR);
+            for socket in self.lanes.sockets() {
+                let _ = calls::get::<libc::c_int>(socket, libc::SOL_SOCKET, libc::SO_ERROR);
+            }
         }
         if readiness.write && self.blocked {
             self.drain(now);
         }
-        self.ring.ready()
+        self.lanes.ready()
     }
 
     fn rx_burst<'a>(&'a mut self, _now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let mut room = arena.bytes();
         let (mut bytes, mut losing) = (0, false);
-        while burst.len() < BURST && self.lent < BURST && bytes < BURST_BYTES && room.len() >= WHOLE {
-            let Some(slot) = self.ring.next() else { break };
-            self.lent += 1;
-            self.backlog += 1;
+        self.lanes.turn();
+        while burst.len() < BURST && self.lanes.lent() < BURST && bytes < BURST_BYTES && room.len() >= WHOLE {
+            let Some(slot) = self.lanes.next() else { break };
             losing |= slot.status & libc::TP_STATUS_LOSING != 0;
             let frame = if slot.status & libc::TP_STATUS_COPY != 0 {
-                let Ok(len) = receive(&self.socket, &mut room[TAG..WHOLE]) else {
-                    self.overrun += 1;
+                let Ok(len) = self.lanes.whole(&mut room[TAG..WHOLE]) else {
+                    self.lanes.lose();
                     continue;
                 };
                 let (mine, rest) = std::mem::take(&mut room).split_at_mut(TAG + len);
@@ -361,7 +365,7 @@ impl Nic for PacketNic {
                 received(&slot, mine)
             } else if slot.here < slot.len {
                 // There was no room to put it aside.
-                self.overrun += 1;
+                self.lanes.lose();
                 continue;
             } else {
                 // SAFETY: the slot is released when the frames of this burst are no longer lent, by
@@ -377,22 +381,13 @@ impl Nic for PacketNic {
             }
         }
         if burst.is_empty() {
-            self.ring.release(std::mem::take(&mut self.lent));
+            self.lanes.release();
         }
-        let more = self.ring.ready();
-        // Of what was lost the next slot tells. After so many there may have been no room for that one.
-        if losing || !more && self.backlog > SLOTS / 2 {
-            self.count_overrun();
-        }
-        if more {
-            return Rx::More;
-        }
-        self.backlog = 0;
-        Rx::Idle
+        if self.lanes.end(losing) { Rx::More } else { Rx::Idle }
     }
 
     fn rx_done(&mut self) {
-        self.ring.release(std::mem::take(&mut self.lent));
+        self.lanes.release();
     }
 
     fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
@@ -415,10 +410,11 @@ impl Nic for PacketNic {
     }
 
     fn arm(&mut self) -> bool {
-        !self.ring.ready()
+        !self.lanes.ready()
     }
 
     fn take_drops(&mut self) -> Option<(DropReason, u64)> {
+        self.overrun += self.lanes.take_lost();
         for (count, reason) in
             [(&mut self.overrun, DropReason::DoorOverrun), (&mut self.malformed, DropReason::DoorMalformed)]
         {

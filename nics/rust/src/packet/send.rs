@@ -100,7 +100,7 @@ impl PacketNic {
             }
             break;
         }
-        match outbox.send(&self.socket, None) {
+        match outbox.send(self.lanes.first(), None) {
             Ok(n) => Sent::Some(n),
             Err(error) => refusal(error, frames),
         }
@@ -116,7 +116,7 @@ impl PacketNic {
         let mut scratch = [0; HEAD + TAG];
         let header = tx.offload().to_bytes();
         let runs = [Run::from(&header[..]), Run::from(tx.head(&mut scratch)), Run::from(frame.tail().0)];
-        match calls::send(&self.socket, &runs) {
+        match calls::send(self.lanes.first(), &runs) {
             Ok(_) => Some((n, None)),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 // This kernel does not take what we join.
@@ -165,7 +165,7 @@ impl PacketNic {
 
     fn watch(&self, interest: Interest) {
         if let Some(cx) = &self.cx
-            && let Err(e) = cx.poller.modify(&self.socket, cx.port, PACKETS, interest)
+            && let Err(e) = cx.poller.modify(self.lanes.first(), cx.port, PACKETS, interest)
         {
             cx.log(format!("epoll: {e}"));
         }
@@ -177,7 +177,7 @@ impl PacketNic {
             let Some((a, b)) = self.queue.peek() else {
                 return self.unblock();
             };
-            match calls::send(&self.socket, &[Run::from(a), Run::from(b)]) {
+            match calls::send(self.lanes.first(), &[Run::from(a), Run::from(b)]) {
                 Err(e) if is_full(&e) => return self.block(&e, now),
                 // One that can't be sent after all goes the way of those that are lost on a wire.
                 _ => self.queue.pop(),

@@ -68,6 +68,14 @@ impl Stations {
         inner.apply()
     }
 
+    /// Others receive from now on; where they are bound to is told next.
+    pub(super) fn replace(&self, sockets: Vec<OwnedFd>) {
+        let mut inner = self.0.lock();
+        inner.sockets = sockets;
+        inner.place = None;
+        inner.joined.clear();
+    }
+
     /// From now on this takes what it can, or nothing does beside the sockets.
     pub fn beside(&self, other: Option<Box<dyn Takes>>) -> io::Result<()> {
         let mut inner = self.0.lock();

@@ -18,6 +18,7 @@ mod unfinished;
 
 use crate::context::Context;
 use crate::frame::{Arena, BURST, Burst, Frame, TxFrame};
+use crate::inside::Inside;
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::packet::{PacketNic, Stations};
@@ -26,7 +27,7 @@ use arrayvec::ArrayVec;
 use program::{Mode, Program, QUEUES_MAX};
 use socket::{FRAME, Socket};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use switch::{DropReason, Nanos};
 
@@ -70,6 +71,8 @@ struct Fast {
 pub struct XdpNic {
     packet: PacketNic,
     options: Options,
+    /// Where sockets are opened, if not here.
+    inside: Option<io::Result<Inside>>,
     fast: Option<Fast>,
     /// Interface and MTU that were tried, so that it is not tried all the time.
     tried: Option<(i32, u32)>,
@@ -88,9 +91,13 @@ impl XdpNic {
     /// On the interface of an open `packet` door.
     #[must_use]
     pub fn new(packet: PacketNic, options: Options) -> Self {
+        let inside = options.netns.as_ref().map(Inside::new);
+        // While it can be read, for an interface that is usable only later.
+        program::tag_of();
         let mut nic = XdpNic {
             packet,
             options,
+            inside,
             fast: None,
             tried: None,
             line: None,
@@ -159,26 +166,20 @@ impl XdpNic {
         if longest > FRAME {
             return Err(io::Error::other(format!("its MTU of {mtu} is above {}", FRAME - 22)));
         }
-        let (wanted, mode) = (self.options.queues, self.options.mode);
-        let open = || {
-            let driver = ethtool::ask(name)?;
+        let (wanted, mode, name) = (self.options.queues, self.options.mode, name.to_owned());
+        let open = move || {
+            let driver = ethtool::ask(&name)?;
             let program = Program::attach(index, &driver, mode)?;
             let queues = wanted.unwrap_or(QUEUES).min(driver.queues).clamp(1, QUEUES_MAX as u32);
             let sockets: io::Result<Vec<_>> = (0..queues).map(|queue| Socket::new(index, queue)).collect();
             Ok(Fast { program, sockets: sockets?, unfinished: !driver.is_hardware })
         };
-        let Some(netns) = &self.options.netns else { return open() };
         // What an interface's number means depends on the thread's namespace; this one keeps its own.
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                // SAFETY: setns takes no pointer.
-                if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                open()
-            });
-            inside.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
-        })
+        match &self.inside {
+            None => open(),
+            Some(Ok(inside)) => inside.run(open),
+            Some(Err(e)) => Err(io::Error::new(e.kind(), format!("its namespace can't be joined: {e}"))),
+        }
     }
 
     /// From now on frames come by it.

@@ -14,7 +14,7 @@ use crate::packet::{Mac, Takes, Wanted};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// More stations than this are not taken one by one: their frames go by the packet socket.
 const STATIONS_MAX: u32 = 1 << 16;
@@ -73,6 +73,13 @@ impl Program {
     }
 }
 
+/// The number of the kernel's function that says whether a tag was taken out, if it has one. It is looked up
+/// once: what the process gives up once its doors are open takes the file along.
+pub(super) fn tag_of() -> Option<u32> {
+    static NUMBER: OnceLock<Option<u32>> = OnceLock::new();
+    *NUMBER.get_or_init(|| bpf::function(&std::fs::read(BTF).unwrap_or_default(), TAG_OF))
+}
+
 fn attach(
     interface: i32,
     driver: &Driver,
@@ -88,8 +95,7 @@ fn attach(
         return generic();
     }
     if driver.name == "veth" {
-        let described = std::fs::read(BTF).unwrap_or_default();
-        let Some(tag_of) = bpf::function(&described, TAG_OF) else {
+        let Some(tag_of) = tag_of() else {
             return Err(io::Error::other("this kernel does not say where a veth left VLAN tags (Linux 6.8)"));
         };
         let program = bpf::load(&instructions(stations, sockets, Some(tag_of)), Some(interface))?;

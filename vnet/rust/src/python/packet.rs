@@ -35,19 +35,23 @@ impl Stations {
 }
 
 /// Open a `packet` door on `interface` by a packet socket (SOCK_RAW, protocol 0) and a netlink socket
-/// (NETLINK_ROUTE) of its namespace, which are duplicated. Returns the door, who decides what comes in,
-/// and the interface's MTU. Raises OSError; ENODEV: there is no such interface.
+/// (NETLINK_ROUTE) of its namespace, which are duplicated; `netns` is a descriptor of that, None: ours.
+/// `queues`: sockets that share what comes in. Returns the door, who decides what comes in, and the
+/// interface's MTU. Raises OSError; ENODEV: there is no such interface.
 #[pyfunction]
-#[pyo3(signature = (packet, netlink, interface, *, offload))]
+#[pyo3(signature = (packet, netlink, interface, *, offload, netns, queues))]
 pub fn packet_door(
     packet: RawFd,
     netlink: RawFd,
     interface: &str,
     offload: bool,
+    netns: Option<RawFd>,
+    queues: usize,
 ) -> PyResult<(Door, Stations, u32)> {
     let open = || {
-        let options = Options { interface: interface.to_owned(), offload };
-        PacketNic::new(duplicate(packet)?, duplicate(netlink)?, options)
+        let options = Options { interface: interface.to_owned(), offload, queues };
+        let netns = netns.map(duplicate).transpose()?;
+        PacketNic::new(duplicate(packet)?, duplicate(netlink)?, netns.as_ref(), options)
     };
     let nic = open().map_err(error)?;
     let (stations, mtu) = (nic.stations(), nic.mtu().unwrap_or_default());
@@ -76,8 +80,8 @@ pub fn xdp_door(
         _ => return Err(PyValueError::new_err(format!("{mode}: auto, native or generic"))),
     };
     let open = || {
-        let options = Options { interface: interface.to_owned(), offload };
-        let packet = PacketNic::new(duplicate(packet)?, duplicate(netlink)?, options)?;
+        let options = Options { interface: interface.to_owned(), offload, queues: 1 };
+        let packet = PacketNic::new(duplicate(packet)?, duplicate(netlink)?, None, options)?;
         let netns = netns.map(duplicate).transpose()?;
         Ok(XdpNic::new(packet, xdp::Options { netns, queues, mode }))
     };
