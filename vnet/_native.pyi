@@ -155,6 +155,7 @@ def start_capture(
     filter: str = "",  # noqa: A002
     snaplen: int = ...,
     segment: bool = False,
+    complete: bool = False,
     count: int | None = None,
     room: int = ...,
     inline: bool = False,
@@ -168,8 +169,8 @@ def start_capture(
     `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
     `direction`: `in` to the switch, `out` of it, None for both. `filter`: the text of `program`.
     `epoch`: nanoseconds from the Unix epoch to the engine's time 0. `segment`: super-frames as the
-    segments that a wire would see. `room`: bytes that may wait for the writer. `inline`: write regular
-    files in the turn itself.
+    segments that a wire would see. `complete`: take as much of the engine's time as it needs. `room`: bytes
+    that may wait for the writer. `inline`: write regular files in the turn itself.
     """
 
 def split_capture(

@@ -217,11 +217,12 @@ class Fabric:
     def capture(self, path: str | os.PathLike[str], *what: str, **options: Any) -> Capture:
         """Capture to a pcapng file while a block runs: `async with fabric.capture("red.pcapng", "red"):`
 
-        `what`: names of ports, guests and networks, or `all`, which is meant when there is none.
+        `what`: names of ports, guests, links, networks and switches; no name means all.
         Options: `filter` in libpcap's language, `count` of frames after which to end, `drops` for
         dropped frames only, `direction` (`in` to the switch or `out` of it, otherwise both, so that a
         frame is seen at each of its ports), `snaplen`, the most bytes to keep of each frame, `segment`
-        to see super-frames as the segments of a wire.
+        to see super-frames as the segments of a wire, `complete` for a capture that may take as much of the
+        engine's time as it needs: it loses less, and all guests are slower where there is much to do.
         """
         return self._capture(path, what, options)
 
@@ -261,7 +262,16 @@ class Fabric:
     def _selection(self, what: Iterable[str]) -> Selection:
         networks = self.resolved.networks if self.resolved else {}
         vlans = {name: network.vlan for name, network in networks.items()}
-        return select(what, ports={**self.ports, **self.wiring.link_ends()}, networks=vlans)
+        switches = {
+            name: [port for port, _ in self.wiring.of_switch(number)]
+            for name, number in self.wiring.switches.items()
+        }
+        return select(
+            what,
+            ports={**self.ports, **self.wiring.link_ends()},
+            networks=vlans,
+            switches=switches,
+        )
 
     # -- look ------------------------------------------------------------------------------------
 

@@ -92,4 +92,7 @@ def test_a_filter_is_checked_before_anything_starts(lab):
     wrong = subprocess.run(
         [sys.executable, "-m", "vnet.extcap", *words], capture_output=True, text=True, timeout=50
     )
-    assert (wrong.returncode, "there is no port, guest or network 'nothing'" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "there is no port, guest, network or switch 'nothing'" in wrong.stderr) == (
+        1,
+        True,
+    )

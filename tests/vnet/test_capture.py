@@ -365,7 +365,7 @@ async def test_a_port_that_comes_later_is_named(tmp_path: Path) -> None:
     assert names == ["late.0", "trunk.0"]
 
 
-def test_words_are_ports_guests_and_networks() -> None:
+def test_words_are_ports_guests_networks_and_switches() -> None:
     class Port:
         def __init__(self, number: int, guest: str) -> None:
             self.number = number
@@ -375,13 +375,16 @@ def test_words_are_ports_guests_and_networks() -> None:
     networks = {"red": 10, "blue": 20}
 
     def what(*words: str) -> Selection:
-        return select(words, ports=ports, networks=networks)
+        return select(words, ports=ports, networks=networks, switches={"core": [7, 5]})
 
     assert what() == what("all") == what("web", "all") == Selection(None)
     assert what("web") == Selection((1, 3))
     assert what("web.0", "red", "blue") == Selection((3,), (10, 20))
     assert what("red") == Selection((), (10,))
-    with pytest.raises(BadInput, match=r"no port, guest or network 'wbe' to capture; did you mean web\?"):
+    assert what("core", "db") == Selection((2, 5, 7))
+    with pytest.raises(
+        BadInput, match=r"no port, guest, network or switch 'wbe' to capture; did you mean web\?"
+    ):
         what("wbe")
 
 

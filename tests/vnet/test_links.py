@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from scapy.utils import rdpcap
+from scapy.utils import RawPcapNgReader, rdpcap
 
 import vnet
 from nics.errors import BadInput
@@ -45,6 +45,25 @@ async def test_guests_reach_their_network_across_many_switches(
         assert ("s20", "s19-s20.b") in entries
         assert ("s20", "s20-s21.a") in entries
         assert all(entry["mac"] != fabric.guests["red1"].mac for entry in fabric.fdb(port="s1-s2.a"))
+
+
+async def test_a_switch_and_a_link_are_captured_by_their_names(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    switch, link = tmp_path / "switch.pcapng", tmp_path / "link.pcapng"
+    async with vnet.Fabric(chain(3)) as fabric:
+        async with fabric.capture(switch, "s2"), fabric.capture(link, "s1-s2"):
+            await fabric.guests["red1"].ping(fabric.guests["red3"])
+        past = await fabric.past(tmp_path / "past.pcapng", "s2")
+        assert past["written"] > 0
+    assert ports_of(switch) == {"red2.0", "blue2.0", "s1-s2.b", "s2-s3.a"}
+    assert ports_of(link) == {"s1-s2.a", "s1-s2.b"}
+
+
+def ports_of(path: Path) -> set[str]:
+    """The ports at which a capture has frames."""
+    with RawPcapNgReader(str(path)) as reader:
+        return {meta.ifname.decode() for _, meta in reader}
 
 
 async def test_status_shows_both_ends(autojump_clock: trio.testing.MockClock) -> None:

@@ -43,7 +43,8 @@ class Capture:
     """Use as an async context manager; the file is whole when the block has been left.
 
     `target` is a path, or a descriptor that stays the caller's (a FIFO, standard output, a socket).
-    A reader that is slow loses frames, counted in the file; one that goes away ends the capture,
+    A reader that is slow loses frames, counted in the file, and so does a capture that would slow down guests
+    of a busy engine by more than a tenth, unless it is to be `complete`. A reader that goes away ends it,
     which is no error. A frame is seen where it comes in and again wherever it goes out; `direction`
     `in` (to the switch) or `out` (of it) shows one of these only. Checksums that a guest left to its NIC
     are complete in it. Super-frames are whole, or with `segment` the segments that a wire would see.
@@ -65,6 +66,7 @@ class Capture:
         drops: bool = False,
         snaplen: int = SNAPLEN,
         segment: bool = False,
+        complete: bool = False,
         room: int = ROOM,
     ) -> None:
         if direction not in (None, "in", "out"):
@@ -84,6 +86,7 @@ class Capture:
         self._drops = drops
         self._snaplen = snaplen
         self._segment = segment
+        self._complete = complete
         self._room = room
         self._handle: CaptureHandle | None = None
 
@@ -128,6 +131,7 @@ class Capture:
             filter=self._filter,
             snaplen=self._snaplen,
             segment=self._segment,
+            complete=self._complete,
             count=self._count,
             room=self._room,
             inline=self._clock == "virtual",
@@ -170,7 +174,7 @@ class Capture:
 
     def stats(self) -> dict[str, Any]:
         """Counted so far: frames `received` at the ports in question, `accepted` by the filter,
-        `lost` for want of room, `written`; `bytes` in the file; `error`, None or what writing failed
+        `lost` for want of room or time, `written`; `bytes` in the file; `error`, None or what writing failed
         with.
         """
         handle = self._started

@@ -1,8 +1,8 @@
-"""Which ports and VLANs a capture's words mean: port names, guests, networks, or `all`."""
+"""Which ports and VLANs a capture's words mean: port names, guests, networks, switches, or `all`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 import attrs
@@ -30,12 +30,18 @@ class Selection:
     """Frames of these VLANs at any port, too, sorted."""
 
 
-def select(words: Iterable[str], *, ports: Mapping[str, PortLike], networks: Mapping[str, int]) -> Selection:
-    """What `words` mean, given the ports by name and the networks' VLANs by name.
+def select(
+    words: Iterable[str],
+    *,
+    ports: Mapping[str, PortLike],
+    networks: Mapping[str, int],
+    switches: Mapping[str, Collection[int]],
+) -> Selection:
+    """What `words` mean, given the ports by name, and by name the networks' VLANs and the switches' ports.
 
-    A port's name means that port, a guest's all its ports, a network's its frames at whatever port;
-    no word at all means `all`. A name that is more than one of these means the first of them. Raises
-    BadInput for a name that is nothing.
+    A port's name means that port, a guest's or a link's all its ports, a network's its frames at whatever
+    port, a switch's the ports that it has now; no word at all means `all`. A name that is more than one of
+    these means the first of them. Raises BadInput for a name that is nothing.
     """
     numbers: set[int] = set()
     vlans: set[int] = set()
@@ -51,9 +57,11 @@ def select(words: Iterable[str], *, ports: Mapping[str, PortLike], networks: Map
             numbers.update(owned)
         elif word in networks:
             vlans.add(networks[word])
+        elif word in switches:
+            numbers.update(switches[word])
         else:
-            known = sorted({ALL, *ports, *networks, *(port.guest for port in ports.values())})
+            known = sorted({ALL, *ports, *networks, *switches, *(port.guest for port in ports.values())})
             hint = did_you_mean(word, known)
             told = f"; {hint}" if hint else ""
-            raise BadInput(f"there is no port, guest or network {word!r} to capture{told}")
+            raise BadInput(f"there is no port, guest, network or switch {word!r} to capture{told}")
     return Selection(None if everything else tuple(sorted(numbers)), tuple(sorted(vlans)))

@@ -1,4 +1,4 @@
-"""Write frames to a pcapng file while they pass: ports, networks, or all.
+"""Write frames to a pcapng file while they pass: ports, guests, links, networks, switches, or all.
 
 Each port is an interface of its own in the file; `-w -` is for Wireshark. Ctrl-C ends it.
 
@@ -16,6 +16,10 @@ Examples:
 With -b, ring_00001_20260131120000.pcapng is the first file, and so on; each can be read by itself. One is
 full at filesize (of 1000 bytes; or 10 MiB), packets, or with the first frame behind duration; of more than
 files the oldest go.
+
+A capture takes little of the time of a fabric that is busy, so that guests don't notice it, and loses what it
+can't look at: the line at the end says how much, the file in front of which frame. Name fewer ports, or
+say --complete.
 
 Checksums that a guest left to its network card are complete in captures.
 
@@ -44,8 +48,8 @@ from vnet.errors import BadInput, VnetError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """[PORT|NETWORK|all]... -w FILE|- [--past TIME] [-f BPF] [-c N] [-Q in|out] [--drops]."""
-    parser.add_argument("targets", metavar="PORT|NETWORK|all", nargs="*", help="what to capture (all)")
+    """[PORT|NETWORK|SWITCH|all]... -w FILE|- [--past TIME] [-f BPF] [-c N] [-Q in|out] [--drops]."""
+    parser.add_argument("targets", metavar="PORT|NETWORK|SWITCH|all", nargs="*", help="what to capture (all)")
     parser.add_argument("-w", "--write", metavar="FILE", help="a file, or - for stdout")
     parser.add_argument(
         "--decode", action="count", help="print what scapy makes of each frame; twice: every field"
@@ -73,6 +77,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--segment", action="store_true", help="super-frames as the segments that a wire would see"
+    )
+    parser.add_argument(
+        "--complete", action="store_true", help="lose less where there is much to do, and slow guests down"
     )
     parser.add_argument("--drops", action="store_true", help="dropped frames only, with the reason")
     words.fabric_argument(parser, option=True)
@@ -114,6 +121,7 @@ def run(given: argparse.Namespace) -> int:
             direction=given.direction,
             drops=given.drops,
             segment=given.segment,
+            complete=given.complete,
             **({} if past is None else {"seconds": past or None}),
         )
         # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.

@@ -189,6 +189,7 @@ class Operations:
             drops=bool(given.get("drops", False)),
             snaplen=int(given.get("snaplen", 262_144)),
             segment=bool(given.get("segment", False)),
+            complete=bool(given.get("complete", False)),
         )
         request.stop = trio.Event()
         try:

@@ -83,12 +83,8 @@ impl Producer {
     /// Put all of `bytes` in; false when there is no room for all of them.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
-        let capacity = self.shared.bytes.len();
-        if capacity - self.head.wrapping_sub(self.tail) < bytes.len() {
-            self.tail = self.shared.tail.0.load(Ordering::Acquire);
-            if capacity - self.head.wrapping_sub(self.tail) < bytes.len() {
-                return false;
-            }
+        if !self.has_room(bytes.len()) {
+            return false;
         }
         let [(a, a_len), (b, b_len)] = self.shared.pieces(self.head, bytes.len());
         // SAFETY: the pieces are within the ring and, as there is room, beyond what the consumer
@@ -97,9 +93,46 @@ impl Producer {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), a, a_len);
             std::ptr::copy_nonoverlapping(bytes.as_ptr().add(a_len), b, b_len);
         }
-        self.head = self.head.wrapping_add(bytes.len());
+        self.advance(bytes.len());
+        true
+    }
+
+    #[inline]
+    fn has_room(&mut self, len: usize) -> bool {
+        let capacity = self.shared.bytes.len();
+        if capacity - self.head.wrapping_sub(self.tail) >= len {
+            return true;
+        }
+        self.tail = self.shared.tail.0.load(Ordering::Acquire);
+        capacity - self.head.wrapping_sub(self.tail) >= len
+    }
+
+    /// Hand `len` bytes over.
+    #[inline]
+    fn advance(&mut self, len: usize) {
+        self.head = self.head.wrapping_add(len);
         self.shared.head.0.store(self.head, Ordering::Release);
         self.dirty = true;
+    }
+
+    /// Put in a record of `len` bytes, which `fill` writes; false, without asking it, when there is no room.
+    /// What it doesn't write is not defined, but safe to read.
+    #[inline]
+    pub fn push_with(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        if !self.has_room(len) {
+            return false;
+        }
+        let [(a, a_len), (_, b_len)] = self.shared.pieces(self.head, len);
+        if b_len > 0 {
+            // At the ring's end: a detour.
+            let mut record = vec![0; len];
+            fill(&mut record);
+            return self.push(&record);
+        }
+        // SAFETY: as in `push`; the bytes were initialised when the ring was made, and nobody else has them
+        // until `head` is stored.
+        fill(unsafe { std::slice::from_raw_parts_mut(a, a_len) });
+        self.advance(len);
         true
     }
 
@@ -181,6 +214,19 @@ mod tests {
         assert!(producer.push(&[5; 41]));
         assert_eq!(consumer.peek().concat(), [[3; 23].as_slice(), &[5; 41]].concat());
         assert_eq!(consumer.peek()[0].len(), 23);
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_what_comes_out() {
+        let (mut producer, mut consumer) = ring(64);
+        for round in 1..50u8 {
+            // 24 does not divide 64: some lie around the end.
+            assert!(producer.push_with(24, |place| place.copy_from_slice(&[round; 24])));
+            assert!(producer.push_with(24, |place| place.copy_from_slice(&[round; 24])));
+            assert!(!producer.push_with(24, |_| unreachable!()));
+            assert_eq!(consumer.peek().concat(), [round; 48]);
+            consumer.consume(48);
+        }
     }
 
     #[test]

@@ -165,37 +165,88 @@ pub fn interface(out: &mut Vec<u8>, interface: &Interface<'_>) {
 
 /// Enhanced Packet Block (4.3) with `kept` bytes, which `fill` writes into the slice it is given.
 pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>, kept: usize, fill: impl FnOnce(&mut [u8])) {
-    let start = begin(out, PACKET);
-    out.extend_from_slice(&packet.interface.to_le_bytes());
-    time(out, packet.time);
-    out.extend_from_slice(&(kept as u32).to_le_bytes());
-    out.extend_from_slice(&packet.len.to_le_bytes());
-    let data = out.len();
-    out.resize(data + kept, 0);
-    fill(&mut out[data..]);
-    let cast = reception(&out[data..]);
-    pad(out, kept);
+    let mut data = vec![0; kept];
+    fill(&mut data);
+    let mut options = Vec::new();
+    packet_options(&mut options, packet, &data);
+    let start = out.len();
+    out.resize(start + packet_len(kept, &options), 0);
+    packet_block(&mut out[start..], packet, kept, &options, |dst| dst.copy_from_slice(&data));
+}
+
+/// Length of a packet's block with `kept` bytes and such options.
+#[must_use]
+pub fn packet_len(kept: usize, options: &[u8]) -> usize {
+    BEFORE + kept.next_multiple_of(4) + options.len() + 4
+}
+
+/// Bytes of a packet's block before the packet's own.
+const BEFORE: usize = 28;
+
+/// Write a packet's block into `block`, which is [`packet_len`] long; `fill` writes the packet's own bytes.
+pub fn packet_block(
+    block: &mut [u8],
+    packet: &Packet<'_>,
+    kept: usize,
+    options: &[u8],
+    fill: impl FnOnce(&mut [u8]),
+) {
+    let len = (block.len() as u32).to_le_bytes();
+    let Some((before, rest)) = block.split_first_chunk_mut::<BEFORE>() else { return };
+    before[..4].copy_from_slice(&PACKET.to_le_bytes());
+    before[4..8].copy_from_slice(&len);
+    before[8..12].copy_from_slice(&packet.interface.to_le_bytes());
+    before[12..16].copy_from_slice(&((packet.time >> 32) as u32).to_le_bytes());
+    before[16..20].copy_from_slice(&(packet.time as u32).to_le_bytes());
+    before[20..24].copy_from_slice(&(kept as u32).to_le_bytes());
+    before[24..].copy_from_slice(&packet.len.to_le_bytes());
+    let Some((data, after)) = rest.split_at_mut_checked(kept) else { return };
+    fill(data);
+    let pad = kept.wrapping_neg() & 3;
+    if let Some((padding, after)) = after.split_at_mut_checked(pad)
+        && let Some((end, last)) = after.split_at_mut_checked(options.len())
+    {
+        padding.fill(0);
+        end.copy_from_slice(options);
+        last.copy_from_slice(&len);
+    }
+}
+
+/// The options of a packet's block, of which `first` are the first bytes or more.
+pub fn packet_options(out: &mut Vec<u8>, packet: &Packet<'_>, first: &[u8]) {
+    out.clear();
+    let direction = match packet.direction {
+        Direction::In => 1,
+        Direction::Out => 2,
+    };
+    let flags = (direction | reception(first) << 2).to_le_bytes();
+    let id = packet.id.to_le_bytes();
+    if packet.dropped.is_none() && packet.comment.is_empty() && packet.lost == 0 {
+        // Nearly all: `epb_flags`, `epb_packetid`, end of options.
+        let mut usual = [0; 24];
+        usual[..4].copy_from_slice(&[2, 0, 4, 0]);
+        usual[4..8].copy_from_slice(&flags);
+        usual[8..12].copy_from_slice(&[5, 0, 8, 0]);
+        usual[12..20].copy_from_slice(&id);
+        out.extend_from_slice(&usual);
+        return;
+    }
     if let Some(reason) = packet.dropped {
         let parts = ["dropped: ", reason.name(), ": ", reason.explanation().trim_start()];
         option(out, COMMENT, &parts.map(str::as_bytes));
     } else {
         text(out, COMMENT, packet.comment);
     }
-    let direction = match packet.direction {
-        Direction::In => 1,
-        Direction::Out => 2,
-    };
-    option(out, 2, &[&(direction | cast << 2).to_le_bytes()]);
+    option(out, 2, &[&flags]);
     if packet.lost > 0 {
         option(out, 4, &[&packet.lost.to_le_bytes()]);
     }
-    option(out, 5, &[&packet.id.to_le_bytes()]);
+    option(out, 5, &[&id]);
     if let Some(reason) = packet.dropped {
         // Type 0, the verdict of "hardware", in its own words: the reason's name.
         option(out, 7, &[&[0], reason.name().as_bytes()]);
     }
     end_of_options(out);
-    end(out, start);
 }
 
 /// `epb_flags` bits 2..4: unicast, multicast or broadcast by the destination address.

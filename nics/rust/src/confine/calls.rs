@@ -62,7 +62,7 @@ pub const MORE: &[(&str, i64)] = calls![SYS_bpf];
 
 /// Left for some arguments.
 const RESTRICTED: &[(&str, i64)] = calls![
-    SYS_clone SYS_ioctl SYS_prctl SYS_prlimit64 SYS_socket SYS_socketpair SYS_tgkill
+    SYS_clone SYS_ioctl SYS_prctl SYS_prlimit64 SYS_setpriority SYS_socket SYS_socketpair SYS_tgkill
 ];
 
 /// Never left; here for their names.
@@ -79,7 +79,7 @@ const REFUSED: &[(&str, i64)] = calls![
     SYS_setdomainname SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex SYS_mknodat SYS_linkat
     SYS_symlinkat SYS_fchown SYS_fchownat SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_memfd_secret
     SYS_fanotify_init SYS_fanotify_mark SYS_inotify_init1 SYS_inotify_add_watch SYS_mbind SYS_migrate_pages
-    SYS_move_pages SYS_sched_setscheduler SYS_sched_setparam SYS_sched_setattr SYS_setpriority SYS_shmget SYS_msgget
+    SYS_move_pages SYS_sched_setscheduler SYS_sched_setparam SYS_sched_setattr SYS_shmget SYS_msgget
     SYS_semget SYS_mq_open SYS_vhangup SYS_process_madvise SYS_landlock_create_ruleset SYS_landlock_add_rule
     SYS_landlock_restrict_self SYS_splice SYS_tee SYS_vmsplice SYS_sendfile SYS_copy_file_range
 ];
@@ -168,6 +168,9 @@ fn restrict(
     rules.insert(libc::SYS_prctl, each(0, &harmless)?);
     // Our own limits, which only go down.
     rules.insert(libc::SYS_prlimit64, each(0, &[0])?);
+    // A thread's own priority, which only goes down: that of captures' writers.
+    let own = vec![word(0, Eq, i64::from(libc::PRIO_PROCESS))?, word(1, Eq, 0)?];
+    rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(own)?]);
     rules.insert(libc::SYS_socketpair, each(0, &[libc::AF_UNIX])?);
     if !plan.families.is_empty() {
         rules.insert(libc::SYS_socket, each(0, &plan.families)?);

@@ -93,6 +93,14 @@ impl Completer {
     }
 }
 
+/// Store the checksum that a frame asks for in its bytes, which are all of it. One whose offload header does not
+/// fit it stays as it is.
+pub fn complete_in_place(whole: &mut [u8], offload: Offload) {
+    if let Some(headers) = offload.agrees(whole.len(), whole) {
+        let _ = complete_checksum(whole, &headers, offload);
+    }
+}
+
 impl Default for Completer {
     fn default() -> Self {
         Completer::new()

@@ -21,7 +21,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use complete::Completer;
+pub use complete::{Completer, complete_in_place};
 use headers::{Headers, TCP, UDP};
 pub use join::Joiner;
 

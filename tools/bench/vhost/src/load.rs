@@ -50,8 +50,10 @@ impl Load {
         // Not a power of two, or all buffers would share a few sets of the cache.
         let rx_stride = (FRONT + options.buffer + SLACK).next_multiple_of(64) | 64;
         let each = options.ring * (tx_stride + rx_stride + 64) + (1 << 17);
-        let mut shared =
-            Shared::new(each * 2 + (options.sockets.len() - 2) * (options.ring * 192 + (1 << 17)))?;
+        let mut shared = Shared::new(
+            each * options.busy()
+                + (options.sockets.len() - options.busy()) * (options.ring * 192 + (1 << 17)),
+        )?;
         let mut load = Load {
             memory: shared.memory,
             huge: shared.huge,
@@ -70,7 +72,7 @@ impl Load {
     fn connect(&mut self, index: usize, shared: &mut Shared) -> io::Result<()> {
         let options = &self.options;
         let mut guest = Guest::connect(&options.sockets[index], options, shared)?;
-        if index >= 2 {
+        if index >= options.busy() {
             // Idle: connected, and with nothing to receive in.
             guest.start()?;
             let now = Instant::now();
@@ -129,7 +131,7 @@ impl Load {
         let options = &self.options;
         let mac = (slot % options.macs) as u16;
         let [high, low] = mac.to_be_bytes();
-        let (own, other) = (1 + port as u8, 2 - port as u8);
+        let (own, other) = (1 + port as u8, 1 + (port ^ 1) as u8);
         let mut header = [0; HEADER];
         let mut frame = vec![2, 0, 0, high, low, other, 2, 0, 0, high, low, own];
         if let Some(tag) = options.tag.filter(|_| port == 0) {
@@ -266,7 +268,7 @@ impl Load {
     }
 
     fn arrived(&self) -> u64 {
-        self.ports[0].got.min(self.ports[1].got)
+        self.ports[..self.options.busy()].iter().map(|port| port.got).min().unwrap_or(0)
     }
 
     /// Until frames come through both ways and every address was heard of: slowly, for the switch
@@ -276,15 +278,17 @@ impl Load {
         let end = Instant::now() + Duration::from_secs(10);
         while self.arrived() < enough {
             if Instant::now() > end {
-                let (a, b) = (self.ports[0].got, self.ports[1].got);
-                return Err(io::Error::other(format!("no path: {a} and {b} frames came through")));
+                let got: Vec<u64> = self.ports.iter().map(|port| port.got).collect();
+                return Err(io::Error::other(format!("no path: {got:?} frames came through")));
             }
-            self.send(0, 8);
-            self.send(1, 8);
+            for port in 0..self.options.busy() {
+                self.send(port, 8);
+            }
             let pause = Instant::now() + Duration::from_micros(100);
             while Instant::now() < pause {
-                self.receive(0);
-                self.receive(1);
+                for port in 0..self.options.busy() {
+                    self.receive(port);
+                }
             }
         }
         Ok(())
@@ -320,13 +324,15 @@ impl Load {
         let mut tries = 0u64;
         loop {
             for _ in 0..16 {
-                full += u64::from(self.send(0, 256) == 0);
-                tries += 1;
-                self.receive(1);
-                if both {
-                    self.send(1, 256);
+                for first in (0..self.options.busy()).step_by(2) {
+                    full += u64::from(self.send(first, 256) == 0);
+                    tries += 1;
+                    self.receive(first + 1);
+                    if both {
+                        self.send(first + 1, 256);
+                    }
+                    self.receive(first);
                 }
-                self.receive(0);
             }
             let past = from.elapsed().as_secs_f64();
             if !measuring && past > 0.5 {
@@ -341,8 +347,10 @@ impl Load {
         let seconds = from.elapsed().as_secs_f64();
         let sum = |of: fn(&Port) -> u64| self.ports.iter().map(of).sum::<u64>() as f64;
         let (sent, got) = (sum(|p| p.sent), sum(|p| p.got));
+        let busy = self.ports[..self.options.busy()].chunks(2);
+        let pairs: Vec<f64> = busy.map(|two| (two[0].got + two[1].got) as f64 / seconds / 1e6).collect();
         format!(
-            "{{\"mpps\": {:.4}, \"gbps\": {:.3}, \"sent_mpps\": {:.4}, \"loss\": {:.4}, \"waiting\": {:.3}, \"bad\": {}, \"kicks\": {}, \"in_order\": {}, \"huge\": {}}}",
+            "{{\"mpps\": {:.4}, \"pairs\": {pairs:.4?}, \"gbps\": {:.3}, \"sent_mpps\": {:.4}, \"loss\": {:.4}, \"waiting\": {:.3}, \"bad\": {}, \"kicks\": {}, \"in_order\": {}, \"huge\": {}}}",
             got / seconds / 1e6,
             sum(|p| p.bytes) * 8.0 / seconds / 1e9,
             sent / seconds / 1e6,

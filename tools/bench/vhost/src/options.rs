@@ -5,6 +5,7 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --mode uni|both|latency  one way, both ways, or one frame at a time (uni)
+  --mode pairs             one way from the first to the second, from the third to the fourth, and so on
   --mode wake              one frame every 3 ms, so that the switch sleeps in between
   --mode idle              connected, and nothing else, for --seconds or until killed
   --mode copy              no switch: what one core can copy between such buffers
@@ -25,6 +26,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
 pub enum Mode {
     OneWay,
     Both,
+    Pairs,
     Latency,
     Wake,
     Idle,
@@ -75,6 +77,7 @@ impl Options {
                     options.mode = match value()?.as_str() {
                         "uni" => Mode::OneWay,
                         "both" => Mode::Both,
+                        "pairs" => Mode::Pairs,
                         "latency" => Mode::Latency,
                         "wake" => Mode::Wake,
                         "idle" => Mode::Idle,
@@ -98,8 +101,10 @@ impl Options {
             }
         }
         let most = if options.gso || options.mode == Mode::Copy { 65_000 } else { 60_000 };
-        if options.sockets.len() < 2 {
-            return Err("two sockets at least".into());
+        if options.sockets.len() < 2
+            || !options.sockets.len().is_multiple_of(2) && options.mode == Mode::Pairs
+        {
+            return Err("two sockets at least, and an even number for pairs".into());
         }
         if !(60..=most).contains(&options.size) || options.buffer < 128 || options.buffer > 65_600 {
             return Err("a size or buffer that can't be".into());
@@ -119,6 +124,13 @@ impl Options {
             return Err("no more addresses than frames in a ring".into());
         }
         Ok(options)
+    }
+}
+
+impl Options {
+    /// How many of the guests send or receive.
+    pub fn busy(&self) -> usize {
+        if self.mode == Mode::Pairs { self.sockets.len() } else { 2 }
     }
 }
 

@@ -3,16 +3,19 @@
 //! In the turn a frame that somebody asked for is filtered, and its first bytes are encoded as a
 //! block and copied into a bounded ring ([`tap`]). A thread per capture writes the ring out
 //! ([`writer`]), as slowly as its disk or reader likes; what does not fit meanwhile is lost to the
-//! capture, counted, and told in the file. Ports that nobody captures pay one test of a bit a burst.
+//! capture, counted, and told in the file. Ports that nobody captures pay one test of a bit a burst, and
+//! their guests no more of the engine's time than [`budget`] says.
 //!
 //! The bytes of a file follow from the frames and their times alone. In virtual time, with a regular
 //! file and [`Spec::inline`], they are written in the turn itself: nothing is lost, and the same run
 //! gives the same file.
 
+mod budget;
 pub mod tap;
 
 pub use nics::writer;
 
+use budget::Budget;
 use nics::bpf::Program;
 use nics::context::PORTS_MAX;
 use nics::pcapng::{self, Direction};
@@ -49,6 +52,8 @@ pub struct Spec {
     pub segment: bool,
     /// End after so many frames.
     pub limit: Option<u64>,
+    /// Take as much of the engine's time as it needs, so that only what finds no room is lost.
+    pub complete: bool,
     /// Bytes that may wait for the writer.
     pub room: usize,
     /// Write in the turn, without a thread. Only a regular file is written so; with anything else
@@ -81,6 +86,7 @@ impl Default for Spec {
             snaplen: Self::SNAPLEN,
             segment: false,
             limit: None,
+            complete: false,
             room: Self::ROOM,
             inline: false,
             epoch: 0,
@@ -145,6 +151,12 @@ pub struct CaptureSet {
     ports: BTreeMap<PortId, PortInfo>,
     last: CaptureId,
     now: Nanos,
+    /// None while there is no capture, or none that is bounded by it.
+    budget: Option<Budget>,
+    /// Some capture is not bounded by it.
+    unbounded: bool,
+    /// All captures are of drops alone.
+    drops_only: bool,
 }
 
 impl CaptureSet {
@@ -178,7 +190,7 @@ impl CaptureSet {
         for &port in self.ports.keys() {
             tap.introduce(port, &self.ports);
         }
-        tap.flush();
+        tap.flush(now, true);
         self.last += 1;
         self.taps.push((self.last, tap));
         self.refresh();
@@ -201,6 +213,13 @@ impl CaptureSet {
         for (_, tap) in &self.taps {
             tap.mark_wanted(&mut self.wanted);
         }
+        self.drops_only = self.taps.iter().all(|(_, tap)| tap.is_of_drops());
+        self.unbounded = self.taps.iter().any(|(_, tap)| !tap.is_bounded());
+        if self.taps.iter().any(|(_, tap)| tap.is_bounded()) {
+            self.budget.get_or_insert_with(|| Budget::new(self.now));
+        } else {
+            self.budget = None;
+        }
     }
 
     /// Whether there is any capture.
@@ -217,6 +236,40 @@ impl CaptureSet {
         self.wanted.get(usize::from(port / 64)).is_some_and(|word| word >> (port % 64) & 1 == 1)
     }
 
+    /// A burst begins: see whether there is time to look at it.
+    #[inline]
+    pub fn settle(&mut self) {
+        if let Some(budget) = &mut self.budget {
+            budget.settle();
+        }
+    }
+
+    /// Whether some capture looks at frames of this burst at `port` that are dropped there. Where it only counts
+    /// them, they are told of by [`CaptureSet::pass_over`].
+    #[inline]
+    #[must_use]
+    pub fn looks_at_drops(&self, port: PortId) -> bool {
+        self.wants(port) && (self.unbounded || !self.is_spent())
+    }
+
+    /// Whether some capture looks at all frames of this burst at `port`.
+    #[inline]
+    #[must_use]
+    pub fn looks_at(&self, port: PortId) -> bool {
+        !self.drops_only && self.looks_at_drops(port)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.budget.as_ref().is_some_and(Budget::is_spent)
+    }
+
+    /// `n` frames of a VLAN, `dropped` of them dropped, passed a port where no capture looks at them.
+    pub fn pass_over(&mut self, port: PortId, vlan: VlanId, direction: Direction, n: u64, dropped: u64) {
+        for (_, tap) in &mut self.taps {
+            tap.pass_over(port, vlan, direction, n, dropped, &self.ports);
+        }
+    }
+
     /// A frame came in.
     pub fn rx(&mut self, sighting: &Sighting, frame: &Frame<'_>) {
         self.offer(sighting, Direction::In, &TxFrame { frame, edit: TagEdit::NONE });
@@ -229,17 +282,33 @@ impl CaptureSet {
 
     fn offer(&mut self, sighting: &Sighting, direction: Direction, frame: &TxFrame<'_>) {
         self.now = sighting.now;
+        let spent = self.is_spent();
+        let mut cost = 0;
         for (_, tap) in &mut self.taps {
-            tap.offer(sighting, direction, frame, &self.ports);
+            if !tap.is_bounded() {
+                tap.offer(sighting, direction, frame, &self.ports);
+            } else if spent {
+                let dropped = u64::from(sighting.dropped.is_some());
+                tap.pass_over(sighting.port, sighting.vlan, direction, 1, dropped, &self.ports);
+            } else {
+                cost += tap.offer(sighting, direction, frame, &self.ports);
+            }
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.take(cost);
         }
     }
 
-    /// The turn is over: let writers know, and end captures that are full or that failed.
-    pub fn flush(&mut self) {
+    /// The turn is over: let writers know, and end captures that are full or that failed. `idle`: nothing
+    /// was done in it. `rests`: the next one may be far.
+    pub fn flush(&mut self, now: Nanos, idle: bool, rests: bool) {
         let mut ended = false;
         for (_, tap) in &mut self.taps {
-            tap.flush();
+            tap.flush(now, rests);
             ended |= tap.is_done();
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.earn(now, idle || rests);
         }
         if ended {
             let now = self.now;

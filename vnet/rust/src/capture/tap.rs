@@ -1,7 +1,7 @@
 //! The engine's end of one capture: select, filter, encode, count.
 
 use super::writer::{Handle, Sink};
-use super::{PortInfo, Sighting, Spec};
+use super::{PortInfo, Sighting, Spec, budget};
 use nics::bpf::Verdict;
 use nics::context::PORTS_MAX;
 use nics::frame::FRAME_MAX;
@@ -12,7 +12,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use switch::{Nanos, PortId};
+use switch::{Nanos, PortId, VlanId};
+
+/// The writer is woken so long after the first of what it is to write: to wake a thread costs as much as some ten
+/// frames.
+const GATHER: Nanos = 500_000;
 
 /// See the top of this file.
 #[derive(Debug)]
@@ -29,7 +33,9 @@ pub struct Tap {
     interfaces: u32,
     start: Nanos,
     kept: u64,
-    /// The block that is being made, and the frame that a filter wants to see whole.
+    /// When the writer was last woken.
+    woken: Nanos,
+    /// The block that is being made, or its options, and the frame that a filter wants to see whole.
     block: Vec<u8>,
     whole: Vec<u8>,
     /// Made when the first frame needs it.
@@ -74,6 +80,7 @@ impl Tap {
             interfaces: 0,
             start: now,
             kept: 0,
+            woken: 0,
             block,
             whole: Vec::new(),
             completer: None,
@@ -91,15 +98,24 @@ impl Tap {
         }
     }
 
+    /// Whether it keeps within the engine's budget for captures. In virtual time there is none: nothing is lost.
+    pub fn is_bounded(&self) -> bool {
+        !self.spec.inline && !self.spec.complete
+    }
+
+    /// Whether it has no eyes for frames that are not dropped.
+    pub fn is_of_drops(&self) -> bool {
+        self.spec.drops_only
+    }
+
     fn selects_port(&self, port: PortId) -> bool {
         let word = self.selected.get(usize::from(port / 64)).copied().unwrap_or(0);
         self.spec.all || word >> (port % 64) & 1 == 1
     }
 
-    fn selects(&self, sighting: &Sighting, direction: Direction) -> bool {
-        (self.selects_port(sighting.port) || self.spec.vlans.contains(sighting.vlan))
+    fn selects(&self, port: PortId, vlan: VlanId, direction: Direction) -> bool {
+        (self.selects_port(port) || self.spec.vlans.contains(vlan))
             && self.spec.direction.is_none_or(|wanted| wanted == direction)
-            && (sighting.dropped.is_some() || !self.spec.drops_only)
     }
 
     /// Give a port its interface block before its first frame, if it is sure to be captured. When
@@ -136,53 +152,80 @@ impl Tap {
         }
     }
 
-    /// A frame passed a port: write it if it is wanted.
+    /// `n` frames passed a port and are not looked at; `dropped` of them were dropped.
+    pub fn pass_over(
+        &mut self,
+        port: PortId,
+        vlan: VlanId,
+        direction: Direction,
+        n: u64,
+        dropped: u64,
+        ports: &BTreeMap<PortId, PortInfo>,
+    ) {
+        let n = if self.spec.drops_only { dropped } else { n };
+        if n == 0 || !self.selects(port, vlan, direction) || self.is_done() {
+            return;
+        }
+        self.interface(port, ports);
+        if let Some(account) = self.ports.get_mut(usize::from(port)).and_then(Option::as_mut) {
+            account.received += n;
+            account.lost += n;
+            account.gap += n;
+            self.handle.received.add(n);
+            self.handle.lost.add(n);
+        }
+    }
+
+    /// A frame passed a port: write it if it is wanted. What that cost, see [`budget`].
     pub fn offer(
         &mut self,
         sighting: &Sighting,
         direction: Direction,
         frame: &TxFrame<'_>,
         ports: &BTreeMap<PortId, PortInfo>,
-    ) {
-        if !self.selects(sighting, direction) || self.is_done() {
-            return;
+    ) -> u64 {
+        let wanted = sighting.dropped.is_some() || !self.spec.drops_only;
+        if !wanted || !self.selects(sighting.port, sighting.vlan, direction) || self.is_done() {
+            return budget::LOOK;
         }
+        let filter = if self.spec.program.is_some() { budget::FILTER } else { 0 };
+        let mut cost = budget::LOOK;
         if self.spec.segment && frame.offload().gso_type != Offload::GSO_NONE {
             let mut completer = std::mem::take(&mut self.completer);
             let caps = Caps::plain(u32::MAX);
             let done = completer.get_or_insert_default().complete(frame, &caps, &mut |segments| {
                 for segment in segments {
-                    self.keep(sighting, direction, segment, ports);
+                    cost += filter + self.keep(sighting, direction, segment, ports);
                 }
             });
             self.completer = completer;
             if done.is_ok() {
-                return;
+                return cost;
             }
             // What can't be cut is shown as it is; where it had to be cut, it is dropped for that.
         }
-        self.keep(sighting, direction, frame, ports);
+        cost + filter + self.keep(sighting, direction, frame, ports)
     }
 
-    /// One frame, or one segment of it.
+    /// One frame, or one segment of it. What it cost to write it.
     fn keep(
         &mut self,
         sighting: &Sighting,
         direction: Direction,
         frame: &TxFrame<'_>,
         ports: &BTreeMap<PortId, PortInfo>,
-    ) {
+    ) -> u64 {
         if self.is_done() {
-            return;
+            return 0;
         }
         let keep = self.filter(frame);
         self.interface(sighting.port, ports);
         let Some(account) = self.ports.get_mut(usize::from(sighting.port)).and_then(Option::as_mut) else {
-            return;
+            return 0;
         };
         account.received += 1;
         self.handle.received.add(1);
-        let Some(keep) = keep else { return };
+        let Some(keep) = keep else { return 0 };
         account.accepted += 1;
         self.handle.accepted.add(1);
         // Of a part nobody can tell whether the checksum is right; of all of it, everybody will.
@@ -199,15 +242,22 @@ impl Tap {
                 dropped: sighting.dropped,
                 comment: "",
             };
-            self.block.clear();
-            pcapng::packet(&mut self.block, &packet, keep, |dst| match completed {
-                Some(bytes) => dst.copy_from_slice(&bytes[..dst.len()]),
-                None if self.whole.is_empty() => {
-                    frame.copy_beginning(dst);
-                }
-                None => dst.copy_from_slice(&self.whole[..dst.len()]),
-            });
-            self.sink.push(&self.block, &self.handle)
+            let mut scratch = [0; HEAD + 4];
+            pcapng::packet_options(
+                &mut self.block,
+                &packet,
+                frame.head(&mut scratch).get(..keep.min(6)).unwrap_or_default(),
+            );
+            let len = pcapng::packet_len(keep, &self.block);
+            self.sink.push_with(len, &self.handle, |block| {
+                pcapng::packet_block(block, &packet, keep, &self.block, |dst| match completed {
+                    Some(bytes) => dst.copy_from_slice(&bytes[..dst.len()]),
+                    None if self.whole.is_empty() => {
+                        frame.copy_beginning(dst);
+                    }
+                    None => dst.copy_from_slice(&self.whole[..dst.len()]),
+                });
+            })
         });
         if written {
             account.gap = 0;
@@ -219,6 +269,7 @@ impl Tap {
             account.lost += 1;
             self.handle.lost.add(1);
         }
+        budget::WRITE + keep as u64 / budget::BYTES
     }
 
     /// How many bytes of the frame to keep, if it passes the filter. The filter sees the private
@@ -249,9 +300,12 @@ impl Tap {
         self.spec.limit.is_some_and(|limit| self.kept >= limit) || self.handle.has_ended()
     }
 
-    /// The turn is over.
-    pub fn flush(&mut self) {
-        self.sink.flush(&self.handle);
+    /// The turn is over; `rests`: the next one may be far.
+    pub fn flush(&mut self, now: Nanos, rests: bool) {
+        if rests || self.spec.inline || now.saturating_sub(self.woken) >= GATHER {
+            self.woken = now;
+            self.sink.flush(&self.handle);
+        }
     }
 
     /// End the capture with what became of each interface's frames.

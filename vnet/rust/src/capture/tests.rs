@@ -131,7 +131,7 @@ fn a_frame_is_seen_at_both_its_ports() {
         set.tx(&seen(100, 5, 7), &TxFrame { frame: &frame, edit });
         let dropped = Some(DropReason::TxFull);
         set.tx(&Sighting { dropped, ..seen(101, 9, 7) }, &TxFrame { frame: &frame, edit: TagEdit::NONE });
-        set.flush();
+        set.flush(0, true, true);
         set.stop(500, id);
         assert!(!set.any() && !set.wants(3));
         wait(&handle);
@@ -167,7 +167,7 @@ fn the_same_frames_give_the_same_bytes_whoever_writes() {
             let data = vec![i as u8; 60 + i as usize];
             set.rx(&seen(i, (i % 3) as PortId, i), &Frame::flat(&data, Offload::NONE));
             if i % 7 == 0 {
-                set.flush();
+                set.flush(0, true, true);
             }
         }
         set.stop(1000, id);
@@ -199,7 +199,7 @@ fn ports_vlans_drops_and_lengths_are_selected() {
         for packet in [4, 5] {
             set.rx(&Sighting { dropped: Some(DropReason::NoMember), ..seen(4, 2, packet) }, &frame);
         }
-        set.flush();
+        set.flush(0, true, true);
         wait(&drops_handle);
         set.stop(9, id);
         set.stop(9, id);
@@ -258,7 +258,7 @@ fn a_reader_that_stops_costs_the_capture_frames_and_nobody_time() {
     let data = vec![5; 1000];
     for i in 0..1000 {
         set.rx(&seen(i, 1, i), &Frame::flat(&data, Offload::NONE));
-        set.flush();
+        set.flush(0, true, true);
     }
     let lost = handle.lost.get();
     assert!(lost > 700, "{lost}");
@@ -274,7 +274,7 @@ fn a_reader_that_stops_costs_the_capture_frames_and_nobody_time() {
     {
         assert!(std::time::Instant::now() < deadline);
         set.rx(&seen(2000, 1, 2000), &Frame::flat(&data, Offload::NONE));
-        set.flush();
+        set.flush(0, true, true);
     }
     set.stop(3000, id);
     wait(&handle);
@@ -296,10 +296,10 @@ fn a_reader_that_is_gone_ends_the_capture() {
     drop(reader);
     let data = vec![5; 1000];
     set.rx(&seen(1, 1, 1), &Frame::flat(&data, Offload::NONE));
-    set.flush();
+    set.flush(0, true, true);
     wait(&handle);
     assert_eq!(handle.error().unwrap().0, Some(32));
-    set.flush();
+    set.flush(0, true, true);
     assert!(!set.any());
 }
 
@@ -312,7 +312,7 @@ fn a_reader_that_never_reads_does_not_hold_up_the_end() {
     for i in 0..100 {
         set.rx(&seen(i, 1, i), &Frame::flat(&data, Offload::NONE));
     }
-    set.flush();
+    set.flush(0, true, true);
     set.stop(1, id);
     wait(&handle);
     assert!(handle.error().unwrap().1.contains("takes nothing"));
@@ -324,10 +324,10 @@ fn a_full_disk_ends_the_capture() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut set = CaptureSet::default();
     let (_, handle) = set.start(0, Spec { all: true, ..Spec::default() }, full.into()).unwrap();
-    set.flush();
+    set.flush(0, true, true);
     wait(&handle);
     assert_eq!(handle.error().unwrap().0, Some(28));
-    set.flush();
+    set.flush(0, true, true);
     assert!(!set.any());
 }
 
@@ -347,4 +347,60 @@ fn a_port_number_used_again_is_another_interface() {
     assert_eq!(parsed.interfaces, ["old", "new"]);
     assert_eq!(parsed.packets.iter().map(|p| p.0).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(parsed.statistics.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn what_there_is_no_time_for_is_counted_where_it_passed() {
+    let (out, fd) = file();
+    let mut set = CaptureSet::default();
+    let (id, handle) = set.start(0, Spec { all: true, ..Spec::default() }, fd).unwrap();
+    let data = [7; 60];
+    let frame = Frame::flat(&data, Offload::NONE);
+    set.flush(0, false, false);
+    let mut seen_whole = 0;
+    for packet in 0..1_000_000 {
+        set.settle();
+        if !set.looks_at(3) {
+            break;
+        }
+        set.rx(&seen(0, 3, packet), &frame);
+        seen_whole += 1;
+    }
+    assert!((10_000..100_000).contains(&seen_whole), "{seen_whole}");
+    // Told of one by one, and at once.
+    set.rx(&seen(0, 3, 0), &frame);
+    set.tx(&seen(0, 5, 0), &TxFrame { frame: &frame, edit: TagEdit::NONE });
+    set.pass_over(3, 10, Direction::In, 64, 0);
+    // After a second of rest there is time again.
+    set.flush(0, true, true);
+    set.flush(1_000_000_000, false, false);
+    set.settle();
+    assert!(set.looks_at(3));
+    set.rx(&seen(1_000_000_000, 3, 1), &frame);
+    set.stop(1_000_000_001, id);
+    wait(&handle);
+    assert_eq!((handle.lost.get(), handle.written.get()), (66, seen_whole + 1));
+    let parsed = parse(&contents(out));
+    let last = parsed.packets.last().unwrap();
+    assert_eq!((last.0, count(&last.4, 4)), (0, 65));
+    let lost: Vec<u64> = parsed.statistics.iter().map(|(_, options)| count(options, 5)).collect();
+    assert_eq!(lost, [65, 1]);
+}
+
+#[test]
+fn a_capture_that_is_to_be_complete_has_all_the_time_it_needs() {
+    let (_out, fd) = file();
+    let mut set = CaptureSet::default();
+    let spec = Spec { all: true, complete: true, ..Spec::default() };
+    let (id, handle) = set.start(0, spec, fd).unwrap();
+    let data = [7; 60];
+    let frame = Frame::flat(&data, Offload::NONE);
+    for packet in 0..50_000 {
+        set.settle();
+        assert!(set.looks_at(3));
+        set.rx(&seen(0, 3, packet), &frame);
+    }
+    set.stop(1, id);
+    wait(&handle);
+    assert_eq!((handle.lost.get(), handle.written.get()), (0, 50_000));
 }

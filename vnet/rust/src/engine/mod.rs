@@ -223,9 +223,6 @@ impl Engine {
         if self.loops.deadline().is_some_and(|at| at <= now) {
             self.loops.calm(now, &mut self.switches, &self.slots, &self.events);
         }
-        if self.delivery.captures.any() {
-            self.delivery.captures.flush();
-        }
         for (port, trigger) in self.delivery.recorder.fired() {
             self.events.push(port, EventKind::Trigger(trigger));
         }
@@ -237,7 +234,11 @@ impl Engine {
                 }
             }
         }
-        self.next()
+        let next = self.next();
+        if self.delivery.captures.any() {
+            self.delivery.captures.flush(now, self.worked != now, next != Next::Again);
+        }
+        next
     }
 
     /// Find out who has something: kicks, descriptors, timers, ageing. Whether this was a turn to look at

@@ -79,7 +79,7 @@ impl CaptureHandle {
         self.handle.error()
     }
 
-    /// Frames received at its ports, accepted by the filter, lost for want of room, and written;
+    /// Frames received at its ports, accepted by the filter, lost for want of room or time, and written;
     /// bytes in the file.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = PyDict::new(py);
@@ -110,12 +110,14 @@ pub fn direction(word: Option<&str>) -> PyResult<Option<Direction>> {
 /// Start a capture into a duplicate of `fd`. Raises OSError.
 ///
 /// `ports` None: all, those to come included. `vlans`: frames of these VLANs at any port, too.
-/// `direction`: `in` to the switch, `out` of it, None for both. `program`: the filter, `filter` its text. `epoch`: nanoseconds from the Unix epoch to the engine's time
-/// 0. `segment`: super-frames as the segments that a wire would see. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+/// `direction`: `in` to the switch, `out` of it, None for both. `program`: the filter, `filter` its text.
+/// `segment`: super-frames as the segments that a wire would see. `complete`: take as much of the engine's time as
+/// it needs. `room`: bytes that may wait for the writer. `inline`: write regular files in the turn itself.
+/// `epoch`: nanoseconds from the Unix epoch to the engine's time 0.
 #[pyfunction]
 #[pyo3(signature = (
     engine, fd, *, ports, vlans=Vec::new(), direction=None, drops=false, program=None, filter="", snaplen=Spec::SNAPLEN,
-    segment=false, count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
+    segment=false, complete=false, count=None, room=Spec::ROOM, inline=false, epoch=0, hardware="", os="", application=""
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn start_capture(
@@ -130,6 +132,7 @@ pub fn start_capture(
     filter: &str,
     snaplen: u32,
     segment: bool,
+    complete: bool,
     count: Option<u64>,
     room: usize,
     inline: bool,
@@ -150,6 +153,7 @@ pub fn start_capture(
         filter: filter.into(),
         snaplen,
         segment,
+        complete,
         limit: count,
         room,
         inline,

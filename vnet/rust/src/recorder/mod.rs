@@ -18,7 +18,8 @@ mod trigger;
 pub use past::{Past, PastStats};
 pub use trigger::Trigger;
 
-use nics::{Frame, HEAD, TxFrame};
+use nics::offload::complete_in_place;
+use nics::{Frame, HEAD, Offload, TxFrame};
 use ring::{CHUNK, FIRST, GAP, Record, Ring, Verdict};
 use switch::{Decision, DropReason, Nanos, Out, PortId, VlanId};
 use trigger::Triggers;
@@ -99,7 +100,7 @@ impl Track {
     }
 
     #[inline]
-    fn keep(&mut self, mut record: Record, head: &[u8], rooms: &mut Rooms) {
+    fn keep(&mut self, mut record: Record, head: &[u8], offload: Offload, rooms: &mut Rooms) {
         let (ring, gap, most) = if record.verdict.dropped().is_some() {
             (&mut self.dropped, &mut self.dropped_gap, rooms.most_dropped)
         } else {
@@ -107,7 +108,11 @@ impl Track {
         };
         record.gap = (*gap).min(GAP);
         *gap -= record.gap;
-        ring.push(&record, &head[..head.len().min(rooms.snap)], most, &mut rooms.left);
+        let kept = ring.push(&record, &head[..head.len().min(rooms.snap)], most, &mut rooms.left);
+        // Of a part nobody can tell whether the checksum is right; of all of it, everybody will.
+        if offload.flags & Offload::NEEDS_CSUM != 0 && kept.len() == record.len as usize {
+            complete_in_place(kept, offload);
+        }
     }
 
     fn keep_out(
@@ -121,7 +126,7 @@ impl Track {
     ) {
         let mut scratch = [0; HEAD + 4];
         let record = Record { time: now, packet, len: tx.len() as u32, vlan, verdict, gap: 0 };
-        self.keep(record, tx.head(&mut scratch), rooms);
+        self.keep(record, tx.head(&mut scratch), tx.offload(), rooms);
     }
 
     fn leave_out(&mut self, verdict: Verdict, n: usize) {
@@ -221,7 +226,7 @@ impl Recorder {
         let kept = track.allow(now, burst.len());
         let frames = burst.iter().zip(decisions).enumerate();
         for (i, (frame, decision)) in frames.clone().take(kept) {
-            track.keep(record(now, packet + i as u64, frame, decision), frame.head(), rooms);
+            track.keep(record(now, packet + i as u64, frame, decision), frame.head(), frame.offload, rooms);
         }
         if kept < burst.len() {
             thin(track, rooms, now, packet, frames.skip(kept), same);
@@ -348,7 +353,7 @@ fn thin<'a, 'f: 'a>(
         let record = record(now, packet + i as u64, frame, decision);
         if record.verdict.dropped().is_some() && drops > 0 {
             drops -= 1;
-            track.keep(record, frame.head(), rooms);
+            track.keep(record, frame.head(), frame.offload, rooms);
         } else {
             track.leave_out(record.verdict, 1);
         }

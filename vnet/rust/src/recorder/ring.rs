@@ -120,20 +120,21 @@ pub struct Ring {
 
 impl Ring {
     /// Add a record with the frame's first bytes, 255 at most. The ring may have `most` chunks, and all rings
-    /// together `left` more than the [`FIRST`] of each.
+    /// together `left` more than the [`FIRST`] of each. Where the frame's bytes are now; none without room.
     #[inline]
-    pub fn push(&mut self, record: &Record, head: &[u8], most: usize, left: &mut usize) {
+    pub fn push(&mut self, record: &Record, head: &[u8], most: usize, left: &mut usize) -> &mut [u8] {
         let need = META + head.len();
         if self.current.len().saturating_sub(self.at) < need {
             self.begin(most, left);
         }
-        let Some(place) = self.current.get_mut(self.at..self.at + need) else { return };
+        let Some(place) = self.current.get_mut(self.at..self.at + need) else { return &mut [] };
         let (meta, data) = place.split_at_mut(META);
         meta[..8].copy_from_slice(&record.time.to_le_bytes());
         meta[8..16].copy_from_slice(&record.packet.to_le_bytes());
         meta[16..].copy_from_slice(&record.word(head.len()).to_le_bytes());
         data.copy_from_slice(head);
         self.at += need.next_multiple_of(8);
+        data
     }
 
     /// Begin another chunk: a new one as long as there is room, and then the oldest.

@@ -7,6 +7,7 @@ use super::watch::Watch;
 use crate::engine::lost::Lost;
 use crate::engine::usage::Bill;
 use arrayvec::ArrayVec;
+use nics::pcapng::Direction;
 use nics::{BURST, Nic, Offload, TxFrame, TxReport};
 use switch::{Decision, DropReason, Nanos, PortCounters, PortId, TagEdit, VlanId};
 
@@ -20,7 +21,7 @@ impl Work<'_, '_> {
             && let Ok((edit, longest)) = self.switch.egress_all(egress, decision)
             && slot.shaper.as_ref().is_none_or(|shaper| shaper.ingress.is_none())
             && nic.carrier()
-            && !self.captures.wants(egress)
+            && !self.captures.looks_at(egress)
             && !self.mirrors.wants_out(egress)
         {
             let caps = nic.caps();
@@ -56,7 +57,13 @@ impl Work<'_, '_> {
                     }
                 }
                 refused(self.lost, egress, self.now, decision.vlan, &out, self.report);
-                if !self.report.drops().is_empty() {
+                let dropped = self.report.drops().len();
+                let shown = self.captures.looks_at_drops(egress);
+                if !shown && self.captures.wants(egress) {
+                    let n = out.len() as u64;
+                    self.captures.pass_over(egress, decision.vlan, Direction::Out, n, dropped as u64);
+                }
+                if dropped > 0 {
                     let mut watch = Watch::new(
                         self.captures,
                         self.recorder,
@@ -65,6 +72,7 @@ impl Work<'_, '_> {
                         self.packet,
                         self.decisions,
                     );
+                    watch.captures.take_if(|_| !shown);
                     watch.burst(&out, |at| at as u8, self.report);
                 }
                 return;

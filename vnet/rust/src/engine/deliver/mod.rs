@@ -121,8 +121,11 @@ impl Delivery {
             let at = slots.get(usize::from(ingress)).map_or(0, |slot| slot.switch);
             flows.see(now, at, ingress, burst, decisions);
         }
-        if captures.any() && captures.wants(ingress) {
-            capture_rx(captures, now, ingress, number, burst, decisions);
+        if captures.any() {
+            captures.settle();
+            if captures.wants(ingress) {
+                capture_rx(captures, now, ingress, number, burst, decisions, same);
+            }
         }
         let mirrored = mirrors.any();
         if mirrors.wants_in(ingress) {

@@ -3,13 +3,14 @@
 use crate::capture::{CaptureSet, Sighting};
 use crate::engine::shape::Note;
 use crate::recorder::Recorder;
+use nics::pcapng::Direction;
 use nics::{BURST, Frame, TxFrame, TxReport};
 use switch::{Decision, DropReason, Nanos, Out, PortId, VlanId};
 
 /// What captures and the recorder see of one egress. Costs two tests where nobody looks and nothing is
 /// refused.
 pub(super) struct Watch<'a> {
-    captures: Option<&'a mut CaptureSet>,
+    pub(super) captures: Option<&'a mut CaptureSet>,
     recorder: &'a mut Recorder,
     pub(super) decisions: &'a [Decision],
     sighting: Sighting,
@@ -95,7 +96,20 @@ pub(super) fn capture_rx(
     packet: u64,
     burst: &[Frame<'_>],
     decisions: &[Decision],
+    same: bool,
 ) {
+    if same && !captures.looks_at(port) {
+        let Some(first) = decisions.first() else { return };
+        let dropped = matches!(first.out, Out::Drop(_));
+        if !captures.looks_at_drops(port) {
+            let n = burst.len() as u64;
+            captures.pass_over(port, first.vlan, Direction::In, n, if dropped { n } else { 0 });
+            return;
+        }
+        if !dropped {
+            return;
+        }
+    }
     for (i, (frame, decision)) in burst.iter().zip(decisions).enumerate() {
         let dropped = match decision.out {
             Out::Drop(reason) => Some(reason),
