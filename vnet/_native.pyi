@@ -310,9 +310,9 @@ def multicast_sides(engine: Engine, switch: int) -> list[dict[str, Any]]:
 
 def multicast_members(
     engine: Engine, switch: int, cursor: int = 0, limit: int = 256
-) -> tuple[list[tuple[int, str, int, list[str], int]], int | None]:
+) -> tuple[list[tuple[int, str, int, list[str], list[str], int]], int | None]:
     """Who wants which group, `limit` groups from `cursor` on: (VLAN, group, port, the only sources or [] for
-    all, until when); and the cursor of the next page.
+    all but the excluded ones, those, until when); and the cursor of the next page.
     """
 
 def bridge_view(engine: Engine, switch: int) -> dict[str, Any] | None:
@@ -904,8 +904,8 @@ class Switch:
     def queries(self) -> list[tuple[int, int | None, bytes]]:
         """Queries that the switch wants to send: (VLAN, port or all, frame)."""
 
-    def multicast_members(self) -> list[tuple[int, str, int, list[str], int]]:
-        """Who wants which group: (VLAN, group, port, the only sources or [] for all, until when)."""
+    def multicast_members(self) -> list[tuple[int, str, int, list[str], list[str], int]]:
+        """Who wants which group: see the function of that name."""
 
     def tick(self, now: int) -> None:
         """Forget what is due, a bounded amount of it."""

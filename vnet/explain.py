@@ -193,7 +193,7 @@ def _station(hop: Mapping[str, Any], names: Names, at: str) -> Step:
     group = bool(hop["frame"][:1]) and hop["frame"][0] & 1
     what = "a group address: to every member that takes it" if group else "unknown: flooded in its VLAN"
     if hop["action"] in ("group", "no-listener"):
-        what = "a multicast group: to those who asked for it, and to routers"
+        what = "a multicast group: to those who asked for it and for its source, and to routers"
     elif hop["action"] in ("report", "multicast-reports"):
         what = "for multicast routers and other switches: it says which groups are wanted"
     return Step(1, "destination", at, f"the destination is {what}")

@@ -374,7 +374,8 @@ class Fabric:
 
     def members(self, *, network: str | None = None, port: str | None = None) -> list[dict[str, Any]]:
         """Who wants which multicast group, where that is snooped, sorted: switch, vlan, network, group, port,
-        sources (the only ones that are wanted; [] for all), expires in seconds.
+        sources (the only ones that are wanted; [] for all but those that are excluded), excluded, expires in
+        seconds.
         """
         return tables.members(self, network, port)
 

@@ -100,13 +100,15 @@ class Groups:
     def members(
         self, names: Mapping[int, str], networks: Mapping[int, str], now: int
     ) -> list[dict[str, Any]]:
-        """Who wants which group, sorted: switch, vlan, network, group, port, sources, expires in seconds."""
+        """Who wants which group, sorted: switch, vlan, network, group, port, sources, excluded, expires
+        in seconds.
+        """
         found = []
         for switch, number in self._switches.items():
             cursor: int | None = 0
             while cursor is not None:
                 page, cursor = multicast_members(self.engine, number, cursor, PAGE)
-                for vlan, group, port, sources, until in page:
+                for vlan, group, port, sources, excluded, until in page:
                     found.append(
                         {
                             "switch": switch,
@@ -115,6 +117,7 @@ class Groups:
                             "group": group,
                             "port": names.get(port, str(port)),
                             "sources": sources,
+                            "excluded": excluded,
                             "expires": max(0, until - now) / drive.NANO,
                         }
                     )

@@ -56,7 +56,7 @@ ADVICE = {
     "storm-multicast": STORM,
     "storm-unknown": STORM,
     "multicast-reports": "The guest reports more groups, or more often, than is right; raise the bound of its network's snooping if it may.",
-    "no-listener": "Nobody in the network asked for the group. Have listeners report it (IGMP, MLD), or switch snooping off there.",
+    "no-listener": "Nobody in the network asked for the group, or for this source of it. Have listeners report it (IGMP, MLD), or switch snooping off there.",
     "no-member": "Nobody else is in the network at this switch, or nobody takes such floods (`flood`).",
     "port-down": "`vnet link PORT up`, or `up` at the NIC.",
     "stp-blocked": "That is how a tree works; `vnet status` says which port is in what role.",

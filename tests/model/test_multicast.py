@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 
 import pytest
 from hypothesis import given, settings
@@ -35,10 +36,11 @@ def checksum(data: bytes) -> bytes:
     return (total ^ 0xFFFF).to_bytes(2, "big")
 
 
-def frame(port: int, group: str, protocol: int, body: bytes) -> bytes:
+def frame(port: int, group: str, protocol: int, body: bytes, source: str = "10.0.0.9") -> bytes:
     """From a host at a port to a group."""
     to = ipaddress.IPv4Address(group).packed
-    ip = bytes([0x45, 0, 0, 20 + len(body), 0, 0, 0, 0, 1, protocol, 0, 0, 10, 0, 0, 9]) + to
+    ip = bytes([0x45, 0, 0, 20 + len(body), 0, 0, 0, 0, 1, protocol, 0, 0])
+    ip += ipaddress.IPv4Address(source).packed + to
     ip = ip[:10] + checksum(ip) + ip[12:]
     mac = bytes([1, 0, 0x5E, to[1] & 0x7F, *to[2:]])
     return mac + bytes([2, 0, 0, 0, 0, port]) + b"\x08\x00" + ip + body
@@ -73,14 +75,12 @@ def test_both_agree(steps: list[tuple[int, str, str, list[str]] | int], port_gro
             native.forward(now, step[0], [report(*step)])
             native.tick(now)
         reference.wait(now)
-        assert {(port, group) for _, group, port, _, _ in native.multicast_members()} == set(
-            reference.members
-        )
+        assert {(port, group) for _, group, port, *_ in native.multicast_members()} == set(reference.members)
         for group in GROUPS[:-1]:
-            for ingress in range(PORTS):
-                [verdict] = native.forward(now, ingress, [frame(ingress, group, 17, bytes(8))])
+            for ingress, source in itertools.product(range(PORTS), ["10.0.0.9", *SOURCES]):
+                [verdict] = native.forward(now, ingress, [frame(ingress, group, 17, bytes(8), source)])
                 got = {port for port, _ in verdict.copies}
-                assert got == reference.ports(now, group) - {ingress}
+                assert got == reference.ports(now, group, source) - {ingress}
                 assert (verdict.reason == "no-listener") == (not got)
         [everybody] = native.forward(now, 0, [frame(0, GROUPS[-1], 17, bytes(8))])
         assert [port for port, _ in everybody.copies] == [1, 2, 3]

@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
                     entry["network"] or "-",
                     entry["group"],
                     entry["port"],
-                    " ".join(entry["sources"]) or "all",
+                    " ".join(entry["sources"]) or " ".join(["all", *(f"-{s}" for s in entry["excluded"])]),
                     f"{entry['expires']:.0f} s",
                 ]
                 for entry in entries

@@ -32,8 +32,8 @@ pub(crate) enum Look {
     Report(Family),
     /// A router asks, or tells other routers that it is there. It goes to all.
     Router,
-    /// To this group.
-    Group(IpAddr),
+    /// To this group, from this source.
+    Group(IpAddr, IpAddr),
 }
 
 /// Whether everybody hears a group's frames without asking: 224.0.0.0/24 (RFC 4541, 2.1.2), and what stays
@@ -58,7 +58,11 @@ pub(crate) fn look(head: &[u8], tags: u8) -> Look {
                     _ => Look::Router,
                 },
                 Some(&PIM) => Look::Router,
-                _ => open_or_group(IpAddr::V4(Ipv4Addr::from_bits(dst))),
+                _ => {
+                    let src = be32(packet, 12).unwrap_or_default();
+                    let (group, source) = (Ipv4Addr::from_bits(dst), Ipv4Addr::from_bits(src));
+                    open_or_group(IpAddr::V4(group), IpAddr::V4(source))
+                }
             }
         }
         Some(0x86dd) => {
@@ -72,14 +76,15 @@ pub(crate) fn look(head: &[u8], tags: u8) -> Look {
                     _ => {}
                 }
             }
-            open_or_group(IpAddr::V6(Ipv6Addr::from_bits(dst)))
+            let src = be128(packet, 8).unwrap_or_default();
+            open_or_group(IpAddr::V6(Ipv6Addr::from_bits(dst)), IpAddr::V6(Ipv6Addr::from_bits(src)))
         }
         _ => Look::All,
     }
 }
 
-fn open_or_group(group: IpAddr) -> Look {
-    if is_open(group) { Look::All } else { Look::Group(group) }
+fn open_or_group(group: IpAddr, source: IpAddr) -> Look {
+    if is_open(group) { Look::All } else { Look::Group(group, source) }
 }
 
 /// What a record says of a group (RFC 3376, 4.2.12; RFC 3810, 5.2.12).

@@ -5,7 +5,7 @@
 //! nobody wants any more is forgotten (`side.rs`, `query.rs`). Like a spanning tree it does no I/O: reports
 //! come in by [`Switch::listen`], time by `tick`, and queries are taken out by [`Switch::next_query`].
 //!
-//! * A frame to a group that somebody wants goes there, and to ports with a multicast router; to one that
+//! * A frame to a group that somebody wants goes to who wants its source, too (RFC 3376, 6.3), and to ports with a multicast router; to one that
 //!   nobody wants, as `unknown` says. What is no IP, 224.0.0.x, and link-local groups of IPv6 go to all
 //!   (2.1.2), and so does everything where nobody asks: memberships would end, and with them the traffic.
 //! * Reports go to routers, and over links to other switches of the fabric; hosts don't hear them. So each
@@ -95,8 +95,9 @@ pub struct MemberView {
     pub vlan: VlanId,
     pub group: IpAddr,
     pub port: PortId,
-    /// The only sources that it wants; empty: all.
+    /// The only sources that it wants; empty: all but those that it excludes.
     pub sources: Vec<IpAddr>,
+    pub excluded: Vec<IpAddr>,
     pub until: Nanos,
 }
 
@@ -210,22 +211,23 @@ impl Switch {
                 return Some(number);
             }
             for member in &group.members {
-                let sources = if member.exclude > 0 { vec![] } else { sorted(&member.sources) };
+                let all = member.exclude > 0;
+                let named = |wanted: bool| {
+                    let named = member.sources.iter().filter(|source| (source.1 > 0) == wanted);
+                    let mut named: Vec<IpAddr> = named.map(|source| source.0).collect();
+                    named.sort_unstable();
+                    named
+                };
                 page.push(MemberView {
                     vlan: group.vlan,
                     group: group.ip,
                     port: member.port,
-                    sources,
+                    sources: if all { vec![] } else { named(true) },
+                    excluded: if all { named(false) } else { vec![] },
                     until: member.until(),
                 });
             }
         }
         None
     }
-}
-
-fn sorted(sources: &[(IpAddr, Nanos)]) -> Vec<IpAddr> {
-    let mut sources: Vec<IpAddr> = sources.iter().map(|source| source.0).collect();
-    sources.sort_unstable();
-    sources
 }

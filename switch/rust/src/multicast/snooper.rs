@@ -8,7 +8,12 @@ use super::{SECOND, Setup, Unknown};
 use crate::config::PortConfig;
 use crate::{Decision, Mac, Nanos, PortId, VlanId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Sources of a group, and of all groups of a switch, that frames are told apart by. Of what goes beyond, every
+/// member of the group gets frames of all sources.
+const GROUP_SOURCES: usize = 64;
+const SOURCE_LISTS: usize = 8192;
 /// Queries that wait to be sent at most; what is asked for beyond that is asked again later.
 const WAITING: usize = 1024;
 
@@ -27,6 +32,11 @@ pub(crate) struct Snooper {
     /// The ports of groups, of routers, and of reports, ascending; number 0 is empty.
     pub(super) lists: Vec<Vec<PortId>>,
     pub(super) free: Vec<u16>,
+    /// By a group's number and a source that some member names: the list of those who want that source. The
+    /// group's own list is of those who want any other.
+    pub(super) sources: BTreeMap<(u16, IpAddr), u16>,
+    /// Groups whose lists are to be worked out anew.
+    stale: BTreeSet<u16>,
     /// Ports that forward, by VLAN, and whether another switch of the fabric is behind them.
     open: BTreeMap<(VlanId, PortId), bool>,
     /// VLANs in which a port has begun to forward.
@@ -67,11 +77,12 @@ impl Snooper {
         match message::look(head, tags) {
             Look::All | Look::Router => Way::All,
             Look::Report(family) => Way::Report(place.sides[family as usize].reports),
-            Look::Group(group) => {
+            Look::Group(group, source) => {
                 let side = &place.sides[Family::of(group) as usize];
                 match self.table.find(vlan, group) {
                     _ if !side.is_asked() => Way::All,
-                    Some(number) => Way::List(number),
+                    Some(number) if self.sources.is_empty() => Way::List(number),
+                    Some(number) => Way::List(*self.sources.get(&(number, source)).unwrap_or(&number)),
                     None if place.setup.unknown == Unknown::Flood => Way::All,
                     None => Way::List(side.routers_list),
                 }
@@ -142,7 +153,24 @@ impl Snooper {
         for port in members {
             self.table.leave(number, port);
         }
+        self.drop_lists(number);
+    }
+
+    /// A group's list, and those of its sources.
+    fn drop_lists(&mut self, number: u16) {
+        self.keep_sources(number, |_| false);
         self.drop_list(number);
+    }
+
+    fn keep_sources(&mut self, number: u16, keep: impl Fn(&IpAddr) -> bool) {
+        let all = (number, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+            ..=(number, IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)));
+        let gone: Vec<_> = self.sources.range(all).map(|(key, _)| *key).filter(|key| !keep(&key.1)).collect();
+        for key in gone {
+            if let Some(list) = self.sources.remove(&key) {
+                self.drop_list(list);
+            }
+        }
     }
 
     /// Work out anew where a VLAN's frames go besides to members, and with it every group's list.
@@ -169,12 +197,62 @@ impl Snooper {
         let Some(group) = self.table.group(number) else { return };
         let Some(place) = self.vlans.get(&group.vlan) else { return };
         let side = &place.sides[Family::of(group.ip) as usize];
-        let mut ports: Vec<PortId> = group.members.iter().map(|member| member.port).collect();
-        ports.extend(self.list(side.routers_list));
-        ports.sort_unstable();
-        ports.dedup();
+        let mut others: BTreeSet<PortId> = self.list(side.routers_list).iter().copied().collect();
+        let routers = others.clone();
+        // Who wants a source and no others, and who wants all others.
+        let mut named: BTreeMap<IpAddr, (Vec<PortId>, Vec<PortId>)> = BTreeMap::new();
+        for member in &group.members {
+            if member.exclude > 0 {
+                others.insert(member.port);
+            }
+            for &(source, until) in &member.sources {
+                match (member.exclude > 0, until > 0) {
+                    (false, true) => named.entry(source).or_default().0.push(member.port),
+                    (true, false) => named.entry(source).or_default().1.push(member.port),
+                    _ => {}
+                }
+            }
+        }
+        let everybody: Vec<PortId> = group.members.iter().map(|member| member.port).collect();
+        self.keep_sources(number, |source| named.contains_key(source));
+        let kept = self
+            .sources
+            .range((number, IpAddr::V4(Ipv4Addr::UNSPECIFIED))..)
+            .take_while(|(key, _)| key.0 == number)
+            .count();
+        if named.len() > GROUP_SOURCES || self.sources.len() - kept + named.len() > SOURCE_LISTS {
+            named.clear();
+            others.extend(everybody);
+            self.keep_sources(number, |_| false);
+        }
+        for (source, (more, less)) in named {
+            let mut ports = others.clone();
+            less.iter().filter(|port| !routers.contains(port)).for_each(|port| _ = ports.remove(port));
+            ports.extend(more);
+            let Snooper { sources, lists, free, .. } = self;
+            let list = sources.get(&(number, source)).copied().or_else(|| Self::new_list(lists, free));
+            match list {
+                Some(list) => {
+                    sources.insert((number, source), list);
+                    self.put(list, ports);
+                }
+                // No numbers are left: who names it gets it among the others.
+                None => others.extend(ports),
+            }
+        }
+        self.put(number, others);
+    }
+
+    fn put(&mut self, number: u16, ports: BTreeSet<PortId>) {
         if let Some(list) = self.lists.get_mut(usize::from(number)) {
-            *list = ports;
+            *list = ports.into_iter().collect();
+        }
+    }
+
+    /// Work out what reports and timers have made old: once, whatever there were of them.
+    fn relist(&mut self) {
+        for number in std::mem::take(&mut self.stale) {
+            self.list_group(number);
         }
     }
 
@@ -225,12 +303,15 @@ impl Snooper {
         if only.is_none() {
             self.refused.remove(&port);
         }
+        self.relist();
     }
 
     fn settle(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Joined(number, _) | Outcome::Left(number, false) => self.list_group(number),
-            Outcome::Left(number, true) => self.drop_list(number),
+            Outcome::Joined(number, _) | Outcome::Left(number, false) | Outcome::Filtered(number) => {
+                self.stale.insert(number);
+            }
+            Outcome::Left(number, true) => self.drop_lists(number),
             Outcome::Same | Outcome::Refused => {}
         }
     }
@@ -252,6 +333,7 @@ impl Snooper {
                 for record in records {
                     news |= self.report(now, vlan, port, version, &record);
                 }
+                self.relist();
                 news
             }
             Some(Message::Query(query)) if trusted => {
@@ -382,6 +464,7 @@ impl Snooper {
         for due in self.table.tick(now, |_, _| SECOND) {
             match due {
                 Due::Over(number, _, last) => self.settle(Outcome::Left(number, last)),
+                Due::Filtered(number) => self.settle(Outcome::Filtered(number)),
                 Due::Ask(vlan, group, port) => {
                     if let Some(place) = self.vlans.get(&vlan) {
                         let side = &place.sides[Family::of(group) as usize];
@@ -390,6 +473,7 @@ impl Snooper {
                 }
             }
         }
+        self.relist();
         self.out.truncate(WAITING);
     }
 

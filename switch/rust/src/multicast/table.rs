@@ -1,11 +1,10 @@
 //! Which port wants which group, and until when.
 //!
-//! A port wants a group as long as somebody behind it excludes sources from it, or includes any (RFC 3376,
-//! 6.4). Frames go by the group alone: who asked for some sources gets the others too, and leaves them
-//! out himself. So sources are known here for one thing only, that it is seen when the last one goes.
+//! A port wants a group as long as somebody behind it excludes sources from it, or includes any, and of its
+//! sources those that somebody wants (RFC 3376, 6.4): the machine of the standard, one for each port and group.
 //!
-//! Guests fill this table, so it is bounded: groups a VLAN, groups a port in it, sources a membership and
-//! in all. A full VLAN takes a group from the port that brought most of them, if that has more than the
+//! Guests fill this table, so it is bounded: groups a VLAN, groups a port in it, sources a membership, a port
+//! and in all. Who names more sources gets what he did not ask for, and leaves it out himself. A full VLAN takes a group from the port that brought most of them, if that has more than the
 //! one that asks; so nobody can use up what others need.
 
 use super::message::{Kind, Record, Version};
@@ -13,8 +12,10 @@ use crate::{Nanos, PortId, VlanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// Sources that one membership has; who includes more gets all.
+/// Sources that one membership names; who includes more gets all, who excludes more gets the rest of them.
 const SOURCES: usize = 16;
+/// ... and all memberships of one port.
+const PORT_SOURCES: usize = 512;
 /// Sources of all memberships of a switch.
 const SOURCES_IN_ALL: usize = 1 << 16;
 /// Timers that one call looks at.
@@ -50,10 +51,12 @@ pub(super) struct Member {
     pub port: PortId,
     /// Somebody there wants all but some sources, until then; 0: nobody does.
     pub exclude: Nanos,
-    /// Sources that somebody wants, and until when.
+    /// Sources that somebody wants, and until when. With `exclude`, 0: those that nobody wants.
     pub sources: Vec<(IpAddr, Nanos)>,
     /// An IGMPv1 host, which never says that it leaves, is there until then.
     first: Nanos,
+    /// A host of an old version, which wants all sources, is there until then (7.3.2).
+    old: Nanos,
     /// Questions still to ask, and when the next one.
     questions: u8,
     ask: Nanos,
@@ -63,7 +66,7 @@ pub(super) struct Member {
 
 impl Member {
     fn new(port: PortId) -> Member {
-        Member { port, exclude: 0, sources: vec![], first: 0, questions: 0, ask: 0, timer: 0 }
+        Member { port, exclude: 0, sources: vec![], first: 0, old: 0, questions: 0, ask: 0, timer: 0 }
     }
 
     /// When it ends, if nothing more is heard.
@@ -74,13 +77,63 @@ impl Member {
     fn next(&self) -> Nanos {
         let ask = if self.questions > 0 { self.ask } else { Nanos::MAX };
         let excluded = if self.exclude > 0 { self.exclude } else { Nanos::MAX };
-        self.sources.iter().map(|source| source.1).fold(ask.min(excluded), Nanos::min)
+        let timed = self.sources.iter().map(|source| source.1).filter(|&until| until > 0);
+        timed.fold(ask.min(excluded), Nanos::min)
     }
 
-    /// Nothing that was heard holds longer than until `at`.
+    /// A question about the group alone: nothing that was heard of it holds longer than until `at`.
     fn lower(&mut self, at: Nanos) {
-        self.exclude = self.exclude.min(at);
-        self.sources.iter_mut().for_each(|source| source.1 = source.1.min(at));
+        if self.exclude > 0 {
+            self.exclude = self.exclude.min(at);
+        } else {
+            self.sources.iter_mut().for_each(|source| source.1 = source.1.min(at));
+        }
+    }
+
+    /// Timers that are over: of a source that somebody wanted (6.3), and of the mode (6.5).
+    fn age(&mut self, now: Nanos) {
+        if self.exclude <= now {
+            self.exclude = 0;
+            self.sources.retain(|source| source.1 > now);
+        }
+        self.sources.iter_mut().filter(|source| source.1 <= now).for_each(|source| source.1 = 0);
+    }
+
+    /// What frames go by: whether sources that are not named are wanted, and which of the named ones are.
+    fn filter(&self) -> (bool, Vec<(IpAddr, bool)>) {
+        (self.exclude > 0, self.sources.iter().map(|source| (source.0, source.1 > 0)).collect())
+    }
+
+    /// A record's sources are wanted until then. `room`: for so many more.
+    fn include(&mut self, sources: &[IpAddr], until: Nanos, mut room: usize) {
+        for &source in sources {
+            if let Some(known) = self.sources.iter_mut().find(|known| known.0 == source) {
+                known.1 = until;
+            } else if room > 0 {
+                room -= 1;
+                self.sources.push((source, until));
+            } else if self.exclude == 0 {
+                self.exclude = until;
+                self.sources.clear();
+                return;
+            }
+        }
+    }
+
+    /// All sources are wanted until then, but a record's that nobody else wants; those that nobody has named
+    /// yet, and all others want, as long as `unnamed` says.
+    fn exclude(&mut self, sources: &[IpAddr], until: Nanos, unnamed: Nanos, room: usize) {
+        let before = std::mem::take(&mut self.sources);
+        let had = |source: &IpAddr| before.iter().find(|known| known.0 == *source);
+        let others = if self.exclude > 0 { unnamed } else { 0 };
+        let mut room = room + before.len();
+        for source in sources {
+            if room > 0 && !self.sources.iter().any(|known| known.0 == *source) {
+                room -= 1;
+                self.sources.push((*source, had(source).map_or(others, |known| known.1)));
+            }
+        }
+        self.exclude = until;
     }
 }
 
@@ -110,7 +163,9 @@ pub(super) struct Table {
     owned: BTreeMap<(VlanId, PortId), u32>,
     ranking: BTreeSet<(VlanId, u32, PortId)>,
     by_vlan: BTreeMap<VlanId, BTreeSet<u16>>,
+    /// Sources in all memberships, and in those of each port.
     sources: usize,
+    named: BTreeMap<PortId, usize>,
 }
 
 /// What became of a record.
@@ -118,6 +173,8 @@ pub(super) struct Table {
 pub(super) enum Outcome {
     /// Who wants the group is as it was.
     Same,
+    /// A port wants other sources of the group.
+    Filtered(u16),
     /// The port has begun to want the group, which is new if `true`.
     Joined(u16, bool),
     /// It has stopped to; nobody wants the group any more if `true`.
@@ -257,53 +314,62 @@ impl Table {
         record: &Record,
         times: Times,
     ) -> Outcome {
-        let Some(group) = self.groups.get_mut(&number) else { return Outcome::Same };
+        let Table { groups, sources: in_all, named, .. } = self;
+        let Some(group) = groups.get_mut(&number) else { return Outcome::Same };
         let Some(member) = group.members.get_mut(at) else { return Outcome::Same };
-        let port = member.port;
+        let (port, before) = (member.port, member.filter());
         let until = now + times.membership;
         let had = member.sources.len();
         if version == Version::First {
             member.first = until;
         }
+        if version != Version::Sources && record.wants() {
+            member.old = until;
+        }
+        // What an older host wants, it alone says, and it wants all.
+        let sources: &[IpAddr] = match record.kind {
+            Kind::IsExclude | Kind::ToExclude | Kind::Block if member.old > now => &[],
+            _ => &record.sources,
+        };
+        let own = named.get(&port).copied().unwrap_or(0);
+        let room =
+            (SOURCES - had).min(PORT_SOURCES.saturating_sub(own)).min(SOURCES_IN_ALL.saturating_sub(*in_all));
         match record.kind {
             Kind::IsExclude | Kind::ToExclude => {
-                member.exclude = until;
-                member.sources.clear();
+                let unnamed = if record.kind == Kind::IsExclude { until } else { member.exclude };
+                member.exclude(sources, until, unnamed, room);
                 member.questions = 0;
             }
             Kind::IsInclude | Kind::Allow | Kind::ToInclude => {
-                for &source in &record.sources {
-                    if let Some(known) = member.sources.iter_mut().find(|known| known.0 == source) {
-                        known.1 = until;
-                    } else if member.sources.len() < SOURCES && self.sources < SOURCES_IN_ALL {
-                        member.sources.push((source, until));
-                    } else {
-                        member.exclude = until;
-                        member.sources.clear();
-                        break;
-                    }
-                }
+                member.include(sources, until, room);
                 if record.kind != Kind::ToInclude && !record.sources.is_empty() {
                     member.questions = 0;
                 }
             }
+            Kind::Block if member.exclude > 0 => {
+                for source in sources.iter().take(room) {
+                    if !member.sources.iter().any(|known| known.0 == *source) {
+                        member.sources.push((*source, member.exclude));
+                    }
+                }
+            }
             Kind::Block => {}
         }
-        let goes = |source: &IpAddr| match record.kind {
-            Kind::ToInclude => !record.sources.contains(source),
-            Kind::Block => record.sources.contains(source),
+        // Sources that whoever speaks does not want, and somebody else may.
+        let goes = |&(source, until): &(IpAddr, Nanos)| match record.kind {
+            Kind::ToInclude => until > 0 && !sources.contains(&source),
+            Kind::Block | Kind::ToExclude => until > 0 && sources.contains(&source),
             _ => false,
         };
         let to_include = record.kind == Kind::ToInclude && member.exclude > 0;
-        // RFC 3376, 7.3.2: what an older host wants, it alone says.
-        let leaves =
-            (to_include || member.sources.iter().any(|source| goes(&source.0))) && member.first <= now;
+        // 7.3.2: hosts of IGMPv1 never leave.
+        let leaves = (to_include || member.sources.iter().any(goes)) && member.first <= now;
         if leaves && (times.fast || times.asks) {
             let last = if times.fast { now } else { now + times.last_member * Nanos::from(QUESTIONS) };
             if to_include {
                 member.exclude = member.exclude.min(last);
             }
-            for source in member.sources.iter_mut().filter(|source| goes(&source.0)) {
+            for source in member.sources.iter_mut().filter(|source| goes(source)) {
                 source.1 = source.1.min(last);
             }
             if times.asks && !times.fast {
@@ -311,21 +377,32 @@ impl Table {
                 member.ask = now;
             }
         }
-        member.sources.retain(|source| source.1 > now);
-        if member.exclude <= now {
-            member.exclude = 0;
+        member.age(now);
+        let (over, changed, has) = (member.until() == 0, member.filter() != before, member.sources.len());
+        self.count(port, had, has);
+        if over {
+            return self.leave(number, port);
         }
-        self.sources = self.sources + member.sources.len() - had;
-        if member.until() == 0 { self.leave(number, port) } else { self.schedule(number, at) }
+        self.schedule(number, at);
+        if changed { Outcome::Filtered(number) } else { Outcome::Same }
     }
 
-    fn schedule(&mut self, number: u16, at: usize) -> Outcome {
+    /// A membership of `port` named `had` sources, and names `has`.
+    fn count(&mut self, port: PortId, had: usize, has: usize) {
+        self.sources = self.sources + has - had;
+        let named = self.named.entry(port).or_default();
+        *named = *named + has - had;
+        if *named == 0 {
+            self.named.remove(&port);
+        }
+    }
+
+    fn schedule(&mut self, number: u16, at: usize) {
         if let Some(member) = self.groups.get_mut(&number).and_then(|group| group.members.get_mut(at)) {
             self.timers.remove(&(member.timer, number, member.port));
             member.timer = member.next();
             self.timers.insert((member.timer, number, member.port));
         }
-        Outcome::Same
     }
 
     /// `port` does not want a group any more.
@@ -342,7 +419,7 @@ impl Table {
         {
             group.owner = heir;
         }
-        self.sources -= member.sources.len();
+        self.count(port, member.sources.len(), 0);
         self.timers.remove(&(member.timer, number, port));
         self.of_port.remove(&(port, vlan, number));
         if let Some(count) = self.memberships.get_mut(&(vlan, port)) {
@@ -404,18 +481,19 @@ impl Table {
                 member.ask = now + wait(group.vlan, group.ip);
                 due.push(Due::Ask(group.vlan, group.ip, port));
             }
-            let had = member.sources.len();
-            member.sources.retain(|source| source.1 > now);
-            if member.exclude <= now {
-                member.exclude = 0;
-            }
-            self.sources = self.sources + member.sources.len() - had;
-            if member.until() == 0 {
+            let (had, before) = (member.sources.len(), member.filter());
+            member.age(now);
+            let (over, changed, has) = (member.until() == 0, member.filter() != before, member.sources.len());
+            self.count(port, had, has);
+            if over {
                 if let Outcome::Left(number, last) = self.leave(number, port) {
                     due.push(Due::Over(number, port, last));
                 }
             } else {
                 self.schedule(number, place);
+                if changed {
+                    due.push(Due::Filtered(number));
+                }
             }
         }
         due
@@ -429,4 +507,6 @@ pub(super) enum Due {
     Ask(VlanId, IpAddr, PortId),
     /// This port does not want it any more; nobody does if `true`.
     Over(u16, PortId, bool),
+    /// A port wants other sources of this group.
+    Filtered(u16),
 }

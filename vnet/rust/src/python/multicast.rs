@@ -9,12 +9,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use switch::multicast::{Bounds, Family, MemberView, Setup, Unknown};
 use switch::{Nanos, PortId, VlanId};
 
-/// (VLAN, group, port, sources that alone are wanted or [] for all, until when in nanoseconds)
-pub type Member = (VlanId, String, PortId, Vec<String>, Nanos);
+/// (VLAN, group, port, sources that alone are wanted or [] for all but the excluded ones, those, until when in
+/// nanoseconds)
+pub type Member = (VlanId, String, PortId, Vec<String>, Vec<String>, Nanos);
 
 pub fn member(view: MemberView) -> Member {
-    let sources = view.sources.iter().map(ToString::to_string).collect();
-    (view.vlan, view.group.to_string(), view.port, sources, view.until)
+    let words = |sources: &[std::net::IpAddr]| sources.iter().map(ToString::to_string).collect();
+    let (sources, excluded) = (words(&view.sources), words(&view.excluded));
+    (view.vlan, view.group.to_string(), view.port, sources, excluded, view.until)
 }
 
 /// How multicast groups are snooped in a VLAN: see `switch/rust/src/multicast/mod.rs`. `mac`, `ip4` and

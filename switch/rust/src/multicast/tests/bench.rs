@@ -78,6 +78,10 @@ impl Bench {
         self.send(port, &ipv4(port, [10, 0, 0, 9], group, 17, &[0; 8]))
     }
 
+    pub fn from(&mut self, port: PortId, source: u8, group: [u8; 4]) -> Result<Vec<PortId>, &'static str> {
+        self.send(port, &ipv4(port, [10, 0, 0, source], group, 17, &[0; 8]))
+    }
+
     /// Records of IGMPv3: (kind, group, sources).
     pub fn v3(&mut self, port: PortId, records: &[Record<'_>]) -> Result<Vec<PortId>, &'static str> {
         let mut body = vec![0x22, 0, 0, 0, 0, 0, 0, records.len() as u8];
