@@ -51,7 +51,7 @@ class Keeper:
         """Go by these settings; the triggers for the engine."""
         self._wanted = wanted
         self._counted = [dump for dump in wanted.dump if dump.on == "drop"]
-        return [(reasons(dump.reason), dump.over, SECOND, wanted.pause) for dump in self._counted]
+        return [(reasons(dump.reason), dump.over or 0, SECOND, wanted.pause) for dump in self._counted]
 
     @property
     def folder(self) -> Path:

@@ -306,6 +306,12 @@ async def test_a_folder_that_cannot_be_written_to_is_told_and_harms_nobody(
     assert "a.0: drop: the past could not be written: " in caplog.text
 
 
+def test_what_is_written_down_is_told_to_another_process_as_it_is() -> None:
+    dump = [{"on": "drop"}, {"on": "drop", "reason": "guard", "over": "3 /s"}, {"on": "carrier-loss"}]
+    wanted = Topology.from_dict({**LAB, "recorder": {"dump": [*dump, {"on": "expect"}]}})
+    assert Topology.from_dict(wanted.to_dict()).recorder == wanted.recorder
+
+
 def test_keys_that_do_not_go_together_are_refused() -> None:
     wrong = {"dump": [{"on": "expect", "over": "10 /s"}, {"on": "drop", "reason": "gaurd"}]}
     with pytest.raises(BadInput) as caught:

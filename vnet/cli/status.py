@@ -1,9 +1,11 @@
 """Guests, ports, carrier, traffic and drops by reason.
 
-`rx` is what the switch took in at a port, `tx` what it sent out there.
+`rx` is what the switch took in at a port, `tx` what it sent out there. On a terminal it is one screen:
+ports that are down or drop frames come first, others as far as there is room; --all shows them, too.
 
 Examples:
   vnet status
+  vnet status --all
   vnet status tenants --json
 
 """
@@ -11,7 +13,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import itertools
 import shutil
 import sys
 import textwrap
@@ -23,12 +24,17 @@ from vnet.sandbox import confinement
 
 WIDTH = 80
 WIDE = 110
+LONG = 28
+"""Characters of a port's name that are never folded where it is narrow."""
 COLUMNS = ("port", "kind", "network", "vlan", "mac", "ip", "link", "rx", "tx", "drops")
+NARROW = ("port", "kind", "network", "ip", "link", "rx", "tx", "drops")
+"""What is left where there are few columns; `--json` has all."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """[NAME] [--json]."""
+    """[NAME] [--all] [--json]."""
     words.fabric_argument(parser)
+    parser.add_argument("--all", action="store_true", help="every port, on a small terminal, too")
     words.json_argument(parser)
 
 
@@ -43,29 +49,64 @@ def run(given: argparse.Namespace) -> int:
     state = "every port has carrier" if not down else f"{down} without carrier"
     driver = status["engine"]["driver"]
     print(f"{status['name']}: {len(status['ports'])} ports, {state} (driver {driver}, pid {status['pid']})\n")
-    # Where it is narrow, a MAC address is what can best be done without: `--json` has it.
-    narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
-    left_out = [COLUMNS.index("mac")] if narrow else []
-    words.table(
-        [name for at, name in enumerate(COLUMNS) if at not in left_out],
-        [[cell for at, cell in enumerate(row(port)) if at not in left_out] for port in status["ports"]],
-        right=["vlan", "rx", "tx"],
-    )
-    print()
     sandbox = f"sandbox {confinement.words(status['sandbox'])}"
-    for line in textwrap.wrap(sandbox, WIDTH, subsequent_indent="  ", break_on_hyphens=False):
-        print(line)
     switches = status["switches"]
-    told = (
-        rules(status["ports"]),
-        bonds(status["ports"]),
-        trees(switches),
-        multicast(switches),
-        mirrors(status["mirrors"]),
+    told = [
+        "",
+        *textwrap.wrap(sandbox, WIDTH, subsequent_indent="  ", break_on_hyphens=False),
+        *rules(status["ports"]),
+        *bonds(status["ports"]),
+        *trees(switches),
+        *multicast(switches),
+        *mirrors(status["mirrors"]),
+    ]
+    shown, narrow = status["ports"], False
+    if sys.stdout.isatty():
+        columns, lines = shutil.get_terminal_size()
+        narrow = columns < WIDE
+        if not given.all:
+            # Beside them: the line above, a blank, the head, how many there are more, and a prompt.
+            shown = foremost(shown, lines - len(told) - 5)
+    names = NARROW if narrow else COLUMNS
+    rows = [row(port, narrow=narrow) for port in shown]
+    words.table(
+        names,
+        [[cell for name, cell in zip(COLUMNS, cells, strict=True) if name in names] for cells in rows],
+        right=["vlan", "rx", "tx"],
+        whole=["port"] if all(len(port["port"]) <= LONG for port in shown) else [],
     )
-    for line in itertools.chain(*told):
+    if others := len(status["ports"]) - len(shown):
+        print(f"{others} more, {others_are(status['ports'], shown)} (--all)")
+    for line in told:
         print(line)
     return 0
+
+
+def troubled(port: dict[str, Any]) -> bool:
+    """Whether a port wants a look."""
+    return not _is_up(port) or bool(port["drops"])
+
+
+def foremost(ports: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
+    """As many ports as there is room for, those first that want a look: ports that are down, then the ones
+    that drop most. All if they fit, in their own order.
+    """
+    if len(ports) <= room:
+        return ports
+    first = sorted(filter(troubled, ports), key=lambda port: (_is_up(port), -sum(port["drops"].values())))
+    rest = [port for port in ports if not troubled(port)]
+    return [*first, *rest][: max(room, 5)]
+
+
+def others_are(ports: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:
+    """What is to be said of the ports that are not shown."""
+    names = {port["port"] for port in shown}
+    hidden = sum(troubled(port) for port in ports if port["port"] not in names)
+    return f"{hidden} of them down or dropping" if hidden else "up and dropping nothing"
+
+
+def _is_up(port: dict[str, Any]) -> bool:
+    return bool(port["carrier"] and port["link"] == "up")
 
 
 def bonds(ports: list[dict[str, Any]]) -> Iterator[str]:
@@ -152,17 +193,23 @@ def mirrors(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"mirror {mirror['mirror']} to {to}: {words.count(mirror['frames'])} copies{lost}"
 
 
-def row(port: dict[str, Any]) -> list[str]:
-    """One port of the table."""
+def row(port: dict[str, Any], *, narrow: bool = False) -> list[str]:
+    """One port of the table; `narrow`: on one line, if its names are not too long."""
+    dropped = sorted(port["drops"].items(), key=lambda drop: -drop[1])
     drops = ", ".join(f"{reason} {words.count(n)}" for reason, n in port["drops"].items())
+    addresses = "\n".join(port["ip"])
+    if narrow and len(port["ip"]) > 1:
+        addresses = f"{port['ip'][0]} +{len(port['ip']) - 1}"
+    if narrow and len(dropped) > 1:
+        drops = f"{dropped[0][0]} {words.count(dropped[0][1])} +{len(dropped) - 1}"
     return [
         port["port"],
         port["kind"],
         port["network"] or ",".join(port["trunk"]),
         str(port["vlan"] or ""),
         port["mac"],
-        "\n".join(port["ip"]),
-        "up" if port["carrier"] and port["link"] == "up" else "down",
+        addresses,
+        "up" if _is_up(port) else "down",
         words.count(port["rx"]["frames"]),
         words.count(port["tx"]["frames"]),
         drops or "-",

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from vnet import runtime
 from vnet.control.client import Client
@@ -37,14 +37,23 @@ def print_json(document: Any) -> None:
     print()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table as wide as it needs to be and no wider than the terminal; colour on a terminal only."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> None:
+    """A table as wide as it needs to be and no wider than the terminal; colour on a terminal only. Columns
+    that are to stay `whole` are not folded.
+    """
     from rich.console import Console
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if column in right else "left"
+        grid.add_column(column, justify=side, overflow="fold", no_wrap=column in whole)
     for row in rows:
         grid.add_row(*row)
     width = None if sys.stdout.isatty() else 200

@@ -100,10 +100,10 @@ class Exporter:
         if self._wanted is not None:
             self.set(None)
 
-    def status(self) -> dict[str, Any] | None:
-        """For people and metrics; None: nothing is exported."""
+    def status(self) -> dict[str, Any]:
+        """For people and metrics; empty: nothing is exported."""
         if self._wanted is None:
-            return None
+            return {}
         counts = flow_counts(self._fabric.engine)
         return {"collector": self._wanted.collector, "sample": self._wanted.sample, **counts} | {
             "exported": self.told.records,

@@ -15,7 +15,9 @@ BARS = "▁▂▃▄▅▆▇█"
 FRAME = 5
 """Lines that are not ports: title, blank, header, blank, keys."""
 NARROW = 90
-"""Below this width the networks are left out."""
+"""Below this width the kinds are left out ..."""
+WIDE = 116
+"""... and below this one the networks."""
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -64,24 +66,27 @@ def screen(
 
 
 def _ports(rates: Sequence[Rate], width: int) -> Table:
-    wide = width >= NARROW
+    wide, narrow = width >= WIDE, width < NARROW
     grid = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True, expand=False)
-    grid.add_column("port", no_wrap=True, max_width=20 if wide else 14)
-    grid.add_column("kind", no_wrap=True, max_width=10)
+    grid.add_column("port", no_wrap=True, max_width=18 if narrow else 20)
+    if not narrow:
+        grid.add_column("kind", no_wrap=True, max_width=10)
     if wide:
         grid.add_column("network", no_wrap=True, max_width=16)
     for name in ("rx fr/s", "rx bit/s", "tx fr/s", "tx bit/s", "drop/s"):
         grid.add_column(name, justify="right", no_wrap=True, min_width=7)
     grid.add_column("trend", no_wrap=True)
-    grid.add_column("drops by", no_wrap=True, max_width=18 if wide else 12)
+    grid.add_column("drops by", no_wrap=True, max_width=12 if narrow else 18)
     for rate in rates:
         style = "" if rate.up else "dim"
-        cells: list[str | Text] = [Text(rate.port, "bold" if rate.up else "red dim"), rate.kind]
+        cells: list[str | Text] = [Text(rate.port, "bold" if rate.up else "red dim")]
+        if not narrow:
+            cells.append(rate.kind)
         if wide:
             cells.append(rate.network)
         dropping = Text(frames(rate.drops), "yellow" if rate.drops >= 0.5 else style)
         cells += [frames(rate.rx_frames), bits(rate.rx_bits), frames(rate.tx_frames), bits(rate.tx_bits)]
-        trend = sparkline(rate.trend, 12 if wide else 8)
+        trend = sparkline(rate.trend, 6 if narrow else 12)
         cells += [dropping, Text(trend, "cyan"), rate.reason if rate.up else "no carrier"]
         grid.add_row(*cells, style=style)
     return grid

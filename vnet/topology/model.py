@@ -59,8 +59,8 @@ class Dump:
     """`drop`, `carrier-loss` or `expect`."""
     reason: tuple[str, ...] = ()
     """Names of drop reasons, or their first parts; (): any."""
-    over: int = 0
-    """Drops in a second at one port."""
+    over: int | None = None
+    """More than so many drops in a second at one port; None: any."""
 
 
 @attrs.frozen

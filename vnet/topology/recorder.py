@@ -146,7 +146,7 @@ def build(values: Mapping[str, Any] | str) -> Recorder | None:
     given = dict(values)
     entries = given.pop("dump", ())
     # "" stands for what could not be read.
-    dumps = (Dump(e.get("on", ""), tuple(e.get("reason", ())), e.get("over", 0)) for e in entries)
+    dumps = (Dump(e.get("on", ""), tuple(e.get("reason", ())), e.get("over")) for e in entries)
     return Recorder(**given, dump=tuple(dumps))
 
 
