@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nics.vde import Vde
     from vnet.capture import Capture, CaptureError, FilterError
     from vnet.fabric import Fabric
-    from vnet.guests import Guest, NetnsGuest, StackGuest
+    from vnet.guests import Guest, NetnsGuest, QemuGuest, StackGuest
     from vnet.port import Port
     from vnet.topology import Topology
 
@@ -36,6 +36,7 @@ _HOMES = {
     "Pipe": "nics.pipe",
     "PipeEnd": "nics.pipe",
     "Port": "vnet.port",
+    "QemuGuest": "vnet.guests",
     "Stack": "nics.stack",
     "StackGuest": "vnet.guests",
     "Stream": "nics.stream",
@@ -61,6 +62,7 @@ __all__ = [
     "Pipe",
     "PipeEnd",
     "Port",
+    "QemuGuest",
     "Stack",
     "StackGuest",
     "Stream",

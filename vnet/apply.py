@@ -19,10 +19,11 @@ from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
 from vnet import mirrors, uplinks
+from vnet.connect.facts import facts_of
 from vnet.errors import NicError, VnetError
-from vnet.guests import KINDS, NetnsGuest
+from vnet.guests import KINDS, NetnsGuest, QemuGuest
 from vnet.port import Port, entries, groups, port_config
-from vnet.topology import plan
+from vnet.topology import actions, plan
 from vnet.topology.resolve import Port as WantedPort
 from vnet.topology.resolve import Resolved, ResolvedGuest, ResolvedLink
 
@@ -44,16 +45,18 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     """Take `fabric` to `wanted`; what was done, a line each. For `Fabric.apply`."""
     resolved = wanted.resolve(keep=fabric.resolved)
     if fabric.confinement is not None:
-        fabric.confinement.admits(fabric.resolved, resolved)
-    actions = plan.plan(fabric.resolved, resolved)
+        refused = fabric.machines.refused(fabric.resolved, resolved)
+        fabric.confinement.admits(fabric.resolved, resolved, refused)
+    fabric.machines.lacking(fabric.resolved, resolved)
+    steps = plan.plan(fabric.resolved, resolved)
     if _needs_runtime(resolved):
         runtime = await fabric.hold_runtime()
         kinds = [*(fabric.resolved.guests.values() if fabric.resolved else ()), *resolved.guests.values()]
         runtime.note({namespace_name(fabric.name, g.name) for g in kinds if g.kind == "netns"})
     before, fabric.topology = fabric.topology, wanted
-    done: list[plan.Action] = []
+    done: list[actions.Action] = []
     try:
-        for action in actions:
+        for action in steps:
             await _take(fabric, action)
             done.append(action)
     except BaseException:
@@ -67,13 +70,14 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     uplinks.tell(fabric)
     if resolved.mirrors:
         mirrors.tell(fabric)
-    uplinks.introduce(fabric, [action.port.name for action in actions if isinstance(action, plan.AddPort)])
+    uplinks.introduce(fabric, [action.port.name for action in steps if isinstance(action, actions.AddPort)])
     fabric.resolved = resolved
-    return [str(action) for action in actions]
+    return [str(action) for action in steps]
 
 
 async def take_down(fabric: Fabric) -> None:
     """Remove every port and guest, in reverse order of their coming, whatever fails on the way."""
+    await _despite_errors(lambda: fabric.machines.stop([*fabric.machines.by_name]))
     for name in reversed(list(fabric.ports)):
         await _despite_errors(lambda name=name: fabric.wiring.unplug(name))  # type: ignore[misc]
     for name in reversed(list(fabric.links)):
@@ -95,47 +99,55 @@ async def _despite_errors(step: Step) -> None:
         log.error("while undoing: %s", error)
 
 
-async def _take(fabric: Fabric, action: plan.Action) -> None:
+async def _take(fabric: Fabric, action: actions.Action) -> None:
     """Take one step, at the time that it is now."""
     fabric.tell_time()
     match action:
-        case plan.AddGuest(guest=guest):
+        case actions.AddGuest(guest=guest):
             await _add_guest(fabric, guest)
-        case plan.RemoveGuest(guest=guest):
+        case actions.RemoveGuest(guest=guest):
             await _remove_guest(fabric, guest.name)
-        case plan.AddPort(port=port):
+        case actions.AddPort(port=port):
             await _add_port(fabric, port)
-        case plan.RemovePort(port=port):
+        case actions.ChangeGuest(after=guest):
+            fabric.machines.change(guest)
+        case actions.StartGuests(guests=names):
+            await fabric.machines.start((name, fabric.guests[name].ports.values()) for name in names)
+        case actions.StopGuests(guests=names):
+            await fabric.machines.stop(names)
+        case actions.RemovePort(port=port):
+            if port.guest_kind == "qemu" and not port.is_uplink:
+                await fabric.machines.one(port.guest).unplug(port.name)
             await fabric.wiring.unplug(port.name)
-        case plan.ChangeRules(ports=rules):
+        case actions.ChangeRules(ports=rules):
             await _change_rules(fabric, rules)
-        case plan.ChangePort(after=port):
+        case actions.ChangePort(after=port):
             await _change_port(fabric, port)
-        case plan.AddNetwork(network=network) | plan.ChangeNetwork(after=network):
+        case actions.AddNetwork(network=network) | actions.ChangeNetwork(after=network):
             fabric.groups.network(network.name, network)
             await trio.lowlevel.checkpoint()
-        case plan.RemoveNetwork(network=network):
+        case actions.RemoveNetwork(network=network):
             fabric.groups.network(network.name, None)
             await trio.lowlevel.checkpoint()
-        case plan.AddLink(link=link):
+        case actions.AddLink(link=link):
             _add_link(fabric, link)
-        case plan.RemoveLink(link=link):
+        case actions.RemoveLink(link=link):
             fabric.wiring.part(link.name)
-        case plan.ChangeLink(after=link):
+        case actions.ChangeLink(after=link):
             fabric.wiring.change_link(link)
-        case plan.AddMirror(mirror=mirror):
+        case actions.AddMirror(mirror=mirror):
             # It begins when every port is there.
             fabric.mirrors[mirror.name] = mirror
-        case plan.RemoveMirror(mirror=mirror):
+        case actions.RemoveMirror(mirror=mirror):
             del fabric.mirrors[mirror.name]
             mirrors.tell(fabric)
-        case plan.RemoveSwitch(switch=switch):
+        case actions.RemoveSwitch(switch=switch):
             fabric.wiring.forget_switch(switch.name)
-        case plan.ChangeRecorder(after=recorder):
+        case actions.ChangeRecorder(after=recorder):
             fabric.set_recorder(recorder)
-        case plan.ChangeFlows(after=flows):
+        case actions.ChangeFlows(after=flows):
             fabric.exporter.set(flows)
-        case plan.ChangeSwitch(after=switch):
+        case actions.ChangeSwitch(after=switch):
             fabric.wiring.set_switch(switch)
             await trio.lowlevel.checkpoint()
         case _:
@@ -149,10 +161,13 @@ async def _add_guest(fabric: Fabric, wanted: ResolvedGuest) -> None:
         guest.namespace = await Namespace.create(
             namespace_name(fabric.name, wanted.name), fabric.netlink, host=wanted.name
         )
+    elif isinstance(guest, QemuGuest):
+        guest.machine = await fabric.machines.make(wanted)
     fabric.guests[wanted.name] = guest
 
 
 async def _remove_guest(fabric: Fabric, name: str) -> None:
+    fabric.machines.by_name.pop(name, None)
     await fabric.guests.pop(name).aclose()
 
 
@@ -183,17 +198,23 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         if opened.close is not None:
             await opened.close()
         raise NicError(f"{wanted.name}: {error}") from error
-    fabric.wiring.plug(
-        Port(
-            name=wanted.name,
-            guest=wanted.guest,
-            wanted=wanted,
-            number=number,
-            opened=opened,
-            carrier=fabric.engine.carrier(number),
-            engine=fabric.engine,
-        )
+    port = Port(
+        name=wanted.name,
+        guest=wanted.guest,
+        wanted=wanted,
+        number=number,
+        opened=opened,
+        carrier=fabric.engine.carrier(number),
+        engine=fabric.engine,
     )
+    fabric.wiring.plug(port)
+    if isinstance(guest, QemuGuest) and guest.machine is not None and guest.machine.is_running:
+        try:
+            await guest.machine.plug(facts_of(port, fabric.runtime))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await fabric.wiring.unplug(port.name)
+            raise
 
 
 def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:

@@ -157,6 +157,18 @@ def _tool(command: str, package: str, purpose: str) -> Callable[[], Finding]:
     return look
 
 
+def kvm() -> Finding:
+    """The processor's help for machines."""
+    from vnet.machines import look
+
+    if look.may_use_kvm():
+        return Finding("KVM", "ok", str(look.KVM))
+    there = look.KVM.exists()
+    remedy = "usermod -aG kvm $USER, and log in again" if there else "a processor, and a host, that has it"
+    detail = f"{look.KVM} {'may not be used' if there else 'is not there'}: guests of kind qemu are slow"
+    return Finding("KVM", "optional", detail, remedy)
+
+
 def libpcap() -> Finding:
     """Capture filters are compiled by libpcap."""
     from ctypes.util import find_library
@@ -189,7 +201,8 @@ LOOKS: tuple[Callable[[], Finding], ...] = (
     sandbox,
     libpcap,
     scapy,
-    _tool("qemu-system-x86_64", "qemu-system-x86", "no VMs of your own to plug in"),
+    _tool("qemu-system-x86_64", "qemu-system-x86", "no guests of kind qemu, no VMs of your own to plug in"),
+    kvm,
     _tool("tshark", "tshark", "captures can be read elsewhere only"),
 )
 

@@ -30,6 +30,7 @@ from vnet.explain import Names
 from vnet.flows.exporter import Exporter
 from vnet.guests import Guest, one_of
 from vnet.links import Link, LinkEnd
+from vnet.machines import Machines
 from vnet.past import Keeper
 from vnet.port import Port, Reading
 from vnet.runtime import Runtime, base
@@ -74,6 +75,8 @@ class Fabric:
         self.netlink = Netlink()
         self.accounts = usage.Accounts(self.engine)
         """What guests sent and received, those that are gone included."""
+        self.machines = Machines(topology.name, lambda: self.runtime)
+        """Of guests of kind `qemu`."""
         self.keeper = Keeper(self)
         """What has the past written down by itself."""
         self.exporter = Exporter(self)
@@ -143,6 +146,7 @@ class Fabric:
                 drive.dispatch, self.engine, partial(events.one, self), partial(events.lost, self)
             )
             self._nursery = nursery
+            self.machines.live_in(nursery)
             nursery.start_soon(self.exporter.run)
             stack.callback(self.exporter.close)
             if self._driver == "thread":
@@ -314,6 +318,7 @@ class Fabric:
             "switches": self.switches(),
             "ports": [*ports, *(end.status() for end in self.wiring.link_ends().values())],
             "mirrors": mirrors.status(self),
+            "machines": self.machines.status(),
             "flows": self.exporter.status(),
         }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,6 +16,7 @@ from vnet.port import Port
 if TYPE_CHECKING:
     from nics.netns import Namespace
     from nics.stack import Host
+    from vnet.machines import Machine
     from vnet.sockets import AsNetwork
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -166,7 +168,60 @@ class NetnsGuest(Guest):
             await namespace.aclose()
 
 
-KINDS: Mapping[str, type[Guest]] = {"stack": StackGuest, "netns": NetnsGuest, "external": Guest}
+@attrs.define
+class QemuGuest(Guest):
+    """A virtual machine that vnet started."""
+
+    machine: Machine | None = None
+
+    @property
+    def state(self) -> str:
+        """`running`, or why not: `starting`, `paused`, `stopped`, `shut down`, `failed`, `killed`."""
+        return self._machine().state
+
+    def _machine(self) -> Machine:
+        if self.machine is None:
+            raise VnetError(f"{self.name} has no machine yet")
+        return self.machine
+
+    async def start(self) -> None:
+        """Start it again after it ended. Raises VnetError."""
+        machine = self._machine()
+        if machine.is_running:
+            raise BadInput(f"{self.name} is {machine.state}")
+        await machine.start(machine.facts)
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Ask it to shut down, and end it when it doesn't in its time; `now`: don't ask."""
+        await self._machine().stop(ask=not now)
+
+    async def reset(self) -> None:
+        """Push its reset button. Raises VnetError."""
+        await self._machine().reset()
+
+    @asynccontextmanager
+    async def console(self) -> AsyncIterator[trio.SocketStream]:
+        """Its serial console, as a stream that begins with what was last on it."""
+        ours, theirs = trio.socket.socketpair()
+        async with trio.open_nursery() as nursery, trio.SocketStream(ours) as stream:
+            nursery.start_soon(self._machine().console.attach, trio.SocketStream(theirs))
+            yield stream
+            nursery.cancel_scope.cancel()
+            theirs.close()
+
+    async def aclose(self) -> None:
+        """Stop it."""
+        machine, self.machine = self.machine, None
+        if machine is not None:
+            await machine.stop()
+
+
+KINDS: Mapping[str, type[Guest]] = {
+    "stack": StackGuest,
+    "netns": NetnsGuest,
+    "external": Guest,
+    "qemu": QemuGuest,
+}
 
 
 def one_of(guests: Mapping[str, Guest], name: str) -> Guest:

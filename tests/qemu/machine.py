@@ -27,8 +27,8 @@ import attrs
 import trio
 
 from tests import peers
-from tests.qemu.qmp import Qmp
 from tools.guest import image
+from vnet.machines.qmp import Qmp
 
 MEMORY = 160
 """Guest memory in MiB: the kernel, 20 MiB of initramfs, and room for socket buffers."""

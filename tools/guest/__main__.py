@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tools.guest vm           plugged into guest `vm` of the running fabric
     .venv/bin/python -m tools.guest -nic none    with these words for QEMU
+    .venv/bin/python -m tools.guest --topology   don't boot it: print a topology file whose guest `vm` it is
 
 Needs qemu-system-x86, busybox-static and the kernel: `make needs` says what is missing. A root shell
 comes up on the console; Ctrl-A X ends QEMU.
@@ -16,6 +17,23 @@ import subprocess
 import sys
 
 from tools.guest import image
+
+TOPOLOGY = """\
+# A tiny Linux that vnet starts, beside an in-process guest. On its console (vnet console vm):
+#   ip address add 10.0.0.10/24 dev eth0; ip link set eth0 up; ping 10.0.0.11
+name: tiny
+networks: {{lan: {{subnets: [10.0.0.0/24]}}}}
+guests:
+  vm:
+    kind: qemu
+    accel: tcg
+    kernel: {kernel}
+    initrd: {initrd}
+    append: console=ttyS0 quiet net.ifnames=0 vnet.name=vm
+    stop_timeout: 0 s          # nothing in it listens for the power button
+    nics: [{{network: lan, ip: 10.0.0.10}}]
+  web: {{nics: [{{network: lan, ip: 10.0.0.11}}]}}
+"""
 
 
 def plug(guest: str) -> list[str]:
@@ -40,6 +58,10 @@ def main() -> None:
         boot = image.build().words()
     except image.ImageError as error:
         sys.exit(str(error))
+    if given == ["--topology"]:
+        built = image.build()
+        print(TOPOLOGY.format(kernel=built.kernel, initrd=built.initramfs), end="")
+        return
     words = [qemu, "-m", "192", "-nographic", "-nodefaults", "-serial", "mon:stdio", *boot]
     os.execv(qemu, [*words, "-append", "console=ttyS0 quiet net.ifnames=0 vnet.name=vm", *given])
 

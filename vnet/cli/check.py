@@ -47,9 +47,12 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     from vnet.check import Proof, judge
     from vnet.check.document import document
+    from vnet.machines import look
     from vnet.topology.reader import with_places
 
     topology, place = with_places(given.file)
+    for problem in look.problems(topology.guests):
+        print(f"note: {place(problem.path)}: {problem.line('', None)}", file=sys.stderr)
     proof = Proof(topology)
     verdict = judge(proof)
     if given.json:

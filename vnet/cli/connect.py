@@ -29,8 +29,7 @@ def run(given: argparse.Namespace) -> int:
 
     with words.client(given.name) as client:
         answer = client.call("connect", name=given.guest)
-    ports = [facts | {"runtime": answer["runtime"]} for facts in answer["ports"]]
-    said = {facts["port"]: connect.words(facts, given.format) for facts in ports}
+    said = {facts["port"]: connect.words(facts, given.format) for facts in answer["ports"]}
     if given.json:
         words.print_json({"guest": given.guest, "format": given.format, "ports": said})
         return 0

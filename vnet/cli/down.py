@@ -46,13 +46,16 @@ def run(given: argparse.Namespace) -> int:
     name = runtime.the_one(name)
     folder_path = runtime.base() / name
     with words.client(name) as client:
-        pid = client.call("status")["pid"]
+        status = client.call("status")
         client.call("down")
-    deadline = time.monotonic() + daemon.STOP_DEADLINE
+    pid = status["pid"]
+    # Machines are asked to shut down, all at once.
+    patience = daemon.STOP_DEADLINE + max((m["stop_timeout"] for m in status["machines"]), default=0)
+    deadline = time.monotonic() + patience
     while runtime.is_running(folder_path):
         if time.monotonic() > deadline:
             raise VnetError(
-                f"{name} (process {pid}) is still busy after {daemon.STOP_DEADLINE:g} s: "
+                f"{name} (process {pid}) is still busy after {patience:g} s: "
                 f"kill {pid}, then vnet down {name}"
             )
         time.sleep(0.02)

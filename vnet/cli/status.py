@@ -59,6 +59,7 @@ def run(given: argparse.Namespace) -> int:
         *trees(switches),
         *multicast(switches),
         *mirrors(status["mirrors"]),
+        *machines(status["machines"]),
     ]
     shown, narrow = status["ports"], False
     if sys.stdout.isatty():
@@ -181,6 +182,21 @@ def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
         if port["private"] != "promiscuous":
             words_.append(port["private"])
         yield f"{port['port']}: {', '.join(words_)}"
+
+
+def machines(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each machine."""
+    from vnet.machines.machine import described
+
+    if found:
+        yield ""
+    for machine in found:
+        line = f"machine {machine['guest']}: {described(machine)} for {words.duration(machine['seconds'])}"
+        if machine["pid"] is not None:
+            line += f", pid {machine['pid']} ({machine['accel']})"
+        if machine["restarts"]:
+            line += f", started again {machine['restarts']} times"
+        yield line
 
 
 def mirrors(found: list[dict[str, Any]]) -> Iterator[str]:

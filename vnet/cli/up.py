@@ -22,7 +22,7 @@ import argparse
 import logging
 import sys
 
-from vnet.errors import VnetError
+from vnet.errors import BadInput, VnetError
 from vnet.sandbox.needs import MODES
 
 
@@ -40,9 +40,12 @@ def run(given: argparse.Namespace) -> int:
     import trio
 
     from vnet import daemon, runtime
-    from vnet.topology import Topology
+    from vnet.machines import look
+    from vnet.topology.reader import with_places
 
-    topology = Topology.from_file(given.file)
+    topology, place = with_places(given.file)
+    if lacking := [f"{place(p.path)}: {p.line('', None)}" for p in look.problems(topology.guests)]:
+        raise BadInput(*lacking)
     if runtime.is_running(runtime.base() / topology.name):
         raise runtime.Busy(
             f"a fabric named {topology.name} is running: bring it down (vnet down {topology.name}), "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -14,11 +15,12 @@ import attrs
 import trio
 
 from nics.errors import Unreachable
+from vnet.connect.facts import facts_of
 from vnet.control.server import Operation, Request
 from vnet.cycles import Cycles
 from vnet.errors import BadInput
 from vnet.fabric import Fabric
-from vnet.guests import Guest, NetnsGuest, one_of
+from vnet.guests import Guest, NetnsGuest, QemuGuest, one_of
 from vnet.topology import Topology
 
 
@@ -107,19 +109,52 @@ class Operations:
         """How a program enters the namespace of guest `name`; for `vnet exec`."""
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
         if not isinstance(guest, NetnsGuest) or guest.namespace is None:
-            raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns")
+            raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns and qemu")
         await trio.lowlevel.checkpoint()
         return guest.namespace.entry()
+
+    async def call_console(self, request: Request) -> None:
+        """Join the descriptor that came along, a stream socket, with the console of guest `name`."""
+        machine = self.fabric.machines.one(one_of(self.fabric.guests, str(request.arguments["name"])).name)
+        stream = trio.SocketStream(
+            trio.socket.from_stdlib_socket(socket.socket(fileno=request.take_descriptor()))
+        )
+        async with stream:
+            await request.item({"state": machine.state})
+            await machine.console.attach(stream)
+
+    async def call_console_log(self, request: Request) -> str:
+        """What is remembered of the console of guest `name`."""
+        await trio.lowlevel.checkpoint()
+        machine = self.fabric.machines.one(one_of(self.fabric.guests, str(request.arguments["name"])).name)
+        return machine.console.tail.decode(errors="replace")
+
+    async def call_power(self, request: Request) -> str:
+        """Switch guest `name` `on` or `off`, or `reset` it; `now`: without asking it."""
+        given = request.arguments
+        guest = one_of(self.fabric.guests, str(given["name"]))
+        if not isinstance(guest, QemuGuest):
+            raise BadInput(f"{guest.name} is {guest.kind}: only guests of kind qemu have a switch")
+        match given["what"]:
+            case "on":
+                await guest.start()
+            case "off":
+                await guest.stop(now=bool(given.get("now", False)))
+            case "reset":
+                await guest.reset()
+            case other:
+                raise BadInput(f"{other!r}: expected on, off or reset")
+        return guest.state
 
     async def call_connect(self, request: Request) -> dict[str, Any]:
         """The facts that `vnet connect` makes words of: the ports of guest `name`."""
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
         await trio.lowlevel.checkpoint()
-        runtime = str(self.fabric.runtime)
+        runtime = self.fabric.runtime
         return {
             "guest": guest.name,
-            "runtime": runtime,
-            "ports": [_plug(port) for port in guest.ports.values()],
+            "runtime": str(runtime),
+            "ports": [facts_of(port, runtime) for port in guest.ports.values()],
         }
 
     async def call_fdb(self, request: Request) -> list[dict[str, Any]]:
@@ -226,24 +261,6 @@ class Operations:
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
     await wait()
     scope.cancel()
-
-
-def _plug(port: Any) -> dict[str, Any]:
-    """One port's facts for `vnet connect`: its description's keys, its MAC and MTU."""
-    import attrs
-
-    keys = {
-        key: (str(value) if value is not None and not isinstance(value, int | float | bool) else value)
-        for key, value in attrs.asdict(port.wanted.nic, recurse=False).items()
-    }
-    return {
-        "port": port.name,
-        "kind": port.kind,
-        "mac": port.wanted.mac,
-        "mtu": port.wanted.mtu,
-        "carries": port.opened.carries,
-        "nic": keys,
-    }
 
 
 def _summary(sent: int, times: Iterable[float]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ MARGIN, TOP = 24.0, 64.0
 KINDS = {
     "stack": "in-process guest",
     "netns": "namespace",
+    "qemu": "virtual machine",
     "external": "virtual machine or other",
     "uplink": "uplink",
 }
@@ -195,7 +196,12 @@ def _node(node: Node, paint: dict[str, str]) -> Iterator[str]:
 
 
 def _frame(box: Box, kind: str) -> Iterator[str]:
-    more = {"netns": ' rx="4" stroke-dasharray="4 2"', "uplink": ' rx="0"', "external": ' rx="0"'}
+    more = {
+        "netns": ' rx="4" stroke-dasharray="4 2"',
+        "uplink": ' rx="0"',
+        "external": ' rx="0"',
+        "qemu": ' rx="0"',
+    }
     fill = "#e4e7eb" if kind == "uplink" else PAPER
     yield _rect(box, fill, FAINT, more.get(kind, ' rx="8"'))
 
@@ -205,6 +211,7 @@ def _icon(x: float, y: float, kind: str) -> Iterator[str]:
     drawn = {
         "stack": "M-5 -5h10M-5 0h10M-5 5h10",
         "netns": "M-2 -6h-4v12h4M2 -6h4v12h-4",
+        "qemu": "M-7 -6h14v9h-14zM-3 6h6M0 3v3M-1 -4l3 2.5l-3 2.5z",
         "external": "M-7 -6h14v9h-14zM-3 6h6M0 3v3",
         "uplink": "M0 6v-12M-5 -1l5 -5l5 5",
     }[kind]

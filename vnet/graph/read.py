@@ -76,7 +76,7 @@ def _ordered(port: Port) -> list[str]:
 def _guest(name: str, kind: str, ports: list[Port]) -> Node:
     networks = tuple(dict.fromkeys(network for port in ports for network in _ordered(port)))
     details = []
-    if kind == "external":
+    if kind in ("external", "qemu"):
         details = list(dict.fromkeys(port.nic.kind for port in ports))
     else:
         details = [str(ports[0].addresses[0].ip)] if ports[0].addresses else []

@@ -92,7 +92,7 @@ async def _scenario(proof: Proof, result: Result, options: Options, tell: Callab
 
 def notes(proof: Proof, virtual: bool) -> list[str]:
     """What is not as in the file."""
-    kinds = ("external", "netns") if virtual else ("external",)
+    kinds = ("external", "qemu", "netns") if virtual else ("external", "qemu")
     guests = [guest.name for guest in proof.topology.guests.values() if guest.kind in kinds]
     found = []
     if guests:

@@ -70,9 +70,11 @@ class Confinement:
             "refused": dict(refused_calls()),
         }
 
-    def admits(self, running: Resolved | None, wanted: Resolved) -> None:
-        """Raise BadInput, with a line for each door that would come and needs what was given up."""
-        problems = []
+    def admits(self, running: Resolved | None, wanted: Resolved, more: Iterable[str] = ()) -> None:
+        """Raise BadInput, with a line for each door that would come and needs what was given up, and with
+        `more`.
+        """
+        problems = [*more]
         before = {} if running is None else {**running.ports, **running.uplinks}
         for name, port in {**wanted.ports, **wanted.uplinks}.items():
             old = before.get(name)
@@ -139,6 +141,7 @@ async def confine(fabric: Fabric, mode: str, own: Iterable[Path]) -> Confinement
     kept = wanted(fabric, mode)
     had = frozenset(capabilities())
     await fabric.netlink.prepare(routes=kept.routes, holder=kept.holder)
+    await fabric.machines.prepare(open_to_others=mode == "default" and "qemu" in fabric.topology.engine.keep)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY or hard > DESCRIPTORS:

@@ -107,8 +107,10 @@ KINDS: Mapping[str, Needs] = {
 NETNS = KINDS["tap"] | Needs(holder=True)
 """Of a guest that is a namespace."""
 
-KEEP = ("netns", "tap", "packet")
-"""What `engine: {keep: ...}` can name. Not `xdp`: CAP_BPF is for those alone who have such an uplink."""
+KEEP = ("netns", "tap", "packet", "qemu")
+"""What `engine: {keep: ...}` can name. Not `xdp`: CAP_BPF is for those alone who have such an uplink. With
+`qemu`, what starts machines starts others than there were, too (`vnet/machines/keeper.py`).
+"""
 
 
 def of_kind(kind: str) -> Needs:

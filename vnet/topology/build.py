@@ -11,7 +11,7 @@ from nics.bond import Bond
 from nics.door import Nic, Opened, Place
 from nics.errors import NicError
 from switch.storm import Storm
-from vnet.topology import model
+from vnet.topology import machine, model
 from vnet.topology.problems import Path, Problem
 from vnet.topology.shape import MISSING, make_nic
 
@@ -75,6 +75,8 @@ def default_nic(guest: str, kind: str, index: int) -> tuple[str, dict[str, Any]]
         return "stack", {}
     if kind == "netns":
         return "tap", {}
+    if kind == "qemu":
+        return "vhost-user", {"socket": f"{guest}.{index}.sock"}
     return "stream", {"socket": f"{guest}.{index}.sock"}
 
 
@@ -85,7 +87,7 @@ def guest(name: str, values: Values, path: Path, problems: list[Problem]) -> mod
         _port(name, kind, index, port, (*path, "nics", index), problems)
         for index, port in enumerate(values.get("nics", []))
     )
-    return model.Guest(name, kind, nics)
+    return model.Guest(name, kind, nics, machine.build(kind, values))
 
 
 def _port(

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from nics.keys import one_of
-from vnet.topology import check_groups, check_ports, direct, expect, mirrors, recorder, scenario, uplinks
+from vnet.topology import (
+    check_groups,
+    check_ports,
+    direct,
+    expect,
+    machine,
+    mirrors,
+    recorder,
+    scenario,
+    uplinks,
+)
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.check_ports import SMALLEST_IPV6_MTU, ports, refers
 from vnet.topology.model import DEFAULT_SWITCH, Bond, Change, Impair, Link, Network
@@ -42,6 +52,7 @@ def check(topology: Topology) -> list[Problem]:
         *check_ports.static(topology),
         *check_ports.addresses(topology),
         *check_ports.claims(topology),
+        *machine.check(topology),
         *_uplinks(topology),
         *_links(topology),
         *direct.check(topology),

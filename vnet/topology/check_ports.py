@@ -10,6 +10,7 @@ from nics import kinds
 from nics.bond import Bond
 from nics.door import Nic
 from nics.keys import did_you_mean, one_of, shown
+from vnet.connect.qemu import PLUGGABLE
 from vnet.topology.address import gateways, not_a_host
 from vnet.topology.model import DEFAULT_SWITCH, Guest, NicPort
 from vnet.topology.problems import Path, Problem, dotted
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 Problems = Iterator[Problem]
 SMALLEST_IPV6_MTU = 1280
 """RFC 8200, 5."""
-GUEST_NICS: Mapping[str, tuple[str, ...]] = {"stack": ("stack",), "netns": ("tap",)}
-"""The NIC kinds of a guest whose far end is ours."""
+GUEST_NICS: Mapping[str, tuple[str, ...]] = {"stack": ("stack",), "netns": ("tap",), "qemu": PLUGGABLE}
+"""The NIC kinds of a guest whose far end is ours, or a machine that we start."""
 NOT_EXTERNAL = ("stack",)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from nics import kinds
 from nics.keys import Key, Type
 from nics.quantity import PACKETS, RATE, SHARE, SIZE, TIME
-from vnet.topology.not_yet import NOT_YET
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table
 from vnet.topology.table import TOPOLOGY
 
@@ -20,7 +19,7 @@ HEAD = """\
 # The topology file, key by key
 
 This page is made from the table that checks the file; `vnet schema` prints the same as a JSON Schema
-for editors. A key marked *not yet* is read and checked, and then refused: this version can't do it.
+for editors.
 
 A file is YAML 1.2, or JSON, of at most 8 MiB. `yes`, `on` and `02:00:00:00:00:10` are text, a key
 that is given twice is an error, and `<<` merges an alias. Top-level keys that begin with `x-` are
@@ -60,15 +59,15 @@ def page() -> str:
         units = ", ".join(f"`{unit}`" for unit in quantity.units if unit != "μs")
         lines.append(f"| {what} | {units} | `{quantity.examples[0]}` |")
     lines.append("")
-    for title, table, path in _sections(TOPOLOGY, ""):
-        lines += [f"## {title}", "", *_table(table.keys, path), ""]
+    for title, table, _ in _sections(TOPOLOGY, ""):
+        lines += [f"## {title}", "", *_table(table.keys), ""]
     lines += ["## NIC kinds", ""]
     for kind in kinds.KINDS.values():
         lines += [f"### `kind: {kind.name}`", "", kind.doc, ""]
         if kind.any_of:
             lines += [f"At least one of {' and '.join(f'`{key}`' for key in kind.any_of)} is required.", ""]
         if kind.keys:
-            lines += [*_table(kind.keys, "nic"), ""]
+            lines += [*_table(kind.keys), ""]
     return "\n".join(lines) + "\n" + ADDRESSES
 
 
@@ -102,22 +101,13 @@ def _sections(table: Table, path: str) -> Iterator[tuple[str, Table, str]]:
             yield title + alike, found, where
 
 
-def _later(path: str) -> bool:
-    """Whether a place, or what it lies in, is refused by this version."""
-    steps = path.replace("[]", ".*").replace("NAME", "*").split(".")
-    whole = {pattern for pattern, _, _ in NOT_YET if pattern not in ("switches", "guests.*.kind")}
-    return any(".".join(steps[: n + 1]) in whole for n in range(len(steps)))
-
-
-def _table(keys: tuple[Key, ...], path: str) -> Iterator[str]:
+def _table(keys: tuple[Key, ...]) -> Iterator[str]:
     yield "| key | value | default | meaning | example |"
     yield "| --- | --- | --- | --- | --- |"
     for key in keys:
         name = f"`{key.name}`"
         if key.required:
             name += " (required)"
-        if _later(f"{path}.{key.name}" if path else key.name):
-            name += " *not yet*"
         example = f"`{key.name}: {_flow(key.example)}`"
         cells = (name, _expected(key.type), _default(key), key.doc, example)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

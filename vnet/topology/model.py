@@ -17,7 +17,7 @@ from vnet.topology.values import Address, Interface, Subnet
 
 Driver = Literal["auto", "trio", "thread"]
 Poll = Literal["adaptive", "busy", "sleep"]
-GuestKind = Literal["stack", "netns", "external"]
+GuestKind = Literal["stack", "netns", "external", "qemu"]
 
 
 @attrs.frozen
@@ -269,12 +269,43 @@ class NicPort:
 
 
 @attrs.frozen
+class Disk:
+    """A disk of a machine."""
+
+    path: str
+    format: str | None = None
+    """None: by its name."""
+    snapshot: bool = True
+    """What is written to it is thrown away at the end."""
+
+
+@attrs.frozen
+class Machine:
+    """What vnet starts for a guest of kind `qemu`. Paths are absolute once it was read."""
+
+    memory: int = 256 << 20
+    """Bytes."""
+    cpus: int = 1
+    disks: tuple[Disk, ...] = ()
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str | None = None
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    args: tuple[str, ...] = ()
+    restart: Literal["never", "on-failure"] = "never"
+    stop_timeout: int = 10 * 10**9
+    """Nanoseconds."""
+
+
+@attrs.frozen
 class Guest:
     """Who owns NICs."""
 
     name: str
     kind: GuestKind = "stack"
     nics: tuple[NicPort, ...] = ()
+    machine: Machine | None = None
+    """Of kind `qemu`, and there never None."""
 
 
 @attrs.frozen

@@ -41,8 +41,6 @@ class Problem:
     """Other places that it follows from: if one of them is wrong itself, this is not told."""
     meant: Path | None = None
     """The place of a misspelt key as it was probably meant, which therefore counts as wrong too."""
-    unsupported: bool = False
-    """What is asked for is right, but this version can't do it yet."""
 
     def line(self, file: str, mark: Mark | None) -> str:
         """The problem as one line for a person."""
@@ -78,26 +76,19 @@ def _related(a: Path, b: Path) -> bool:
     return a[:shorter] == b[:shorter]
 
 
-def told(read: list[Problem], refused: list[Problem], checked: list[Problem]) -> list[Problem]:
+def told(read: list[Problem], checked: list[Problem]) -> list[Problem]:
     """All problems but those that follow from others.
 
-    `read`: found where values were read; `refused`: what can't be done yet; `checked`: found
-    between values, and perhaps only because those could not be read.
+    `read`: found where values were read; `checked`: found between values, and perhaps only because those
+    could not be read.
     """
     wrong = [place for problem in read for place in (problem.path, problem.meant) if place is not None]
-    later = [problem.path for problem in refused]
-
-    def in_later(place: Path) -> bool:
-        return any(place[: len(path)] == path for path in later)
-
     return [
-        *(problem for problem in read if not (problem.unsupported and in_later(problem.path))),
-        *refused,
+        *read,
         *(
             problem
             for problem in checked
-            if not any(place in later for place in problem.because)
-            and not any(_related(place, path) for place in (problem.path, *problem.because) for path in wrong)
+            if not any(_related(place, path) for place in (problem.path, *problem.because) for path in wrong)
         ),
     ]
 

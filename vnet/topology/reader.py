@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 import topologies
 from nics.errors import BadInput
-from vnet.topology import build, expect, flows, foreign, model, recorder, scenario, table
+from vnet.topology import build, expect, flows, foreign, machine, model, recorder, scenario, table
 from vnet.topology.check import check
 from vnet.topology.nodes import MOST_BYTES, Node, Unreadable, from_object, locate
 from vnet.topology.nodes import from_text as nodes_of
-from vnet.topology.not_yet import not_yet
 from vnet.topology.problems import Path, Problem, bad_input, told
 from vnet.topology.resolve import Unresolvable, resolve
 from vnet.topology.shape import ListOf, MapOf, Table
@@ -38,7 +39,7 @@ def from_file(path: str | os.PathLike[str]) -> Topology:
     Raises BadInput.
     """
     name, data = _content(path)
-    return from_text(data, name)
+    return from_text(data, name, folder=File(name).parent)
 
 
 def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
@@ -60,14 +61,14 @@ def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
         raise BadInput(f"{name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def from_text(text: str | bytes, file: str) -> Topology:
-    """Read YAML or JSON that errors call `file`. Raises BadInput."""
+def from_text(text: str | bytes, file: str, folder: File = File()) -> Topology:
+    """Read YAML or JSON that errors call `file`; paths start at `folder`. Raises BadInput."""
     data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     try:
         root = nodes_of(data)
     except Unreadable as error:
         raise bad_input([error.problem], file) from None
-    return _read(root, file)
+    return _read(root, file, folder)
 
 
 def from_dict(topology: Mapping[str, Any]) -> Topology:
@@ -95,14 +96,14 @@ def with_places(path: str | os.PathLike[str]) -> tuple[Topology, Callable[[Path]
         mark = locate(root, path)
         return f"{name}:{mark.line}:{mark.column}" if mark else name
 
-    return _read(root, name), place
+    return _read(root, name, File(name).parent), place
 
 
-def _read(root: Node, file: str) -> Topology:
+def _read(root: Node, file: str, folder: File = File()) -> Topology:
     problems: list[Problem] = []
     values = table.TOPOLOGY.read(root, (), problems)
     topology = _topology(values, problems)
-    problems = told(problems, not_yet(values), check(topology))
+    problems = told(problems, check(topology))
     if not problems:
         # The address plan is part of what a file can get wrong: a subnet may be too small.
         try:
@@ -111,7 +112,15 @@ def _read(root: Node, file: str) -> Topology:
             problems = error.problems
     if problems:
         raise bad_input(problems, file, lambda path: locate(root, path))
+    topology.guests = {name: _placed(guest, folder) for name, guest in topology.guests.items()}
     return topology
+
+
+def _placed(guest: model.Guest, folder: File) -> model.Guest:
+    """A guest whose files are where they are, whoever starts it, and from where."""
+    if guest.machine is None:
+        return guest
+    return attrs.evolve(guest, machine=machine.placed(guest.machine, File.cwd() / folder))
 
 
 def _topology(values: Mapping[str, Any], problems: list[Problem]) -> Topology:
@@ -170,7 +179,7 @@ def read_guest(name: str, keys: Mapping[str, Any]) -> model.Guest:
     guest = build.guest(name, read_part(table.TOPOLOGY, "guests", name, keys), path, problems)
     if problems:
         raise bad_input(problems)
-    return guest
+    return _placed(guest, File())
 
 
 def read_expectations(items: list[Mapping[str, Any]]) -> list[model.Expect]:

@@ -34,6 +34,7 @@ from vnet.topology.model import (
     Impair,
     Limits,
     Link,
+    Machine,
     Multicast,
     NicPort,
     PortSettings,
@@ -111,6 +112,8 @@ class ResolvedGuest:
 
     name: str
     kind: GuestKind
+    machine: Machine | None = None
+    """Of kind `qemu`, and there never None."""
 
 
 @attrs.frozen
@@ -325,7 +328,10 @@ def resolve(topology: Topology, keep: Resolved | None = None) -> Resolved:
         engine=topology.engine,
         switches=dict(topology.switches) or {DEFAULT_SWITCH: Switch(DEFAULT_SWITCH)},
         networks=networks,
-        guests={guest.name: ResolvedGuest(guest.name, guest.kind) for guest in topology.guests.values()},
+        guests={
+            guest.name: ResolvedGuest(guest.name, guest.kind, guest.machine)
+            for guest in topology.guests.values()
+        },
         ports=neighbours.fill(policies.fill(topology.groups, resolved_ports, networks), networks),
         groups=dict(topology.groups),
         recorder=topology.recorder,

@@ -15,6 +15,7 @@ import attrs
 from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import TIME
 from vnet.sandbox.needs import KEEP, MODES
+from vnet.topology import machine
 from vnet.topology.expect import EXPECT
 from vnet.topology.flows import FLOWS
 from vnet.topology.nodes import Fields, Node
@@ -275,7 +276,8 @@ GUEST = Table(
             Choice(("stack", "netns", "external", "qemu")),
             "`stack`: an in-process TCP/IP guest: no root, no VM. `netns`: a network namespace, where"
             " `vnet exec` runs commands. `external`: somebody else starts it and plugs it in;"
-            " `vnet connect` prints the words. `qemu`: a VM that vnet starts (*not yet*).",
+            " `vnet connect` prints the words. `qemu`: a virtual machine (x86-64) that vnet starts and stops,"
+            " with QEMU.",
             example="netns",
             default="stack",
         ),
@@ -286,6 +288,7 @@ GUEST = Table(
             example=[{"network": "red"}],
             required=True,
         ),
+        *machine.KEYS,
     ),
 )
 

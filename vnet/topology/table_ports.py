@@ -193,8 +193,8 @@ PORT = Table(
         Key(
             "nic",
             NicShape(),
-            "What it is, by `kind`. Left out: `stack` or `tap` as the guest's kind is; for an external"
-            " guest a `stream` server at `GUEST.INDEX.sock`.",
+            "What it is, by `kind`. Left out: `stack` or `tap` as the guest's kind is; for one of kind `qemu`"
+            " a `vhost-user` server, for an external one a `stream` server, at `GUEST.INDEX.sock`.",
             example={"kind": "vhost-user", "socket": "vm1.sock"},
         ),
         Key(

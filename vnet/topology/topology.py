@@ -21,10 +21,9 @@ import yaml
 
 from nics.door import Nic
 from nics.errors import BadInput
-from vnet.topology import build, expect, model, reader, scenario, table, write
+from vnet.topology import build, expect, machine, model, reader, scenario, table, write
 from vnet.topology.check import check
 from vnet.topology.nodes import resolved
-from vnet.topology.not_yet import not_yet
 from vnet.topology.problems import Problem, bad_input, told
 from vnet.topology.resolve import Resolved, Unresolvable, resolve
 from vnet.topology.scenario import Step
@@ -89,11 +88,13 @@ class Topology:
         """Add or replace a guest.
 
         `nics` is a list as in a file. A guest with one NIC needs none: what else is given are the
-        keys of that NIC (`network="red"`, `ip=...`, `nic=vnet.Pipe()`).
+        keys of that NIC (`network="red"`, `ip=...`, `nic=vnet.Pipe()`). Those of a machine
+        (`memory="1 GiB"`) are the guest's.
         """
+        own = {key: nic.pop(key) for key in machine.NAMES if key in nic}
         if nics and nic:
             raise BadInput(f"guests.{name}: nics and {', '.join(nic)}, expected one or the other")
-        self.guests[name] = reader.read_guest(name, {"kind": kind, "nics": list(nics) or [nic]})
+        self.guests[name] = reader.read_guest(name, {"kind": kind, **own, "nics": list(nics) or [nic]})
         return self
 
     def group(self, name: str, **keys: Any) -> Self:
@@ -167,8 +168,8 @@ class Topology:
             raise bad_input(problems)
 
     def problems(self) -> list[Problem]:
-        """All that is wrong between the parts or can't be done yet."""
-        return told(self._own(), not_yet(self._words(write.nic_kind)), check(self))
+        """All that is wrong between the parts."""
+        return told(self._own(), check(self))
 
     def _own(self) -> list[Problem]:
         """What is wrong with the name and the seed, which are attributes and may be anything."""

@@ -13,7 +13,7 @@ from nics.door import Nic
 from nics.errors import BadInput
 from nics.keys import Key, Type
 from nics.quantity import TIME
-from vnet.topology import model, table, table_mirrors, table_ports, table_switches
+from vnet.topology import machine, model, table, table_mirrors, table_ports, table_switches
 from vnet.topology.build import FLOODS, NIC_WAYS, SETTINGS, WAYS, default_nic
 from vnet.topology.flows import FLOWS
 from vnet.topology.recorder import RECORDER
@@ -60,11 +60,6 @@ def nic_words(nic: Nic) -> dict[str, object]:
     return kinds.words(nic)
 
 
-def nic_kind(nic: Nic) -> dict[str, object]:
-    """A NIC of any kind by its kind alone."""
-    return {"kind": nic.kind}
-
-
 def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     """A guest's NIC."""
     port = guest.nics[index]
@@ -91,6 +86,8 @@ def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
 def guest_words(guest: model.Guest, nic: NicWords) -> dict[str, Any]:
     """A guest."""
     said: dict[str, Any] = {} if guest.kind == "stack" else {"kind": guest.kind}
+    if guest.machine is not None:
+        said |= _keys(machine.KEYS, guest.machine)
     return said | {"nics": [port_words(guest, index, nic) for index in range(len(guest.nics))]}
 
 

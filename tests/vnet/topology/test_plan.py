@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from nics.errors import BadInput
 from tests.vnet.topology.strategies import documents
 from vnet.topology import Resolved, Topology
-from vnet.topology.plan import Action, AddPort, ChangePort, ChangeRules, ChangeSwitch, RemovePort, plan
+from vnet.topology.actions import Action, AddPort, ChangePort, ChangeRules, ChangeSwitch, RemovePort
+from vnet.topology.plan import plan
 
 
 def carry_out(model: Resolved, actions: Iterable[Action]) -> list[Resolved]:
@@ -228,6 +229,30 @@ def test_the_engine_does_not_change_while_it_runs(engine: dict[str, Any], line: 
         plan(running, wanted)
     assert str(error.value).startswith(line)
     assert plan(None, wanted), "when nothing runs it may be any"
+
+
+def test_machines_start_last_and_stop_first() -> None:
+    vm = {"kind": "qemu", "network": "red", "memory": "1 GiB", "kernel": "/k"}
+    up = [str(step) for step in steps(lab(), lab(vm=vm))]
+    assert up == ["add guest vm (qemu)", "add port vm.0 (vhost-user) in red", "start vm"]
+    down = [str(step) for step in steps(lab(vm=vm), lab())]
+    assert down == ["stop vm", "remove port vm.0", "remove guest vm"]
+    # Another machine is a restart, with its NICs left where they are.
+    other = [str(step) for step in steps(lab(vm=vm), lab(vm={**vm, "cpus": 2}))]
+    assert other == ["stop vm, to be started anew", "change guest vm: cpus 1 -> 2", "start vm"]
+    # What is vnet's own business is not.
+    (quiet,) = steps(lab(vm=vm), lab(vm={**vm, "restart": "on-failure"}))
+    assert str(quiet) == "change guest vm: restart never -> on-failure"
+    # Nor are NICs; addresses are the guest's, and the guard's.
+    nics = {**vm, "nics": [{"network": "red"}, {"network": "blue"}]}
+    del nics["network"]
+    assert [str(step) for step in steps(lab(vm=vm), lab(vm=nics))] == ["add port vm.1 (vhost-user) in blue"]
+    moved = steps(lab(vm=vm), lab(vm={**vm, "ip": "10.0.0.99"}))
+    assert [type(step) for step in moved] == [ChangePort]
+    # Another kind of guest goes, and comes.
+    kinds = [str(step) for step in steps(lab(vm=vm), lab(vm={"network": "red"}))]
+    assert kinds[0] == "stop vm"
+    assert "start vm" not in kinds
 
 
 def test_a_switch_changes_while_it_runs_and_has_room_whenever_it_is_needed() -> None:

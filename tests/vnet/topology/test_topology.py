@@ -20,7 +20,6 @@ from vnet.topology import Topology
 
 CONTRACT = Path(__file__).with_name("contract.yaml")
 """A file with every word that users were promised."""
-LATER = "not supported yet by this version"
 
 
 def refused(call: Any, *args: Any, **keys: Any) -> str:

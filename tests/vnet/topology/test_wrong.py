@@ -222,11 +222,16 @@ CASES: dict[str, str] = {
         guests: {a: {nics: [{network: red}]}}
         """,
     "hostile names": 'name: t\nnetworks: {"\\e[31mred\\n": {}}\n"\\x07": 1\n',
-    "kinds for later": """
+    "machines": """
         name: t
         networks: {red: {}}
         guests:
-          a: {kind: qemu, nics: [{network: red}]}
+          a: {kind: qemu, nics: [{network: red, nic: {kind: tap}}]}
+          b: {kind: qemu, memory: 512MB, disks: [debian.qcow2], nics: [{network: red}]}
+          c: {kind: qemu, initrd: i, append: quiet, nics: [{network: red}]}
+          d: {kind: external, memory: 512 MiB, nics: [{network: red}]}
+          e: {memory: 256 MiB, nics: [{network: red}]}
+          f: {kind: qemu, args: [-m, 1G, -accel, kvm], nics: [{network: red}]}
         """,
     "a plug": """
         name: t

@@ -1,33 +1,49 @@
 """A client of QEMU's machine protocol: one JSON document a line, replies matched by id, and events.
 
-QEMU's docs/interop/qmp-spec.rst: a greeting, `qmp_capabilities`, then commands. Only what the tests
-need: `await qmp("set_link", name="nic0", up=False)`, `await qmp.event("DEVICE_DELETED")`.
+QEMU's docs/interop/qmp-spec.rst: a greeting, `qmp_capabilities`, then commands:
+`await qmp("set_link", name="nic0", up=False)`, `await qmp.event("DEVICE_DELETED")`. A guest may have taken
+its QEMU over, so what is kept of what that says is bounded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
 
+from vnet.errors import VnetError
 
-class QmpError(Exception):
+LINE_MAX = 1 << 20
+"""Bytes; longer ones end the connection."""
+_EVENTS_MAX = 256
+"""Events that are kept for who asks later."""
+
+
+class QmpError(VnetError):
     """QEMU refused a command, or went away."""
 
 
 class Qmp:
     """A connection; `run` reads it and must be running while it is used."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, told: Callable[[dict[str, Any]], None] = lambda event: None
+    ) -> None:
+        """`told` is called for each event."""
         self._stream = stream
+        self._told = told
         self._count = 0
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._events: list[dict[str, Any]] = []
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_MAX)
         self._news = trio.Condition()
         self._sending = trio.Lock()
         self._gone = False
+        self.ready = trio.Event()
+        """It takes commands, or is gone."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read replies and events until QEMU is gone. Started once it takes commands."""
@@ -38,10 +54,18 @@ class Qmp:
                 with contextlib.suppress(trio.BrokenResourceError, ConnectionError):
                     async for data in self._stream:
                         *lines, rest = (rest + data).split(b"\n")
-                        for line in lines:
-                            await self._take(json.loads(line), nursery, task_status)
+                        try:
+                            for line in lines:
+                                await self._take(json.loads(line), nursery, task_status)
+                        except (ValueError, KeyError, TypeError, AttributeError, trio.WouldBlock):
+                            break  # whoever speaks there is QEMU no longer
+                        if len(rest) > LINE_MAX:
+                            break
+                nursery.cancel_scope.cancel()
         finally:
             self._gone = True
+            self._stream.socket.close()
+            self.ready.set()
             for reply in self._waiting.values():
                 reply.close()
             with trio.CancelScope(shield=True):
@@ -54,11 +78,14 @@ class Qmp:
         if "QMP" in told:
 
             async def negotiate() -> None:
-                await self("qmp_capabilities")
-                task_status.started()
+                with contextlib.suppress(QmpError):
+                    await self("qmp_capabilities")
+                    task_status.started()
+                    self.ready.set()
 
             nursery.start_soon(negotiate)
         elif "event" in told:
+            self._told(told)
             async with self._news:
                 self._events.append(told)
                 self._news.notify_all()
@@ -67,19 +94,24 @@ class Qmp:
 
     async def __call__(self, command: str, **arguments: Any) -> Any:
         """Run a command and return what it returns; `_` in argument names stands for `-`."""
+        return await self.execute(
+            command, {name.replace("_", "-"): value for name, value in arguments.items()}
+        )
+
+    async def execute(self, command: str, arguments: Mapping[str, Any]) -> Any:
+        """Run a command with arguments as they are called, and return what it returns. Raises QmpError."""
         self._count += 1
         number = self._count
         send, receive = trio.open_memory_channel[dict[str, Any]](1)
         self._waiting[number] = send
-        words = {name.replace("_", "-"): value for name, value in arguments.items()}
-        request = {"execute": command, "arguments": words, "id": number}
+        request = {"execute": command, "arguments": dict(arguments), "id": number}
         try:
             async with self._sending:
                 await self._stream.send_all(json.dumps(request).encode() + b"\n")
             if self._gone:
                 raise QmpError(f"{command}: QEMU is gone")
             reply = await receive.receive()
-        except (trio.EndOfChannel, trio.BrokenResourceError) as error:
+        except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise QmpError(f"{command}: QEMU is gone") from error
         finally:
             del self._waiting[number]

@@ -1,0 +1,304 @@
+"""Guests of kind `qemu`: real machines that vnet starts, watches, changes and stops."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import vnet
+from tests.needs import needs_qemu
+from tests.qemu import lab
+from tests.qemu.machine import KERNEL_WORDS, MEMORY, QBOOT
+from tools.guest import image
+from vnet import runtime
+from vnet.errors import BadInput, VnetError
+
+pytestmark = [needs_qemu, pytest.mark.deadline(120)]
+
+BOOT = 60
+
+
+def machine(**keys: Any) -> dict[str, Any]:
+    """The keys of a guest that boots the tests' image, with a shell on its console."""
+    built = image.build()
+    return {
+        "kind": "qemu",
+        "accel": "tcg",
+        "memory": f"{MEMORY} MiB",
+        "kernel": str(built.kernel),
+        "initrd": str(built.initramfs),
+        "append": KERNEL_WORDS,
+        # It has nobody who listens for the power button.
+        "stop_timeout": "0 s",
+        "nics": [{"network": "lan", "ip": "10.0.0.10"}],
+        **({"args": ["-bios", str(QBOOT)]} if QBOOT.exists() else {}),
+        **keys,
+    }
+
+
+def document(**guests: Any) -> dict[str, Any]:
+    web = {"nics": [{"network": "lan", "ip": "10.0.0.11"}]}
+    networks = {"lan": {"subnets": ["10.0.0.0/24"]}}
+    return {"name": f"machines{os.getpid()}", "networks": networks, "guests": {"web": web, **guests}}
+
+
+class Shell:
+    """The shell on a machine's console."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.count = 0
+
+    async def until(self, text: bytes) -> bytes:
+        seen = b""
+        with trio.fail_after(BOOT):
+            while text not in seen:
+                data = await self.stream.receive_some(4096)
+                assert data, seen
+                seen += data
+        return seen
+
+    async def run(self, command: str) -> str:
+        """What a command printed, echo and prompt too."""
+        self.count += 1
+        # What is typed is echoed, and is not what it prints.
+        await self.stream.send_all(f"{command}; echo do''ne {self.count}\n".encode())
+        return (await self.until(f"done {self.count}".encode())).decode(errors="replace")
+
+
+@asynccontextmanager
+async def shell(guest: vnet.QemuGuest, *, booting: bool = True) -> AsyncIterator[Shell]:
+    async with guest.console() as stream:
+        found = Shell(stream)
+        if booting:
+            await found.until(b"/ # ")
+        yield found
+
+
+async def until(what: Callable[[], bool], seconds: float = 30) -> None:
+    with trio.fail_after(seconds):
+        while not what():  # noqa: ASYNC110 - there is nothing to wait for but the outcome
+            await trio.sleep(0.01)
+
+
+def qemu(fabric: vnet.Fabric, name: str = "vm") -> vnet.QemuGuest:
+    guest = fabric.guests[name]
+    assert isinstance(guest, vnet.QemuGuest)
+    return guest
+
+
+async def answers(fabric: vnet.Fabric, address: str) -> None:
+    """Wait until an address answers."""
+    web = fabric.guests["web"]
+    with trio.fail_after(30):
+        while True:
+            try:
+                await web.ping(address, timeout=1)
+                return
+            except vnet.Unreachable:
+                await trio.sleep(0.05)
+
+
+async def test_a_machine_from_start_to_end() -> None:
+    two = document(vm=machine())
+    with lab.runtime() as folder:
+        async with vnet.Fabric.from_dict(two, runtime=folder) as fabric:
+            vm = qemu(fabric)
+            (told,) = fabric.status()["machines"]
+            assert (told["guest"], told["state"], told["accel"]) == ("vm", "running", "tcg")
+            pid = told["pid"]
+            async with shell(vm) as console:
+                await console.run("ip addr add 10.0.0.10/24 dev eth0; ip link set eth0 up")
+                await answers(fabric, "10.0.0.10")
+                assert "0% packet loss" in await console.run("ping -c 1 -W 5 10.0.0.11")
+                assert fabric.port("vm").wanted.mac in await console.run("cat /sys/class/net/eth0/address")
+                assert "CapEff:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()  # noqa: ASYNC240
+
+                # More NICs while it runs, of two kinds, the second with an MTU of its own.
+                more = copy.deepcopy(two)
+                more["guests"]["vm"]["nics"] += [
+                    {"network": "lan", "ip": "10.0.0.12", "nic": {"kind": "stream", "socket": "st.sock"}},
+                    {"network": "lan", "ip": "10.0.0.13", "mtu": 1400},
+                ]
+                done = await fabric.apply(vnet.Topology.from_dict(more))
+                assert done == ["add port vm.1 (stream) in lan", "add port vm.2 (vhost-user) in lan"]
+                await console.run("until [ -e /sys/class/net/eth2 ]; do usleep 20000; done")
+                assert "1400" in await console.run("cat /sys/class/net/eth2/mtu")
+                for number, host in ((1, 12), (2, 13)):
+                    # One at a time: the guest would answer for each of its addresses at any NIC.
+                    await console.run(
+                        f"ip addr flush dev eth{number - 1}; ip link set eth{number - 1} down;"
+                        f" ip addr add 10.0.0.{host}/24 dev eth{number}; ip link set eth{number} up"
+                    )
+                    await answers(fabric, f"10.0.0.{host}")
+                assert await fabric.apply(vnet.Topology.from_dict(two)) == [
+                    "remove port vm.2",
+                    "remove port vm.1",
+                ]
+                assert "eth1" not in await console.run("ls /sys/class/net")
+
+            # It is another machine from the next start on, which is at once.
+            other = copy.deepcopy(two)
+            other["guests"]["vm"]["memory"] = f"{MEMORY + 16} MiB"
+            done = await fabric.apply(vnet.Topology.from_dict(other))
+            assert done[0] == "stop vm, to be started anew"
+            assert done[-1] == "start vm"
+            assert vm.state == "running"
+
+            # Switched off, and on.
+            await vm.stop()
+            assert vm.state == "stopped"
+            await until(lambda: not fabric.port("vm").carrier)
+            await vm.start()
+            (told,) = fabric.status()["machines"]
+            assert told["state"] == "running"
+
+            # Killed by somebody: it is told, and stays down.
+            os.kill(told["pid"], signal.SIGKILL)
+            await until(lambda: vm.state == "killed")
+            (told,) = fabric.status()["machines"]
+            assert (told["exit"], told["pid"]) == (-signal.SIGKILL, None)
+            with pytest.raises(VnetError, match="vm is killed"):
+                await vm.reset()
+
+            # Unless it is to be started again; that takes no restart.
+            kept = copy.deepcopy(other)
+            kept["guests"]["vm"]["restart"] = "on-failure"
+            assert await fabric.apply(vnet.Topology.from_dict(kept)) == [
+                "change guest vm: restart never -> on-failure"
+            ]
+            await vm.start()
+            before = fabric.status()["machines"][0]["pid"]
+            os.kill(before, signal.SIGKILL)
+            await until(lambda: vm.state == "running" and fabric.status()["machines"][0]["pid"] != before)
+            assert fabric.status()["machines"][0]["restarts"] == 1
+
+            # A guest that shuts down by itself stays down.
+            async with shell(vm) as console:
+                await console.stream.send_all(b"poweroff -f\n")
+                await until(lambda: vm.state == "shut down")
+            last = fabric.status()["machines"][0]
+            assert last["exit"] == 0
+        assert not folder.exists()
+
+
+async def test_a_machine_that_can_not_start_leaves_nothing() -> None:
+    wrong = document(good=machine(nics=[{"network": "lan"}]), bad=machine(args=["-device", "no-such-thing"]))
+    with lab.runtime() as folder:
+        fabric = vnet.Fabric.from_dict(wrong, runtime=folder)
+        with pytest.raises(VnetError) as error:
+            async with fabric:
+                raise AssertionError
+        assert str(error.value).startswith("guests.bad: QEMU: ")
+        assert "'no-such-thing' is not a valid device model name" in str(error.value)
+        assert not fabric.machines.by_name
+        # What is not there is told before anything is touched.
+        async with vnet.Fabric.from_dict(document(), runtime=folder) as fabric:
+            missing = document(vm=machine(kernel="/no/kernel", disks=[{"path": "/no/disk"}]))
+            with pytest.raises(BadInput) as refused:
+                await fabric.apply(vnet.Topology.from_dict(missing))
+            assert refused.value.args == (
+                "guests.vm.kernel: /no/kernel: there is no such file",
+                "guests.vm.disks[0].path: /no/disk: there is no such file",
+            )
+            assert list(fabric.guests) == ["web"]
+
+
+def command(*words: str, given: Any = None, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vnet", *words],
+        input=given if isinstance(given, str) else json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, a few seconds later at most."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], 10)[0])
+    finally:
+        os.close(handle)
+
+
+def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
+    wanted = document(vm=machine())
+    name = wanted["name"]
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(command("status", name, "--json"))
+        return found
+
+    command("up", "-", "-d", given=wanted)
+    try:
+        first = status()
+        assert first["sandbox"]["mode"] == "default"
+        assert "machine vm: running for " in command("status", name)
+        # Typed into its console, by a pipe; a boot is what it waits for.
+        deadline = time.monotonic() + BOOT
+        while "/ # " not in command("console", "vm", "--log", "-n", name):
+            assert time.monotonic() < deadline
+        typed = subprocess.Popen(
+            [sys.executable, "-m", "vnet", "console", "vm", "-n", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert typed.stdin is not None
+        assert typed.stdout is not None
+        typed.stdin.write(b"ip addr add 10.0.0.10/24 dev eth0; ip link set eth0 up; echo do''ne\n")
+        typed.stdin.flush()
+        while b"done" not in typed.stdout.readline():
+            pass
+        typed.stdin.write(b"\x1d")
+        typed.stdin.close()
+        assert typed.wait(20) == 0
+        typed.stdout.close()
+        assert "1 received" in command("ping", "web", "10.0.0.10", "-c", "1", "-n", name)
+
+        # A NIC comes and goes; the machine restarts; another machine is not started.
+        more = copy.deepcopy(wanted)
+        more["guests"]["vm"]["nics"].append({"network": "lan"})
+        assert command("apply", "-", given=more) == "add port vm.1 (vhost-user) in lan\n"
+        assert command("apply", "-", given=wanted) == "remove port vm.1\n"
+        assert command("power", "off", "vm", "--now", "-n", name) == "vm is stopped\n"
+        assert command("power", "on", "vm", "-n", name) == "vm is running\n"
+        more["guests"]["other"] = machine(nics=[{"network": "lan"}])
+        refused = command("apply", "-", given=more, code=2)
+        assert refused.startswith("guests.other: qemu needs what starts machines, which the sandbox ")
+        assert status()["sandbox"]["refused"] == {}
+        assert "commands run in guests of kind netns" in command(
+            "exec", "web", "-n", name, "--", "ls", code=2
+        )
+
+        # Killed, the fabric takes its machines along, and the next one begins anew.
+        second = status()
+        os.kill(second["pid"], signal.SIGKILL)
+        assert ended(second["machines"][0]["pid"])
+        command("up", "-", "-d", given=wanted)
+        third = status()
+        assert third["machines"][0]["state"] == "running"
+    finally:
+        command("down", name)
+    assert ended(third["machines"][0]["pid"])
+    assert not (runtime.base() / name).exists()

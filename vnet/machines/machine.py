@@ -1,0 +1,361 @@
+"""One machine: started, watched, stopped, its NICs plugged and unplugged while it runs.
+
+It is started stopped, gets its NICs by its monitor, and only then runs: so it finds them as if they had been
+there always, and one that comes later takes the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from vnet.connect.facts import Facts
+from vnet.connect.qemu import plug
+from vnet.errors import VnetError
+from vnet.machines.console import Console
+from vnet.machines.keeping import Keeping
+from vnet.machines.qmp import Qmp, QmpError
+from vnet.topology import model
+
+log = logging.getLogger("vnet")
+
+START = 30.0
+"""Seconds until QEMU has taken its NICs."""
+QUIT = 3.0
+"""Seconds that QEMU may take to end when it is told to, before it is killed."""
+UNPLUG = 5.0
+"""Seconds that a guest may hold on to a NIC that is unplugged."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Before a machine that failed is started again. One that ran for longer than the last begins anew."""
+LINES = 20
+"""Of what QEMU says itself, kept for whoever asks why it ended."""
+WIDTH = 300
+
+
+class Machine:
+    """Of one guest of kind `qemu`."""
+
+    def __init__(self, name: str, keeping: Keeping, nursery: trio.Nursery, runtime: Path) -> None:
+        self.name = name
+        self.state = "stopped"
+        """`stopped`, `starting`, `running`, `paused`, `shut down`, `failed` or `killed`."""
+        self.since = trio.current_time()
+        self.pid: int | None = None
+        self.code: int | None = None
+        """That QEMU exited with, negative for a signal; None: it runs, or nobody knows."""
+        self.kvm = False
+        self.restarts = 0
+        self.said: deque[str] = deque(maxlen=LINES)
+        """QEMU's own last lines."""
+        self.console = Console(runtime / f"{name}.console.log")
+        self.agent: trio.SocketStream | None = None
+        self._keeping = keeping
+        self._nursery = nursery
+        self._wanted = model.Machine()
+        self._argv: list[str] = []
+        self._facts: dict[str, Facts] = {}
+        self._qmp: Qmp | None = None
+        self._number = 0
+        self._gone = trio.Event()
+        self._gone.set()
+        self._heard = self._gone
+        self._stopping = False
+        self._plugged: dict[str, str] = {}
+        self._left: set[str] = set()
+        self._count = 0
+        self._again: trio.CancelScope | None = None
+        self._failures = 0
+
+    @property
+    def facts(self) -> list[Facts]:
+        """Of the ports that it has NICs at."""
+        return [*self._facts.values()]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return not self._gone.is_set()
+
+    @property
+    def stop_timeout(self) -> float:
+        """Seconds that it may take to shut down."""
+        return self._wanted.stop_timeout / 1e9
+
+    def status(self) -> dict[str, Any]:
+        """Its entry in `vnet status --json`."""
+        return {
+            "guest": self.name,
+            "state": self.state,
+            "seconds": trio.current_time() - self.since,
+            "pid": self.pid if self.is_running else None,
+            "accel": ("kvm" if self.kvm else "tcg") if self.is_running else None,
+            "exit": self.code,
+            "restarts": self.restarts,
+            "stop_timeout": self.stop_timeout,
+            "said": list(self.said) if self.state in ("failed", "killed") else [],
+        }
+
+    def become(self, wanted: model.Machine, argv: list[str]) -> None:
+        """Be another from the next start on; when to start again counts at once."""
+        self._wanted, self._argv = wanted, argv
+
+    # -- start and end ---------------------------------------------------------------------------
+
+    async def start(self, facts: Iterable[Facts]) -> None:
+        """Start it with NICs at these ports. Raises VnetError, with QEMU's last words, and it is gone."""
+        self._facts = {fact["port"]: fact for fact in facts}
+        self.restarts = self._failures = 0
+        await self._start()
+
+    async def _start(self) -> None:
+        self._stopping = False
+        self._set("starting")
+        self.said.clear()
+        self._plugged.clear()
+        self._left.clear()
+        try:
+            with trio.fail_after(START):
+                await self._launch()
+                for name in self._facts:
+                    await self._plug(name)
+                assert self._qmp is not None
+                await self._qmp("cont")
+        except BaseException as error:
+            self._stopping = True
+            with trio.CancelScope(shield=True):
+                await self._kill()
+            self._set("failed")
+            if isinstance(error, trio.TooSlowError):
+                raise VnetError(self._failure(f"it did not start within {START:g} s")) from None
+            if isinstance(error, VnetError):
+                raise VnetError(self._failure(str(error))) from None
+            raise
+        self._set("running")
+
+    def _failure(self, what: str) -> str:
+        said = "; ".join([*self.said][-3:])
+        return f"guests.{self.name}: QEMU: {said or what}"
+
+    async def _launch(self) -> None:
+        pairs = [socket.socketpair() for _ in range(4)]
+        ours = [trio.SocketStream(trio.socket.from_stdlib_socket(pair[0])) for pair in pairs]
+        monitor, console, agent, output = ours
+        self._gone = trio.Event()
+        try:
+            self._number, self.pid = await self._keeping.start(
+                self._argv, [pair[1].fileno() for pair in pairs], self._ended
+            )
+        except BaseException:
+            self._gone.set()
+            for stream in ours:
+                await trio.aclose_forcefully(stream)
+            raise
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        self.code = None
+        self.agent = agent
+        self._qmp = Qmp(monitor, self._told)
+        self._heard = trio.Event()
+        self._nursery.start_soon(self._listen, output, self._heard)
+        self._nursery.start_soon(self.console.run, console)
+        self._nursery.start_soon(self._qmp.run)
+        await self._qmp.ready.wait()
+        self.kvm = bool((await self._qmp("query-kvm"))["enabled"])
+
+    async def _listen(self, output: trio.SocketStream, heard: trio.Event) -> None:
+        """Note what QEMU says, a few lines of it."""
+        rest = b""
+        async with output:
+            with contextlib.suppress(trio.BrokenResourceError):
+                async for data in output:
+                    *lines, rest = (rest + data).split(b"\n")
+                    rest = rest[-WIDTH:]
+                    for line in lines:
+                        self.said.append(_clean(line))
+        if rest:
+            self.said.append(_clean(rest))
+        heard.set()
+
+    def _told(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "STOP" if self.state == "running":
+                self._set("paused")
+                log.warning("%s: the machine was stopped", self.name)
+            case "RESUME" if self.state == "paused":
+                self._set("running")
+            case "GUEST_PANICKED":
+                log.warning("%s: its kernel panicked", self.name)
+            case "DEVICE_DELETED" if (device := event.get("data", {}).get("device")) in self._left:
+                self._left.discard(device)
+                self._nursery.start_soon(self._forget, device)
+
+    def _ended(self, code: int | None) -> None:
+        self.code = code
+        if self.agent is not None:
+            self.agent.socket.close()
+            self.agent = None
+        if self.state != "starting":
+            if trio.current_time() - self.since > PAUSES[-1]:
+                self._failures = 0
+            if self._stopping:
+                self._set("stopped")
+            else:
+                self._set(
+                    "shut down" if code == 0 else "failed" if code is not None and code > 0 else "killed"
+                )
+                self._nursery.start_soon(self._obituary)
+        self._gone.set()
+
+    async def _obituary(self) -> None:
+        await self._last_words()
+        if self.state == "shut down":
+            log.info("%s: the guest has shut down", self.name)
+        else:
+            log.warning("%s: the machine %s", self.name, described(self.status()))
+            if self._wanted.restart == "on-failure":
+                await self._start_again()
+
+    async def _start_again(self) -> None:
+        if self.state not in ("failed", "killed"):
+            return
+        with trio.CancelScope() as self._again:
+            while self._wanted.restart == "on-failure":
+                await trio.sleep(PAUSES[min(self._failures, len(PAUSES) - 1)])
+                self._failures += 1
+                self.restarts += 1
+                try:
+                    await self._start()
+                    return
+                except VnetError as error:
+                    log.warning("%s", error)
+
+    async def stop(self, *, ask: bool = True) -> None:
+        """Ask it to shut down; after its time end it. It is gone afterwards."""
+        if not self.is_running and self._again is None:
+            return
+        self._cancel_restart()
+        self._stopping = True
+        if ask and self.state == "running" and self.stop_timeout > 0 and self._qmp is not None:
+            with contextlib.suppress(QmpError), trio.move_on_after(self.stop_timeout):
+                await self._qmp("system_powerdown")
+                await self._gone.wait()
+        if self.is_running and self._qmp is not None:
+            with contextlib.suppress(QmpError), trio.move_on_after(QUIT):
+                await self._qmp("quit")
+                await self._gone.wait()
+        await self._kill()
+        self._set("stopped")
+
+    async def _kill(self) -> None:
+        if self.is_running:
+            with contextlib.suppress(OSError):
+                await self._keeping.kill(self._number)
+                await self._gone.wait()
+        await self._last_words()
+
+    async def _last_words(self) -> None:
+        """They may still be on their way."""
+        with trio.move_on_after(1):
+            await self._heard.wait()
+
+    def _cancel_restart(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    async def reset(self) -> None:
+        """Push its reset button. Raises VnetError."""
+        if self._qmp is None or not self.is_running:
+            raise VnetError(f"{self.name} is {self.state}")
+        await self._qmp("system_reset")
+
+    def _set(self, state: str) -> None:
+        self.state, self.since = state, trio.current_time()
+
+    # -- NICs ------------------------------------------------------------------------------------
+
+    async def plug(self, facts: Facts) -> None:
+        """A NIC comes. Raises VnetError when the machine runs and does not take it."""
+        self._facts[facts["port"]] = facts
+        if not self.is_running:
+            return
+        try:
+            with trio.fail_after(START):
+                await self._plug(facts["port"])
+        except (VnetError, trio.TooSlowError) as error:
+            del self._facts[facts["port"]]
+            why = str(error) or "QEMU does not answer"
+            raise VnetError(
+                f"{facts['port']}: it can't be plugged in while the machine runs: {why}"
+            ) from None
+
+    async def _plug(self, port: str) -> None:
+        assert self._qmp is not None
+        number = str(self._count)
+        self._count += 1
+        made = plug(self._facts[port], number)
+        device = {**made.device, "id": f"nic{number}", "romfile": ""}
+        if made.chardev is not None and not self.kvm:
+            # QEMU 7.2 crashes with vhost-user and MSI-X where there is no KVM.
+            device["vectors"] = 0
+        if made.chardev is not None:
+            await self._qmp.execute("chardev-add", made.chardev.command())
+        try:
+            await self._qmp.execute("netdev_add", made.netdev)
+            await self._qmp.execute("device_add", device)
+        except QmpError:
+            await self._forget(f"nic{number}")
+            raise
+        self._plugged[port] = f"nic{number}"
+
+    async def unplug(self, port: str) -> None:
+        """A NIC goes. The guest is asked for it; a guest that keeps it has a NIC that leads nowhere."""
+        self._facts.pop(port, None)
+        device = self._plugged.pop(port, None)
+        if device is None or self._qmp is None or not self.is_running:
+            return
+        try:
+            with trio.move_on_after(UNPLUG):
+                await self._qmp("device_del", id=device)
+                await self._qmp.event("DEVICE_DELETED", device=device)
+                await self._forget(device)
+                return
+        except QmpError as error:
+            if not self.is_running:
+                return
+            log.warning("%s: %s", port, error)
+        self._left.add(device)
+        log.warning("%s: its guest did not let go of it: there, it is a NIC without a cable now", port)
+
+    async def _forget(self, device: str) -> None:
+        """Take away what was behind a NIC."""
+        number = device.removeprefix("nic")
+        for command, thing in (("netdev_del", "net"), ("chardev-remove", "chr")):
+            # What was never made can't be removed.
+            with contextlib.suppress(QmpError):
+                if self._qmp is not None:
+                    await self._qmp(command, id=f"{thing}{number}")
+
+
+def _clean(line: bytes) -> str:
+    text = line.decode(errors="replace")[:WIDTH]
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def described(status: dict[str, Any]) -> str:
+    """Its state in words: `failed, exit code 1: ...`."""
+    state, code = status["state"], status["exit"]
+    if state == "failed" and code is not None and code >= 0:
+        state += f", exit code {code}"
+    elif state == "killed":
+        state = f"was killed by signal {-code}" if code is not None else "was killed with its keeper"
+    said = "; ".join(status["said"][-3:])
+    return f"{state}: {said}" if said else state
