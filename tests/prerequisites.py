@@ -39,6 +39,7 @@ TOOLS = (
     Tool("ovs-vsctl", "openvswitch-switch", "a real partner for link aggregation"),
     Tool("mausezahn", "netsniff-ng", "floods, foreign tags and control protocols"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
+    Tool("qemu-ga", "qemu-guest-agent", "commands in real guests, by their agent"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "real Linux guests"),
     Tool("radvd", "radvd", "router advertisements that nobody asked for"),
     Tool("socat", "socat", "TCP transfers of real guests"),

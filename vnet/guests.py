@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nics.netns import Namespace
     from nics.stack import Host
     from vnet.machines import Machine
+    from vnet.machines.agent import Outcome
     from vnet.sockets import AsNetwork
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -198,6 +199,23 @@ class QemuGuest(Guest):
     async def reset(self) -> None:
         """Push its reset button. Raises VnetError."""
         await self._machine().reset()
+
+    async def outcome(self, *argv: str) -> Outcome:
+        """Run a command inside, by its guest agent; its exit code and output. Raises VnetError."""
+        machine = self._machine()
+        if machine.agent is None:
+            raise VnetError(f"{self.name} is {machine.state}")
+        return await machine.agent.run(argv)
+
+    async def run(self, *argv: str, check: bool = True) -> str:
+        """Run a command inside; its standard output. Raises VnetError when it fails and `check`, and where
+        the guest runs no agent.
+        """
+        done = await self.outcome(*argv)
+        if check and done.code != 0:
+            said = done.errors.decode(errors="replace").strip() or f"exit code {done.code}"
+            raise VnetError(f"{self.name}: {argv[0]}: {said}")
+        return done.output.decode(errors="replace")
 
     @asynccontextmanager
     async def console(self) -> AsyncIterator[trio.SocketStream]:

@@ -19,14 +19,14 @@ import pytest
 import trio
 
 import vnet
-from tests.needs import needs_qemu
+from tests.needs import needs_qemu, needs_tool
 from tests.qemu import lab
 from tests.qemu.machine import KERNEL_WORDS, MEMORY, QBOOT
 from tools.guest import image
 from vnet import runtime
 from vnet.errors import BadInput, VnetError
 
-pytestmark = [needs_qemu, pytest.mark.deadline(120)]
+pytestmark = [needs_qemu, needs_tool("qemu-ga"), pytest.mark.deadline(120)]
 
 BOOT = 60
 
@@ -126,6 +126,13 @@ async def test_a_machine_from_start_to_end() -> None:
                 assert "0% packet loss" in await console.run("ping -c 1 -W 5 10.0.0.11")
                 assert fabric.port("vm").wanted.mac in await console.run("cat /sys/class/net/eth0/address")
                 assert "CapEff:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()  # noqa: ASYNC240
+
+                # Commands, by its agent.
+                assert await vm.run("sh", "-c", "echo $((6 * 7))") == "42\n"
+                failed = await vm.outcome("sh", "-c", "echo no >&2; exit 7")
+                assert (failed.code, failed.output, failed.errors) == (7, b"", b"no\n")
+                with pytest.raises(VnetError, match=r"vm: its agent: .*no-such-program"):
+                    await vm.run("no-such-program")
 
                 # More NICs while it runs, of two kinds, the second with an MTU of its own.
                 more = copy.deepcopy(two)
@@ -276,6 +283,9 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         typed.stdout.close()
         assert "1 received" in command("ping", "web", "10.0.0.10", "-c", "1", "-n", name)
 
+        assert "inet 10.0.0.10/24" in command("exec", "vm", "-n", name, "--", "ip", "addr")
+        assert command("exec", "vm", "-n", name, "--", "sh", "-c", "exit 3", code=3) == ""
+
         # A NIC comes and goes; the machine restarts; another machine is not started.
         more = copy.deepcopy(wanted)
         more["guests"]["vm"]["nics"].append({"network": "lan"})
@@ -287,7 +297,7 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         refused = command("apply", "-", given=more, code=2)
         assert refused.startswith("guests.other: qemu needs what starts machines, which the sandbox ")
         assert status()["sandbox"]["refused"] == {}
-        assert "commands run in guests of kind netns" in command(
+        assert "commands run in guests of kind netns and qemu" in command(
             "exec", "web", "-n", name, "--", "ls", code=2
         )
 

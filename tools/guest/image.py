@@ -32,7 +32,7 @@ MODULES = (
     "virtio_pci",
     "vmxnet3",
 )
-TOOLS = ("dash", "ethtool", "ip", "bridge", "iperf3", "socat", "ss", "tcpdump")
+TOOLS = ("dash", "ethtool", "ip", "bridge", "iperf3", "qemu-ga", "socat", "ss", "tcpdump")
 """Copied with their libraries; dash is the shell, as busybox' own prefers its applets to these."""
 WEEK = 7 * 24 * 3600
 _FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"

@@ -5,6 +5,7 @@ Arguments and results are plain JSON; their keys are stable. The command line is
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import socket
@@ -106,12 +107,23 @@ class Operations:
         return one_of(self.fabric.guests, name)
 
     async def call_enter(self, request: Request) -> dict[str, Any]:
-        """How a program enters the namespace of guest `name`; for `vnet exec`."""
+        """How a program enters the namespace of guest `name`; or `agent`: `run` it there. For `vnet exec`."""
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
+        if isinstance(guest, QemuGuest):
+            return {"agent": True}
         if not isinstance(guest, NetnsGuest) or guest.namespace is None:
             raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns and qemu")
         await trio.lowlevel.checkpoint()
         return guest.namespace.entry()
+
+    async def call_run(self, request: Request) -> dict[str, Any]:
+        """Run `argv` in guest `name` of kind qemu: its `code`, and `output` and `errors` in base64."""
+        guest = one_of(self.fabric.guests, str(request.arguments["name"]))
+        if not isinstance(guest, QemuGuest):
+            raise BadInput(f"{guest.name} is {guest.kind}")
+        done = await guest.outcome(*map(str, request.arguments["argv"]))
+        text = {key: base64.b64encode(getattr(done, key)).decode() for key in ("output", "errors")}
+        return {"code": done.code, **text}
 
     async def call_console(self, request: Request) -> None:
         """Join the descriptor that came along, a stream socket, with the console of guest `name`."""

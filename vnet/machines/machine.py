@@ -19,6 +19,7 @@ import trio
 from vnet.connect.facts import Facts
 from vnet.connect.qemu import plug
 from vnet.errors import VnetError
+from vnet.machines.agent import Agent
 from vnet.machines.console import Console
 from vnet.machines.keeping import Keeping
 from vnet.machines.qmp import Qmp, QmpError
@@ -55,7 +56,8 @@ class Machine:
         self.said: deque[str] = deque(maxlen=LINES)
         """QEMU's own last lines."""
         self.console = Console(runtime / f"{name}.console.log")
-        self.agent: trio.SocketStream | None = None
+        self.agent: Agent | None = None
+        """Whoever speaks for the guest inside of it, if anybody does."""
         self._keeping = keeping
         self._nursery = nursery
         self._wanted = model.Machine()
@@ -161,7 +163,7 @@ class Machine:
             for _, theirs in pairs:
                 theirs.close()
         self.code = None
-        self.agent = agent
+        self.agent = Agent(self.name, agent)
         self._qmp = Qmp(monitor, self._told)
         self._heard = trio.Event()
         self._nursery.start_soon(self._listen, output, self._heard)
@@ -200,7 +202,7 @@ class Machine:
     def _ended(self, code: int | None) -> None:
         self.code = code
         if self.agent is not None:
-            self.agent.socket.close()
+            self.agent.close()
             self.agent = None
         if self.state != "starting":
             if trio.current_time() - self.since > PAUSES[-1]:
