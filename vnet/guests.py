@@ -220,12 +220,13 @@ class QemuGuest(Guest):
     @asynccontextmanager
     async def console(self) -> AsyncIterator[trio.SocketStream]:
         """Its serial console, as a stream that begins with what was last on it."""
+        console = self._machine().console
         ours, theirs = trio.socket.socketpair()
-        async with trio.open_nursery() as nursery, trio.SocketStream(ours) as stream:
-            nursery.start_soon(self._machine().console.attach, trio.SocketStream(theirs))
-            yield stream
-            nursery.cancel_scope.cancel()
-            theirs.close()
+        with ours, theirs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(console.attach, trio.SocketStream(theirs))
+                yield trio.SocketStream(ours)
+                nursery.cancel_scope.cancel()
 
     async def aclose(self) -> None:
         """Stop it."""
