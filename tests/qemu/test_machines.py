@@ -283,8 +283,8 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         typed.stdout.close()
         assert "1 received" in command("ping", "web", "10.0.0.10", "-c", "1", "-n", name)
 
-        assert "inet 10.0.0.10/24" in command("exec", "vm", "-n", name, "--", "ip", "addr")
-        assert command("exec", "vm", "-n", name, "--", "sh", "-c", "exit 3", code=3) == ""
+        assert "inet 10.0.0.10/24" in command("exec", "-n", name, "vm", "--", "ip", "addr")
+        assert command("exec", "-n", name, "vm", "--", "sh", "-c", "exit 3", code=3) == ""
 
         # A NIC comes and goes; the machine restarts; another machine is not started.
         more = copy.deepcopy(wanted)
@@ -298,7 +298,7 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         assert refused.startswith("guests.other: qemu needs what starts machines, which the sandbox ")
         assert status()["sandbox"]["refused"] == {}
         assert "commands run in guests of kind netns and qemu" in command(
-            "exec", "web", "-n", name, "--", "ls", code=2
+            "exec", "-n", name, "web", "--", "ls", code=2
         )
 
         # Killed, the fabric takes its machines along, and the next one begins anew.
