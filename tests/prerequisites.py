@@ -38,6 +38,7 @@ TOOLS = (
     Tool("iperf3", "iperf3", "TCP and UDP throughput between real guests"),
     Tool("ovs-vsctl", "openvswitch-switch", "a real partner for link aggregation"),
     Tool("mausezahn", "netsniff-ng", "floods, foreign tags and control protocols"),
+    Tool("nfcapd", "nfdump", "a collector of flows, and another reader of IPFIX"),
     Tool("ping", "iputils-ping", "reachability of real guests"),
     Tool("qemu-ga", "qemu-guest-agent", "commands in real guests, by their agent"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "real Linux guests"),

@@ -38,6 +38,8 @@ class Case:
     ports: int = 2
     guard: bool = True
     recorder: bool = True
+    flows: int = 0
+    """One of so many frames counted for IPFIX; 0: none."""
 
 
 @attrs.frozen
@@ -111,6 +113,14 @@ RECORDER = {
     "recorder off, 1,518 B": Case("--touch --size 1514", "gbps", "Gbit/s", recorder=False),
 }
 
+FLOWS = {
+    "no flows": Case("--touch", "mpps", "Mpps"),
+    "flows, each frame": Case("--touch", "mpps", "Mpps", flows=1),
+    "flows, 1 of 100": Case("--touch", "mpps", "Mpps", flows=100),
+    "no flows, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps"),
+    "flows, each frame, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps", flows=1),
+}
+
 SUITES = {
     "standard": STANDARD,
     "scale": SCALE,
@@ -118,6 +128,7 @@ SUITES = {
     "gso": GSO,
     "idle": IDLE,
     "recorder": RECORDER,
+    "flows": FLOWS,
 }
 
 BARS = (

@@ -48,6 +48,7 @@ class Switch:
         jumbo: bool = False,
         guard: bool = True,
         recorder: bool = True,
+        flows: int = 0,
         ahead: bool = False,
     ) -> contextlib.AbstractContextManager[list[Path]]:
         raise NotImplementedError
@@ -87,6 +88,7 @@ class Vnet(Switch):
         jumbo: bool = False,
         guard: bool = True,
         recorder: bool = True,
+        flows: int = 0,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
@@ -99,6 +101,8 @@ class Vnet(Switch):
         }
         if not recorder:
             document["recorder"] = "off"
+        if flows:
+            document["flows"] = {"collector": "127.0.0.1:4739", "sample": flows}
         file = folder / "bench.yaml"
         file.write_text(json.dumps(document))  # JSON is YAML too
         log = folder / "vnet.log"
@@ -125,6 +129,7 @@ class Testpmd(Switch):
         jumbo: bool = False,
         guard: bool = True,
         recorder: bool = True,
+        flows: int = 0,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         if (command := shutil.which("dpdk-testpmd")) is None:
@@ -162,6 +167,7 @@ class OvsDpdk(Switch):
         jumbo: bool = False,
         guard: bool = True,
         recorder: bool = True,
+        flows: int = 0,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         _huge_pages()
@@ -209,6 +215,7 @@ class Command(Switch):
         jumbo: bool = False,
         guard: bool = True,
         recorder: bool = True,
+        flows: int = 0,
         ahead: bool = False,
     ) -> Iterator[list[Path]]:
         a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]

@@ -73,13 +73,19 @@ def once(
     switch: Switch, cases: dict[str, Case], folder: Path, options: argparse.Namespace, results: Results
 ) -> None:
     """Each case once, starting the switch anew where the case needs another set-up."""
-    ways: dict[tuple[int, bool, bool, bool], dict[str, Case]] = {}
+    ways: dict[tuple[int, bool, bool, bool, int], dict[str, Case]] = {}
     for name, case in cases.items():
-        way = (case.ports, case.jumbo and not switch.jumbo, case.guard, case.recorder)
+        way = (case.ports, case.jumbo and not switch.jumbo, case.guard, case.recorder, case.flows)
         ways.setdefault(way, {})[name] = case
-    for (ports, jumbo, guard, recorder), some in ways.items():
+    for (ports, jumbo, guard, recorder, flows), some in ways.items():
         with switch.serve(
-            folder, ports=ports, jumbo=jumbo, guard=guard, recorder=recorder, ahead=options.ahead
+            folder,
+            ports=ports,
+            jumbo=jumbo,
+            guard=guard,
+            recorder=recorder,
+            flows=flows,
+            ahead=options.ahead,
         ) as sockets:
             for name, case in some.items():
                 if case.figure == "cpu_percent":
