@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod bond;
 pub mod bpf;
 pub mod bytering;
+pub mod cache;
 pub mod clock;
 pub mod confine;
 pub mod context;

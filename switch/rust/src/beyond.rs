@@ -40,7 +40,7 @@ impl Switch {
     /// heard behind an uplink before, it is not any more.
     pub fn set_beyond(&mut self, mac: Mac, vlan: VlanId, owner: PortId, by: PortId) {
         self.beyond.insert((number(mac), vlan, owner), by);
-        self.not_outside(mac, vlan);
+        self.not_outside(number(mac), vlan);
         self.fdb.outdate();
     }
 
@@ -56,12 +56,33 @@ impl Switch {
         self.fdb.outdate();
     }
 
+    /// An end of a link forwards again, or carries other VLANs. While it did not, an uplink may have brought
+    /// the stations that it leads to, and a silent one would stay there for as long as somebody outside likes.
+    pub(crate) fn reopen(&mut self, by: PortId) {
+        if !self.port(by).is_some_and(|config| config.places && config.up) {
+            return;
+        }
+        let there: Vec<_> = self.beyond.iter().filter(|&(_, &end)| end == by).map(|(&key, _)| key).collect();
+        for (mac, vlan, _) in there {
+            if lives(&self.beyond, &self.ports, vlan, mac) {
+                self.forget_outside(mac, vlan, |port| !port.control);
+            }
+        }
+    }
+
     /// Forget a station that was heard behind an uplink.
-    pub(crate) fn not_outside(&mut self, mac: Mac, vlan: VlanId) {
-        let home = self.fdb.find(key(vlan, number(mac))).filter(|home| home.kind == Kind::Learned);
-        if home.is_some_and(|home| self.port(home.port).is_some_and(|port| port.uplink)) {
+    pub(crate) fn not_outside(&mut self, mac: u64, vlan: VlanId) {
+        self.forget_outside(mac, vlan, |_| true);
+    }
+
+    /// The same behind one that `which` says.
+    fn forget_outside(&mut self, mac: u64, vlan: VlanId, which: impl FnOnce(&Port) -> bool) {
+        let home = self.fdb.find(key(vlan, mac)).filter(|home| home.kind == Kind::Learned);
+        let port = home.and_then(|home| self.ports.get(usize::from(home.port)).and_then(Option::as_deref));
+        if port.is_some_and(|port| port.config.uplink && which(port)) {
+            let [_, _, address @ ..] = mac.to_be_bytes();
             // It was found a moment ago.
-            let _ = self.fdb.forget(vlan, mac);
+            let _ = self.fdb.forget(vlan, address);
         }
     }
 }

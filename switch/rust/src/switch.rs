@@ -125,6 +125,13 @@ impl Switch {
         }
     }
 
+    /// Have `fetch` bring what it is shown into the processor's cache, without waiting for it: connections are
+    /// looked up a burst at a time, and that is what most of it is. It takes `unsafe`, which is not for here;
+    /// without it all is the same, and slower where there are thousands of connections.
+    pub fn set_fetch(&mut self, fetch: fn(&u32)) {
+        self.tracker.get_mut().set_fetch(fetch);
+    }
+
     /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
     /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
     /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.
@@ -187,9 +194,8 @@ impl Switch {
         };
         // Where it was heard behind an uplink before, it is not any more.
         let vlans: Vec<VlanId> = vlans.into_iter().collect();
-        let [_, _, address @ ..] = mac.to_be_bytes();
         for vlan in vlans {
-            self.not_outside(address, vlan);
+            self.not_outside(mac, vlan);
         }
         self.own.insert((mac, id));
     }
@@ -228,6 +234,7 @@ impl Switch {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
         }
         self.settle(Some(&before), id);
+        self.reopen(id);
         self.count_learners();
         self.look_for_gateways();
         self.fdb.outdate();
@@ -278,6 +285,9 @@ impl Switch {
         }
         if port.state == PortState::Discarding || port.looped {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
+        }
+        if !before {
+            self.reopen(id);
         }
         self.fdb.outdate();
         Ok(())

@@ -8,27 +8,12 @@
 //! (AVX-512) and `rep movsb` copy no faster, which was measured; nor did asking for payload while the
 //! burst is still being received.
 
+use crate::cache::prefetch_read;
 use std::ptr::copy_nonoverlapping as copy;
 
 /// Bytes that a virtio-net header takes in front of the frame, for the prefetches; a few bytes less
 /// in the layout of old drivers make no difference to them.
 const HEADER: usize = 12;
-
-#[inline(always)]
-fn prefetch_read(ptr: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(ptr.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = ptr;
-}
 
 #[inline(always)]
 fn prefetch_write(ptr: *const u8) {

@@ -138,6 +138,11 @@ impl Tracker {
         self.table.set_limit(limit);
     }
 
+    /// Have something that brings what it is shown into the cache.
+    pub(crate) fn set_fetch(&mut self, fetch: fn(&u32)) {
+        self.table.set_fetch(fetch);
+    }
+
     /// A stamp that a port never had; 0 for one that has no groups. `had`: whether it had some.
     pub(crate) fn stamp(&mut self, port: PortId, had: bool, has: bool) -> u32 {
         self.gates = self.gates + u32::from(has) - u32::from(had);

@@ -1,14 +1,14 @@
 //! The short way of most packets: IPv4 without tag, options or fragments, UDP or an acknowledgement of
 //! TCP, of a connection that both gates know.
 //!
-//! Thousands of connections don't fit the fastest cache, and one lookup is two or three loads that wait
-//! for each other. So a burst is looked up before it is decided, step by step: the keys of all its
-//! packets, then the heads of all their chains, then all the connections. Within a step nothing waits
-//! for anything, and the processor overlaps the misses: long frames need it most, whose copying displaces
-//! connections from the second cache. Nor may a step branch on what it loads: one in four connections
+//! Thousands of connections don't fit the fastest caches, and one lookup is two or three loads that wait
+//! for each other. So a burst is looked up before it is decided: while one packet's key is hashed, the head of
+//! the chain of some packet before is asked for, and for another the first connection in its chain; nobody waits
+//! for either. Long frames need it most, whose copying displaces connections from the second cache. Nor may
+//! the last step, over the chain's first connection, branch on what it loads: one in four connections
 //! is not the first of its chain, and a branch guessed wrong is found out when the load has arrived, and
 //! until then nothing behind it counts. What was found is only a place to look at: a connection that
-//! has gone since has another key.
+//! has gone since has another key, and one that is further behind goes the long way.
 //!
 //! A packet like the one before it, with the same ends, is not looked up at all, and if that one passed
 //! as UDP, so does it: nothing that it would be asked can have changed.
@@ -19,6 +19,8 @@ use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
 
+/// Packets that are read while a chain's head is on its way into the cache.
+const LAG: usize = 8;
 /// Packets looked up together.
 pub(crate) const BURST: usize = 64;
 
@@ -54,7 +56,7 @@ impl Ready {
     /// are between the same ends as the one before, by number from the lowest bit on.
     pub(super) fn bring(&mut self, table: &Table, views: &[View<'_>], vlan: u16) -> u64 {
         const { assert!(BURST <= u64::BITS as usize) };
-        let (mut count, mut alike) = (0, 0);
+        let (mut count, mut alike, mut reached) = (0, 0, 0);
         let mut last = Raw::NONE;
         for (number, (view, which)) in views.iter().zip(&mut self.which).enumerate() {
             let raw = Raw::of(view);
@@ -62,22 +64,25 @@ impl Ready {
                 alike |= 1 << number;
             } else {
                 last = raw;
+                let packet = raw.plain(vlan);
+                if let (Some(kept), Some(place)) = (self.packets.get_mut(count), self.places.get_mut(count)) {
+                    *kept = packet;
+                    *place = table.ask_for_head(&key(&packet));
+                }
                 count += 1;
-                if let Some(packet) = self.packets.get_mut(count - 1) {
-                    *packet = raw.plain(vlan);
+                if count > LAG {
+                    reach(table, &mut self.places, reached);
+                    reached += 1;
                 }
             }
             *which = (count - 1) as u8;
         }
+        for number in reached..count {
+            reach(table, &mut self.places, number);
+        }
         let found = self.places.get_mut(..count).unwrap_or_default();
         for (place, packet) in found.iter_mut().zip(&self.packets) {
-            *place = table.head(&key(packet));
-        }
-        for (place, packet) in found.iter_mut().zip(&self.packets) {
             *place = table.step(*place, packet.word);
-        }
-        for (place, packet) in found.iter_mut().zip(&self.packets) {
-            *place = table.along(*place, |key| is_of(packet, key));
         }
         alike
     }
@@ -125,6 +130,14 @@ impl Ready {
             conn.heard = now;
         }
         short
+    }
+}
+
+/// Exchange the place of a chain's head for that of its first connection.
+#[inline]
+fn reach(table: &Table, places: &mut [u32; BURST], number: usize) {
+    if let Some(place) = places.get_mut(number) {
+        *place = table.ask_for_first(*place);
     }
 }
 

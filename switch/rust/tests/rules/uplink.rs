@@ -171,3 +171,40 @@ fn a_guest_at_another_switch_is_not_out_there_either() {
     bench.out(0, &from(10));
     assert_eq!(bench.entry(10, A), Some((0, Kind::Learned)));
 }
+
+#[test]
+fn a_guest_at_another_switch_is_out_there_only_while_the_link_does_not_forward() {
+    let uplink = || PortConfig { uplink: true, ..trunk(&[10], None) };
+    let link = |up| PortConfig { up, places: true, ..trunk(&[10], None) };
+    let heard = frame(BROADCAST, A, &[0x8100, 10], 46);
+    let outside = Some((0, Kind::Learned));
+    let mut bench = Bench::new([uplink(), link(true), PortConfig::access(10)]);
+    bench.0.set_beyond(A, 10, 7, 1);
+    // Whatever kept the link from forwarding: silent as the guest may be, nobody has its place afterwards.
+    let shut: [fn(&mut Switch); 3] = [
+        |switch| switch.set_state(1, PortState::Discarding, true).unwrap(),
+        |switch| switch.set_looped(1, true).unwrap(),
+        |switch| {
+            let down = PortConfig { up: false, ..switch.port(1).unwrap().clone() };
+            switch.set_port(1, down).unwrap();
+        },
+    ];
+    for shut in shut {
+        shut(&mut bench.0);
+        bench.out(0, &heard);
+        assert_eq!(bench.entry(10, A), outside);
+        bench.0.set_port(1, link(true)).unwrap();
+        bench.0.set_looped(1, false).unwrap();
+        bench.0.set_state(1, PortState::Learning, true).unwrap();
+        bench.0.set_state(1, PortState::Forwarding, true).unwrap();
+        assert_eq!(bench.entry(10, A), None);
+        bench.drops(0, &heard, UplinkOwn);
+    }
+    // Where the uplink is part of the tree, the way may lead through it; other entries are nobody's business.
+    bench.0.set_state(0, PortState::Forwarding, true).unwrap();
+    bench.0.set_state(1, PortState::Discarding, true).unwrap();
+    bench.out(0, &heard);
+    bench.hear(2, B);
+    bench.0.set_state(1, PortState::Forwarding, true).unwrap();
+    assert_eq!((bench.entry(10, A), bench.entry(10, B)), (outside, Some((2, Kind::Learned))));
+}

@@ -15,7 +15,8 @@ use switch::{Groups, Mac, PortConfig, PortCounters, PortId, Switch, SwitchConfig
 impl Engine {
     /// A new switch; its number.
     pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
-        let switch = Switch::new(config);
+        let mut switch = Switch::new(config);
+        switch.set_fetch(nics::cache::fetch);
         if let Some(number) = self.free_switches.pop() {
             self.switches[usize::from(number)] = switch;
             return number;

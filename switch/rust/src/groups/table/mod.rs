@@ -43,6 +43,8 @@ pub(super) struct Table {
     hand: usize,
     /// When the hand moves on.
     due: Nanos,
+    /// Brings what it is shown into the cache: see [`crate::Switch::set_fetch`].
+    fetch: fn(&u32),
 }
 
 impl Table {
@@ -67,7 +69,12 @@ impl Table {
             seed: [number(1), number(2), number(3), number(4), number(5), number(6) | 1],
             hand: 0,
             due: 0,
+            fetch: |_| (),
         }
+    }
+
+    pub(super) fn set_fetch(&mut self, fetch: fn(&u32)) {
+        self.fetch = fetch;
     }
 
     /// A table without connections that knows how many there are here: see `twin.rs`.
@@ -160,10 +167,24 @@ impl Table {
         Some(self.along(head, |other| other == key)).filter(|&at| at != NONE)
     }
 
-    /// Where the chain of a key begins.
+    /// Where the head of a key's chain is; it will be read soon.
     #[inline]
-    pub(super) fn head(&self, key: &Key) -> u32 {
-        self.heads.get(self.bucket(self.hash(key))).copied().unwrap_or(NONE)
+    pub(super) fn ask_for_head(&self, key: &Key) -> u32 {
+        let bucket = self.bucket(self.hash(key));
+        if let Some(head) = self.heads.get(bucket) {
+            (self.fetch)(head);
+        }
+        bucket as u32
+    }
+
+    /// Where the first connection of a chain is, by the place of its head; it will be read soon.
+    #[inline]
+    pub(super) fn ask_for_first(&self, bucket: u32) -> u32 {
+        let at = self.heads.get(bucket as usize).copied().unwrap_or(NONE);
+        if let Some(conn) = self.conns.get(at as usize) {
+            (self.fetch)(&conn.heard);
+        }
+        at
     }
 
     /// One step along a chain, unless this may be the connection whose key has this last word. What was
