@@ -15,7 +15,10 @@ SEEN = 128
 """Bytes of a frame that a guard is shown."""
 EXTENSIONS = 8
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
-CONTROL = {0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x888E, 0x88CC, 0x88F5, 0x88F6, 0x8902, 0x8940}
+CONTROL = {
+    0x2000, 0x2003, 0x2004, 0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x888E, 0x8899, 0x88CC, 0x88F5, 0x88F6,
+    0x8902, 0x893B, 0x8940, 0x8946, 0x9000,
+}  # fmt: skip
 FOREIGN_TAGS = {0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F}
 MEMBERSHIP = {0x12, 0x16, 0x17, 0x22}
 
@@ -95,6 +98,8 @@ class ReferenceGuard:
 
     def owns(self, source: bytes, address: Address) -> bool:
         """Whether a sender from `source` may claim `address`."""
+        if is_nobodys(address):
+            return False
         if self.unknown or address == link_local(source):
             return True
         paired = {mac for _, mac in self.pairs if mac}
@@ -163,6 +168,8 @@ class ReferenceGuard:
             if server == 67:
                 need(message[:3] == b"\1\1\6" and len(message) >= 34, "guard-dhcp-client")
                 need(message[28:34] == source and message[24:28] == bytes(4), "guard-dhcp-client")
+                has = ipaddress.IPv4Address(message[12:16])
+                need(int(has) == 0 or has == packet.source or self.owns(source, has), "guard-dhcp-client")
             else:
                 need(not message or message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
         return (sport, dport, packet.part) == (client, server, "whole")
@@ -183,7 +190,7 @@ class ReferenceGuard:
     def _icmp6(self, source: bytes, packet: Packet) -> bool:
         need(len(packet.upper) > 0, "guard-headers")
         kind = packet.upper[0]
-        if 130 <= kind <= 138 or 141 <= kind <= 143 or 151 <= kind <= 153:
+        if 130 <= kind <= 138 or 141 <= kind <= 143 or kind in (148, 149, 151, 152, 153):
             need(packet.part == "whole", "guard-fragment")
         if kind in (130, 151, 152, 153):
             need("querier" in self.roles, "guard-querier")
@@ -200,6 +207,13 @@ class ReferenceGuard:
         if kind == 136 or (kind == 135 and nobody):
             need(self.owns(source, ipaddress.IPv6Address(packet.upper[8:24])), "guard-nd")
         return kind in (131, 132, 133, 135, 143)
+
+
+def is_nobodys(address: Address) -> bool:
+    """Whether it can be no host's."""
+    everybody = address == ipaddress.IPv4Address("255.255.255.255")
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return address.is_loopback or address.is_multicast or everybody or mapped
 
 
 def fragment(offset: int, more: bool, length: int, seen: int) -> str:

@@ -75,6 +75,7 @@ DISCOVERY = {
     "NA": ICMPv6ND_NA(tgt=IP6),
     "redirect": ICMPv6ND_Redirect(),
     "MLD query": ICMPv6MLQuery(),
+    "a certification path": Raw(b"\x95" + bytes(11)),
 }
 
 
@@ -88,6 +89,13 @@ def discover(**keys: object) -> Packet:
     frame = dhcp()
     for key, value in keys.items():
         setattr(frame[BOOTP], key, value)
+    return Ether(bytes(frame))
+
+
+def release(source: str, has: str) -> Packet:
+    """A DHCP client's message from an address about one."""
+    frame = discover(ciaddr=has)
+    frame[IP].src = source
     return Ether(bytes(frame))
 
 
@@ -143,7 +151,8 @@ LINKS = {
     "a length of 0": ("guard-control", kind(0)),
     "neither length nor type": ("guard-control", kind(0x5FF)),
     **{f"protocol {number:#x}": ("guard-control", kind(number)) for number in
-       (0x8808, 0x8809, 0x888E, 0x88CC, 0x88F5, 0x88F6, 0x8902, 0x22EA, 0x22F3, 0x22F4, 0x8940)},
+       (0x2000, 0x2003, 0x2004, 0x8808, 0x8809, 0x888E, 0x8899, 0x88CC, 0x88F5, 0x88F6, 0x8902, 0x22EA,
+        0x22F3, 0x22F4, 0x893B, 0x8940, 0x8946, 0x9000)},
     "to a bridge's group": ("link-local", ether(dst="01:80:c2:00:00:0e", type=0x88CC) / Raw(bytes(46))),
     "a runt": ("runt", bytes(13)),
     "too long": ("giant", ip() / UDP() / Raw(bytes(1480))),
@@ -167,6 +176,9 @@ CLAIMS = {
     "dhcp with a longer address": ("guard-dhcp-client", discover(hlen=16)),
     "dhcp of another hardware": ("guard-dhcp-client", discover(htype=6)),
     "dhcp by way of a relay": ("guard-dhcp-client", discover(giaddr=VICTIM4)),
+    "dhcp gives back another's address": ("guard-dhcp-client", discover(ciaddr=VICTIM4)),
+    "the same from its own": ("guard-dhcp-client", release(IP4, VICTIM4)),
+    "the same from there": ("guard-ip4", release(VICTIM4, VICTIM4)),
     "a dhcp reply to servers": ("guard-dhcp-client", discover(op=2)),
     "dhcp cut off": ("guard-dhcp-client", bytes(dhcp())[:70]),
     **{f"dhcpv6 {type(message).__name__} from a client's port": ("guard-dhcp-server", client6(message))
@@ -177,10 +189,9 @@ CLAIMS = {
 }  # fmt: skip
 
 HIDDEN = {
-    **{f"{name} in an atomic fragment": ("guard-fragment", ip6(LOCAL) / IPv6ExtHdrFragment() / message)
-       for name, message in DISCOVERY.items()},
-    **{f"{name} in a first fragment": ("guard-fragment", ip6(LOCAL) / IPv6ExtHdrFragment(m=1) / message)
-       for name, message in DISCOVERY.items()},
+    **{f"{name} in {which}": ("guard-fragment", ip6(LOCAL) / IPv6ExtHdrFragment(m=more, nh=58) / message)
+       for name, message in DISCOVERY.items()
+       for more, which in enumerate(("an atomic fragment", "a first fragment"))},
     "an advertisement behind one header": ("guard-ra", chain(1, RA)),
     "behind as many as are followed": ("guard-ra", chain(8, ICMPv6ND_RA())),
     "behind one more": ("guard-headers", chain(9, ICMPv6ND_RA())),
@@ -282,6 +293,7 @@ NOBODYS = {
     "dhcpv6 release": client6(DHCP6_Release()),
     "later fragments": ip6() / IPv6ExtHdrFragment(offset=2, m=1, nh=6) / Raw(bytes(64)),
     "an address in a message of its own": discover(ciaddr=IP4),
+    "an address given back": release(IP4, IP4),
 }
 """What no host takes for another's, or what is a guest's good right."""
 
@@ -312,3 +324,20 @@ def test_the_frames_are_what_their_names_say() -> None:
     assert fates(discover()) == [None]
     assert DHCP in discover()
     assert bytes(chain(2, RA)).count(b"\x01\x04") == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "address"),
+    [
+        *(("guard-ip4", address) for address in ("127.0.0.1", "224.0.0.1", "255.255.255.255")),
+        *(("guard-ip6", address) for address in ("::1", "ff02::1", "::ffff:10.0.0.1")),
+    ],
+)
+def test_what_is_no_hosts_is_nobodys(reason: str, address: str) -> None:
+    """Not even a router's that may forward from everywhere, nor where no address is known to be right."""
+    packet = (IPv6 if ":" in address else IP)(src=address) / UDP(sport=5, dport=6)
+    frame = bytes(ether() / packet).ljust(60, b"\0")
+    router = guard(addresses=[("0.0.0.0/0", None, None), ("::/0", None, None)])
+    for known in (router, guard(unknown=[1])):
+        (verdict,) = switch(known).forward(0, 0, [frame])
+        assert verdict.reason == reason

@@ -35,6 +35,9 @@ use crate::parse::{Header, is_link_local};
 use crate::{DropReason, Flood, Out, VlanId};
 use DropReason as Drop;
 
+/// Where a DHCPv4 message has its client's address.
+const CIADDR: usize = 12;
+
 /// One frame: who sends, to whom, where.
 struct Frame<'a> {
     src: u64,
@@ -107,8 +110,14 @@ impl Frame<'_> {
             0x9100 | 0x9200 | 0x9300 | 0x88e7 | 0x8926 | 0x893f => Err(Drop::GuardHeaders),
             // LLC carries spanning trees, CDP, and by SNAP anything else; then flow control, LACP and
             // OAM, port authentication, LLDP, MVRP, MMRP and SRP, CFM, TRILL, ECP. To a link-local
-            // group they come here only where the operator made the port transparent.
+            // group they come here only where the operator made the port transparent. And what some makers'
+            // bridges are told by: Cisco's CDP, VTP and DTP without SNAP, Realtek's remote control, loopback.
             ..0x600
+            | 0x2000
+            | 0x2003
+            | 0x2004
+            | 0x8899
+            | 0x9000
             | 0x8808
             | 0x8809
             | 0x888e
@@ -119,7 +128,9 @@ impl Frame<'_> {
             | 0x8902
             | 0x22f3
             | 0x22f4
+            | 0x893b
             | 0x8940
+            | 0x8946
                 if !is_link_local(self.dst) =>
             {
                 Err(Drop::GuardControl)
@@ -153,8 +164,9 @@ impl Frame<'_> {
             _ => {}
         }
         // One that has its address by DHCP asks for more time from the address, which a fabric that was
-        // started anew meanwhile does not know.
+        // started anew meanwhile does not know. The message says the same (RFC 2131, 4.3.6).
         let renews = before_address && ip.proto == UDP && self.guard.learns;
+        let renews = renews && be32(ip.upper, 8 + CIADDR) == Some(ip.src);
         let own = self.has4(ip.src) || (ip.src == 0 && before_address) || renews;
         if own { Ok(()) } else { Err(Drop::GuardIp4) }
     }
@@ -175,7 +187,7 @@ impl Frame<'_> {
     /// UDP: no answer of a DHCP server or relay, and no request in another's name. Whether it is a
     /// DHCP client's message.
     #[inline]
-    fn dhcp<A>(&self, ip: &Ip<'_, A>, server: u16, client: u16) -> Result<bool, Drop> {
+    fn dhcp<A: Copy + Into<u128>>(&mut self, ip: &Ip<'_, A>, server: u16, client: u16) -> Result<bool, Drop> {
         let ports = be32(ip.upper, 0).ok_or(Drop::GuardHeaders)?;
         let (from, to) = ((ports >> 16) as u16, ports as u16);
         if from != server && to != client && to != server {
@@ -192,18 +204,21 @@ impl Frame<'_> {
             return Err(Drop::GuardDhcpServer);
         }
         if server == 67 {
-            self.asks4(ip.upper)?
+            self.asks4(ip.upper, ip.src.into())?
         } else {
             asks6(ip.upper)?
         }
         Ok(from == client)
     }
 
-    /// RFC 2131, 2: a request, for its own hardware address and no longer one, and passed on by nobody.
-    fn asks4(&self, udp: &[u8]) -> Result<(), Drop> {
+    /// RFC 2131, 2: a request, for its own hardware address and no longer one, and passed on by nobody. An
+    /// address that is renewed, or given back, is its own, or that which it is sent from.
+    fn asks4(&mut self, udp: &[u8], src: u128) -> Result<(), Drop> {
         let message = udp.get(8..).unwrap_or_default();
         let form = be32(message, 0).map(|word| word >> 8);
         let own = form == Some(0x01_0106) && mac(message, 28) == Some(self.src);
+        let has = be32(message, CIADDR).ok_or(Drop::GuardDhcpClient)?;
+        let own = own && (has == 0 || u128::from(has) == src || self.has4(has));
         if own && be32(message, 24) == Some(0) { Ok(()) } else { Err(Drop::GuardDhcpClient) }
     }
 
@@ -211,7 +226,7 @@ impl Frame<'_> {
     /// message may have the unspecified source.
     fn icmp6(&mut self, ip: &Ip<'_, u128>) -> Result<bool, Drop> {
         let kind = kind(ip)?;
-        if ip.part == Part::First && matches!(kind, 130..=138 | 141..=143 | 151..=153) {
+        if ip.part == Part::First && matches!(kind, 130..=138 | 141..=143 | 148 | 149 | 151..=153) {
             return Err(Drop::GuardFragment); // RFC 6980
         }
         match kind {

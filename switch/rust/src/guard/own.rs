@@ -194,6 +194,17 @@ fn link_local(mac: u64) -> u128 {
     0xfe80 << 112 | u128::from(id ^ 1 << 57)
 }
 
+/// No host's, whatever is allowed or unknown (RFC 1122, 3.2.1.3; RFC 4291, 2.5 to 2.7): loopback, groups,
+/// everybody.
+fn is_nobodys4(ip: u32) -> bool {
+    ip >> 24 == 127 || ip >> 28 == 14 || ip == u32::MAX
+}
+
+/// The same, and IPv4 addresses in IPv6 ones, which are never on a wire.
+fn is_nobodys6(ip: u128) -> bool {
+    ip == 1 || ip >> 120 == 0xff || ip >> 32 == 0xffff
+}
+
 impl Frame<'_> {
     /// Whether an IPv4 address is the sender's here.
     #[inline]
@@ -201,6 +212,9 @@ impl Frame<'_> {
         let asked = (self.src, self.vlan, ip);
         if self.memory.last4 == asked {
             return true;
+        }
+        if is_nobodys4(ip) {
+            return false;
         }
         let found = self.pairs(&self.guard.pairs4).any(|pair| ip & pair.mask == pair.net);
         let found = found || self.learned(Ipv4Addr::from_bits(ip).into());
@@ -216,6 +230,9 @@ impl Frame<'_> {
         let asked = (self.src, self.vlan, ip);
         if self.memory.last6 == asked {
             return true;
+        }
+        if is_nobodys6(ip) {
+            return false;
         }
         let found = ip == link_local(self.src)
             || self.pairs(&self.guard.pairs6).any(|pair| ip & pair.mask == pair.net);
