@@ -129,6 +129,37 @@ async def test_a_link_added_late_carries_the_first_frame(
         assert sorted(caplog.messages) == ["left-right.a: carrier up", "left-right.b: carrier up"]
 
 
+async def test_they_agree_in_real_time_too(caplog: pytest.LogCaptureFixture) -> None:
+    """The engine's own thread turns it, and nobody waits for anything but what is to happen."""
+
+    async def until(wanted: list[str]) -> None:
+        with trio.fail_after(30):
+            while used(fabric) != [wanted] * 2:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+
+    async with vnet.Fabric(pair([{}, {}, {}], {"timeout": "short"})) as fabric:
+        assert fabric.driver == "thread"
+        assert used(fabric) == [["left-right.1", "left-right.2", "left-right.3"]] * 2
+        left, right = stack(fabric, "left0"), stack(fabric, "right0")
+        await left.ping(right, timeout=10)
+        caplog.set_level(logging.INFO, "vnet")
+        await fabric.set_link("left-right.2", False)
+        assert used(fabric) == [["left-right.1", "left-right.3"]] * 2, "both ends know at once"
+        await left.ping(right, timeout=10)
+        await fabric.set_link("left-right.2", True)
+        await until(["left-right.1", "left-right.2", "left-right.3"])
+        await left.ping(right, timeout=10)
+        # Silence in the middle, and what was silent speaks again.
+        deaf = pair([{"impair": {"loss": "100 %"}}, {}, {}], {"timeout": "short"})
+        await fabric.apply(deaf)
+        await until(["left-right.2", "left-right.3"])
+        await left.ping(right, timeout=10)
+        await fabric.apply(pair([{}, {}, {}], {"timeout": "short"}))
+        await until(["left-right.1", "left-right.2", "left-right.3"])
+        assert not any("carrier down" in message for message in caplog.messages)
+        assert any("left-right.1 is not in use any more: its partner" in m for m in caplog.messages)
+
+
 async def test_fewer_than_the_least_are_none(autojump_clock: trio.testing.MockClock) -> None:
     async with vnet.Fabric(pair([{}, {}, {}], {"min_links": 2})) as fabric:
         await fabric.set_link("left-right.1", False)

@@ -28,7 +28,7 @@ use crate::poller::Readiness;
 use arrayvec::ArrayVec;
 use spread::Spread;
 use std::io;
-use switch::lacp::{self, Aggregator, flow, pdu};
+use switch::lacp::{self, Aggregator, Churn, Selected, flow, pdu};
 use switch::{DropReason, Nanos, TagEdit};
 
 /// Cables of one bond at most.
@@ -42,6 +42,8 @@ struct Member {
     usable: bool,
     /// What was said of it last: it carries.
     told: bool,
+    /// An end of it did not come to agree for a minute, which was said.
+    churned: bool,
     rx: (u64, u64),
     tx: (u64, u64),
 }
@@ -91,7 +93,8 @@ impl BondNic {
             Mode::Lacp { setup, priorities } => Some(Aggregator::new(*setup, priorities)),
             Mode::ActiveBackup { .. } | Mode::Static => None,
         };
-        let member = |nic| Member { nic, up: true, usable: false, told: true, rx: (0, 0), tx: (0, 0) };
+        let member =
+            |nic| Member { nic, up: true, usable: false, told: true, churned: false, rx: (0, 0), tx: (0, 0) };
         Ok(BondNic {
             setup,
             members: nics.into_iter().map(member).collect(),
@@ -135,6 +138,7 @@ impl BondNic {
         }
         let sent = self.speak(now);
         self.choose(now);
+        self.tell_churn();
         sent
     }
 
@@ -207,6 +211,20 @@ impl BondNic {
                 // Whoever is there now has never heard of those behind us.
                 cx.event(EventKind::Moved);
             }
+        }
+    }
+
+    /// A cable whose ends don't agree for a minute: something is set up wrongly, or deaf.
+    fn tell_churn(&mut self) {
+        let (Some(lacp), Some(cx)) = (&self.lacp, &self.cx) else { return };
+        for ((member, view), (name, _)) in self.members.iter_mut().zip(lacp.views()).zip(&self.setup.members)
+        {
+            let churned = view.churn.contains(&Churn::Churned);
+            if churned && !member.churned && view.selected != Selected::Standby {
+                let who = if view.churn[1] == Churn::Churned { "its partner" } else { "this end" };
+                cx.log(format!("{name}: {who} has not agreed for 60 s (LACP churn)"));
+            }
+            member.churned = churned;
         }
     }
 

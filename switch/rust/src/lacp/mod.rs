@@ -3,12 +3,13 @@
 //! One [`Aggregator`] for each bundle of cables. It does no I/O: PDUs and carrier come in with a time, `tick`
 //! is called when `deadline` says so, and PDUs to send are taken out with `poll`; which ports collect and
 //! distribute is asked for. The machines are those of the standard, under its names: Receive and Periodic
-//! Transmission in `port.rs`, Selection and Mux in `mux.rs`. The churn machines, which are for people to look
-//! at, are not there.
+//! Transmission in `port.rs`, Selection and Mux in `mux.rs`, both Churn Detection machines, which are for people
+//! to look at, in `churn.rs`.
 //!
 //! There is one aggregator for all ports, so a selection is needed only where the cables lead to different
 //! partners: then those that lead to one of them make the bundle, and the others stay out.
 
+mod churn;
 mod flow;
 mod mux;
 pub mod pdu;
@@ -18,6 +19,7 @@ mod tests;
 #[cfg(test)]
 mod tests_cases;
 
+pub use churn::Churn;
 pub use flow::{Hashed, flow};
 pub use port::{Mux, Receive, Selected};
 
@@ -32,6 +34,8 @@ const FAST: Nanos = SECOND;
 const SLOW: Nanos = 30 * SECOND;
 const SHORT: Nanos = 3 * SECOND;
 const LONG: Nanos = 90 * SECOND;
+/// Churn_Detection_Time.
+const CHURN: Nanos = 60 * SECOND;
 /// Aggregate_Wait_Time.
 pub const WAIT: Nanos = 2 * SECOND;
 /// Whoever calls `tick` later than this after its deadline was not there, and not only slow.
@@ -108,6 +112,8 @@ pub struct PortView {
     pub mux: Mux,
     pub actor: Info,
     pub partner: Info,
+    /// Of this end, and of the other.
+    pub churn: [Churn; 2],
 }
 
 /// See the top of this file.
@@ -192,6 +198,7 @@ impl Aggregator {
     fn run(&mut self) {
         self.select_and_mux();
         for (number, port) in self.ports.iter_mut().enumerate() {
+            port.churn(self.now);
             port.period_passes(self.now);
             if let Some(pdu) = port.transmit(self.now) {
                 self.out.push_back(Output::Send(number, pdu));
@@ -242,6 +249,7 @@ impl Aggregator {
             mux: port.mux,
             actor: port.actor,
             partner: port.partner,
+            churn: port.churns.map(|churn| churn.state),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! One port of an aggregator: its variables and the machines that concern it alone (802.1AX-2014 6.4.7 ff.),
 //! under the standard's names. The Mux machine, which looks at its neighbours, is in `mux.rs`.
 
+use super::churn::Detection;
 use super::pdu::{Info, Lacpdu, State};
 use super::{FAST, LONG, SHORT, SLOW, Setup};
 use crate::Nanos;
@@ -67,6 +68,8 @@ pub(super) struct Port {
     /// When the next LACPDU is due, and the last one was sent.
     periodic: Option<Nanos>,
     pub wait_while: Option<Nanos>,
+    /// Whether this end, and the other, come to agree.
+    pub churns: [Detection; 2],
     sent: [Option<Nanos>; MOST],
 }
 
@@ -87,6 +90,7 @@ impl Port {
             current_while: None,
             periodic: None,
             wait_while: None,
+            churns: [Detection::default(); 2],
             sent: [None; MOST],
         }
     }
@@ -183,6 +187,13 @@ impl Port {
         self.current_while = Some(now + patience);
     }
 
+    /// The churn machines (6.4.17, figures 6-23 and 6-24).
+    pub fn churn(&mut self, now: Nanos) {
+        for (detection, end) in self.churns.iter_mut().zip([&self.actor, &self.partner]) {
+            detection.look(self.enabled, end.state.has(State::SYNCHRONIZATION), now);
+        }
+    }
+
     // -- periodic transmission (6.4.13), and transmission (6.4.16) -------------------------------------
 
     /// Whether LACPDUs may be sent at all: two passive ends say nothing.
@@ -228,7 +239,8 @@ impl Port {
     pub fn deadline(&self) -> Option<Nanos> {
         let periodic = self.periodic.map(|began| began.saturating_add(self.period()));
         let owed = if self.ntt { self.barred() } else { None };
-        [self.current_while, periodic, owed, self.wait_while].into_iter().flatten().min()
+        let churns = self.churns.iter().filter_map(Detection::deadline).min();
+        [self.current_while, periodic, owed, self.wait_while, churns].into_iter().flatten().min()
     }
 }
 

@@ -399,6 +399,32 @@ proptest! {
 }
 
 #[test]
+fn who_does_not_agree_within_a_minute_churns() {
+    let mut net = Net::pair([setup(0), setup(1)], 2);
+    let churn = |net: &Net, port: usize| net.systems[0].views().nth(port).unwrap().churn;
+    net.advance(5 * SECOND);
+    assert_eq!(churn(&net, 0), [Churn::Quiet; 2]);
+    // The other end hears nothing from us any more, says so, and stays out of step.
+    net.cables[0].ways[0] = false;
+    net.advance(125 * SECOND);
+    assert_eq!(churn(&net, 0)[1], Churn::Monitor);
+    net.advance(60 * SECOND);
+    assert_eq!((churn(&net, 0)[1], churn(&net, 1)), (Churn::Churned, [Churn::Quiet; 2]));
+    net.cables[0].ways[0] = true;
+    net.advance(31 * SECOND);
+    assert_eq!(churn(&net, 0), [Churn::Quiet; 2]);
+    // Nobody is there: neither end agrees with anybody, and a cable without carrier is no matter.
+    let mut alone = Net::new(&[setup(0)], 1);
+    alone.systems[0].set_enabled(0, true, 0);
+    alone.advance(SECOND);
+    assert_eq!(churn(&alone, 0), [Churn::Monitor; 2]);
+    alone.advance(61 * SECOND);
+    assert_eq!(churn(&alone, 0)[0], Churn::Churned);
+    alone.systems[0].set_enabled(0, false, alone.now);
+    assert_eq!(churn(&alone, 0), [Churn::Quiet; 2]);
+}
+
+#[test]
 fn a_machine_that_slept_takes_no_silence_for_an_answer() {
     for short in [false, true] {
         let mut net = Net::pair([Setup { short, ..setup(0) }, Setup { short, ..setup(1) }], 2);

@@ -110,6 +110,7 @@ pub fn bond_view<'py>(
             dict.set_item("receive", lacp.receive.name())?;
             dict.set_item("selected", lacp.selected.name())?;
             dict.set_item("mux", lacp.mux.name())?;
+            dict.set_item("churn", lacp.churn.map(switch::lacp::Churn::name))?;
             dict.set_item("actor", side(py, &lacp.actor)?)?;
             dict.set_item("partner", side(py, &lacp.partner)?)?;
         }
