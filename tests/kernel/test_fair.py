@@ -29,9 +29,10 @@ burst, and a turn. In all they take 59 KB of the wire.
 """
 
 
-async def guest(here: Lab, number: int) -> PipeEnd:
+async def guest(here: Lab, number: int, switch: int | None = None) -> PipeEnd:
     opened = await Pipe().open(here.place(number))
-    here.engine.add_port(opened.door, here.switch, PortConfig(vlan=10, mtu=1500))
+    on = here.switch if switch is None else switch
+    here.engine.add_port(opened.door, on, PortConfig(vlan=10, mtu=1500))
     assert isinstance(opened.far, PipeEnd)
     return opened.far
 
@@ -80,10 +81,16 @@ async def test_a_flood_of_short_frames_holds_nobody_else_up(length: int) -> None
         assert max(passed) <= AHEAD, passed
 
 
-async def test_each_guest_has_its_share_whatever_it_sends() -> None:
+@pytest.mark.parametrize("linked", [False, True], ids=["its-switch", "another-switch"])
+async def test_each_guest_has_its_share_whatever_it_sends(linked: bool) -> None:
     async with wire(Packet) as made:
         await made.run(*SLOW)
-        guests = [await guest(made.here, number) for number in (7, 8, 9)]
+        switch = made.here.switch
+        if linked:
+            other, trunk = made.here.engine.add_switch(), PortConfig(tagged=[10], mtu=1500)
+            made.here.engine.add_link(switch, trunk, other, trunk, [(1, 2)])
+            switch = other
+        guests = [await guest(made.here, number, switch) for number in (7, 8, 9)]
         lengths = {7: 1514, 8: SHORT, 9: 300}
         made.packet.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
         world = trio.socket.from_stdlib_socket(made.packet)

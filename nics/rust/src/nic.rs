@@ -1,6 +1,6 @@
 //! The contract of a door.
 
-use crate::context::Context;
+use crate::context::{Context, PORTS_MAX};
 use crate::frame::{Arena, BURST, Burst, TxFrame};
 use crate::offload::Offload;
 use crate::origin::Origins;
@@ -64,14 +64,24 @@ pub enum Rx {
 /// What became of the frames given to `tx_burst`: all were taken, but for those named here.
 #[derive(Debug, Default)]
 pub struct TxReport {
-    /// The port that the frames came in by: whose they are, for doors that must be fair.
+    /// The port that the frames came in by.
     pub ingress: PortId,
-    /// Who sent them, for links: no other door asks.
+    /// Who sent them, told to links and, where `by_origin` says so, to uplinks.
     pub origins: Origins,
+    pub by_origin: bool,
     drops: ArrayVec<(u8, DropReason), BURST>,
 }
 
 impl TxReport {
+    /// Whose frame number `index` of the burst is, for doors that must be fair: the port of who sent it,
+    /// behind whatever links, or else the one that it came in by.
+    #[inline]
+    #[must_use]
+    pub fn sender(&self, index: usize) -> PortId {
+        let origin = self.origins.of(index).port();
+        if self.by_origin && usize::from(origin) < PORTS_MAX { origin } else { self.ingress }
+    }
+
     /// Frame number `index` of the burst was not taken, for `reason` (an egress one).
     #[inline]
     pub fn drop(&mut self, index: usize, reason: DropReason) {

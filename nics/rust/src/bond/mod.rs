@@ -511,7 +511,7 @@ impl BondNic {
             }
             let Some(Member { nic, tx, .. }) = self.members.get_mut(at) else { continue };
             self.report.clear();
-            self.report.ingress = report.ingress;
+            (self.report.ingress, self.report.by_origin) = (report.ingress, report.by_origin);
             self.report.origins.set(Origin::NOBODY);
             places.iter().for_each(|&i| self.report.origins.push(report.origins.of(usize::from(i))));
             nic.tx_burst(now, &part, &mut self.report);

@@ -47,9 +47,8 @@ impl PacketNic {
                 Sent::Down => return report.drop_rest(at, frames.len(), DropReason::TxNoCarrier),
             }
         }
-        let from = report.ingress;
         for (i, tx) in frames.iter().enumerate().skip(at) {
-            if let Err(reason) = self.keep(from, tx) {
+            if let Err(reason) = self.keep(report.sender(i), tx) {
                 report.drop(i, reason);
             }
         }

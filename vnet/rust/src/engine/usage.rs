@@ -166,6 +166,12 @@ impl<'a> Book<'a> {
         flood || self.ledger.kind(to) != Kind::Link
     }
 
+    /// Whether `to` is fair to who sent, on whichever switch that was.
+    #[inline]
+    pub fn is_uplink(&self, to: PortId) -> bool {
+        self.ledger.kind(to) == Kind::Uplink
+    }
+
     /// Whose frame number `i` of the burst is, for the next port that takes it.
     #[inline]
     pub fn from(&self, i: u8) -> Origin {
@@ -176,7 +182,7 @@ impl<'a> Book<'a> {
         if self.spread >> (i & 63) & 1 == 1 { origin.spread() } else { origin }
     }
 
-    /// Before frames go into a link: have it told whose they are. `numbers` are their places in the burst.
+    /// Before frames go into a link, or out by an uplink: have it told whose they are. `numbers` are their places in the burst.
     pub fn tell(&self, origins: &mut Origins, numbers: impl Iterator<Item = u8>, flood: bool) {
         let told = |origin: Origin| if flood { origin.spread() } else { origin };
         if self.told.is_none() {

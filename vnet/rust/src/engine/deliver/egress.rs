@@ -45,7 +45,8 @@ impl Work<'_, '_> {
                 bytes = bytes.wrapping_add_signed(i64::from(edit.delta()) * out.len() as i64);
                 self.touched.insert(egress);
                 let flood = decision.out.flood().is_some();
-                if slot.peer.is_some() {
+                self.report.by_origin = self.book.is_uplink(egress);
+                if slot.peer.is_some() || self.report.by_origin {
                     self.book.tell(&mut self.report.origins, 0..out.len() as u8, flood);
                 }
                 hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
@@ -126,7 +127,8 @@ impl Work<'_, '_> {
         }
         self.touched.insert(egress);
         let flood = numbers.first().is_some_and(|i| self.decisions[usize::from(*i)].out.flood().is_some());
-        if slot.peer.is_some() {
+        self.report.by_origin = self.book.is_uplink(egress);
+        if slot.peer.is_some() || self.report.by_origin {
             self.book.tell(&mut self.report.origins, numbers.iter().copied(), flood);
         }
         let counts = self.book.cares(egress, flood);

@@ -37,7 +37,7 @@ impl Delivery {
         let frame = Frame::flat(bytes, Offload::NONE);
         let out = [TxFrame { frame: &frame, edit }];
         touched.insert(egress);
-        self.report.ingress = egress;
+        (self.report.ingress, self.report.by_origin) = (egress, false);
         self.report.origins.set(Origin::NOBODY);
         hand_over(now, nic.as_mut(), counters, &out, length(&out), &mut self.report);
         let dropped = self.report.drops().first().map(|(_, reason)| *reason);
