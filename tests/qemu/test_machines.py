@@ -202,6 +202,33 @@ async def test_a_machine_from_start_to_end() -> None:
         assert not folder.exists()
 
 
+BOOT_SECTOR = (
+    b"\x31\xc0\x8e\xd8"  # xor ax, ax; mov ds, ax
+    b"\xbe\x16\x7c\xfc"  # mov si, 7c00 + 22; cld
+    b"\xac\x84\xc0\x74\x06"  # next: lodsb; test al, al; jz end
+    b"\xba\xf8\x03\xee\xeb\xf5"  # mov dx, COM1; out dx, al; jmp next
+    b"\xf4\xeb\xfd"  # end: hlt; jmp end
+    b"hello from disk\0"
+)
+"""Says so on the serial console."""
+
+
+async def test_a_machine_boots_from_its_disk(tmp_path: Path) -> None:
+    image = BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa"
+    disks = [tmp_path / "a, b.raw", tmp_path / "kept.raw"]
+    for disk in disks:
+        disk.write_bytes(image.ljust(1 << 20, b"\0"))
+    wanted = {"kind": "qemu", "accel": "tcg", "memory": "32 MiB", "cpus": 2, "stop_timeout": "0 s"}
+    wanted["disks"] = [{"path": str(disks[0])}, {"path": str(disks[1]), "snapshot": False}]
+    wanted["nics"] = [{"network": "lan"}]
+    with lab.runtime() as folder:
+        async with (
+            vnet.Fabric.from_dict(document(vm=wanted), runtime=folder) as fabric,
+            qemu(fabric).console() as stream,
+        ):
+            await Shell(stream).until(b"hello from disk")
+
+
 async def test_a_machine_that_can_not_start_leaves_nothing() -> None:
     wrong = document(good=machine(nics=[{"network": "lan"}]), bad=machine(args=["-device", "no-such-thing"]))
     with lab.runtime() as folder:

@@ -71,7 +71,7 @@ DISK = Table(
 KEYS = (
     Key(
         "memory",
-        attrs.evolve(SIZE, lowest=1 << 20, highest=1 << 42),
+        attrs.evolve(SIZE, lowest=1 << 20, highest=1 << 42, examples=("512 MiB", "2 GiB")),
         "Of a guest of kind `qemu`, as all keys below: its memory.",
         example="512 MiB",
         default=256 << 20,
@@ -118,7 +118,7 @@ KEYS = (
     ),
     Key(
         "stop_timeout",
-        attrs.evolve(TIME, highest=3600 * 10**9),
+        attrs.evolve(TIME, highest=3600 * 10**9, examples=("30 s", "2 min")),
         "How long it may take to shut down when it is asked to (ACPI's power button), before it is ended."
         " `0 s`: it is not asked.",
         example="30 s",

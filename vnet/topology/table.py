@@ -69,7 +69,8 @@ ENGINE = Table(
             "keep",
             ListOf(Choice(KEEP), "a list of kinds"),
             "With `sandbox: default`: kinds of guests and NICs that may come while the fabric runs"
-            " although the file has none yet.",
+            " although the file has none yet. `qemu`: other machines than the file's, which otherwise"
+            " can't be started any more.",
             example=["netns"],
         ),
     ),
