@@ -200,6 +200,15 @@ class QemuGuest(Guest):
         """Push its reset button. Raises VnetError."""
         await self._machine().reset()
 
+    async def ping(
+        self, target: Guest | str, *, timeout: float = 2.0, size: int = 56, family: int | None = None
+    ) -> float:
+        """Raises BadInput: what is sent from a machine is its guest's business."""
+        raise BadInput(
+            f"{self.name} is qemu: pings are sent from stack and netns guests; where it runs an agent:"
+            f" vnet exec {self.name} -- ping {target if isinstance(target, str) else target.name}"
+        )
+
     async def outcome(self, *argv: str) -> Outcome:
         """Run a command inside, by its guest agent; its exit code and output. Raises VnetError."""
         machine = self._machine()

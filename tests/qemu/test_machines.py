@@ -313,6 +313,9 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         assert "inet 10.0.0.10/24" in command("exec", "-n", name, "vm", "--", "ip", "addr")
         assert command("exec", "-n", name, "vm", "--", "sh", "-c", "exit 3", code=3) == ""
 
+        assert "vm is qemu: vnet plugs it in itself" in command("connect", "vm", "-n", name, code=2)
+        assert "vnet exec vm -- ping 10.0.0.11" in command("ping", "vm", "web", "-n", name, code=2)
+
         # A NIC comes and goes; the machine restarts; another machine is not started.
         more = copy.deepcopy(wanted)
         more["guests"]["vm"]["nics"].append({"network": "lan"})

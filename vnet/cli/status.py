@@ -195,7 +195,8 @@ def machines(found: list[dict[str, Any]]) -> Iterator[str]:
         if machine["pid"] is not None:
             line += f", pid {machine['pid']} ({machine['accel']})"
         if machine["restarts"]:
-            line += f", started again {machine['restarts']} times"
+            times = "once" if machine["restarts"] == 1 else f"{machine['restarts']} times"
+            line += f", started again {times}"
         yield line
 
 

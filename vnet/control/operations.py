@@ -162,6 +162,8 @@ class Operations:
         """The facts that `vnet connect` makes words of: the ports of guest `name`."""
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
         await trio.lowlevel.checkpoint()
+        if isinstance(guest, QemuGuest):
+            raise BadInput(f"{guest.name} is qemu: vnet plugs it in itself; `vnet status` tells what it does")
         runtime = self.fabric.runtime
         return {
             "guest": guest.name,

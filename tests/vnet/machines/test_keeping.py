@@ -64,6 +64,15 @@ class Started:
         return self.code
 
 
+async def gone(process: int) -> None:
+    """Wait for the end of a process, by its descriptor, which is closed."""
+    try:
+        with trio.fail_after(10):
+            await trio.lowlevel.wait_readable(process)
+    finally:
+        os.close(process)
+
+
 async def test_ends_are_told() -> None:
     async with keeping() as keeper:
         one, two = Started(), Started()
@@ -107,11 +116,7 @@ async def test_nothing_outlives_it() -> None:
         await left.start(keeper, SLEEP)
         assert await left.read() == b"started\n"
         handle = os.pidfd_open(left.pid)
-    try:
-        with trio.fail_after(10):
-            await trio.lowlevel.wait_readable(handle)
-    finally:
-        os.close(handle)
+    await gone(handle)
     assert await left.wait() is None
 
 
@@ -123,11 +128,7 @@ async def test_nor_does_anything_when_it_is_killed() -> None:
         parent = int(Path(f"/proc/{left.pid}/stat").read_text().split()[3])  # noqa: ASYNC240
         handle = os.pidfd_open(left.pid)
         os.kill(parent, signal.SIGKILL)
-        try:
-            with trio.fail_after(10):
-                await trio.lowlevel.wait_readable(handle)
-        finally:
-            os.close(handle)
+        await gone(handle)
         assert await left.wait() is None
         late = Started()
         with pytest.raises(VnetError, match="the process that starts machines is gone"):
