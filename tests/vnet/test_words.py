@@ -31,7 +31,7 @@ def port(name: str, drops: dict[str, int] | None = None, *, up: bool = True) -> 
 
 
 def test_where_there_is_little_room_ports_that_want_a_look_come_first() -> None:
-    ports = [port(f"g{n}") for n in range(20)]
+    ports = [port(f"g{n}", {"tx-not-addressed": 99}) for n in range(20)]
     ports[7], ports[11], ports[13] = (
         port("few", {"runt": 1}),
         port("down", up=False),
@@ -40,7 +40,7 @@ def test_where_there_is_little_room_ports_that_want_a_look_come_first() -> None:
     assert foremost(ports, 20) == ports
     shown = foremost(ports, 6)
     assert [each["port"] for each in shown] == ["down", "many", "few", "g0", "g1", "g2"]
-    assert others_are(ports, shown) == "up and dropping nothing"
+    assert others_are(ports, shown) == "all well"
     assert others_are(ports, shown[:1]) == "2 of them down or dropping"
 
 
@@ -48,3 +48,5 @@ def test_a_row_is_one_line_where_it_is_narrow() -> None:
     told = port("g", {"runt": 3, "giant": 5})
     assert row(told)[5:] == ["10.0.0.1\nfd00::1", "up", "1", "2", "runt 3, giant 5"]
     assert row(told, narrow=True)[5:] == ["10.0.0.1 +1", "up", "1", "2", "giant 5 +1"]
+    told["drops"] |= {"tx-not-addressed": 1000}
+    assert row(told, narrow=True)[-1] == "giant 5 +2"

@@ -27,6 +27,8 @@ WIDE = 110
 LONG = 28
 """Characters of a port's name that are never folded where it is narrow."""
 COLUMNS = ("port", "kind", "network", "vlan", "mac", "ip", "link", "rx", "tx", "drops")
+ORDINARY = ("tx-not-addressed",)
+"""Reasons of drops that nobody misses: floods are not for everybody."""
 NARROW = ("port", "kind", "network", "ip", "link", "rx", "tx", "drops")
 """What is left where there are few columns; `--json` has all."""
 
@@ -85,7 +87,12 @@ def run(given: argparse.Namespace) -> int:
 
 def troubled(port: dict[str, Any]) -> bool:
     """Whether a port wants a look."""
-    return not _is_up(port) or bool(port["drops"])
+    return not _is_up(port) or _dropped(port) > 0
+
+
+def _dropped(port: dict[str, Any]) -> int:
+    """Frames that somebody may miss."""
+    return sum(frames for reason, frames in port["drops"].items() if reason not in ORDINARY)
 
 
 def foremost(ports: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
@@ -94,7 +101,7 @@ def foremost(ports: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
     """
     if len(ports) <= room:
         return ports
-    first = sorted(filter(troubled, ports), key=lambda port: (_is_up(port), -sum(port["drops"].values())))
+    first = sorted(filter(troubled, ports), key=lambda port: (_is_up(port), -_dropped(port)))
     rest = [port for port in ports if not troubled(port)]
     return [*first, *rest][: max(room, 5)]
 
@@ -103,7 +110,7 @@ def others_are(ports: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:
     """What is to be said of the ports that are not shown."""
     names = {port["port"] for port in shown}
     hidden = sum(troubled(port) for port in ports if port["port"] not in names)
-    return f"{hidden} of them down or dropping" if hidden else "up and dropping nothing"
+    return f"{hidden} of them down or dropping" if hidden else "all well"
 
 
 def _is_up(port: dict[str, Any]) -> bool:
@@ -212,7 +219,7 @@ def mirrors(found: list[dict[str, Any]]) -> Iterator[str]:
 
 def row(port: dict[str, Any], *, narrow: bool = False) -> list[str]:
     """One port of the table; `narrow`: on one line, if its names are not too long."""
-    dropped = sorted(port["drops"].items(), key=lambda drop: -drop[1])
+    dropped = sorted(port["drops"].items(), key=lambda drop: (drop[0] in ORDINARY, -drop[1]))
     drops = ", ".join(f"{reason} {words.count(n)}" for reason, n in port["drops"].items())
     addresses = "\n".join(port["ip"])
     if narrow and len(port["ip"]) > 1:
