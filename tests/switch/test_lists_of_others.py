@@ -18,7 +18,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from switch.policy import Allow, Policy, Remote
-from tests.switch.test_group_cases import GUEST, IP4, IP6, MACS, NOTHING, OUT, PEER, Bench, Talk, ip
+from tests.switch.grouped import GUEST, IP4, IP6, MACS, NOTHING, OUT, PEER, Bench, Talk, ip
 from vnet._native import Guard, PortConfig, Switch
 
 OWN, OTHER, THIRD = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
