@@ -162,11 +162,11 @@ def fabric(folder: Path, document: dict[str, object]) -> Iterator[subprocess.Pop
 
 
 class VnetVeth(Switch):
-    """vnet with a veth pair for each namespace and a packet socket at its near end, instead of a TAP."""
+    """vnet with a veth pair for each namespace and AF_PACKET or AF_XDP at its near end, instead of a TAP."""
 
-    name = "vnet-veth"
-
-    def __init__(self, poll: str = "adaptive") -> None:
+    def __init__(self, kind: str = "packet", poll: str = "adaptive") -> None:
+        self.name = "vnet-veth" if kind == "packet" else f"vnet-{kind}"
+        self.kind = kind
         self.poll = poll
 
     @contextlib.contextmanager
@@ -176,7 +176,7 @@ class VnetVeth(Switch):
             guests = {}
             for number, (end, address) in enumerate(zip(_ENDS, ADDRESSES, strict=True)):
                 (link,) = json.loads(command("ip", "-n", end, "-json", "link", "show", "eth0"))
-                nic = {"kind": "packet", "interface": f"b{number}"}
+                nic = {"kind": self.kind, "interface": f"b{number}"}
                 described = {"network": "n", "ip": [address], "mac": link["address"], "nic": nic}
                 guests[f"g{number}"] = {"kind": "external", "nics": [described]}
             with fabric(folder, topology(guests, self.poll)) as process:
@@ -321,4 +321,13 @@ def appears(interfaces: Sequence[str], process: subprocess.Popen[bytes], log: Pa
 def all_of_them(poll: str) -> list[Switch]:
     """Those that are known, ours first, which is started with `poll`."""
     copier = Taps("copier", f"{LOAD} copy {{a}} {{b}}")
-    return [Vnet(poll), VnetVeth(poll), copier, Ovs(), Vde(), Bridge(), Veth()]
+    return [
+        Vnet(poll),
+        VnetVeth("packet", poll),
+        VnetVeth("xdp", poll),
+        copier,
+        Ovs(),
+        Vde(),
+        Bridge(),
+        Veth(),
+    ]
