@@ -90,6 +90,7 @@ class Port:
             "rx": {"frames": counted["rx_frames"], "bytes": counted["rx_bytes"]},
             "tx": {"frames": counted["tx_frames"], "bytes": counted["tx_bytes"]},
             "drops": counted["drops"],
+            "held": counted["held"] / 1e9,
         }
 
 

@@ -61,6 +61,7 @@ async def test_the_status_has_the_keys_that_hold():
             "rx",
             "tx",
             "drops",
+            "held",
         ]
         for port in status["ports"]:
             assert set(port) >= set(keys)

@@ -43,6 +43,11 @@ def _drops(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
         yield {"reason": reason}, frames
 
 
+def _held(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    if "held" in port:
+        yield {}, port["held"]
+
+
 def _usage(field: str) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, str], float]]]:
     def samples(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
         if usage := port.get("usage"):
@@ -94,6 +99,12 @@ METRICS = (
         _field("tx", "bytes"),
     ),
     Metric("vnet_port_dropped_frames_total", "counter", "Frames dropped at the port, by reason.", _drops),
+    Metric(
+        "vnet_port_held_seconds_total",
+        "counter",
+        "Time that the port was not read, because nearly all that its guest sent was dropped.",
+        _held,
+    ),
     Metric(
         "vnet_usage_frames_total",
         "counter",

@@ -37,6 +37,8 @@ pub struct PortCounters {
     pub tx_bytes: Counter,
     pub forwarded: Counter,
     pub drops: [Counter; DropReason::COUNT],
+    /// Nanoseconds that the NIC was left alone, because nearly all that its guest sent was dropped.
+    pub held: Counter,
 }
 
 impl Default for PortCounters {
@@ -48,6 +50,7 @@ impl Default for PortCounters {
             tx_bytes: Counter::default(),
             forwarded: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
+            held: Counter::default(),
         }
     }
 }

@@ -31,6 +31,7 @@ def status(name="lab", **more):
         "rx": {"frames": 3, "bytes": 300},
         "tx": {"frames": 5, "bytes": 2**60},
         "drops": {"runt": 7, "guard-mac": 2},
+        "held": 1.5,
     }
     return {"name": name, "engine": {"driver": "trio", "turns": 9}, "ports": [port | more]}
 
@@ -55,6 +56,7 @@ def test_prometheus_reads_it():
     assert of(found, "vnet_port_received_frames_total", fabric="lab", port="web.0", kind="tap") == 3
     assert of(found, "vnet_port_sent_bytes_total", fabric="two") == 2**60
     assert of(found, "vnet_port_dropped_frames_total", fabric="lab", reason="runt") == 7
+    assert of(found, "vnet_port_held_seconds_total", fabric="lab") == 1.5
     assert of(found, "vnet_port_up", fabric="lab") == 1
     assert of(found, "vnet_port_up", fabric="two") == 0
     assert of(found, "vnet_port_info", fabric="lab", ip="10.0.0.1,fd00::1", network="red") == 1

@@ -365,3 +365,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_long_a_guest_was_not_read_whose_frames_are_dropped_is_counted() {
+    let mut bed = Bed::new(&[10, 10]);
+    // A station cannot be a group: each of these is dropped where it comes in.
+    let bad = frame(mac(2), [0xff; 6], 0);
+    let held = |bed: &Bed| bed.ports[0].counters.held.get();
+    bed.now = 1_000_000_000;
+    let mut sent = 0;
+    while held(&bed) == 0 {
+        assert!(sent < 50_000, "it is never left alone");
+        while sent < 50_000 && bed.ports[0].end.send(&bad).is_ok() {
+            sent += 1;
+        }
+        bed.engine.turn(bed.now);
+    }
+    // From here on its NIC is left alone, for as long as was counted.
+    let (before, rests) = (bed.ports[0].counters.rx_frames.get(), held(&bed));
+    assert!(before > 1000);
+    let _ = bed.ports[0].end.send(&bad);
+    for _ in 0..10 {
+        bed.engine.turn(bed.now + rests - 1);
+    }
+    assert_eq!(bed.ports[0].counters.rx_frames.get(), before);
+    bed.engine.turn(bed.now + rests);
+    assert!(bed.ports[0].counters.rx_frames.get() > before);
+    assert_eq!(bed.ports[1].counters.held.get(), 0);
+    bed.assert_counters_add_up();
+}

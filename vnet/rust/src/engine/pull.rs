@@ -68,7 +68,10 @@ impl Engine {
                 let line = "most of what its guest sends is dropped: it is read less often";
                 self.events.push(port, EventKind::Log(line.into()));
             }
-            if share.rests(now).is_some() {
+            if let Some(until) = share.rests(now) {
+                if let Some(counters) = &self.slots[usize::from(port)].counters {
+                    counters.held.add(until - now);
+                }
                 self.rest(port);
             }
         }

@@ -393,8 +393,8 @@ impl Engine {
         })
     }
 
-    /// Counters of one port, read while traffic goes on: rx/tx frames and bytes, forwarded, and the
-    /// drops that are not zero by reason.
+    /// Counters of one port, read while traffic goes on: rx/tx frames and bytes, forwarded, the
+    /// drops that are not zero by reason, and for how long the NIC was left alone, in nanoseconds.
     fn counters<'py>(&self, py: Python<'py>, port: PortId) -> PyResult<Bound<'py, PyDict>> {
         let counters = self.counters_of(port)?;
         let drops = PyDict::new(py);
@@ -411,6 +411,7 @@ impl Engine {
         dict.set_item("tx_bytes", counters.tx_bytes.get())?;
         dict.set_item("forwarded", counters.forwarded.get())?;
         dict.set_item("drops", drops)?;
+        dict.set_item("held", counters.held.get())?;
         Ok(dict)
     }
 
