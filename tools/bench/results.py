@@ -116,7 +116,7 @@ class Results:
         """The same as a table for the README."""
         titles = [self.course.titles.get(name, name) for name in self.switches()]
         rows = [["", *titles], ["---"] * (len(titles) + 1), *self._rows(self._bold)]
-        return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+        return "\n".join(f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in row)}|" for row in rows)
 
     def _cell(self, name: str, switch: str) -> str:
         values = self.values(switch, name)
