@@ -252,6 +252,9 @@ impl Desk<'_> {
     /// more is to be done than to look both up. `plain4`: the source that the guard has to admit it with.
     #[inline(never)]
     fn look_up(&mut self, first: &First, pair: Pair, plain4: u32) -> Option<PortId> {
+        if let Some(port) = self.pairs.find_beside(pair, plain4, self.fdb.version()) {
+            return Some(port);
+        }
         if first.any_group() || !self.config.learning || self.config.private.is_some() {
             return None;
         }
