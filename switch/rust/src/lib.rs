@@ -25,6 +25,7 @@ pub mod private;
 mod proxy;
 pub mod reason;
 pub mod snoop;
+mod states;
 pub mod stp;
 mod switch;
 pub mod twin;
