@@ -298,7 +298,7 @@ class _Holder:
             case "open":
                 return {}, self.open(given, **wish)
             case "remove":
-                self.remove([wish["name"]])
+                self.remove(wish["names"])
                 return {}, []
             case other:
                 raise ValueError(f"no such wish: {other}")

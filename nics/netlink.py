@@ -20,7 +20,7 @@ import queue
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -35,6 +35,8 @@ log = logging.getLogger("vnet")
 
 _EXIT_TIME = 10.0
 """Seconds that the holder may take to remove all namespaces when the fabric ends."""
+AT_ONCE = 200
+"""Namespaces that are removed with one wish: their names fit into a message."""
 
 
 class Netlink:
@@ -127,7 +129,7 @@ class Netlink:
     async def make_namespace(self, name: str, host: str) -> tuple[int, int, bool, dict[str, str]]:
         """Make a network namespace: descriptors (network, UTS), pinned, paths (`net`, `uts`, `user`).
 
-        `pinned`: it also got a path in /run/netns. It lives until `remove_namespace`, or our end. By the
+        `pinned`: it also got a path in /run/netns. It lives until `remove_namespaces`, or our end. By the
         paths a process of the same user can join it; `user` is missing where it lies in no user namespace of
         its own. They are the holder's, because nobody may look into a fabric that is confined. Raises
         OSError (EEXIST: the name is taken), NicError without the right to make namespaces.
@@ -140,14 +142,16 @@ class Netlink:
 
         return await self._do(job)
 
-    async def remove_namespace(self, name: str) -> None:
-        """End the processes in a namespace and take its path away; it goes with its last descriptor."""
+    async def remove_namespaces(self, names: Sequence[str]) -> None:
+        """End the processes in namespaces and take their paths away; each goes with its last descriptor."""
 
         def job() -> None:
-            try:
-                self._ask({"do": "remove", "name": name})
-            except NicError:  # the holder was killed; what has a path can be removed from here, too
-                inside.remove_leftover(name)
+            for some in (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)):
+                try:
+                    self._ask({"do": "remove", "names": some})
+                except NicError:  # the holder was killed; what has a path can be removed from here, too
+                    for name in some:
+                        inside.remove_leftover(name)
 
         if not self._closed:  # our end has removed it
             await self._do(job)

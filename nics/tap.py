@@ -8,8 +8,8 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import attrs
@@ -97,20 +97,20 @@ class Tap:
             descriptors = await place.netlink.open_device(self.device, self.queues, netns)
         except OSError as error:
             raise NicError(f"{place.port}: {self.device}: {error.strerror}", _no_device(error)) from error
-        try:
-            door, name, created = self._claim(place, netns, descriptors)
-        finally:
+        with ExitStack() as stack:
             for descriptor in descriptors:
-                os.close(descriptor)
-        try:
-            if created:
-                await place.netlink.run(_Configure(place, name, netns is not None), netns)
-            else:
-                await place.netlink.run(lambda iproute: _compare(place, name, iproute), netns)
-        except BaseException:
-            door.close()  # and with it the interface
-            raise
-        return Opened(door=door, carries=name)
+                stack.callback(os.close, descriptor)
+            door, name, created = self._claim(place, netns, descriptors)
+            if not created:
+                await _or_close(
+                    door, place.netlink.run(lambda iproute: _compare(place, name, iproute), netns)
+                )
+                return Opened(door=door, carries=name)
+            await _or_close(door, place.netlink.run(_Configure(place, name, netns is not None), netns))
+            # The interface goes with its last descriptor, and for that the kernel waits some 20 ms: not the
+            # engine, and not for one after the other.
+            last = stack.pop_all()
+            return Opened(door=door, carries=name, close=lambda: trio.to_thread.run_sync(last.close))
 
     def _adopt(self, place: Place, fd: int | str) -> Opened:
         try:
@@ -173,6 +173,15 @@ class Tap:
                 raise
         except OSError as error:
             raise _refused(place, name, error) from error
+
+
+async def _or_close(door: Door, step: Awaitable[object]) -> None:
+    """Take a step that the door needs; without it, the interface goes."""
+    try:
+        await step
+    except BaseException:
+        door.close()
+        raise
 
 
 def _hardware(descriptor: int) -> str:

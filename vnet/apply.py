@@ -78,10 +78,16 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
 async def take_down(fabric: Fabric) -> None:
     """Remove every port and guest, in reverse order of their coming, whatever fails on the way."""
     await _despite_errors(lambda: fabric.machines.stop([*fabric.machines.by_name]))
+    closing: list[Step] = []
     for name in reversed(list(fabric.ports)):
-        await _despite_errors(lambda name=name: fabric.wiring.unplug(name))  # type: ignore[misc]
+        await _despite_errors(lambda name=name: fabric.wiring.unplug(name, closing))  # type: ignore[misc]
+    async with trio.open_nursery() as nursery:
+        for close in closing:
+            nursery.start_soon(_despite_errors, close)
     for name in reversed(list(fabric.links)):
         fabric.wiring.part(name)
+    netns = [guest.namespace for guest in fabric.guests.values() if isinstance(guest, NetnsGuest)]
+    await _despite_errors(lambda: Namespace.close_all([namespace for namespace in netns if namespace]))
     for name in reversed(list(fabric.guests)):
         await _despite_errors(lambda name=name: _remove_guest(fabric, name))  # type: ignore[misc]
 

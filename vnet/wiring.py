@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -211,8 +212,8 @@ class Wiring:
             if port.wanted.guard is None:
                 self.take_part(port)
 
-    async def unplug(self, name: str) -> None:
-        """Detach a port and close what belonged to it."""
+    async def unplug(self, name: str, later: list[Callable[[], Awaitable[None]]] | None = None) -> None:
+        """Detach a port and close what belonged to it. `later`: notes what is still to be done."""
         port = self.ports.pop(name)
         if port.guest:
             del self._fabric.guests[port.guest].ports[name]
@@ -222,5 +223,7 @@ class Wiring:
         del self.numbers[port.number]
         if port.opened.far is not None:
             port.opened.far.event(0, 0)
-        if port.opened.close is not None:
+        if port.opened.close is not None and later is not None:
+            later.append(port.opened.close)
+        elif port.opened.close is not None:
             await port.opened.close()

@@ -81,6 +81,13 @@ class Lab:
             self.events.extend(self.engine.events()[0])
 
 
+async def closed(opened: Opened) -> None:
+    """A door that nobody has attached, or that was detached: what is left of it goes."""
+    opened.door.close()
+    if opened.close is not None:
+        await opened.close()
+
+
 @asynccontextmanager
 async def lab(poll: str = "adaptive") -> AsyncIterator[Lab]:
     """An engine with one switch, turned by its own thread; everything is gone afterwards."""
@@ -94,4 +101,5 @@ async def lab(poll: str = "adaptive") -> AsyncIterator[Lab]:
             engine.stop()
             for guest in built.guests:
                 engine.remove_port(guest.port)
+                await closed(guest.opened)
                 await guest.namespace.aclose()

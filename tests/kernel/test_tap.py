@@ -20,7 +20,7 @@ from nics.errors import BadInput, NicError
 from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.tap import Tap
-from tests.kernel.lab import PREFIX, Guest, Lab, lab
+from tests.kernel.lab import PREFIX, Guest, Lab, closed, lab
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_tool, needs_tun, needs_userns
 from vnet._native import PortConfig
@@ -55,6 +55,7 @@ async def test_a_guest_gets_its_interface_as_the_topology_says() -> None:
             (route,) = json.loads(await guest.run("ip", "-json", family, "route", "show", "default"))
             assert (route["gateway"], route["dev"]) == (gateway, "eth0")
         here.engine.remove_port(here.guests.pop().port)
+        await closed(guest.opened)
         assert "eth0" not in await guest.run("ip", "link")
         await guest.namespace.aclose()
 
@@ -75,7 +76,7 @@ async def test_in_our_own_namespace_it_is_called_like_its_port_and_takes_no_defa
         long = await Tap().open(attrs.evolve(place, port="a-guest-with-a-long-name.0", addresses=()))
         assert long.carries.startswith("vtap")
         for one in (opened, again, long):
-            one.door.close()
+            await closed(one)
 
 
 async def test_a_named_namespace_is_where_it_goes() -> None:
@@ -85,7 +86,7 @@ async def test_a_named_namespace_is_where_it_goes() -> None:
         for where in (other.name, str(other.path)):
             opened = await Tap(name="lab0", netns=where).open(here.place(1))
             assert "lab0" in await other.run("ip", "link")
-            opened.door.close()
+            await closed(opened)
         await other.aclose()
         with pytest.raises(NicError, match=r"namespace /run/netns/nope: No such file .*`ip netns add nope`"):
             await Tap(netns="nope").open(here.place(1))
