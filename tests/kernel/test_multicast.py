@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from subprocess import PIPE
@@ -54,7 +55,7 @@ s.sendto(b"news", (group, 4000))
 """
 
 DOCUMENT = {
-    "name": "groups",
+    "name": f"groups-{os.getpid()}",
     "networks": {
         "red": {
             "subnets": ["10.0.1.0/24", "fd00:1::/64"],
