@@ -1,4 +1,4 @@
-"""What holds of the counters of every fabric, when it ends.
+"""What holds of the counters of every fabric, when it ends, and of every engine that a test has without one.
 
 * At each port, `received = forwarded + dropped`: what the switch took in there was forwarded, or dropped for
   a reason whose side is `ingress`. A frame is forwarded once, however many copies of it leave, and a copy by
@@ -15,9 +15,10 @@ the middle of a burst: then it is looked at again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from vnet._native import drop_sides
+from vnet._native import Engine, drop_sides
 from vnet.fabric import Fabric
 
 SIDES = dict(drop_sides())
@@ -30,13 +31,24 @@ def ingress(counted: dict[str, Any]) -> int:
     return sum(frames for reason, frames in counted["drops"].items() if SIDES[reason] == "ingress")
 
 
+def port_wrong(name: str, counted: dict[str, Any]) -> list[str]:
+    """What does not add up at a port."""
+    if counted["rx_frames"] == counted["forwarded"] + ingress(counted):
+        return []
+    return [f"{name}: received is not forwarded and dropped: {counted}"]
+
+
+def check_engine(engine: Engine, ports: Iterable[int]) -> None:
+    """Fail if something does not add up at ports of an engine without a fabric, which nobody turns."""
+    found = [line for port in ports for line in port_wrong(f"port {port}", engine.counters(port))]
+    assert not found, "; ".join(found)
+
+
 def wrong(fabric: Fabric) -> list[str]:
     """What does not add up now."""
     found = []
     for port in fabric.by_number().values():
-        counted = port.counters()
-        if counted["rx_frames"] != counted["forwarded"] + ingress(counted):
-            found.append(f"{port.name}: received is not forwarded and dropped: {counted}")
+        found += port_wrong(port.name, port.counters())
     for link in fabric.links.values():
         for a, b, way in ((*link.ends, link.wanted.a_to_b), (*reversed(link.ends), link.wanted.b_to_a)):
             # Read in this order, what is sent meanwhile does no harm.

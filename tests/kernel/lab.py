@@ -15,6 +15,7 @@ from nics.door import Opened, Place
 from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.tap import Tap
+from tests import books
 from vnet._native import Engine, PortConfig
 
 PREFIX = f"vnet-t{os.getpid()}"
@@ -99,6 +100,7 @@ async def lab(poll: str = "adaptive") -> AsyncIterator[Lab]:
             yield built
         finally:
             engine.stop()
+            books.check_engine(engine, (guest.port for guest in built.guests))
             for guest in built.guests:
                 engine.remove_port(guest.port)
                 await closed(guest.opened)

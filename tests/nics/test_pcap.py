@@ -16,6 +16,7 @@ import trio.testing
 from nics.door import Opened, Place
 from nics.errors import BadInput, NicError
 from nics.pcap import Pcap
+from tests import books
 from tests.needs import needs_tool
 from vnet import drive
 from vnet._native import Engine, PipeHandle, PortConfig, pipe_door
@@ -104,6 +105,7 @@ async def running(opened: Opened) -> AsyncIterator[tuple[Beside, list[str]]]:
         nursery.start_soon(drive.dispatch, engine, event, lambda _: None)
         port = engine.add_port(opened.door, switch, PortConfig(vlan=1, mtu=65_521))
         yield pipe, log
+        books.check_engine(engine, (port, pipe.port))
         engine.remove_port(port)
         if opened.close is not None:
             await opened.close()

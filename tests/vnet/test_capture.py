@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests import books
 from tests.needs import needs_module, needs_tool
 from vnet import drive
 from vnet._native import Engine, PipeHandle, PortConfig, describe_port, pipe_door
@@ -49,6 +50,7 @@ class Cable:
         self.now = self.now + MILLISECOND if self.virtual else drive.now()
         while self.engine.turn(self.now) == 0:
             pass
+        books.check_engine(self.engine, self.ports)
 
     def capture(self, target: Any, selection: Selection = ALL, **options: Any) -> Capture:
         clock: Clock = "virtual" if self.virtual else "trio"
