@@ -38,8 +38,8 @@ pub fn finish(sum: u64) -> [u8; 2] {
     (!fold(sum)).to_ne_bytes()
 }
 
-/// Like [`finish`], for TCP and UDP: a UDP checksum that comes out as zero, which would mean "none",
-/// is sent as its other representation (RFC 768), and TCP does not mind.
+/// Like [`finish`], for UDP: a checksum that comes out as zero, which would mean "none", is sent as its other
+/// representation (RFC 768).
 #[inline]
 #[must_use]
 pub fn finish_nonzero(sum: u64) -> [u8; 2] {

@@ -114,6 +114,6 @@ fn complete_checksum(whole: &mut [u8], headers: &Headers, offload: Offload) -> R
     whole.get_mut(at..at + 2).ok_or(DropReason::TxOffload)?.fill(0);
     let data = whole.get(headers.l4..end).ok_or(DropReason::TxOffload)?;
     let sum = headers.pseudo(whole, data.len()) + checksum::sum(data);
-    whole[at..at + 2].copy_from_slice(&checksum::finish_nonzero(sum));
+    whole[at..at + 2].copy_from_slice(&headers.checksum(sum));
     Ok(())
 }

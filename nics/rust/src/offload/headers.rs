@@ -119,6 +119,15 @@ impl Headers {
         if self.proto == TCP { 16 } else { 6 }
     }
 
+    /// The checksum of TCP or UDP as it stands in its header. Only for UDP a zero has another meaning (RFC 768);
+    /// TCP's is one (RFC 1624), and Wireshark calls 0xffff wrong there.
+    #[inline]
+    #[must_use]
+    pub fn checksum(&self, sum: u64) -> [u8; 2] {
+        use super::checksum::{finish, finish_nonzero};
+        if self.proto == UDP { finish_nonzero(sum) } else { finish(sum) }
+    }
+
     /// The sum of the pseudo-header over `bytes`, a frame that these headers were parsed from, for
     /// `len` bytes of TCP or UDP.
     #[inline]
@@ -130,5 +139,19 @@ impl Headers {
             + sum(&bytes[self.final_dst..self.final_dst + size])
             + sum(&(len as u32).to_be_bytes())
             + sum(&[0, self.proto])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_of_zero_is_another_for_udp_alone() {
+        let headers =
+            Headers { ipv6: false, proto: TCP, l3: 14, l4: 34, payload: 54, ip_end: 54, final_dst: 30 };
+        assert_eq!(headers.checksum(0xffff), [0, 0]);
+        assert_eq!(Headers { proto: UDP, ..headers }.checksum(0xffff), [0xff, 0xff]);
+        assert_eq!(headers.checksum(0x1), Headers { proto: UDP, ..headers }.checksum(0x1));
     }
 }

@@ -128,7 +128,7 @@ impl Segment<'_> {
         let sum = if partial {
             checksum::fold(pseudo).to_ne_bytes()
         } else {
-            checksum::finish_nonzero(pseudo + checksum::sum(&head[l4..]) + checksum::sum(self.data))
+            headers.checksum(pseudo + checksum::sum(&head[l4..]) + checksum::sum(self.data))
         };
         head[at..at + 2].copy_from_slice(&sum);
     }
