@@ -161,8 +161,15 @@ def kvm() -> Finding:
     """The processor's help for machines."""
     from vnet.machines import look
 
-    if look.may_use_kvm():
+    if look.has_kvm():
         return Finding("KVM", "ok", str(look.KVM))
+    if look.may_use_kvm():
+        detail = (
+            f"{look.KVM} without VT-x or AMD-V runs only kernels made for it: guests of kind qemu are slow"
+        )
+        return Finding(
+            "KVM", "optional", detail, "a host with nested virtualisation; `accel: kvm` tries it all the same"
+        )
     there = look.KVM.exists()
     remedy = "usermod -aG kvm $USER, and log in again" if there else "a processor, and a host, that has it"
     detail = f"{look.KVM} {'may not be used' if there else 'is not there'}: guests of kind qemu are slow"

@@ -218,7 +218,7 @@ async def test_a_machine_boots_from_its_disk(tmp_path: Path) -> None:
     disks = [tmp_path / "a, b.raw", tmp_path / "kept.raw"]
     for disk in disks:
         disk.write_bytes(image.ljust(1 << 20, b"\0"))
-    wanted = {"kind": "qemu", "accel": "tcg", "memory": "32 MiB", "cpus": 2, "stop_timeout": "0 s"}
+    wanted = {"kind": "qemu", "memory": "32 MiB", "cpus": 2, "stop_timeout": "0 s"}
     wanted["disks"] = [{"path": str(disks[0])}, {"path": str(disks[1]), "snapshot": False}]
     wanted["nics"] = [{"network": "lan"}]
     with lab.runtime() as folder:

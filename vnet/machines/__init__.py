@@ -80,7 +80,7 @@ class Machines:
                 )
 
     def _argv(self, name: str, machine: model.Machine) -> list[str]:
-        kvm = machine.accel != "tcg" and look.may_use_kvm()
+        kvm = machine.accel == "kvm" or (machine.accel == "auto" and look.has_kvm())
         return command(look.program() or look.PROGRAMS[0], f"{self._fabric}/{name}", machine, kvm=kvm)
 
     async def make(self, guest: ResolvedGuest) -> Machine:

@@ -14,6 +14,7 @@ from vnet.topology.problems import Path, Problem
 PROGRAMS = ("qemu-system-x86_64", "/usr/libexec/qemu-kvm")
 """What QEMU is called here and there."""
 KVM = File("/dev/kvm")
+CPUS = File("/proc/cpuinfo")
 
 
 class Guest(Protocol):
@@ -32,6 +33,24 @@ def program() -> str | None:
 def may_use_kvm() -> bool:
     """Whether this user may have the processor's help."""
     return os.access(KVM, os.R_OK | os.W_OK)
+
+
+def runs_anything() -> bool:
+    """Whether KVM runs what the processor would.
+
+    With neither VT-x nor AMD-V, as on clouds whose KVM is PVM, it runs only kernels made for it; others hang.
+    """
+    try:
+        lines = CPUS.read_text().splitlines()
+    except OSError:
+        return True
+    flags = next((line.split() for line in lines if line.startswith("flags")), ["vmx"])
+    return "vmx" in flags or "svm" in flags
+
+
+def has_kvm() -> bool:
+    """What `accel: auto` goes by."""
+    return may_use_kvm() and runs_anything()
 
 
 def problems(guests: Mapping[str, Guest]) -> Iterator[Problem]:

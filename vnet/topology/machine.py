@@ -99,7 +99,8 @@ KEYS = (
     Key(
         "accel",
         Choice(("auto", "kvm", "tcg")),
-        "`kvm`: with the processor's help. `tcg`: without, slowly. `auto`: `kvm` where this user may use it.",
+        "`kvm`: with the processor's help. `tcg`: without, slowly. `auto`: `kvm` where this user may use"
+        " it, and the processor has VT-x or AMD-V.",
         example="tcg",
         default="auto",
     ),

@@ -73,3 +73,23 @@ def test_virtual_time_is_not_a_machine_s() -> None:
                 raise AssertionError
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    ("flags", "there", "uses"),
+    [
+        ("fpu vmx de", True, True),
+        ("fpu svm de", True, True),
+        ("fpu de", True, False),
+        ("fpu vmx", False, False),
+    ],
+)
+def test_auto_takes_kvm_where_any_kernel_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, there: bool, uses: bool
+) -> None:
+    monkeypatch.setattr(look, "KVM", tmp_path / "kvm")
+    monkeypatch.setattr(look, "CPUS", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n\nprocessor : 1\nflags : {flags}\n")
+    if there:
+        (tmp_path / "kvm").touch()
+    assert look.has_kvm() is uses
