@@ -21,7 +21,7 @@ from vnet._native import PortConfig
 
 pytestmark = [needs_root, needs_tool("ip"), needs_tool("tc")]
 
-SLOW = ["tc", "qdisc", "add", "dev", "phys", "root", "tbf", "rate", "30mbit", "burst", "3kb", "limit", "4mb"]
+SLOW = ["tc", "qdisc", "add", "dev", "phys", "root", "tbf", "rate", "10mbit", "burst", "3kb", "limit", "4mb"]
 SHORT = 60
 AHEAD = 700
 """Short frames that may go first: what the socket holds, which is first come, first served, the shaper's

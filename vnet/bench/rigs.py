@@ -226,7 +226,10 @@ async def _tap(engine: Engine, stack: AsyncExitStack) -> Rig:
             addresses=(f"{ip}/24",),
             netns=guest.fd,
         )
-        doors.append((await Tap().open(place)).door)
+        opened = await Tap().open(place)
+        if opened.close is not None:
+            stack.push_async_callback(opened.close)
+        doors.append(opened.door)
         guests.append(guest)
     ports = _add(engine, stack, doors)
     # Those that see, and those that only send: what is not looked at shall cost nobody anything.
