@@ -14,7 +14,7 @@
 use switch::Nanos;
 
 /// One part of so many, while there is other work ...
-const SHARE: u64 = 32;
+const SHARE: u64 = 48;
 /// ... and while there is none: guests may wait for what this engine does, and go on when it is done.
 const IDLE: u64 = 2;
 /// Some 20,000 short frames, or 7,000 long ones.
