@@ -19,6 +19,9 @@ use crate::{PortId, VlanId};
 /// Sets, a power of two: places for 8,192 pairs, in 256 KiB.
 const SETS: usize = 1 << SET_BITS;
 const SET_BITS: u32 = 12;
+/// So many pairs are decided without the cache first: most switches of a large network carry little, and a
+/// quarter of a megabyte each is much for them.
+const WORTH: u32 = 1024;
 /// While both sets are full, one of so many pairs that find no place in it takes one.
 const PATIENCE: u32 = 8;
 /// Misses after which it is asked whether there were enough hits: pairs that are worth it are all here by then.
@@ -73,7 +76,7 @@ impl Set {
 /// See the top of this file.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs {
-    /// None before the first pair.
+    /// None before they are worth it.
     sets: Vec<Set>,
     secret: [u64; 2],
     /// Pairs that found no place.
@@ -137,13 +140,17 @@ impl Pairs {
         if self.rest > 0 {
             return;
         }
+        if self.sets.is_empty() {
+            self.refused += 1;
+            if self.refused < WORTH {
+                return;
+            }
+            self.make();
+        }
         self.misses += 1;
         if self.misses == MISSES {
             self.rest = if self.hits < HITS { REST } else { 0 };
             (self.hits, self.misses) = (0, 0);
-        }
-        if self.sets.is_empty() {
-            self.sets = vec![Set::default(); SETS];
         }
         let number = self.set(pair);
         let free = |at: usize| Some((at, self.sets.get(at)?.place(pair, version)?));
@@ -159,6 +166,12 @@ impl Pairs {
         };
         let Some(Set(ways)) = self.sets.get_mut(at) else { return };
         ways[way] = Entry { pair, version, ip, port };
+    }
+
+    #[cold]
+    fn make(&mut self) {
+        self.sets = vec![Set::default(); SETS];
+        self.refused = 0;
     }
 
     /// Bytes of memory held.
@@ -185,7 +198,9 @@ mod tests {
     }
 
     fn pairs_of(seed: [u64; 2]) -> Pairs {
-        Pairs::new(crate::fdb::secret(seed))
+        let mut pairs = Pairs::new(crate::fdb::secret(seed));
+        pairs.make();
+        pairs
     }
 
     fn pairs() -> Pairs {
@@ -195,6 +210,17 @@ mod tests {
     /// As whoever asks for it: in its set, and else beside it.
     fn there(pairs: &mut Pairs, pair: Pair, version: u64) -> Option<PortId> {
         pairs.find(pair, 0, version).or_else(|| pairs.find_beside(pair, 0, version))
+    }
+
+    #[test]
+    fn a_switch_that_carries_little_has_no_cache() {
+        let mut pairs = Pairs::new(crate::fdb::secret([1, 2]));
+        for n in 1..WORTH {
+            pairs.put(pair(n, 10, 3), 0, VERSION, 1);
+        }
+        assert_eq!((pairs.memory(), there(&mut pairs, pair(1, 10, 3), VERSION)), (0, None));
+        pairs.put(pair(1, 10, 3), 0, VERSION, 1);
+        assert_eq!(there(&mut pairs, pair(1, 10, 3), VERSION), Some(1));
     }
 
     #[test]
