@@ -109,9 +109,7 @@ impl Tracker {
         if answers {
             self.table.answer(at);
         }
-        if let (Some(id), true) = (packet.fragment, packet.kind != Kind::Later) {
-            self.fragments.begin(frame.now, frame.ingress, packet, id);
-        }
+        self.let_rest_pass(frame, packet);
         Ok(())
     }
 
@@ -195,9 +193,7 @@ impl Tracker {
         if self.table.add(coarse(frame.now), &birth).is_none() {
             return Err(self.wrong(frame, Wrong::Full, from, to, packet));
         }
-        if let Some(id) = packet.fragment {
-            self.fragments.begin(frame.now, frame.ingress, packet, id);
-        }
+        self.let_rest_pass(frame, packet);
         Ok(())
     }
 
@@ -225,10 +221,16 @@ impl Tracker {
             to_left = None;
         }
         self.by_rules(frame, packet, from_left, to_left)?;
+        self.let_rest_pass(frame, packet);
+        Ok(())
+    }
+
+    /// What comes later of its datagram may pass, too.
+    #[inline]
+    fn let_rest_pass(&mut self, frame: &Frame<'_, '_>, packet: &Packet) {
         if let (Some(id), true) = (packet.fragment, packet.kind != Kind::Later) {
             self.fragments.begin(frame.now, frame.ingress, packet, id);
         }
-        Ok(())
     }
 
     /// Whether an error can be about a packet that the end `end` of a connection has sent.
