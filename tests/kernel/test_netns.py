@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,14 @@ from tests.needs import needs_root, needs_tool, needs_userns
 
 PINS = Path("/run/netns")
 HERE = os.readlink("/proc/self/ns/net") + "\n"  # noqa: PTH115 - it names no file
+
+
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """Processes begin as from a shell, though these tests may run under nohup, which they would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 async def until(condition: Callable[[], bool]) -> None:
