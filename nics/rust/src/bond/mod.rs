@@ -12,6 +12,7 @@
 //! Everything that depends on carrier and agreements is worked out in `settle`, when something may have
 //! changed; for each burst only two masks are looked at.
 
+mod send;
 mod setup;
 mod spread;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::offload::Offload;
 use crate::origin::Origin;
 use crate::poller::Readiness;
 use arrayvec::ArrayVec;
+use send::count;
 use spread::Spread;
 use std::io;
 use switch::lacp::{self, Aggregator, Churn, Selected, flow, pdu};
@@ -483,54 +485,5 @@ impl Nic for BondNic {
         let at = usize::from(self.spread.look(flow(head, self.setup.hashed)));
         let (name, _) = self.setup.members.get(at)?;
         (self.distributing != 0).then(|| (at, name.clone()))
-    }
-}
-
-impl BondNic {
-    /// Several cables are in use, or none.
-    fn distribute(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
-        if self.distributing == 0 {
-            report.drop_rest(0, frames.len(), DropReason::TxNoCarrier);
-            return;
-        }
-        let mut ways = [0; BURST];
-        let mut used: u8 = 0;
-        for (way, frame) in ways.iter_mut().zip(frames) {
-            *way = self.spread.pick(flow(frame.frame.head(), self.setup.hashed), now);
-            used |= 1 << *way;
-        }
-        self.touched |= used;
-        for at in bits(used) {
-            let mut part: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
-            let mut places: ArrayVec<u8, BURST> = ArrayVec::new();
-            for (i, frame) in frames.iter().enumerate().take(BURST) {
-                if usize::from(ways[i]) == at {
-                    part.push(*frame);
-                    places.push(i as u8);
-                }
-            }
-            let Some(Member { nic, tx, .. }) = self.members.get_mut(at) else { continue };
-            self.report.clear();
-            (self.report.ingress, self.report.by_origin) = (report.ingress, report.by_origin);
-            self.report.origins.set(Origin::NOBODY);
-            places.iter().for_each(|&i| self.report.origins.push(report.origins.of(usize::from(i))));
-            nic.tx_burst(now, &part, &mut self.report);
-            count(tx, &part, self.report.drops());
-            for &(i, reason) in self.report.drops() {
-                if let Some(&place) = places.get(usize::from(i)) {
-                    report.drop(usize::from(place), reason);
-                }
-            }
-        }
-    }
-}
-
-/// Count what was sent of `frames`.
-fn count(tx: &mut (u64, u64), frames: &[TxFrame<'_>], drops: &[(u8, DropReason)]) {
-    tx.0 += frames.len() as u64;
-    tx.1 += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
-    for (i, _) in drops {
-        tx.0 -= 1;
-        tx.1 -= frames.get(usize::from(*i)).map_or(0, |frame| frame.len() as u64);
     }
 }

@@ -4,9 +4,11 @@
 //! sources those that somebody wants (RFC 3376, 6.4): the machine of the standard, one for each port and group.
 //!
 //! Guests fill this table, so it is bounded: groups a VLAN, groups a port in it, sources a membership, a port
-//! and in all. Who names more sources gets what he did not ask for, and leaves it out himself. A full VLAN takes a group from the port that brought most of them, if that has more than the
-//! one that asks; so nobody can use up what others need.
+//! and in all. Who names more sources gets what he did not ask for, and leaves it out himself. A full VLAN takes
+//! a group from the port that brought most of them, if that has more than the one that asks; so nobody can use
+//! up what others need.
 
+use super::member::Member;
 use super::message::{Kind, Record, Version};
 use crate::{Nanos, PortId, VlanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -45,97 +47,6 @@ pub(super) struct Times {
 
 /// Questions about a group before it is given up (8.11).
 const QUESTIONS: u8 = 2;
-
-#[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub port: PortId,
-    /// Somebody there wants all but some sources, until then; 0: nobody does.
-    pub exclude: Nanos,
-    /// Sources that somebody wants, and until when. With `exclude`, 0: those that nobody wants.
-    pub sources: Vec<(IpAddr, Nanos)>,
-    /// An IGMPv1 host, which never says that it leaves, is there until then.
-    first: Nanos,
-    /// A host of an old version, which wants all sources, is there until then (7.3.2).
-    old: Nanos,
-    /// Questions still to ask, and when the next one.
-    questions: u8,
-    ask: Nanos,
-    /// When its timer is set for.
-    timer: Nanos,
-}
-
-impl Member {
-    fn new(port: PortId) -> Member {
-        Member { port, exclude: 0, sources: vec![], first: 0, old: 0, questions: 0, ask: 0, timer: 0 }
-    }
-
-    /// When it ends, if nothing more is heard.
-    pub fn until(&self) -> Nanos {
-        self.sources.iter().map(|source| source.1).fold(self.exclude, Nanos::max)
-    }
-
-    fn next(&self) -> Nanos {
-        let ask = if self.questions > 0 { self.ask } else { Nanos::MAX };
-        let excluded = if self.exclude > 0 { self.exclude } else { Nanos::MAX };
-        let timed = self.sources.iter().map(|source| source.1).filter(|&until| until > 0);
-        timed.fold(ask.min(excluded), Nanos::min)
-    }
-
-    /// A question about the group alone: nothing that was heard of it holds longer than until `at`.
-    fn lower(&mut self, at: Nanos) {
-        if self.exclude > 0 {
-            self.exclude = self.exclude.min(at);
-        } else {
-            self.sources.iter_mut().for_each(|source| source.1 = source.1.min(at));
-        }
-    }
-
-    /// Timers that are over: of a source that somebody wanted (6.3), and of the mode (6.5).
-    fn age(&mut self, now: Nanos) {
-        if self.exclude <= now {
-            self.exclude = 0;
-            self.sources.retain(|source| source.1 > now);
-        }
-        self.sources.iter_mut().filter(|source| source.1 <= now).for_each(|source| source.1 = 0);
-    }
-
-    /// What frames go by: whether sources that are not named are wanted, and which of the named ones are.
-    fn filter(&self) -> (bool, Vec<(IpAddr, bool)>) {
-        (self.exclude > 0, self.sources.iter().map(|source| (source.0, source.1 > 0)).collect())
-    }
-
-    /// A record's sources are wanted until then. `room`: for so many more.
-    fn include(&mut self, sources: &[IpAddr], until: Nanos, mut room: usize) {
-        for &source in sources {
-            if let Some(known) = self.sources.iter_mut().find(|known| known.0 == source) {
-                known.1 = until;
-            } else if room > 0 {
-                room -= 1;
-                self.sources.push((source, until));
-            } else if self.exclude == 0 {
-                self.exclude = until;
-                self.sources.clear();
-                return;
-            }
-        }
-    }
-
-    /// All sources are wanted until then, but a record's that nobody else wants; those that nobody has named
-    /// yet, and all others want, as long as `unnamed` says.
-    fn exclude(&mut self, sources: &[IpAddr], until: Nanos, unnamed: Nanos, room: usize) {
-        let before = std::mem::take(&mut self.sources);
-        let had = |source: &IpAddr| before.iter().find(|known| known.0 == *source);
-        let others = if self.exclude > 0 { unnamed } else { 0 };
-        let mut room = room + before.len();
-        for source in sources {
-            if room > 0 && !self.sources.iter().any(|known| known.0 == *source) {
-                room -= 1;
-                self.sources.push((*source, had(source).map_or(others, |known| known.1)));
-            }
-        }
-        self.exclude = until;
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Group {

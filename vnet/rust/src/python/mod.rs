@@ -24,6 +24,7 @@ mod stp;
 mod stream;
 mod switch;
 mod tap;
+mod told;
 mod vde;
 mod vhost_user;
 
