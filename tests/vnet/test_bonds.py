@@ -129,6 +129,15 @@ async def test_a_link_added_late_carries_the_first_frame(
         assert sorted(caplog.messages) == ["left-right.a: carrier up", "left-right.b: carrier up"]
 
 
+@pytest.mark.parametrize("cables", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("control", ["independent", "coupled"])
+async def test_every_cable_of_a_new_link_is_in_use_at_once(
+    autojump_clock: trio.testing.MockClock, cables: int, control: str
+) -> None:
+    async with vnet.Fabric(pair([{}] * cables, {"control": control})) as fabric:
+        assert used(fabric) == [[f"left-right.{number + 1}" for number in range(cables)]] * 2
+
+
 async def test_they_agree_in_real_time_too(caplog: pytest.LogCaptureFixture) -> None:
     """The engine's own thread turns it, and nobody waits for anything but what is to happen."""
 

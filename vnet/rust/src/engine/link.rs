@@ -18,7 +18,7 @@ use switch::{Flush, Nanos, PortConfig, PortCounters, PortId};
 /// next turn: everybody else, and commands, come first. A storm in a loop of links lives here.
 const HOPS: usize = 32;
 
-/// Question and answer between the ends of a new link.
+/// Turns in which the ends of a new link ask and answer, for each cable: a bond takes from one cable a turn.
 const AGREED: usize = 8;
 
 /// A link, as the engine knows it.
@@ -95,7 +95,7 @@ impl Engine {
         let carrier = [self.carrier(port_a)?, self.carrier(port_b)?];
         self.links.insert(port_a, Link { controls, carrier });
         // Two ends that have to agree do so now: there is nobody yet who would notice that it took time.
-        for _ in 0..AGREED {
+        for _ in 0..AGREED * seeds.len() {
             self.look_at_link(port_a);
             self.burst(self.now, port_a);
             self.burst(self.now, port_b);
