@@ -157,13 +157,17 @@ pub trait Nic: Send {
     }
 
     /// The door has been given a port: register descriptors with `cx.poller`, keep `cx`.
-    fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()>;
+    fn attach(&mut self, _cx: Context, _now: Nanos) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The door leaves its port: unregister, close, remove its socket files.
-    fn detach(&mut self);
+    fn detach(&mut self) {}
 
     /// The descriptor registered under `sub` is ready. Returns whether `rx_burst` should be called.
-    fn ready(&mut self, sub: u16, readiness: Readiness, now: Nanos) -> bool;
+    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
+        false
+    }
 
     /// Receive up to a burst, no more than it has `room` for. Frames are lent until `rx_done`.
     /// `arena` is memory for doors that have none of their own.

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use _native::engine::Engine;
-use nics::{Arena, BURST, Burst, Caps, Context, Frame, Nic, Offload, Readiness, Rx, TxFrame, TxReport};
+use nics::{Arena, BURST, Burst, Caps, Context, Frame, Nic, Offload, Rx, TxFrame, TxReport};
 use std::io;
 use std::time::Instant;
 use switch::{Nanos, PortConfig, SwitchConfig};
@@ -49,10 +49,6 @@ impl Nic for Mill {
     fn attach(&mut self, cx: Context, _now: Nanos) -> io::Result<()> {
         self.cx = Some(cx);
         Ok(())
-    }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
     }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let n = if self.busy { BURST } else { self.frames.len().min(BURST) };

@@ -3,7 +3,7 @@
 
 use _native::engine::{Engine, Next};
 use nics::pipe::{PipeEnd, pipe};
-use nics::{Arena, Burst, Caps, Context, Nic, Readiness, Rx, TxFrame, TxReport};
+use nics::{Arena, Burst, Caps, Context, Nic, Rx, TxFrame, TxReport};
 use proptest::prelude::*;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -186,10 +186,6 @@ impl Nic for Watch {
         self.0.lock().unwrap().push(now);
         Ok(())
     }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
-    }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, _burst: &mut Burst<'a>) -> Rx {
         Rx::Idle
     }
@@ -242,13 +238,6 @@ impl Nic for Lender {
     }
     fn carrier(&self) -> bool {
         true
-    }
-    fn attach(&mut self, _cx: Context, _now: Nanos) -> io::Result<()> {
-        Ok(())
-    }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
     }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         if let Some(frame) = self.frame.take() {

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use _native::engine::{Engine, Next};
-use nics::{Arena, Burst, Caps, Context, Frame, Nic, Offload, Readiness, Rx, TxFrame, TxReport};
-use std::io;
+use nics::{Arena, Burst, Caps, Frame, Nic, Offload, Rx, TxFrame, TxReport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switch::{Nanos, PortConfig, SwitchConfig};
@@ -28,13 +27,6 @@ impl Nic for Polled {
     }
     fn carrier(&self) -> bool {
         true
-    }
-    fn attach(&mut self, _cx: Context, _now: Nanos) -> io::Result<()> {
-        Ok(())
-    }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
     }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         self.0.bursts.fetch_add(1, Ordering::Relaxed);

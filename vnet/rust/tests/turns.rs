@@ -39,7 +39,6 @@ impl Nic for Mill {
         self.cx = Some(cx);
         Ok(())
     }
-    fn detach(&mut self) {}
     fn ready(&mut self, _sub: u16, readiness: Readiness, _now: Nanos) -> bool {
         readiness.read
     }

@@ -4,7 +4,7 @@
 use _native::engine::usage::{Count, Usage};
 use _native::engine::{Engine, Next};
 use nics::link::{Impair, Step};
-use nics::{Arena, Burst, Caps, Context, Frame, Nic, Offload, Readiness, Rx, TxFrame, TxReport};
+use nics::{Arena, Burst, Caps, Context, Frame, Nic, Offload, Rx, TxFrame, TxReport};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -47,10 +47,6 @@ impl Nic for Door {
     fn attach(&mut self, cx: Context, _now: Nanos) -> io::Result<()> {
         self.cx = Some(cx);
         Ok(())
-    }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
     }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let mut waiting = self.send.lock().unwrap();

@@ -3,8 +3,7 @@
 
 use super::*;
 use crate::engine::{Engine, Next};
-use nics::{Arena, Context, Nic, Readiness, Rx, TxReport};
-use std::io;
+use nics::{Arena, Nic, Rx, TxReport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use switch::{DropReason, PortConfig, PortCounters, SwitchConfig};
@@ -50,13 +49,6 @@ impl Nic for Guest {
     }
     fn carrier(&self) -> bool {
         true
-    }
-    fn attach(&mut self, _cx: Context, _now: Nanos) -> io::Result<()> {
-        Ok(())
-    }
-    fn detach(&mut self) {}
-    fn ready(&mut self, _sub: u16, _readiness: Readiness, _now: Nanos) -> bool {
-        false
     }
     fn rx_burst<'a>(&'a mut self, now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         self.rung = false;
