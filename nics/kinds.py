@@ -126,6 +126,13 @@ OFFLOAD = Key(
     example=False,
     default=True,
 )
+INTERFACE = Key(
+    "interface",
+    InterfaceName(),
+    "The interface. When it goes, its port waits for one of that name.",
+    example="eth0",
+    required=True,
+)
 QUEUES = Key("queues", Count(1, 64, "a number of queues"), "Queue pairs.", example=2, default=1)
 
 
@@ -281,9 +288,7 @@ KINDS: Mapping[str, Kind] = {
             "nics.packet:Packet",
             "AF_PACKET on an interface: the usual uplink.",
             keys=(
-                Key("interface", InterfaceName(),
-                    "The interface. When it goes, its port waits for one of that name.",
-                    example="eth0", required=True),
+                INTERFACE,
                 NETNS,
                 Key("queues", Count(1, 16, "a number of queues"),
                     "Packet sockets that share what comes in, 4 MiB of memory each. A flow keeps to one. More"
@@ -299,9 +304,7 @@ KINDS: Mapping[str, Kind] = {
             "AF_XDP on an interface: an uplink whose frames come in around the kernel's network stack. Where"
             " that is not to be had it is a `packet` NIC, and the log says why.",
             keys=(
-                Key("interface", InterfaceName(),
-                    "The interface. When it goes, its port waits for one of that name.",
-                    example="eth0", required=True),
+                INTERFACE,
                 NETNS,
                 Key("queues", Count(1, 64, "a number of queues"),
                     "Queues of the interface that are taken from, 8 MiB of memory each; the others go through"

@@ -70,7 +70,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     uplinks.tell(fabric)
     if resolved.mirrors:
         mirrors.tell(fabric)
-    uplinks.introduce(fabric, [action.port.name for action in steps if isinstance(action, actions.AddPort)])
+    uplinks.introduce(fabric, [action.part.name for action in steps if isinstance(action, actions.AddPort)])
     fabric.resolved = resolved
     return [str(action) for action in steps]
 
@@ -109,11 +109,11 @@ async def _take(fabric: Fabric, action: actions.Action) -> None:
     """Take one step, at the time that it is now."""
     fabric.tell_time()
     match action:
-        case actions.AddGuest(guest=guest):
+        case actions.AddGuest(part=guest):
             await _add_guest(fabric, guest)
-        case actions.RemoveGuest(guest=guest):
+        case actions.RemoveGuest(part=guest):
             await _remove_guest(fabric, guest.name)
-        case actions.AddPort(port=port):
+        case actions.AddPort(part=port):
             await _add_port(fabric, port)
         case actions.ChangeGuest(after=guest):
             fabric.machines.change(guest)
@@ -121,7 +121,7 @@ async def _take(fabric: Fabric, action: actions.Action) -> None:
             await fabric.machines.start((name, fabric.guests[name].ports.values()) for name in names)
         case actions.StopGuests(guests=names):
             await fabric.machines.stop(names)
-        case actions.RemovePort(port=port):
+        case actions.RemovePort(part=port):
             if port.guest_kind == "qemu" and not port.is_uplink:
                 await fabric.machines.one(port.guest).unplug(port.name)
             await fabric.wiring.unplug(port.name)
@@ -129,25 +129,25 @@ async def _take(fabric: Fabric, action: actions.Action) -> None:
             await _change_rules(fabric, rules)
         case actions.ChangePort(after=port):
             await _change_port(fabric, port)
-        case actions.AddNetwork(network=network) | actions.ChangeNetwork(after=network):
+        case actions.AddNetwork(part=network) | actions.ChangeNetwork(after=network):
             fabric.groups.network(network.name, network)
             await trio.lowlevel.checkpoint()
-        case actions.RemoveNetwork(network=network):
+        case actions.RemoveNetwork(part=network):
             fabric.groups.network(network.name, None)
             await trio.lowlevel.checkpoint()
-        case actions.AddLink(link=link):
+        case actions.AddLink(part=link):
             _add_link(fabric, link)
-        case actions.RemoveLink(link=link):
+        case actions.RemoveLink(part=link):
             fabric.wiring.part(link.name)
         case actions.ChangeLink(after=link):
             fabric.wiring.change_link(link)
-        case actions.AddMirror(mirror=mirror):
+        case actions.AddMirror(part=mirror):
             # It begins when every port is there.
             fabric.mirrors[mirror.name] = mirror
-        case actions.RemoveMirror(mirror=mirror):
+        case actions.RemoveMirror(part=mirror):
             del fabric.mirrors[mirror.name]
             mirrors.tell(fabric)
-        case actions.RemoveSwitch(switch=switch):
+        case actions.RemoveSwitch(part=switch):
             fabric.wiring.forget_switch(switch.name)
         case actions.ChangeRecorder(after=recorder):
             fabric.set_recorder(recorder)

@@ -8,8 +8,8 @@ plan (`plan.py`) comes to without a fabric.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 
@@ -17,6 +17,10 @@ from switch.policy import Policy
 from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.model import Flows, Group, Recorder, Switch
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
+
+T = TypeVar("T")
+Part = TypeVar("Part", Switch, ResolvedNetwork, ResolvedGuest, Port, ResolvedLink, ResolvedMirror)
+"""What the model has by name."""
 
 
 @attrs.frozen
@@ -32,29 +36,98 @@ class Action:
         raise NotImplementedError
 
 
-def _with(things: Mapping[str, Any], name: str, thing: Any) -> dict[str, Any]:
-    return {**things, name: thing}
-
-
-def _without(things: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in things.items() if key != name}
-
-
-def _with_port(model: Resolved, port: Port) -> Resolved:
-    if port.is_uplink:
-        return attrs.evolve(model, uplinks=_with(model.uplinks, port.name, port))
-    return attrs.evolve(model, ports=_with(model.ports, port.name, port))
+# -- what most of them have in common ------------------------------------------------------------
 
 
 @attrs.frozen
-class ChangeSeed(Action):
+class Add(Action, Generic[Part]):
+    """There is a part more."""
+
+    part: Part
+
+    def inverse(self) -> Action:
+        return _OPPOSITE[type(self)](self.part)
+
+    def on(self, model: Resolved) -> Resolved:
+        return _with(model, self.part)
+
+    def __str__(self) -> str:
+        return f"add {_called(self.part)}"
+
+
+@attrs.frozen
+class Remove(Action, Generic[Part]):
+    """There is a part less; what needed it went before."""
+
+    part: Part
+
+    def inverse(self) -> Action:
+        return _OPPOSITE[type(self)](self.part)
+
+    def on(self, model: Resolved) -> Resolved:
+        _, place = _noun(self.part)
+        left = {name: part for name, part in getattr(model, place).items() if name != self.part.name}
+        return _evolved(model, place, left)
+
+    def __str__(self) -> str:
+        return f"remove {_called(self.part)}"
+
+
+@attrs.frozen
+class Change(Action, Generic[T]):
+    """Something is another."""
+
+    before: T
+    after: T
+
+    def inverse(self) -> Self:
+        return type(self)(self.after, self.before)
+
+
+@attrs.frozen
+class ChangePart(Change[Part]):
+    """A part is another of the same name."""
+
+    def on(self, model: Resolved) -> Resolved:
+        return _with(model, self.after)
+
+    def __str__(self) -> str:
+        return f"change {_called(self.after)}: {_differences(self.before, self.after)}"
+
+
+_NOUNS: Mapping[type, tuple[str, str]] = {
+    Switch: ("switch", "switches"),
+    ResolvedNetwork: ("network", "networks"),
+    ResolvedGuest: ("guest", "guests"),
+    Port: ("port", "ports"),
+    ResolvedLink: ("link", "links"),
+    ResolvedMirror: ("mirror", "mirrors"),
+}
+
+
+def _noun(part: Any) -> tuple[str, str]:
+    """What a part is called, and the mapping of the model that has it."""
+    return ("uplink", "uplinks") if isinstance(part, Port) and part.is_uplink else _NOUNS[type(part)]
+
+
+def _called(part: Any) -> str:
+    return f"{_noun(part)[0]} {part.name}"
+
+
+def _with(model: Resolved, part: Any) -> Resolved:
+    _, place = _noun(part)
+    return _evolved(model, place, {**getattr(model, place), part.name: part})
+
+
+def _evolved(model: Resolved, place: str, parts: Any) -> Resolved:
+    return attrs.evolve(model, **{place: parts})
+
+
+# -- the whole -----------------------------------------------------------------------------------
+
+
+class ChangeSeed(Change[int]):
     """The seed of choices to come; what was chosen stays chosen."""
-
-    before: int
-    after: int
-
-    def inverse(self) -> ChangeSeed:
-        return ChangeSeed(self.after, self.before)
 
     def on(self, model: Resolved) -> Resolved:
         return attrs.evolve(model, seed=self.after)
@@ -63,15 +136,8 @@ class ChangeSeed(Action):
         return f"seed {self.before} becomes {self.after}"
 
 
-@attrs.frozen
-class ChangeRecorder(Action):
+class ChangeRecorder(Change[Recorder | None]):
     """Another part of the past is kept, or written down for other reasons."""
-
-    before: Recorder | None
-    after: Recorder | None
-
-    def inverse(self) -> ChangeRecorder:
-        return ChangeRecorder(self.after, self.before)
 
     def on(self, model: Resolved) -> Resolved:
         return attrs.evolve(model, recorder=self.after)
@@ -82,15 +148,8 @@ class ChangeRecorder(Action):
         return f"change the recorder: {_differences(self.before, self.after)}"
 
 
-@attrs.frozen
-class ChangeFlows(Action):
+class ChangeFlows(Change[Flows | None]):
     """Other flows are counted, for another collector, or none."""
-
-    before: Flows | None
-    after: Flows | None
-
-    def inverse(self) -> ChangeFlows:
-        return ChangeFlows(self.after, self.before)
 
     def on(self, model: Resolved) -> Resolved:
         return attrs.evolve(model, flows=self.after)
@@ -103,102 +162,142 @@ class ChangeFlows(Action):
         return f"change the export of flows: {_differences(self.before, self.after)}"
 
 
-@attrs.frozen
-class AddSwitch(Action):
+# -- its parts -----------------------------------------------------------------------------------
+
+
+class AddSwitch(Add[Switch]):
     """A switch is new."""
 
-    switch: Switch
 
-    def inverse(self) -> RemoveSwitch:
-        return RemoveSwitch(self.switch)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, switches=_with(model.switches, self.switch.name, self.switch))
-
-    def __str__(self) -> str:
-        return f"add switch {self.switch.name}"
-
-
-@attrs.frozen
-class RemoveSwitch(Action):
+class RemoveSwitch(Remove[Switch]):
     """A switch goes; no port is on it any more."""
 
-    switch: Switch
 
-    def inverse(self) -> AddSwitch:
-        return AddSwitch(self.switch)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, switches=_without(model.switches, self.switch.name))
-
-    def __str__(self) -> str:
-        return f"remove switch {self.switch.name}"
-
-
-@attrs.frozen
-class ChangeSwitch(Action):
+class ChangeSwitch(ChangePart[Switch]):
     """A switch gets other limits or another ageing time; its ports and what it learned stay."""
 
-    before: Switch
-    after: Switch
 
-    def inverse(self) -> ChangeSwitch:
-        return ChangeSwitch(self.after, self.before)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, switches=_with(model.switches, self.after.name, self.after))
-
-    def __str__(self) -> str:
-        return f"change switch {self.after.name}: {_differences(self.before, self.after)}"
-
-
-@attrs.frozen
-class AddNetwork(Action):
+class AddNetwork(Add[ResolvedNetwork]):
     """A network is new."""
 
-    network: ResolvedNetwork
-
-    def inverse(self) -> RemoveNetwork:
-        return RemoveNetwork(self.network)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, networks=_with(model.networks, self.network.name, self.network))
-
     def __str__(self) -> str:
-        return f"add network {self.network.name}, VLAN {self.network.vlan}"
+        return f"{super().__str__()}, VLAN {self.part.vlan}"
 
 
-@attrs.frozen
-class RemoveNetwork(Action):
+class RemoveNetwork(Remove[ResolvedNetwork]):
     """A network goes; no port is in it any more."""
 
-    network: ResolvedNetwork
 
-    def inverse(self) -> AddNetwork:
-        return AddNetwork(self.network)
+class ChangeNetwork(ChangePart[ResolvedNetwork]):
+    """What is known of a network changes; what it means for ports is in actions of their own."""
 
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, networks=_without(model.networks, self.network.name))
+
+class AddGuest(Add[ResolvedGuest]):
+    """A guest is new; its ports are added by actions of their own."""
 
     def __str__(self) -> str:
-        return f"remove network {self.network.name}"
+        return f"{super().__str__()} ({self.part.kind})"
+
+
+class RemoveGuest(Remove[ResolvedGuest]):
+    """A guest goes; its ports went before."""
+
+
+class ChangeGuest(ChangePart[ResolvedGuest]):
+    """Another machine: it is started anew between this and the end, unless it notices nothing of it."""
+
+
+class AddPort(Add[Port]):
+    """A NIC is opened and plugged in."""
+
+    def __str__(self) -> str:
+        where = ", ".join(self.part.networks) or "no network"
+        return f"{super().__str__()} ({self.part.nic.kind}) in {where}"
+
+
+class RemovePort(Remove[Port]):
+    """A NIC is unplugged and closed."""
+
+
+class ChangePort(ChangePart[Port]):
+    """The switch's side of a port changes; its NIC stays open and its guest notices nothing else."""
+
+
+class AddLink(Add[ResolvedLink]):
+    """Two switches are joined."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} between {' and '.join(self.part.ends)}"
+
+
+class RemoveLink(Remove[ResolvedLink]):
+    """Two switches are parted."""
+
+
+class ChangeLink(ChangePart[ResolvedLink]):
+    """What a link carries, or does to it, changes; it is not cut unless that is the change."""
+
+
+class AddMirror(Add[ResolvedMirror]):
+    """Frames are copied."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} to {self.part.to}"
+
+
+class RemoveMirror(Remove[ResolvedMirror]):
+    """Frames are copied no longer."""
+
+
+_PAIRS: tuple[tuple[type[Add[Any]], type[Remove[Any]]], ...] = (
+    (AddSwitch, RemoveSwitch),
+    (AddNetwork, RemoveNetwork),
+    (AddGuest, RemoveGuest),
+    (AddPort, RemovePort),
+    (AddLink, RemoveLink),
+    (AddMirror, RemoveMirror),
+)
+_OPPOSITE: Mapping[type, Callable[[Any], Action]] = {
+    **dict(_PAIRS),
+    **{remove: add for add, remove in _PAIRS},
+}
+
+
+# -- several at once -----------------------------------------------------------------------------
 
 
 @attrs.frozen
-class ChangeNetwork(Action):
-    """What is known of a network changes; what it means for ports is in actions of their own."""
+class StartGuests(Action):
+    """Machines are started, all at once. Their ports are there."""
 
-    before: ResolvedNetwork
-    after: ResolvedNetwork
+    guests: tuple[str, ...]
 
-    def inverse(self) -> ChangeNetwork:
-        return ChangeNetwork(self.after, self.before)
+    def inverse(self) -> StopGuests:
+        return StopGuests(self.guests)
 
     def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, networks=_with(model.networks, self.after.name, self.after))
+        return model
 
     def __str__(self) -> str:
-        return f"change network {self.after.name}: {_differences(self.before, self.after)}"
+        return f"start {_few(self.guests)}"
+
+
+@attrs.frozen
+class StopGuests(Action):
+    """Machines are asked to shut down, all at once, and ended when they don't."""
+
+    guests: tuple[str, ...]
+    anew: bool = False
+    """To be started again, because of what changes."""
+
+    def inverse(self) -> StartGuests:
+        return StartGuests(self.guests)
+
+    def on(self, model: Resolved) -> Resolved:
+        return model
+
+    def __str__(self) -> str:
+        return f"stop {_few(self.guests)}{', to be started anew' if self.anew else ''}"
 
 
 @attrs.frozen
@@ -242,234 +341,6 @@ def _few(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
-
-
-@attrs.frozen
-class AddGuest(Action):
-    """A guest is new; its ports are added by actions of their own."""
-
-    guest: ResolvedGuest
-
-    def inverse(self) -> RemoveGuest:
-        return RemoveGuest(self.guest)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, guests=_with(model.guests, self.guest.name, self.guest))
-
-    def __str__(self) -> str:
-        return f"add guest {self.guest.name} ({self.guest.kind})"
-
-
-@attrs.frozen
-class RemoveGuest(Action):
-    """A guest goes; its ports went before."""
-
-    guest: ResolvedGuest
-
-    def inverse(self) -> AddGuest:
-        return AddGuest(self.guest)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, guests=_without(model.guests, self.guest.name))
-
-    def __str__(self) -> str:
-        return f"remove guest {self.guest.name}"
-
-
-@attrs.frozen
-class ChangeGuest(Action):
-    """Another machine: it is started anew between this and the end, unless it notices nothing of it."""
-
-    before: ResolvedGuest
-    after: ResolvedGuest
-
-    def inverse(self) -> ChangeGuest:
-        return ChangeGuest(self.after, self.before)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, guests=_with(model.guests, self.after.name, self.after))
-
-    def __str__(self) -> str:
-        return f"change guest {self.after.name}: {_differences(self.before, self.after)}"
-
-
-@attrs.frozen
-class StartGuests(Action):
-    """Machines are started, all at once. Their ports are there."""
-
-    guests: tuple[str, ...]
-
-    def inverse(self) -> StopGuests:
-        return StopGuests(self.guests)
-
-    def on(self, model: Resolved) -> Resolved:
-        return model
-
-    def __str__(self) -> str:
-        return f"start {_few(self.guests)}"
-
-
-@attrs.frozen
-class StopGuests(Action):
-    """Machines are asked to shut down, all at once, and ended when they don't."""
-
-    guests: tuple[str, ...]
-    anew: bool = False
-    """To be started again, because of what changes."""
-
-    def inverse(self) -> StartGuests:
-        return StartGuests(self.guests)
-
-    def on(self, model: Resolved) -> Resolved:
-        return model
-
-    def __str__(self) -> str:
-        return f"stop {_few(self.guests)}{', to be started anew' if self.anew else ''}"
-
-
-@attrs.frozen
-class AddPort(Action):
-    """A NIC is opened and plugged in."""
-
-    port: Port
-
-    @property
-    def guest(self) -> str:
-        """Whose it is."""
-        return self.port.guest
-
-    def inverse(self) -> RemovePort:
-        return RemovePort(self.port)
-
-    def on(self, model: Resolved) -> Resolved:
-        return _with_port(model, self.port)
-
-    def __str__(self) -> str:
-        what = "uplink" if self.port.is_uplink else "port"
-        where = ", ".join(self.port.networks) or "no network"
-        return f"add {what} {self.port.name} ({self.port.nic.kind}) in {where}"
-
-
-@attrs.frozen
-class RemovePort(Action):
-    """A NIC is unplugged and closed."""
-
-    port: Port
-
-    @property
-    def guest(self) -> str:
-        """Whose it is."""
-        return self.port.guest
-
-    def inverse(self) -> AddPort:
-        return AddPort(self.port)
-
-    def on(self, model: Resolved) -> Resolved:
-        if self.port.is_uplink:
-            return attrs.evolve(model, uplinks=_without(model.uplinks, self.port.name))
-        return attrs.evolve(model, ports=_without(model.ports, self.port.name))
-
-    def __str__(self) -> str:
-        return f"remove {'uplink' if self.port.is_uplink else 'port'} {self.port.name}"
-
-
-@attrs.frozen
-class ChangePort(Action):
-    """The switch's side of a port changes; its NIC stays open and its guest notices nothing else."""
-
-    before: Port
-    after: Port
-
-    def inverse(self) -> ChangePort:
-        return ChangePort(self.after, self.before)
-
-    def on(self, model: Resolved) -> Resolved:
-        return _with_port(model, self.after)
-
-    def __str__(self) -> str:
-        what = "uplink" if self.after.is_uplink else "port"
-        return f"change {what} {self.after.name}: {_differences(self.before, self.after)}"
-
-
-@attrs.frozen
-class AddLink(Action):
-    """Two switches are joined."""
-
-    link: ResolvedLink
-
-    def inverse(self) -> RemoveLink:
-        return RemoveLink(self.link)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, links=_with(model.links, self.link.name, self.link))
-
-    def __str__(self) -> str:
-        return f"add link {self.link.name} between {' and '.join(self.link.ends)}"
-
-
-@attrs.frozen
-class RemoveLink(Action):
-    """Two switches are parted."""
-
-    link: ResolvedLink
-
-    def inverse(self) -> AddLink:
-        return AddLink(self.link)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, links=_without(model.links, self.link.name))
-
-    def __str__(self) -> str:
-        return f"remove link {self.link.name}"
-
-
-@attrs.frozen
-class ChangeLink(Action):
-    """What a link carries, or does to it, changes; it is not cut unless that is the change."""
-
-    before: ResolvedLink
-    after: ResolvedLink
-
-    def inverse(self) -> ChangeLink:
-        return ChangeLink(self.after, self.before)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, links=_with(model.links, self.after.name, self.after))
-
-    def __str__(self) -> str:
-        return f"change link {self.after.name}: {_differences(self.before, self.after)}"
-
-
-@attrs.frozen
-class AddMirror(Action):
-    """Frames are copied."""
-
-    mirror: ResolvedMirror
-
-    def inverse(self) -> RemoveMirror:
-        return RemoveMirror(self.mirror)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, mirrors=_with(model.mirrors, self.mirror.name, self.mirror))
-
-    def __str__(self) -> str:
-        return f"add mirror {self.mirror.name} to {self.mirror.to}"
-
-
-@attrs.frozen
-class RemoveMirror(Action):
-    """Frames are copied no longer."""
-
-    mirror: ResolvedMirror
-
-    def inverse(self) -> AddMirror:
-        return AddMirror(self.mirror)
-
-    def on(self, model: Resolved) -> Resolved:
-        return attrs.evolve(model, mirrors=_without(model.mirrors, self.mirror.name))
-
-    def __str__(self) -> str:
-        return f"remove mirror {self.mirror.name}"
 
 
 def _differences(before: Any, after: Any) -> str:

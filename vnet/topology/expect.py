@@ -15,7 +15,7 @@ from vnet.topology.model import Expect
 from vnet.topology.problems import MOST, Path, Problem
 from vnet.topology.rules import PortRange
 from vnet.topology.shape import ListOf, Table
-from vnet.topology.values import Family, Pattern, Reference
+from vnet.topology.values import PATTERN, Family, Reference
 
 if TYPE_CHECKING:
     from vnet.topology.topology import Topology
@@ -28,14 +28,14 @@ EXPECT = Table(
     (
         Key(
             "from",
-            ListOf(Pattern(), WHO, fewest=1, or_one=True),
+            ListOf(PATTERN, WHO, fewest=1, or_one=True),
             "Who sends: guests by name or pattern (`web-*`, `*`), an uplink by name. Each of them.",
             example="web",
             required=True,
         ),
         Key(
             "to",
-            ListOf(Pattern(), WHO, fewest=1, or_one=True),
+            ListOf(PATTERN, WHO, fewest=1, or_one=True),
             "Whom to: each of these, but for the sender itself.",
             example=["db", "app-*"],
             required=True,

@@ -6,7 +6,7 @@ from nics.keys import Choice, Count, Flag, Key
 from nics.quantity import PACKETS, RATE
 from vnet.topology.shape import ListOf, Table
 from vnet.topology.table_switches import NETWORK, SWITCH
-from vnet.topology.values import IpAddress, Mac, MirrorPort, Reference
+from vnet.topology.values import MIRROR_PORT, IpAddress, Mac, Reference
 
 MIRRORS = ListOf(Reference("mirror"), "a list of mirrors", most=64, or_one=True)
 
@@ -50,7 +50,7 @@ MIRROR = Table(
     (
         Key(
             "ports",
-            ListOf(MirrorPort(), "a list of ports", fewest=1, or_one=True),
+            ListOf(MIRROR_PORT, "a list of ports", fewest=1, or_one=True),
             "Where to look: guests, their NICs (`web.0`), uplinks, ends of links (`LINK.a`). Left out, with"
             " no `switches`: at every port but links.",
             example=["web", "db.0"],
@@ -77,7 +77,7 @@ MIRROR = Table(
         ),
         Key(
             "to",
-            MirrorPort(),
+            MIRROR_PORT,
             "The guest, or its NIC, that gets the copies and grants it by `mirrors`. Instead of `erspan`.",
             example="ids",
         ),

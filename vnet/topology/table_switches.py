@@ -167,15 +167,6 @@ NIC_IMPAIR = Table(
         Key("ingress", ONE_WAY, "What differs for those that it receives.", example={"loss": "1 %"}),
     ),
 )
-NIC_CHANGE = Table(
-    "a change of a NIC",
-    (
-        Key("from", TIME, "When it begins, after the fabric came up.", example="10 s", required=True),
-        Key("to", TIME, "When it is over. Left out: never.", example="12 s"),
-        Key("up", Flag(), "false: its cable is cut meanwhile; it has no carrier.", example=False),
-        Key("impair", NIC_IMPAIR, "What is different meanwhile.", example={"loss": "50 %"}),
-    ),
-)
 IMPAIR = Table(
     "an impairment",
     (
@@ -184,15 +175,23 @@ IMPAIR = Table(
         Key("b_to_a", ONE_WAY, "What differs from b to a.", example={"loss": "1 %"}),
     ),
 )
-CHANGE = Table(
-    "a change",
-    (
-        Key("from", TIME, "When it begins, after the fabric came up.", example="10 s", required=True),
-        Key("to", TIME, "When it is over. Left out: never.", example="12 s"),
-        Key("up", Flag(), "false: the cable is cut meanwhile.", example=False),
-        Key("impair", IMPAIR, "What is different meanwhile.", example={"loss": "50 %"}),
-    ),
-)
+
+
+def _change(what: str, impair: Table, cut: str) -> Table:
+    """An entry of a `schedule`."""
+    return Table(
+        what,
+        (
+            Key("from", TIME, "When it begins, after the fabric came up.", example="10 s", required=True),
+            Key("to", TIME, "When it is over. Left out: never.", example="12 s"),
+            Key("up", Flag(), f"false: {cut}", example=False),
+            Key("impair", impair, "What is different meanwhile.", example={"loss": "50 %"}),
+        ),
+    )
+
+
+NIC_CHANGE = _change("a change of a NIC", NIC_IMPAIR, "its cable is cut meanwhile; it has no carrier.")
+CHANGE = _change("a change", IMPAIR, "the cable is cut meanwhile.")
 
 CABLE = Table(
     "a cable",

@@ -231,34 +231,12 @@ class IpSubnet(Type):
         return {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
 
 
-@attrs.frozen
-class Pattern(Type):
-    """The name of a guest or uplink, or a shell pattern that stands for several: `web-*`."""
-
-    @property
-    def expected(self) -> str:
-        return "the name of a guest, or a pattern such as web-*"
-
-    def read(self, value: object) -> str:
-        return Text(self.expected, r"[a-z0-9*?-]{1,63}").read(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^[a-z0-9*?-]{1,63}$"}
-
-
-@attrs.frozen
-class MirrorPort(Type):
-    """The name of a guest, an uplink, or one of their ports or a link's: `web`, `web.0`, `wan`, `s1-s2.a`."""
-
-    @property
-    def expected(self) -> str:
-        return "the name of a guest or a port, such as web or web.0"
-
-    def read(self, value: object) -> str:
-        return Text(self.expected, r"[a-z0-9-]{1,63}(?:\.(?:[0-9]{1,2}|[ab]))?").read(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[a-z0-9-]{1,63}(?:\.(?:[0-9]{1,2}|[ab]))?$"}
+PATTERN = Text("the name of a guest, or a pattern such as web-*", r"[a-z0-9*?-]{1,63}")
+"""The name of a guest or uplink, or a shell pattern that stands for several: `web-*`."""
+MIRROR_PORT = Text(
+    "the name of a guest or a port, such as web or web.0", r"[a-z0-9-]{1,63}(?:\.(?:[0-9]{1,2}|[ab]))?"
+)
+"""The name of a guest, an uplink, or one of their ports or a link's: `web`, `web.0`, `wan`, `s1-s2.a`."""
 
 
 @attrs.frozen

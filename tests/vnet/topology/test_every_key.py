@@ -20,7 +20,7 @@ from nics.kinds import Handed
 from nics.quantity import Quantity
 from tests.vnet.topology import golden
 from tests.vnet.topology.every_key import BASE, IMPAIRED, INSTEAD, NICS, PARTS, RULES, STEPS, Path
-from vnet.topology import Topology, machine
+from vnet.topology import Topology, machine, values
 from vnet.topology.flows import Collector
 from vnet.topology.rules import Place, PortRange, Protocol
 from vnet.topology.shape import ListOf, MapOf, NicShape, OrOff, Table, Value
@@ -32,9 +32,7 @@ from vnet.topology.values import (
     IpPrefix,
     IpSubnet,
     Mac,
-    MirrorPort,
     Name,
-    Pattern,
     Reference,
 )
 
@@ -83,11 +81,11 @@ def wrong_scalars(kind: Type) -> Iterator[Any]:
             yield from ("02:00:00:00:00", "03:00:00:00:00:01", "00:00:00:00:00:00", 7)
         case Collector():
             yield from ("127.0.0.1", "somewhere:4739", 4739)
-        case MirrorPort():
+        case values.MIRROR_PORT:
             yield from ("Web", "wbe", "web.x", 7)
         case Family():
             yield from (5, "4", True)
-        case Pattern():
+        case values.PATTERN:
             yield from ("Web", "wbe", "v*", 7)
         case IpAddress():
             yield from ("10.0.10.256", "10.0.10", "fe80::1%eth0", "224.0.0.1", 7)

@@ -99,13 +99,13 @@ def test_each_step_is_possible_when_its_turn_comes(one: dict[str, Any], two: dic
     model = before
     for action in plan(before, Topology.from_dict(two).resolve(keep=before)):
         match action:
-            case AddPort(port=port):
+            case AddPort(part=port):
                 assert port.name not in model.ports
                 assert port.guest in model.guests
                 assert port.switch in model.switches
                 assert set(port.networks) <= set(model.networks)
                 assert port.mac not in {other.mac for other in model.ports.values()}
-            case RemovePort(port=port):
+            case RemovePort(part=port):
                 assert model.ports[port.name] == port
             case ChangePort(before=was, after=becomes):
                 assert model.ports[was.name] == was
