@@ -25,7 +25,7 @@ import attrs
 from tools.bench import hugepages, rounds
 from tools.bench.cases import Bar, Course
 from tools.bench.results import Results
-from tools.bench.switches import PAGES, Vnet
+from tools.bench.switches import PAGES, Vnet, Wanted
 from tools.bench.vhost import LOAD
 
 EXAMPLES = """\
@@ -111,7 +111,7 @@ def once(
     seconds, keep = options.seconds, options.append
     for name, case in cases.items():
         argv = [str(LOAD), "--mode", "pairs", "--touch", "--size", str(case.size), "--seconds", str(seconds)]
-        with switch.serve(folder, ports=4) as sockets, capturing(case, folder) as told:
+        with switch.serve(folder, Wanted(ports=4)) as sockets, capturing(case, folder) as told:
             for socket in sockets:
                 argv += ["--socket", str(socket)]
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60 + seconds, check=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tools.bench.doors_load import server, told
 from tools.bench.doors_switches import LOAD, Pair, VnetUplink
-from tools.bench.processes import Failed
+from tools.bench.processes import WITH_US, Failed
 
 RATE = "100mbit"
 """Of the uplink."""
@@ -51,7 +51,7 @@ def fair(pair: Pair, seconds: float, flood: bool) -> dict[str, Any]:
         if flood:
             beside.append(send(_FLOODS, 9012, "--rate", str(FLOOD), "--seconds", long))
         for argv in beside:
-            process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
+            process = stack.enter_context(subprocess.Popen([*WITH_US, *argv], stdout=subprocess.DEVNULL))
             stack.callback(process.kill)
         # Of one second less: the congestion is there before what is counted.
         arrives = stack.enter_context(server(receive(9009, str(seconds + 1))))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.doors_switches import ADDRESSES, LOAD, Pair
-from tools.bench.processes import Failed, cpu_seconds
+from tools.bench.processes import WITH_US, Failed, cpu_seconds
 
 _TICKS = 100
 """Of /proc/stat in a second (USER_HZ)."""
@@ -32,7 +32,8 @@ def busy() -> float:
 @contextlib.contextmanager
 def server(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A program that says something once it listens."""
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    words = [*WITH_US, *argv]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             if not process.stdout.readline():
@@ -119,7 +120,7 @@ def requests(pair: Pair, seconds: float, beside: float = 0) -> dict[str, Any]:
             receive = [str(LOAD), "receive", "--at", f"{ADDRESSES[1]}:9009", "--seconds", "600"]
             stack.enter_context(server(pair.inside(1, *receive)))
             send = [str(LOAD), "send", "--to", f"{ADDRESSES[1]}:9009", "--seconds", "600"]
-            argv = pair.inside(0, *send, "--rate", str(beside))
+            argv = [*WITH_US, *pair.inside(0, *send, "--rate", str(beside))]
             process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
             stack.callback(process.kill)
         ask = [str(LOAD), "ask", "--to", f"{ADDRESSES[1]}:9010", "--seconds", str(seconds)]

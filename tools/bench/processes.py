@@ -23,6 +23,10 @@ FABRIC = f"bench-{os.getpid()}"
 """The name of a measured fabric: of each run its own, so that a second one is not kept out."""
 
 
+WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""Before a command: it is asked to end when the measurement does, however that is, `kill -9` included."""
+
+
 def living_in(folder: Path) -> dict[str, str]:
     """An environment in which `vnet up` keeps all that it keeps in a folder: it is gone with that."""
     return {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
@@ -38,7 +42,7 @@ def running(
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process, for as long as the block runs."""
-    words = [*(("nice", "-n", "-20") if ahead else ()), *argv]
+    words = [*WITH_US, *(("nice", "-n", "-20") if ahead else ()), *argv]
     with log.open("wb") as out:
         process = subprocess.Popen(
             words, stdin=stdin, stdout=out, stderr=out, env=env, start_new_session=True

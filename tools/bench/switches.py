@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
+
 from tools.bench import hugepages, ovs
 from tools.bench.processes import FABRIC, Missing, appear, living_in, running
 
@@ -27,11 +29,28 @@ PAGES = 900
 """Huge pages that a peer and the load need together."""
 
 
+@attrs.frozen
+class Wanted:
+    """How a switch is started. `guard`, `recorder` and `flows` are vnet's alone."""
+
+    ports: int = 2
+    jumbo: bool = False
+    """For frames of 9,000 bytes."""
+    guard: bool = True
+    recorder: bool = True
+    flows: int = 0
+    """Of so many frames one is looked at for the export of flows; 0: none."""
+    ahead: bool = False
+    """Ahead of everything else on the machine."""
+
+
+WANTED = Wanted()
+
+
 class Switch:
     """One way to switch.
 
-    `serve` starts it with so many ports, for `jumbo` frames if asked, `ahead`: ahead of everything
-    else on the machine; it yields the sockets, and ends the switch with the block.
+    `serve` starts it as it is wanted, yields its sockets, and ends it with the block.
     """
 
     name = ""
@@ -40,17 +59,7 @@ class Switch:
     process: subprocess.Popen[bytes] | None = None
     """While it serves."""
 
-    def serve(
-        self,
-        folder: Path,
-        *,
-        ports: int = 2,
-        jumbo: bool = False,
-        guard: bool = True,
-        recorder: bool = True,
-        flows: int = 0,
-        ahead: bool = False,
-    ) -> contextlib.AbstractContextManager[list[Path]]:
+    def serve(self, folder: Path, wanted: Wanted = WANTED) -> contextlib.AbstractContextManager[list[Path]]:
         raise NotImplementedError
 
 
@@ -80,34 +89,26 @@ class Vnet(Switch):
         return {"kind": "external", "nics": [described]}
 
     @contextlib.contextmanager
-    def serve(
-        self,
-        folder: Path,
-        *,
-        ports: int = 2,
-        jumbo: bool = False,
-        guard: bool = True,
-        recorder: bool = True,
-        flows: int = 0,
-        ahead: bool = False,
-    ) -> Iterator[list[Path]]:
-        sockets = [folder / f"vnet{number}.sock" for number in range(ports)]
+    def serve(self, folder: Path, wanted: Wanted = WANTED) -> Iterator[list[Path]]:
+        sockets = [folder / f"vnet{number}.sock" for number in range(wanted.ports)]
         network = {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/16"], "gateway": "10.0.255.254"}
         document = {
             "name": FABRIC,
             "engine": {"driver": "thread", "cpu": CORE, "poll": self.poll},
             "networks": {"n": network},
-            "guests": {f"g{number}": self._guest(number, path, guard) for number, path in enumerate(sockets)},
+            "guests": {
+                f"g{number}": self._guest(number, path, wanted.guard) for number, path in enumerate(sockets)
+            },
         }
-        if not recorder:
+        if not wanted.recorder:
             document["recorder"] = "off"
-        if flows:
-            document["flows"] = {"collector": "127.0.0.1:4739", "sample": flows}
+        if wanted.flows:
+            document["flows"] = {"collector": "127.0.0.1:4739", "sample": wanted.flows}
         file = folder / "bench.yaml"
         file.write_text(json.dumps(document))  # JSON is YAML too
         log = folder / "vnet.log"
         argv = [sys.executable, "-m", "vnet", "up", str(file)]
-        with running(argv, log, ahead=ahead, env=living_in(folder)) as process:
+        with running(argv, log, ahead=wanted.ahead, env=living_in(folder)) as process:
             appear(sockets, process, log)
             self.process = process
             yield sockets
@@ -121,17 +122,7 @@ class Testpmd(Switch):
     jumbo = False
 
     @contextlib.contextmanager
-    def serve(
-        self,
-        folder: Path,
-        *,
-        ports: int = 2,
-        jumbo: bool = False,
-        guard: bool = True,
-        recorder: bool = True,
-        flows: int = 0,
-        ahead: bool = False,
-    ) -> Iterator[list[Path]]:
+    def serve(self, folder: Path, wanted: Wanted = WANTED) -> Iterator[list[Path]]:
         if (command := shutil.which("dpdk-testpmd")) is None:
             raise Missing("no dpdk-testpmd: apt install dpdk-dev")
         _huge_pages()
@@ -141,11 +132,11 @@ class Testpmd(Switch):
         for number, path in enumerate(sockets):
             argv += ["--vdev", f"net_vhost{number},iface={path}"]
         argv += ["--", "-i", "--nb-cores=1", "--forward-mode=io", "--auto-start", "--rxd=1024", "--txd=1024"]
-        if jumbo:
+        if wanted.jumbo:
             argv += ["--mbuf-size=9600", "--total-num-mbufs=16384"]
         log = folder / "testpmd.log"
         # It ends when its standard input does.
-        with running(argv, log, ahead=ahead, stdin=subprocess.PIPE) as process:
+        with running(argv, log, ahead=wanted.ahead, stdin=subprocess.PIPE) as process:
             appear(sockets, process, log)
             time.sleep(2)
             yield sockets
@@ -159,17 +150,7 @@ class OvsDpdk(Switch):
     tag: tuple[str, ...] = ()
 
     @contextlib.contextmanager
-    def serve(
-        self,
-        folder: Path,
-        *,
-        ports: int = 2,
-        jumbo: bool = False,
-        guard: bool = True,
-        recorder: bool = True,
-        flows: int = 0,
-        ahead: bool = False,
-    ) -> Iterator[list[Path]]:
+    def serve(self, folder: Path, wanted: Wanted = WANTED) -> Iterator[list[Path]]:
         _huge_pages()
         settings = {
             "dpdk-init": "true",
@@ -179,10 +160,10 @@ class OvsDpdk(Switch):
             "dpdk-extra": "--no-pci --file-prefix=vnetbench",
         }
         try:
-            with ovs.instance(folder, settings, ahead=ahead) as instance:
+            with ovs.instance(folder, settings, ahead=wanted.ahead) as instance:
                 instance.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
                                "other_config:mac-table-size=8192")  # fmt: skip
-                mtu = ["mtu_request=9000"] if jumbo else []
+                mtu = ["mtu_request=9000"] if wanted.jumbo else []
                 for number in range(2):
                     instance.vsctl("add-port", "br0", f"vu{number}", *self.tag, "--",
                                    "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
@@ -207,21 +188,11 @@ class Command(Switch):
         self.command = command
 
     @contextlib.contextmanager
-    def serve(
-        self,
-        folder: Path,
-        *,
-        ports: int = 2,
-        jumbo: bool = False,
-        guard: bool = True,
-        recorder: bool = True,
-        flows: int = 0,
-        ahead: bool = False,
-    ) -> Iterator[list[Path]]:
+    def serve(self, folder: Path, wanted: Wanted = WANTED) -> Iterator[list[Path]]:
         a, b = sockets = [folder / f"{self.name}{number}.sock" for number in range(2)]
         argv = shlex.split(self.command.format(a=a, b=b))
         log = folder / f"{self.name}.log"
-        with running(argv, log, ahead=ahead) as process:
+        with running(argv, log, ahead=wanted.ahead) as process:
             appear(sockets, process, log)
             time.sleep(0.2)
             yield sockets

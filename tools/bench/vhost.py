@@ -19,7 +19,7 @@ from tools.bench.cases import SUITES, VHOST, Case
 from tools.bench.processes import cpu_seconds
 from tools.bench.results import Results
 from tools.bench.rounds import ROOT
-from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet
+from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet, Wanted
 
 LOAD = ROOT / "target/release/vhost-load"
 
@@ -73,20 +73,13 @@ def once(
     switch: Switch, cases: dict[str, Case], folder: Path, options: argparse.Namespace, results: Results
 ) -> None:
     """Each case once, starting the switch anew where the case needs another set-up."""
-    ways: dict[tuple[int, bool, bool, bool, int], dict[str, Case]] = {}
+    ways: dict[Wanted, dict[str, Case]] = {}
     for name, case in cases.items():
-        way = (case.ports, case.jumbo and not switch.jumbo, case.guard, case.recorder, case.flows)
+        jumbo = case.jumbo and not switch.jumbo
+        way = Wanted(case.ports, jumbo, case.guard, case.recorder, case.flows, options.ahead)
         ways.setdefault(way, {})[name] = case
-    for (ports, jumbo, guard, recorder, flows), some in ways.items():
-        with switch.serve(
-            folder,
-            ports=ports,
-            jumbo=jumbo,
-            guard=guard,
-            recorder=recorder,
-            flows=flows,
-            ahead=options.ahead,
-        ) as sockets:
+    for way, some in ways.items():
+        with switch.serve(folder, way) as sockets:
             for name, case in some.items():
                 if case.figure == "cpu_percent":
                     result = idle(sockets, case, options.seconds, switch)
