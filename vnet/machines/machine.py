@@ -38,6 +38,8 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 LINES = 20
 """Of what QEMU says itself, kept for whoever asks why it ended."""
 WIDTH = 300
+STATES = ("stopped", "starting", "running", "paused", "shut down", "failed", "killed")
+"""`stopped` by us, `shut down` by its guest."""
 
 
 class Machine:
@@ -46,7 +48,7 @@ class Machine:
     def __init__(self, name: str, keeping: Keeping, nursery: trio.Nursery, runtime: Path) -> None:
         self.name = name
         self.state = "stopped"
-        """`stopped`, `starting`, `running`, `paused`, `shut down`, `failed` or `killed`."""
+        """One of STATES."""
         self.since = trio.current_time()
         self.pid: int | None = None
         self.code: int | None = None

@@ -11,12 +11,14 @@ from typing import Any
 
 import attrs
 
+from vnet.machines.machine import STATES
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @attrs.frozen
 class Metric:
-    """One metric and where its samples come from: (labels beside the port's, value) of a port."""
+    """One metric and where its samples come from: (more labels, value) of a port's or machine's entry."""
 
     name: str
     kind: str
@@ -25,8 +27,8 @@ class Metric:
 
 
 def _field(*path: str) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, str], float]]]:
-    def samples(port: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
-        value: Any = port
+    def samples(entry: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+        value: Any = entry
         for key in path:
             value = value[key]
         yield {}, value
@@ -131,6 +133,24 @@ FLOWS = (
 """Of fabrics that export flows."""
 
 
+def _states(machine: dict[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    for state in STATES:
+        yield {"state": state}, int(machine["state"] == state)
+
+
+MACHINES = (
+    Metric("vnet_machine_state", "gauge", "1 for the state that the machine is in, 0 for others.", _states),
+    Metric("vnet_machine_state_seconds", "gauge", "For how long it has been in it.", _field("seconds")),
+    Metric(
+        "vnet_machine_restarts_total",
+        "counter",
+        "How often it was started again because it failed, since somebody started it.",
+        _field("restarts"),
+    ),
+)
+"""Of guests of kind `qemu`, labelled `fabric` and `guest`."""
+
+
 def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
     """The text for these fabrics' status documents."""
     lines = []
@@ -145,6 +165,12 @@ def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
                     "kind": port["kind"],
                 }
                 lines += [_line(metric.name, labels | more, value) for more, value in metric.samples(port)]
+    for metric in MACHINES:
+        lines += _head(metric.name, metric.kind, metric.help)
+        for fabric in fabrics:
+            for machine in fabric["machines"]:
+                labels = {"fabric": fabric["name"], "guest": machine["guest"]}
+                lines += [_line(metric.name, labels | more, value) for more, value in metric.samples(machine)]
     lines += _head("vnet_engine_turns_total", "counter", "Turns of the fabric's engine.")
     for fabric in fabrics:
         lines.append(_line("vnet_engine_turns_total", {"fabric": fabric["name"]}, fabric["engine"]["turns"]))

@@ -33,7 +33,9 @@ def status(name="lab", **more):
         "drops": {"runt": 7, "guard-mac": 2},
         "held": 1.5,
     }
-    return {"name": name, "engine": {"driver": "trio", "turns": 9}, "ports": [port | more]}
+    machine = {"guest": "vm", "state": "shut down", "seconds": 2.5, "restarts": 3}
+    engine = {"driver": "trio", "turns": 9}
+    return {"name": name, "engine": engine, "ports": [port | more], "machines": [machine]}
 
 
 def samples(text):
@@ -60,6 +62,10 @@ def test_prometheus_reads_it():
     assert of(found, "vnet_port_up", fabric="lab") == 1
     assert of(found, "vnet_port_up", fabric="two") == 0
     assert of(found, "vnet_port_info", fabric="lab", ip="10.0.0.1,fd00::1", network="red") == 1
+    assert of(found, "vnet_machine_state", fabric="two", guest="vm", state="shut down") == 1
+    assert of(found, "vnet_machine_state", fabric="two", guest="vm", state="running") == 0
+    assert of(found, "vnet_machine_state_seconds", fabric="lab", guest="vm") == 2.5
+    assert of(found, "vnet_machine_restarts_total", fabric="lab", guest="vm") == 3
     assert of(found, "vnet_engine_turns_total", fabric="two") == 9
     assert of(found, "vnet_fabrics") == 2
 
