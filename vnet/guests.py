@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from nics.keys import did_you_mean
 from vnet.errors import BadInput, VnetError
 from vnet.port import Port
 
@@ -259,9 +260,7 @@ def one_of(guests: Mapping[str, Guest], name: str) -> Guest:
     raise BadInput(f"there is no guest {name!r}{suggestion(name, list(guests))}")
 
 
-def suggestion(word: str, known: Sequence[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """` (did you mean x?)`, or nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(word, known)
+    return f" ({hint})" if hint else ""

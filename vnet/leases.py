@@ -94,8 +94,7 @@ def remember(fabric: Fabric, path: Path, wall: float) -> int:
     try:
         noted, known = _read(document)
     except (KeyError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
-        log.warning("%s can't be used: %s; leases begin anew", path, why)
+        state.aside(path, f"{type(error).__name__}: {error}")
         return 0
     passed, now, count = max(0.0, wall - noted), fabric.time(), 0
     for lease in known:
