@@ -10,106 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 import vnet
 from tests.needs import needs_qemu, needs_tool
 from tests.qemu import lab
-from tests.qemu.machine import KERNEL_WORDS, MEMORY, QBOOT
-from tools.guest import image
+from tests.qemu.machine import MEMORY
+from tests.qemu.started import BOOT, Shell, answers, command, document, machine, qemu, shell, until
 from vnet import runtime
 from vnet.errors import BadInput, VnetError
 
 pytestmark = [needs_qemu, needs_tool("qemu-ga"), pytest.mark.deadline(120)]
-
-BOOT = 60
-
-
-def machine(**keys: Any) -> dict[str, Any]:
-    """The keys of a guest that boots the tests' image, with a shell on its console."""
-    built = image.build()
-    return {
-        "kind": "qemu",
-        "accel": "tcg",
-        "memory": f"{MEMORY} MiB",
-        "kernel": str(built.kernel),
-        "initrd": str(built.initramfs),
-        "append": KERNEL_WORDS,
-        # It has nobody who listens for the power button.
-        "stop_timeout": "0 s",
-        "nics": [{"network": "lan", "ip": "10.0.0.10"}],
-        **({"args": ["-bios", str(QBOOT)]} if QBOOT.exists() else {}),
-        **keys,
-    }
-
-
-def document(**guests: Any) -> dict[str, Any]:
-    web = {"nics": [{"network": "lan", "ip": "10.0.0.11"}]}
-    networks = {"lan": {"subnets": ["10.0.0.0/24"]}}
-    return {"name": f"machines{os.getpid()}", "networks": networks, "guests": {"web": web, **guests}}
-
-
-class Shell:
-    """The shell on a machine's console."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.count = 0
-
-    async def until(self, text: bytes) -> bytes:
-        seen = b""
-        with trio.fail_after(BOOT):
-            while text not in seen:
-                data = await self.stream.receive_some(4096)
-                assert data, seen
-                seen += data
-        return seen
-
-    async def run(self, command: str) -> str:
-        """What a command printed, echo and prompt too."""
-        self.count += 1
-        # What is typed is echoed, and is not what it prints.
-        await self.stream.send_all(f"{command}; echo do''ne {self.count}\n".encode())
-        return (await self.until(f"done {self.count}".encode())).decode(errors="replace")
-
-
-@asynccontextmanager
-async def shell(guest: vnet.QemuGuest, *, booting: bool = True) -> AsyncIterator[Shell]:
-    async with guest.console() as stream:
-        found = Shell(stream)
-        if booting:
-            await found.until(b"/ # ")
-        yield found
-
-
-async def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    with trio.fail_after(seconds):
-        while not what():  # noqa: ASYNC110 - there is nothing to wait for but the outcome
-            await trio.sleep(0.01)
-
-
-def qemu(fabric: vnet.Fabric, name: str = "vm") -> vnet.QemuGuest:
-    guest = fabric.guests[name]
-    assert isinstance(guest, vnet.QemuGuest)
-    return guest
-
-
-async def answers(fabric: vnet.Fabric, address: str) -> None:
-    """Wait until an address answers."""
-    web = fabric.guests["web"]
-    with trio.fail_after(30):
-        while True:
-            try:
-                await web.ping(address, timeout=1)
-                return
-            except vnet.Unreachable:
-                await trio.sleep(0.05)
 
 
 async def test_a_machine_from_start_to_end() -> None:
@@ -251,19 +165,6 @@ async def test_a_machine_that_can_not_start_leaves_nothing() -> None:
             assert list(fabric.guests) == ["web"]
 
 
-def command(*words: str, given: Any = None, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "vnet", *words],
-        input=given if isinstance(given, str) else json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
-
-
 def ended(pid: int) -> bool:
     """Whether a process is gone, a few seconds later at most."""
     try:
@@ -310,7 +211,7 @@ def test_in_the_sandbox_and_when_the_fabric_is_killed() -> None:
         typed.stdout.close()
         assert "1 received" in command("ping", "web", "10.0.0.10", "-c", "1", "-n", name)
 
-        assert "inet 10.0.0.10/24" in command("exec", "-n", name, "vm", "--", "ip", "addr")
+        assert "inet 10.0.0.10/24" in command("exec", "vm", "-n", name, "--", "ip", "addr")
         assert command("exec", "-n", name, "vm", "--", "sh", "-c", "exit 3", code=3) == ""
 
         assert "vm is qemu: vnet plugs it in itself" in command("connect", "vm", "-n", name, code=2)

@@ -30,7 +30,6 @@ guests:
     kernel: {kernel}
     initrd: {initrd}
     append: console=ttyS0 quiet net.ifnames=0 vnet.name=vm
-    stop_timeout: 0 s          # nothing in it listens for the power button
     nics: [{{network: lan, ip: 10.0.0.10}}]
   web: {{nics: [{{network: lan, ip: 10.0.0.11}}]}}
 """

@@ -23,10 +23,13 @@ MODULES = (
     "8021q",
     "bonding",
     "bridge",
+    "button",
     "dummy",
+    "evdev",
     "sch_netem",
     "tun",
     "veth",
+    "virtio_blk",
     "virtio_console",
     "virtio_net",
     "virtio_pci",
@@ -34,6 +37,8 @@ MODULES = (
 )
 TOOLS = ("dash", "ethtool", "ip", "bridge", "iperf3", "qemu-ga", "socat", "ss", "tcpdump")
 """Copied with their libraries; dash is the shell, as busybox' own prefers its applets to these."""
+POWER_BUTTON = b"#!/bin/sh\npoweroff -f\n"
+"""What busybox' acpid runs when it is pushed."""
 WEEK = 7 * 24 * 3600
 _FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -103,6 +108,7 @@ def _write(archive: cpio.Archive, base: kernel.Kernel, busybox: Path, tools: lis
     for folder in ("dev", "proc", "sys", "etc", "root"):
         archive.folder(folder)
     archive.link("sbin", "bin")
+    archive.file("etc/acpi/PWRF/00000080", POWER_BUTTON, mode=0o755)
     archive.file("bin/busybox", busybox.read_bytes(), mode=0o755)
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout
     for applet in sorted(set(applets.split()) - {"busybox", "sh"}):

@@ -22,14 +22,15 @@ def command(program: str, name: str, machine: Machine, *, kvm: bool) -> list[str
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-S", "-sandbox", SANDBOX]
     argv += ["-device", "virtio-serial-pci"]
     for number, disk in enumerate(machine.disks):
-        argv += _disk(number, disk)
+        # With `-kernel`, QEMU has an entry of its own to boot from, the first.
+        argv += _disk(number, disk, boots=machine.kernel is None)
     for option in ("kernel", "initrd", "append"):
         if (value := getattr(machine, option)) is not None:
             argv += [f"-{option}", value]
     return argv + list(machine.args)
 
 
-def _disk(number: int, disk: Disk) -> list[str]:
+def _disk(number: int, disk: Disk, *, boots: bool) -> list[str]:
     kind = disk.format or ("qcow2" if PurePath(disk.path).suffix == ".qcow2" else "raw")
     drive = {
         "file": disk.path,
@@ -38,6 +39,6 @@ def _disk(number: int, disk: Disk) -> list[str]:
         "format": kind,
         "snapshot": disk.snapshot,
     }
-    device = {"": "virtio-blk-pci", "drive": f"disk{number}", "bootindex": number}
+    device = {"": "virtio-blk-pci", "drive": f"disk{number}"} | ({"bootindex": number} if boots else {})
     return ["-drive", ",".join(f"{key}={word({'': value})}" for key, value in drive.items()), "-device",
             word(device)]  # fmt: skip

@@ -40,6 +40,8 @@ def test_a_kernel_and_further_words() -> None:
     argv = command(
         "qemu", "x", Machine(kernel="/k", initrd="/i", append="a b", args=("-vga", "std")), kvm=True
     )
+    disk = words(Machine(kernel="/k", disks=(Disk("/d"),)))
+    assert "virtio-blk-pci,drive=disk0 -kernel /k" in disk  # no bootindex: QEMU's own entry has the first
     assert argv[-8:] == ["-kernel", "/k", "-initrd", "/i", "-append", "a b", "-vga", "std"]
 
 
