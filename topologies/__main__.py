@@ -9,7 +9,13 @@ import sys
 
 import topologies
 from nics.errors import BadInput
+from nics.keys import Key
 from topologies.builders import BUILDERS, COMMON
+
+
+def _line(key: Key) -> str:
+    default = "" if key.default is None else f"; default: {key.default}"
+    return f"  {key.name:<9} {key.doc} [{key.type.expected}{default}]"
 
 
 def main(names: list[str]) -> int:
@@ -24,10 +30,10 @@ def main(names: list[str]) -> int:
         for builder in BUILDERS.values():
             print(f"{builder.name}: {builder.doc}")
             for key in builder.parameters:
-                print(f"  {key.name:<9} {key.doc} {key.type.expected.capitalize()}; {key.default}.")
+                print(_line(key))
         print("all:")
         for key in COMMON:
-            print(f"  {key.name:<9} {key.doc}")
+            print(_line(key))
     return 0
 
 

@@ -108,7 +108,17 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     vnet("ping", "a", "b", "-c", "1", "-n", name)
     assert process.wait(20) == 0
 
+    # What is wrong with a capture leaves files as they are.
+    before = capture.read_bytes()
+    assert "no port, guest, network or switch 'nobody'" in vnet(
+        "capture", "nobody", "-w", str(capture), "-n", name, code=2
+    )
+    assert capture.read_bytes() == before
+    vnet("capture", "-f", "no filter", "-w", str(tmp_path / "new.pcapng"), "-n", name, code=2)
+    assert not (tmp_path / "new.pcapng").exists()
+
     past = tmp_path / "past.pcapng"
+    past.write_bytes(bytes(1 << 20))
     told = json.loads(
         vnet("capture", "a", "--past", "1 min", "-f", "icmp", "-w", str(past), "--json", "-n", name)
     )

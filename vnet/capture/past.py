@@ -15,7 +15,16 @@ import trio
 from vnet import drive
 from vnet._native import BpfProgram, Engine, write_past
 from vnet.capture.bpf import compile_filter
-from vnet.capture.running import CaptureError, Clock, create, described, epoch_of, now_of, open_for_writing
+from vnet.capture.running import (
+    CaptureError,
+    Clock,
+    create,
+    described,
+    empty,
+    epoch_of,
+    now_of,
+    open_for_writing,
+)
 from vnet.capture.selection import Selection
 from vnet.errors import BadInput
 from vnet.topology.recorder import HEAD
@@ -33,10 +42,12 @@ async def past(
     direction: Literal["in", "out"] | None = None,
     drops: bool = False,
     snaplen: int = HEAD,
+    truncate: bool = False,
 ) -> dict[str, Any]:
     """Write what was kept, of the last `seconds` or of all the time, to a path or a descriptor that stays
     the caller's. `selection`: frames that came in at these ports, were sent to them, or were refused there.
-    `direction`: only what came `in` there, or what was to go `out`. `count`: the latest so many.
+    `direction`: only what came `in` there, or what was to go `out`. `count`: the latest so many. `truncate`:
+    what a descriptor's file had goes first.
 
     Returns the counts `written`, `left_out` (frames in that time of which the recorder kept no more than
     their number), `unseen` (the filter would have had to see more of them than is kept), `bytes`, and
@@ -58,6 +69,8 @@ async def past(
     now = now_of(clock)
 
     def work(descriptor: int) -> dict[str, int]:
+        if truncate:
+            empty(descriptor)
         return write_past(
             engine,
             descriptor,

@@ -6,6 +6,7 @@ block (a FIFO without a reader, a filter that asks the resolver) is done in a th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -50,7 +51,8 @@ class Capture:
     are complete in it. Super-frames are whole, or with `segment` the segments that a wire would see.
 
     In virtual time a regular file is written without a thread, nothing is lost, times begin at
-    trio's, and the same run gives the same bytes. Raises BadInput for options that make no sense.
+    trio's, and the same run gives the same bytes. Raises BadInput for options that make no sense. What a
+    descriptor's file had is overwritten, or with `truncate` gone, not before all of them make sense.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Capture:
         snaplen: int = SNAPLEN,
         segment: bool = False,
         complete: bool = False,
+        truncate: bool = False,
         room: int = ROOM,
     ) -> None:
         if direction not in (None, "in", "out"):
@@ -87,6 +90,7 @@ class Capture:
         self._snaplen = snaplen
         self._segment = segment
         self._complete = complete
+        self._truncate = truncate
         self._room = room
         self._handle: CaptureHandle | None = None
 
@@ -120,6 +124,8 @@ class Capture:
         return await trio.to_thread.run_sync(function, argument)
 
     def _start(self, descriptor: int, program: BpfProgram | None) -> None:
+        if self._truncate:
+            empty(descriptor)
         self._handle = start_capture(
             self._engine,
             descriptor,
@@ -185,6 +191,12 @@ class Capture:
 def now_of(clock: Clock) -> int:
     """The engine's time, in nanoseconds."""
     return time.monotonic_ns() if clock == "thread" else drive.now()
+
+
+def empty(descriptor: int) -> None:
+    """Have nothing in a file; FIFOs and sockets have nothing."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def epoch_of(clock: Clock) -> int:

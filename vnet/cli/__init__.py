@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from vnet.errors import BadInput, VnetError
+from vnet.guests import suggestion
 
 COMMANDS = {
     "demo": "see it work: two tenants, real TCP, isolation probed; no root, no file",
@@ -56,6 +59,21 @@ EPILOG = """examples:
 exit codes: 0 done, 1 it failed or does not hold, 2 what was given is wrong"""
 
 
+WIDTH = 80
+"""Columns of help where there is no terminal, and which it has at least."""
+
+
+def described(text: str, columns: int) -> str:
+    """A command's docstring, its paragraphs in as many columns; examples and tables stay as they are."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(
+        part
+        if "\n " in part or part.startswith(" ")
+        else textwrap.fill(part, columns, break_on_hyphens=False)
+        for part in paragraphs
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; also used to document it."""
     top = argparse.ArgumentParser(
@@ -65,23 +83,38 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="store_true", help="say the version and end")
+    columns = max(shutil.get_terminal_size((WIDTH, 24)).columns - 2, WIDTH - 2)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():
         module = importlib.import_module(f"vnet.cli.{name.replace('exec', 'exec_')}")
         sub = commands.add_parser(
             name,
             help=summary,
-            description=(module.__doc__ or summary).strip(),
+            description=described(module.__doc__ or summary, columns),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, parser=sub)
     return top
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What was given. Ends the program with a line about what is wrong there."""
+    top, words = parser(), sys.argv[1:] if argv is None else argv
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        top.error(f"there is no command {command!r}{suggestion(command, COMMANDS)}; see vnet --help")
+    given, unknown = top.parse_known_args(words)
+    if unknown:
+        sub: argparse.ArgumentParser = getattr(given, "parser", top)
+        options = [option for action in sub._actions for option in action.option_strings]
+        sub.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(unknown[0], options)}")
+    return given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = parser().parse_args(argv)
+    arguments = parsed(argv)
     if arguments.version:
         from vnet._native import VERSION
 

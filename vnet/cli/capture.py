@@ -38,6 +38,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from nics.keys import Wrong
@@ -97,7 +98,7 @@ def run(given: argparse.Namespace) -> int:
     if limits and (given.write in (None, "-") or past is not None):
         raise BadInput("-b: expected -w FILE with it, and what comes, not the past")
     with words.client(given.name) as client, contextlib.ExitStack() as ours:
-        decoder, files = None, None
+        decoder, files, new = None, None, False
         if limits:
             files = ring.Ring(given.write, limits)
             descriptor = files.start()
@@ -106,10 +107,8 @@ def run(given: argparse.Namespace) -> int:
         elif given.write == "-":
             descriptor = os.dup(sys.stdout.fileno())
         else:
-            try:
-                descriptor = os.open(given.write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                raise BadInput(f"{given.write}: {error.strerror}") from None
+            new = not os.path.lexists(given.write)
+            descriptor = _opened(given.write)
         ours.callback(os.close, descriptor)
         call = client.stream(
             "capture" if past is None else "past",
@@ -122,6 +121,7 @@ def run(given: argparse.Namespace) -> int:
             drops=given.drops,
             segment=given.segment,
             complete=given.complete,
+            truncate=given.write not in (None, "-"),
             **({} if past is None else {"seconds": past or None}),
         )
         # Ctrl-C and SIGTERM end the capture, not this program: the file's end is still to come.
@@ -137,6 +137,10 @@ def run(given: argparse.Namespace) -> int:
                     print("capturing; Ctrl-C ends it", file=sys.stderr)
         except StopIteration as end:
             result = end.value
+        except VnetError:
+            if new and Path(given.write).stat().st_size == 0:
+                Path(given.write).unlink()
+            raise
     if decoder is not None:
         decoder.join()
     stats = result or {}
@@ -147,6 +151,16 @@ def run(given: argparse.Namespace) -> int:
     else:
         print(_told(stats), file=sys.stderr)
     return 0
+
+
+def _opened(path: str) -> int:
+    """A file to write to. What it has stays until the fabric finds nothing wrong with what is asked for.
+    Raises BadInput.
+    """
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
 
 
 def _seconds(text: str | None) -> float | None:

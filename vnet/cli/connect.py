@@ -1,4 +1,4 @@
-"""The exact words that plug a VM into a guest's ports.
+"""The exact words that plug a VM into a guest's ports, QEMU's if no other --format is asked for.
 
 Examples:
   vnet connect vm1
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from nics.keys import one_of
 from vnet.cli import words
 
 
@@ -18,7 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     from vnet.connect import FORMS
 
     parser.add_argument("guest", metavar="GUEST", help="a guest of kind external")
-    parser.add_argument("--format", choices=sorted(FORMS), default="qemu", help="whose words (qemu)")
+    forms = sorted(FORMS)
+    parser.add_argument(
+        "--format", choices=forms, metavar="PROGRAM", default="qemu", help=f"whose words: {one_of(forms, 99)}"
+    )
     words.fabric_argument(parser, option=True)
     words.json_argument(parser)
 

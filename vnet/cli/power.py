@@ -1,7 +1,7 @@
 """Switch a guest of kind qemu off or on, or push its reset button.
 
 `off` is its power button: the guest is asked to shut down, and ended when it doesn't within its
-stop_timeout. With --now it is not asked.
+stop_timeout. With --now it is not asked. What it is then is printed.
 
 Examples:
   vnet power off vm
@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("guest", metavar="GUEST", help="a guest of kind qemu")
     parser.add_argument("--now", action="store_true", help="with off: don't ask")
     words.fabric_argument(parser, option=True)
+    words.json_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -32,5 +33,8 @@ def run(given: argparse.Namespace) -> int:
         raise BadInput("--now is for off")
     with words.client(given.name) as client:
         state = client.call("power", name=given.guest, what=given.what, now=given.now)
-    print(f"{given.guest} is {state}")
+    if given.json:
+        words.print_json({"guest": given.guest, "state": state})
+    else:
+        print(f"{given.guest} is {state}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -56,9 +57,18 @@ def table(
         grid.add_column(column, justify=side, overflow="fold", no_wrap=column in whole)
     for row in rows:
         grid.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
+    terminal, drawn = sys.stdout.isatty(), io.StringIO()
     # Without emoji: `:ab:` stands in many a MAC address, and is one.
-    Console(width=width, highlight=False, markup=False, emoji=False).print(grid)
+    console = Console(
+        file=None if terminal else drawn,
+        width=None if terminal else 200,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    console.print(grid)
+    for line in drawn.getvalue().splitlines():
+        print(line.rstrip())
 
 
 def count(number: float) -> str:

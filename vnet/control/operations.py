@@ -56,12 +56,19 @@ class Operations:
         return {"done": done}
 
     async def call_attach(self, request: Request) -> dict[str, Any]:
-        """Add guest `name` with one NIC, whose keys are `nic` (as under `nics:` in a file)."""
-        name, keys = str(request.arguments["name"]), dict(request.arguments["nic"])
+        """Add guest `name` with one NIC, whose keys are `nic` (as under `nics:` in a file); `keys` are its
+        own others, paths absolute.
+        """
+        given = request.arguments
+        name, keys = str(given["name"]), dict(given.get("keys", {}))
         document = self.fabric.topology.to_dict()
         if name in document.setdefault("guests", {}):
             raise BadInput(f"there is a guest {name} already")
-        document["guests"][name] = {"kind": request.arguments.get("kind", "external"), "nics": [keys]}
+        document["guests"][name] = {
+            **keys,
+            "kind": given.get("kind", "external"),
+            "nics": [dict(given["nic"])],
+        }
         await self.fabric.apply(Topology.from_dict(document))
         self.cycles.changed()
         return self.fabric.port(name).status()
@@ -239,6 +246,7 @@ class Operations:
             snaplen=int(given.get("snaplen", 262_144)),
             segment=bool(given.get("segment", False)),
             complete=bool(given.get("complete", False)),
+            truncate=bool(given.get("truncate", False)),
         )
         request.stop = trio.Event()
         try:
@@ -267,6 +275,7 @@ class Operations:
                 direction=given.get("direction"),
                 drops=bool(given.get("drops", False)),
                 snaplen=int(given.get("snaplen", 262_144)),
+                truncate=bool(given.get("truncate", False)),
             )
         finally:
             os.close(descriptor)

@@ -113,6 +113,17 @@ def from_object(value: object, depth: int = 0) -> Node:
     return Scalar(value)
 
 
+def to_object(node: Node) -> object:
+    """The dicts, lists and scalars that nodes stand for."""
+    match node:
+        case Fields(fields):
+            return {key: to_object(item) for key, item in fields.items()}
+        case Items(items):
+            return [to_object(item) for item in items]
+        case Scalar(value):
+            return value
+
+
 # -- text ----------------------------------------------------------------------------------------
 
 

@@ -87,8 +87,13 @@ def guest_words(guest: model.Guest, nic: NicWords) -> dict[str, Any]:
     """A guest."""
     said: dict[str, Any] = {} if guest.kind == "stack" else {"kind": guest.kind}
     if guest.machine is not None:
-        said |= _keys(machine.KEYS, guest.machine)
+        said |= machine_words(guest.machine)
     return said | {"nics": [port_words(guest, index, nic) for index in range(len(guest.nics))]}
+
+
+def machine_words(wanted: model.Machine) -> dict[str, Any]:
+    """The keys of a guest that say what its machine is."""
+    return _keys(machine.KEYS, wanted)
 
 
 def network_words(network: model.Network) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""The command line's own words: help, and what `vnet exec` and `vnet attach` make of what they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vnet.cli import COMMANDS, attach, exec_, main
+from vnet.errors import BadInput
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_fits_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    assert f"Examples:\n  vnet {command}" in told
+    # What is to be copied from there is not folded.
+    assert [line for line in told.splitlines() if len(line) > 80 and not line.startswith("  vnet ")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("statsu", "vnet: error: there is no command 'statsu' (did you mean status?); see vnet --help"),
+        ("status --jsn", "vnet status: error: unrecognized arguments: --jsn (did you mean --json?)"),
+        ("--verzion", "vnet: error: unrecognized arguments: --verzion (did you mean --version?)"),
+        ("schema lab.yaml", "vnet schema: error: unrecognized arguments: lab.yaml"),
+    ],
+)
+def test_what_is_nearly_right_is_told(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "argv"),
+    [
+        ("ip addr", None, "ip addr"),
+        ("-- ip -n x addr", None, "ip -n x addr"),
+        ("-n lab -- ls", "lab", "ls"),
+        ("-n lab ls -l", "lab", "ls -l"),
+        ("--name=lab ls -n 1", "lab", "ls -n 1"),
+        ("git log -- file", None, "git log -- file"),
+        ("-- -n", None, "-n"),
+        ("-- -- x", None, "-- x"),
+        ("", None, ""),
+    ],
+)
+def test_a_fabrics_name_may_follow_the_guest_and_all_else_is_the_command(
+    words: str, name: str | None, argv: str
+) -> None:
+    assert exec_.parted(words.split()) == (name, argv.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-l ls", "-l is no option of vnet exec; a command comes after --"),
+        ("--=x ls", "-- is no option"),
+        ("-n", "-n: expected the fabric's name"),
+    ],
+)
+def test_other_options_in_front_of_a_command_are_refused(words: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        exec_.parted(words.split())
+
+
+def test_a_guests_keys_are_said_as_in_a_file() -> None:
+    given = ["memory=1 GiB", "cpus=2", "disks=[{path: a.qcow2, snapshot: no}]", "append=a=b console=ttyS0"]
+    assert attach.guest_keys(given) == {
+        "memory": "1 GiB",
+        "cpus": 2,
+        "disks": [{"path": "a.qcow2", "snapshot": "no"}],
+        "append": "a=b console=ttyS0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("memory", "--set memory: expected KEY=VALUE"),
+        ("=2", "--set =2: expected KEY=VALUE"),
+        ("kind=netns", "--set kind=netns: --kind says that"),
+        ("nics=[]", "--set nics=.*: --nic says that"),
+        ("disks=[", r"--set disks=\[: not YAML: "),
+    ],
+)
+def test_a_guests_keys_that_are_none_are_refused(given: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        attach.guest_keys([given])
+
+
+def test_a_machines_files_are_where_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"memory": "1 GiB", "disks": [{"path": "a.qcow2"}, {"path": "/b"}]}
+    assert attach.placed("vm", given, {"network": "red"}) == {
+        "memory": "1 GiB",
+        "disks": [{"path": f"{tmp_path}/a.qcow2"}, {"path": "/b"}],
+    }
+    with pytest.raises(BadInput, match=r'^guests.vm.memory: "lots", expected a size from 1 MiB '):
+        attach.placed("vm", {"memory": "lots"}, {"network": "red"})
