@@ -229,9 +229,19 @@ class _Holder:
         # An empty namespace to stand in between two visits, so that none is kept alive by us.
         self.home = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "uts")]
 
-    def go_home(self) -> None:
-        for namespace, kind in zip(self.home, (CLONE_NEWNET, CLONE_NEWUTS), strict=True):
-            _call("setns", namespace, kind)
+    @contextlib.contextmanager
+    def away(self) -> Iterator[list[int]]:
+        """Go elsewhere and open descriptors there; home again afterwards, and without them if it failed."""
+        opened: list[int] = []
+        try:
+            yield opened
+        except BaseException:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        finally:
+            for namespace, kind in zip(self.home, (CLONE_NEWNET, CLONE_NEWUTS), strict=True):
+                _call("setns", namespace, kind)
 
     def make(self, name: str, host: str) -> tuple[dict[str, Any], list[int]]:
         """A network namespace with its loopback interface up, and a host name of its own."""
@@ -239,8 +249,7 @@ class _Holder:
             raise ValueError(f"no name of a namespace: {name!r}")
         if name in self.made:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        opened = []
-        try:
+        with self.away() as opened:
             _call("unshare", CLONE_NEWNET | CLONE_NEWUTS)
             socket.sethostname(host[:64])
             for kind in ("net", "uts"):
@@ -248,12 +257,6 @@ class _Holder:
             _loopback_up()
             namespace = identity(opened[0])
             pinned = self.user is None and _pin(name, "/proc/self/ns/net")
-        except BaseException:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise
-        finally:
-            self.go_home()
         self.made[name] = namespace
         self.kept[name] = [os.dup(descriptor) for descriptor in opened]
         return {"pinned": pinned, "kept": self.kept[name]}, opened
@@ -270,12 +273,11 @@ class _Holder:
 
     def open(self, inside: list[int], count: int, path: str | None, kind: list[int]) -> list[int]:
         """Open a device, or a socket of a kind (family, type, protocol), `count` times in a namespace."""
-        for namespace in inside:
-            if identity(namespace) == self.host:
-                raise PermissionError(errno.EPERM, "this is no guest's namespace")
-            _call("setns", namespace, CLONE_NEWNET)
-        opened: list[int] = []
-        try:
+        with self.away() as opened:
+            for namespace in inside:
+                if identity(namespace) == self.host:
+                    raise PermissionError(errno.EPERM, "this is no guest's namespace")
+                _call("setns", namespace, CLONE_NEWNET)
             for _ in range(count):
                 if path is not None:
                     opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
@@ -283,12 +285,6 @@ class _Holder:
                         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
                 else:
                     opened.append(socket.socket(*kind).detach())
-        except BaseException:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise
-        finally:
-            self.go_home()
         return opened
 
     def answer(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
