@@ -33,6 +33,16 @@ def test_what_is_missing_comes_with_a_remedy(monkeypatch, capsys):
     assert "-> modprobe tun" in capsys.readouterr().out
 
 
+def test_what_is_found_fits_a_terminal_and_what_helps_can_be_copied(monkeypatch, capsys):
+    finding = doctor.Finding("descriptors", "optional", "word " * 30, "a remedy " * 10)
+    monkeypatch.setattr(doctor, "LOOKS", (lambda: finding,))
+    assert main(["doctor"]) == 0
+    *told, remedy = capsys.readouterr().out.splitlines()
+    assert len(told) > 1
+    assert max(map(len, told)) <= 80
+    assert remedy.endswith(finding.remedy)
+
+
 def test_an_old_kernel_is_told(monkeypatch):
     monkeypatch.setattr(doctor.platform, "release", lambda: "5.10.0-9-amd64")
     assert doctor.kernel().state == "missing"

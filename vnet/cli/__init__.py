@@ -49,12 +49,12 @@ COMMANDS = {
 }
 
 EPILOG = """examples:
-  vnet demo                                        see it work
-  vnet up tenants.yaml -d                          bring a fabric up, in the background
-  vnet status                                      what is there, what passed, what was dropped
-  vnet ping web db                                 from one guest to another
-  vnet capture red -w red.pcapng                   record a network
-  vnet COMMAND --help                              more, with examples
+  vnet demo                        see it work
+  vnet up tenants.yaml -d          bring a fabric up, in the background
+  vnet status                      what is there, what passed, what was dropped
+  vnet ping web db                 from one guest to another
+  vnet capture red -w red.pcapng   record a network
+  vnet COMMAND --help              more, with examples
 
 exit codes: 0 done, 1 it failed or does not hold, 2 what was given is wrong"""
 

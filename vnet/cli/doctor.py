@@ -11,13 +11,25 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import textwrap
+from typing import TYPE_CHECKING
 
 from vnet.cli import words
+
+if TYPE_CHECKING:
+    from vnet.doctor import Finding
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """[--json]."""
     words.json_argument(parser)
+
+
+def lines(finding: Finding) -> list[str]:
+    """What was found, in 80 columns; a remedy stays in one line, to be copied."""
+    head = f"{finding.state:9} {finding.what:19} "
+    told = textwrap.wrap(head + finding.detail, 80, subsequent_indent=" " * len(head), break_on_hyphens=False)
+    return [*told, *([f"{'':{len(head)}}-> {finding.remedy}"] if finding.remedy else [])]
 
 
 def run(given: argparse.Namespace) -> int:
@@ -31,7 +43,6 @@ def run(given: argparse.Namespace) -> int:
         words.print_json([attrs.asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{finding.state:9} {finding.what:19} {finding.detail}")
-            if finding.remedy:
-                print(f"{'':29} -> {finding.remedy}")
+            for line in lines(finding):
+                print(line)
     return 1 if any(finding.state == "missing" for finding in findings) else 0

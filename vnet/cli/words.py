@@ -80,9 +80,9 @@ def count(number: float) -> str:
     return ""
 
 
-def size(number: float) -> str:
-    """Bytes, in powers of ten as networks count."""
-    return f"{count(number)}B" if number >= 1000 else f"{number:.0f} B"
+def size(number: float, unit: str = "B") -> str:
+    """Bytes or something else, in powers of ten as networks count: `12 B`, `1.25 Gbit/s`."""
+    return f"{count(number)}{unit}" if number >= 1000 else f"{number:.0f} {unit}"
 
 
 def seconds(value: float) -> str:

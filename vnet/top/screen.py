@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vnet.cli.words import count
+from vnet.cli.words import count, size
 from vnet.top.rates import ORDERS, Rate, total
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -51,7 +51,7 @@ def screen(
     title.append(name, "bold")
     title.append(f"  {sums.ports} ports")
     title.append(f", {sums.down} down" if sums.down else ", all up", "red" if sums.down else "green")
-    title.append(f"   {bits(sums.bits)}bit/s  {frames(sums.frames)} frames/s  ")
+    title.append(f"   {size(sums.bits, 'bit/s')}  {frames(sums.frames)} frames/s  ")
     title.append(f"{frames(sums.drops)} drops/s", "yellow" if sums.drops >= 0.5 else "")
     keys = Text(no_wrap=True, overflow="ellipsis", style="dim")
     keys.append("sort: ")
@@ -96,8 +96,8 @@ def line(clock: str, name: str, rates: Sequence[Rate]) -> str:
     """One sample as one line, for logs and pipes: the sums, and the busiest port."""
     sums = total(list(rates))
     busiest = max(rates, key=lambda rate: rate.bits, default=None)
-    most = f"; most at {busiest.port}: {count(busiest.bits)}bit/s" if busiest and busiest.bits else ""
+    most = f"; most at {busiest.port}: {size(busiest.bits, 'bit/s')}" if busiest and busiest.bits else ""
     return (
         f"{clock} {name}: {sums.ports} ports, {sums.down} down, {count(sums.frames)} frames/s, "
-        f"{count(sums.bits)}bit/s, {count(sums.drops)} drops/s{most}"
+        f"{size(sums.bits, 'bit/s')}, {count(sums.drops)} drops/s{most}"
     )
