@@ -2,7 +2,7 @@
 
 use crate::classify::is_payer;
 use crate::config::{PortConfig, PortMode};
-use crate::groups::{Frame, Gate, Judged, Payer, Refusal};
+use crate::groups::{Frame, Gate, Gates, Judged, Payer, Refusal};
 use crate::parse::{C_TAG, ETHERNET, TAG, destination};
 use crate::switch::Port;
 use crate::{Came, Decision, DropReason, Place, PortId, Switch, TagEdit, View};
@@ -73,7 +73,7 @@ impl Switch {
             view,
             again: decision.judged == Judged::Left,
         };
-        tracker.judge(&frame, None, Some(gate), payer).map_err(|refusal| match refusal {
+        tracker.judge(&frame, Gates { from: None, to: Some(gate) }, payer).map_err(|refusal| match refusal {
             Refusal::Leaving(reason) | Refusal::Entering(reason) => reason,
         })
     }

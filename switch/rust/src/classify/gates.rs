@@ -4,7 +4,7 @@ use super::Desk;
 use crate::PortId;
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Out, View};
-use crate::groups::{Frame, Gate, Judged, Payer, Refusal};
+use crate::groups::{Frame, Gate, Gates, Judged, Payer, Refusal};
 use crate::parse::Header;
 
 impl Desk<'_> {
@@ -56,7 +56,7 @@ impl Desk<'_> {
             view,
             again: false,
         };
-        match tracker.judge(&frame, self.gate, to, payer) {
+        match tracker.judge(&frame, Gates { from: self.gate, to }, payer) {
             Ok(()) => decision.judged(passed(decision.out)),
             Err(Refusal::Leaving(reason)) => Decision { out: Out::Drop(reason), ..decision },
             Err(Refusal::Entering(reason)) => decision.judged(Judged::Refused(reason)),

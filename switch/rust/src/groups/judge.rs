@@ -3,7 +3,7 @@
 use super::packet::{self, Kind, Packet, Read};
 use super::refuse::{Refusal, Wrong};
 use super::table::{Birth, State, coarse};
-use super::{Gate, Payer, Tracker, VERSION, rules, tcp};
+use super::{Gate, Gates, Payer, Tracker, VERSION, rules, tcp};
 use crate::parse::is_group;
 use crate::{DropReason, Nanos, PortId, View, VlanId};
 
@@ -21,30 +21,29 @@ pub(crate) struct Frame<'a, 'b> {
 }
 
 impl Tracker {
-    /// Judge a frame at the gates that it passes: where it comes from, where it goes to.
+    /// Judge a frame at the gates that it passes.
     #[inline]
     pub(crate) fn judge(
         &mut self,
         frame: &Frame<'_, '_>,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
         payer: Payer,
     ) -> Result<(), Refusal> {
         let at = 12 + 4 * usize::from(frame.tags);
         let mut packet = match packet::read(frame.view, at, frame.vlan) {
             Read::Ip(packet) => packet,
-            other => return self.judge_other(frame, other, from, to),
+            other => return self.judge_other(frame, other, gates),
         };
         if let Kind::Later = packet.kind {
             match self.fragments.belongs(frame.now, frame.ingress, &packet) {
                 Some(known) => packet = known,
-                None => return Err(self.wrong(frame, Wrong::Fragment, from, to, &packet)),
+                None => return Err(self.wrong(frame, Wrong::Fragment, gates, &packet)),
             }
         }
         match packet.kind {
-            Kind::Alone | Kind::Error { .. } => return self.judge_alone(frame, &packet, from, to),
+            Kind::Alone | Kind::Error { .. } => return self.judge_alone(frame, &packet, gates),
             _ if packet.must_send || packet.must_hear || is_group(frame.dst) => {
-                return self.judge_alone(frame, &packet, from, to);
+                return self.judge_alone(frame, &packet, gates);
             }
             _ => {}
         }
@@ -57,12 +56,12 @@ impl Tracker {
             if let Some(kept) = self.hints.get_mut(usize::from(frame.ingress)) {
                 *kept = hint;
             }
-            return self.judge_known(frame, &packet, at, from, to, payer);
+            return self.judge_known(frame, &packet, at, gates, payer);
         }
         if let Some(at) = found {
             self.table.remove(at);
         }
-        self.judge_new(frame, &packet, from, to, payer)
+        self.judge_new(frame, &packet, gates, payer)
     }
 
     /// A packet of a connection that is there.
@@ -72,16 +71,15 @@ impl Tracker {
         frame: &Frame<'_, '_>,
         packet: &Packet,
         at: u32,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
         payer: Payer,
     ) -> Result<(), Refusal> {
         let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
         let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
         let fits =
-            |gate: &Option<Gate<'_>>, end: usize| gate.is_none_or(|gate| gate.stamp == conn.allowed[end]);
-        if !(fits(&from, near) && fits(&to, far)) {
-            self.judge_again(frame, packet, at, from, to)?;
+            |gate: Option<Gate<'_>>, end: usize| gate.is_none_or(|gate| gate.stamp == conn.allowed[end]);
+        if !(fits(gates.from, near) && fits(gates.to, far)) {
+            self.judge_again(frame, packet, at, gates)?;
         }
         let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
         let origin = usize::from(conn.origin);
@@ -98,9 +96,9 @@ impl Tracker {
                 }
                 tcp::Step::Anew => {
                     self.table.remove(at);
-                    return self.judge_new(frame, packet, from, to, payer);
+                    return self.judge_new(frame, packet, gates, payer);
                 }
-                tcp::Step::Bad => return Err(self.wrong(frame, Wrong::Invalid, from, to, packet)),
+                tcp::Step::Bad => return Err(self.wrong(frame, Wrong::Invalid, gates, packet)),
             }
         } else if answers && conn.state == State::New {
             conn.state = State::Answered;
@@ -121,11 +119,10 @@ impl Tracker {
         frame: &Frame<'_, '_>,
         packet: &Packet,
         at: u32,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
     ) -> Result<(), Refusal> {
         let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
-        for (gate, end, leaving) in [(from, near, true), (to, far, false)] {
+        for (gate, end, leaving) in [(gates.from, near, true), (gates.to, far, false)] {
             let Some(gate) = gate else { continue };
             let allowed = self.allows(&gate, at, end);
             let Some(conn) = self.table.get_mut(at) else { continue };
@@ -159,23 +156,22 @@ impl Tracker {
         &mut self,
         frame: &Frame<'_, '_>,
         packet: &Packet,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
         payer: Payer,
     ) -> Result<(), Refusal> {
-        self.by_rules(frame, packet, from, to)?;
+        self.by_rules(frame, packet, gates)?;
         let state = match packet.kind {
             Kind::Tcp(segment) if tcp::begins(&segment) => State::Tcp(tcp::State::SynSent),
             Kind::Query => State::Query,
             Kind::Plain => State::New,
-            _ => return Err(self.wrong(frame, Wrong::Invalid, from, to, packet)),
+            _ => return Err(self.wrong(frame, Wrong::Invalid, gates, packet)),
         };
         if packet.is_to_itself() {
-            return Err(self.wrong(frame, Wrong::Invalid, from, to, packet));
+            return Err(self.wrong(frame, Wrong::Invalid, gates, packet));
         }
         let mut allowed = [0; 2];
-        allowed[packet.from & 1] = from.map_or(0, |gate| gate.stamp);
-        allowed[packet.from & 1 ^ 1] = to.map_or(0, |gate| gate.stamp);
+        allowed[packet.from & 1] = gates.from.map_or(0, |gate| gate.stamp);
+        allowed[packet.from & 1 ^ 1] = gates.to.map_or(0, |gate| gate.stamp);
         let halves = match &packet.kind {
             Kind::Tcp(segment) => tcp::begin(packet.from, segment),
             _ => Default::default(),
@@ -191,7 +187,7 @@ impl Tracker {
             limit: payer.limit,
         };
         if self.table.add(coarse(frame.now), &birth).is_none() {
-            return Err(self.wrong(frame, Wrong::Full, from, to, packet));
+            return Err(self.wrong(frame, Wrong::Full, gates, packet));
         }
         self.let_rest_pass(frame, packet);
         Ok(())
@@ -203,24 +199,23 @@ impl Tracker {
         &mut self,
         frame: &Frame<'_, '_>,
         packet: &Packet,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
     ) -> Result<(), Refusal> {
-        let (mut from_left, mut to_left) = (from, to);
+        let mut left = gates;
         if let Kind::Error { key, from: end, seq } = packet.kind
             && let Some(at) = self.table.find(&key, &mut u32::MAX.clone())
             && self.is_live(frame.now, at, end & 1, seq)
         {
-            from_left = from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1));
-            to_left = to.filter(|gate| !self.allows(gate, at, end & 1));
+            left.from = gates.from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1));
+            left.to = gates.to.filter(|gate| !self.allows(gate, at, end & 1));
         }
         if packet.must_send {
-            from_left = None;
+            left.from = None;
         }
         if packet.must_hear {
-            to_left = None;
+            left.to = None;
         }
-        self.by_rules(frame, packet, from_left, to_left)?;
+        self.by_rules(frame, packet, left)?;
         self.let_rest_pass(frame, packet);
         Ok(())
     }
@@ -248,19 +243,13 @@ impl Tracker {
     }
 
     /// By the rules alone.
-    fn by_rules(
-        &mut self,
-        frame: &Frame<'_, '_>,
-        packet: &Packet,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
-    ) -> Result<(), Refusal> {
-        if let Some(gate) = from
+    fn by_rules(&mut self, frame: &Frame<'_, '_>, packet: &Packet, gates: Gates<'_>) -> Result<(), Refusal> {
+        if let Some(gate) = gates.from
             && !gate.groups.egress.allow(&packet.ask(packet.target))
         {
             return Err(self.refuse(frame, true, gate, Some(packet)));
         }
-        if let Some(gate) = to
+        if let Some(gate) = gates.to
             && !gate.groups.ingress.allow(&packet.ask(packet.source))
         {
             return Err(self.refuse(frame, false, gate, Some(packet)));
@@ -270,14 +259,8 @@ impl Tracker {
 
     /// A frame that is no IP, or none that can be read.
     #[cold]
-    fn judge_other(
-        &mut self,
-        frame: &Frame<'_, '_>,
-        read: Read,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
-    ) -> Result<(), Refusal> {
-        match (read, from, to) {
+    fn judge_other(&mut self, frame: &Frame<'_, '_>, read: Read, gates: Gates<'_>) -> Result<(), Refusal> {
+        match (read, gates.from, gates.to) {
             (Read::Arp, _, _) | (_, None, None) => Ok(()),
             (Read::Bad, Some(gate), _) => {
                 Err(self.tell(frame, gate, Refusal::Leaving(DropReason::GroupInvalid), None))

@@ -74,6 +74,15 @@ impl<'a> Gate<'a> {
     }
 }
 
+/// The gates that a frame passes, as far as they are there and known.
+#[derive(Clone, Copy)]
+pub(crate) struct Gates<'a> {
+    /// Where it comes from, on its way out of the guest.
+    pub(crate) from: Option<Gate<'a>>,
+    /// Where it goes to, on its way in.
+    pub(crate) to: Option<Gate<'a>>,
+}
+
 /// Who pays for a connection that begins: a port, and how many it may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer {

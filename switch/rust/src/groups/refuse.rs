@@ -2,7 +2,7 @@
 
 use super::judge::Frame;
 use super::packet::Packet;
-use super::{Gate, Tracker};
+use super::{Gate, Gates, Tracker};
 use crate::DropReason;
 use crate::parse::is_group;
 
@@ -47,11 +47,10 @@ impl Tracker {
         &mut self,
         frame: &Frame<'_, '_>,
         wrong: Wrong,
-        from: Option<Gate<'_>>,
-        to: Option<Gate<'_>>,
+        gates: Gates<'_>,
         packet: &Packet,
     ) -> Refusal {
-        let refusal = match (wrong, from.is_some()) {
+        let refusal = match (wrong, gates.from.is_some()) {
             (Wrong::Invalid, true) => Refusal::Leaving(DropReason::GroupInvalid),
             (Wrong::Fragment, true) => Refusal::Leaving(DropReason::GroupFragment),
             (Wrong::Full, true) => Refusal::Leaving(DropReason::GroupFull),
@@ -59,7 +58,7 @@ impl Tracker {
             (Wrong::Fragment, false) => Refusal::Entering(DropReason::TxGroupFragment),
             (Wrong::Full, false) => Refusal::Entering(DropReason::TxGroupFull),
         };
-        match from.or(to) {
+        match gates.from.or(gates.to) {
             Some(gate) => self.tell(frame, gate, refusal, Some(packet)),
             None => refusal,
         }
