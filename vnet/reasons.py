@@ -35,7 +35,7 @@ ADVICE = {
     "guard-source-route": "Nothing: source routes are not let through.",
     "guard-fragment": "Lower the guest's MTU, so that it sends no such fragments.",
     "guard-dhcp-server": "Is it the DHCP server? `dhcp_server: allow`.",
-    "guard-dhcp-client": "The guest's client is wrong, or forges requests to use up leases.",
+    "guard-dhcp-client": "The guest's client is wrong, or forges requests to use up leases or to have others lose theirs. A lease that the fabric does not know, as it was started anew, can't be given back either: it ends by itself.",
     "guard-ra": "Is it the router? `router_advertisements: allow`.",
     "guard-redirect": "Nothing: redirects are for routers with `guard: off`.",
     "guard-querier": "Is it the multicast router? `querier: allow`.",

@@ -13,6 +13,8 @@ import attrs
 
 SEEN = 128
 """Bytes of a frame that a guard is shown."""
+MESSAGE = 2048
+"""The longest frame that is looked at as a whole."""
 EXTENSIONS = 8
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
 CONTROL = {
@@ -69,6 +71,8 @@ class ReferenceGuard:
         """Why the frame is refused, or None."""
         try:
             self._judge(data[:SEEN])
+            if "dhcp_server" not in self.roles:
+                self._weigh(data)
         except Refused as refused:
             return str(refused)
         return None
@@ -174,6 +178,75 @@ class ReferenceGuard:
                 need(not message or message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
         return (sport, dport, packet.part) == (client, server, "whole")
 
+    # -- what DHCP clients say, all of it ----------------------------------------------------------
+
+    def _weigh(self, data: bytes) -> None:
+        source, kind, packet = data[6:12], data[12:14], data[14:]
+        while kind == b"\x81\x00":
+            kind, packet = packet[2:4], packet[4:]
+        if kind == b"\x08\x00" and packet[9] == UDP and number(packet[6:8]) & 0x3FFF == 0:
+            upper = packet[(packet[0] & 15) * 4 :]
+            if number(upper[2:4]) == 67:
+                need(len(data) <= MESSAGE, "guard-dhcp-client")
+                self._weigh4(source, upper[8:])
+        elif kind == b"\x86\xdd":
+            inner = follow(packet)
+            if inner.protocol == UDP and inner.part == "whole" and number(inner.upper[2:4]) == 547:
+                need(len(data) <= MESSAGE, "guard-dhcp-client")
+                self._weigh6(source, inner.upper[8 : inner.length])
+
+    def _weigh4(self, source: bytes, message: bytes) -> None:
+        options, whole = dhcp_options(message[240:])
+        kinds = [value for code, value in options if code == 53]
+        wanted = [value for code, value in options if code == 50]
+        fine = len(kinds) < 2 and all(len(value) == 1 and value[0] for value in kinds)
+        fine = fine and len(wanted) < 2 and all(len(value) == 4 for value in wanted)
+        fine = fine and all(code != 52 for code, _ in options)
+        is_dhcp = message[236:240] == bytes.fromhex("63825363")
+        need(fine and (whole if is_dhcp else not kinds), "guard-dhcp-client")
+        kind = kinds[0][0] if kinds else 0
+        has, asked = message[12:16], wanted[0] if wanted else bytes(4)
+        if kind in (4, 7):
+            first, second = (has, asked) if kind == 7 else (asked, has)
+            for address in (first, second) if any(second) else (first,):
+                own = any(address) and self.owns(source, ipaddress.IPv4Address(address))
+                need(own, "guard-dhcp-client")
+
+    def _weigh6(self, source: bytes, message: bytes) -> None:
+        if message[:1] not in (b"\x08", b"\x09"):
+            return
+        need(len(message) >= 4, "guard-dhcp-client")
+        given: list[tuple[bytes, int]] = []
+        for code, value in dhcp6_options(message[4:]):
+            fixed = {3: 12, 4: 4, 25: 12}.get(code)
+            if fixed is None:
+                continue
+            need(len(value) >= fixed, "guard-dhcp-client")
+            for inner, lease in dhcp6_options(value[fixed:]):
+                need(len(lease) >= {5: 16, 26: 25}.get(inner, 0), "guard-dhcp-client")
+                given += (
+                    [(lease[:16], 128)] if inner == 5 else [(lease[9:25], lease[8])] if inner == 26 else []
+                )
+        for address, prefix in given:
+            need(self.owns_all(source, ipaddress.IPv6Address(address), prefix), "guard-dhcp-client")
+
+    def owns_all(self, source: bytes, address: ipaddress.IPv6Address, prefix: int) -> bool:
+        """Whether a sender from `source` may claim all of a prefix."""
+        if prefix == 128 or not 0 < prefix < 128:
+            return prefix == 128 and self.owns(source, address)
+        if self.unknown:
+            return True
+        whole = ipaddress.IPv6Network((address, prefix), strict=False)
+        pairs = [(ipaddress.ip_network(own), mac) for own, mac in self.pairs]
+        paired = {mac for _, mac in pairs if mac}
+        own = source == self.mac or source not in paired
+        return any(
+            isinstance(net, ipaddress.IPv6Network)
+            and whole.subnet_of(net)
+            and (own if mac is None else mac == source)
+            for net, mac in pairs
+        )
+
     # -- IPv6 --------------------------------------------------------------------------------------
 
     def _ipv6(self, source: bytes, data: bytes) -> None:
@@ -232,6 +305,32 @@ def options4(data: bytes) -> Iterator[int]:
         size = 1 if data[0] == 1 else data[1] if len(data) > 1 else 0
         need(data[0] == 1 or 2 <= size <= len(data), "guard-headers")
         data = data[size:]
+
+
+def dhcp_options(data: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    """DHCPv4 options, and whether the last one is there as a whole."""
+    found = []
+    while data and data[0] != 255:
+        if data[0] == 0:
+            data = data[1:]
+            continue
+        size = 2 + data[1] if len(data) > 1 else 2
+        if len(data) < size:
+            return found, False
+        found.append((data[0], data[2:size]))
+        data = data[size:]
+    return found, True
+
+
+def dhcp6_options(data: bytes) -> list[tuple[int, bytes]]:
+    """DHCPv6 options."""
+    found = []
+    while data:
+        size = 4 + number(data[2:4])
+        need(len(data) >= max(size, 4), "guard-dhcp-client")
+        found.append((number(data[:2]), data[4:size]))
+        data = data[size:]
+    return found
 
 
 def options6(data: bytes) -> Iterator[bytes]:

@@ -15,12 +15,13 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from tests.model.guard import ReferenceGuard
+from tests.switch import guarded
 from tests.switch import test_guard_cases as cases
 from vnet._native import Guard, PortConfig, Switch
 
-MACS = [bytes.fromhex(mac.replace(":", "")) for mac in (cases.OWN, cases.OTHER, cases.PAIRED)]
+MACS = [bytes.fromhex(mac.replace(":", "")) for mac in (guarded.OWN, guarded.OTHER, guarded.PAIRED)]
 PREFIXES = tuple(
-    (prefix, bytes.fromhex(mac.replace(":", "")) if mac else None) for prefix, mac, _ in cases.ADDRESSES
+    (prefix, bytes.fromhex(mac.replace(":", "")) if mac else None) for prefix, mac, _ in guarded.ADDRESSES
 )
 ROLES = tuple(cases.ROLES)
 
@@ -40,15 +41,18 @@ PIECES = [
 ]
 
 
+VALUES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 17, 43, 44, 50, 52, 53, 58, 60, 67, 68, 134, 255]
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> bytes:
     """A frame that was good or bad once."""
     data = bytearray(draw(st.sampled_from(GOOD + BAD)))
     for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, min(len(data) - 1, 90)))
+        at = draw(st.integers(0, min(len(data) - 1, draw(st.sampled_from([90, 90, 340])))))
         match draw(st.sampled_from(["set", "set", "flip", "cut", "insert", "mac", "next"])):
             case "set":
-                data[at] = draw(st.sampled_from([0, 1, 2, 5, 6, 17, 43, 44, 58, 60, 67, 68, 134, 255]))
+                data[at] = draw(st.sampled_from(VALUES))
             case "flip":
                 data[at] ^= 1 << draw(st.integers(0, 7))
             case "cut":
@@ -83,8 +87,8 @@ def test_says_what_the_reference_says(burst: list[bytes], roles: frozenset[str],
     reference = ReferenceGuard(MACS[0], PREFIXES, unknown, roles)
     switch = Switch()
     guard = Guard(
-        cases.OWN,
-        addresses=cases.ADDRESSES,
+        guarded.OWN,
+        addresses=guarded.ADDRESSES,
         unknown=[1] if unknown else [],
         **dict.fromkeys(roles, True),  # type: ignore[arg-type]
     )
@@ -103,14 +107,14 @@ def test_says_what_the_reference_says(burst: list[bytes], roles: frozenset[str],
 def nothing_of_others(data: bytes) -> None:
     """What a guest got through speaks for itself alone, as scapy reads it."""
     frame = Ether(data)
-    assert frame.src in (cases.OWN, cases.PAIRED)
+    assert frame.src in (guarded.OWN, guarded.PAIRED)
     while frame.payload and not isinstance(frame, IP | IPv6 | ARP):
         if type(frame).__name__ not in ("Ether", "Dot1Q", "Dot1AD"):
             return
         frame = frame.payload
     own = {
-        cases.OWN: {cases.IP4, cases.IP6, cases.LOCAL, "0.0.0.0", "::"},
-        cases.PAIRED: {cases.PAIR4, "fe80::ff:fe00:c", "0.0.0.0", "::"},
+        guarded.OWN: {guarded.IP4, guarded.IP6, guarded.LOCAL, "0.0.0.0", "::"},
+        guarded.PAIRED: {guarded.PAIR4, "fe80::ff:fe00:c", "0.0.0.0", "::"},
     }[Ether(data).src]
     if isinstance(frame, ARP):
         assert frame.hwsrc == Ether(data).src

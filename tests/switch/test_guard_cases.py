@@ -7,7 +7,7 @@ servers, router advertisements, ARP and neighbour poisoning, and ways to hide th
 from __future__ import annotations
 
 import pytest
-from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp import BOOTP
 from scapy.layers.dhcp6 import DHCP6_Advertise, DHCP6_Solicit
 from scapy.layers.igmp import IGMP
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_Router_Alert
@@ -29,72 +29,41 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
 )
 from scapy.layers.l2 import ARP, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Raw
 
+from tests.switch.guarded import (
+    ALL_NODES,
+    IP4,
+    IP6,
+    LOCAL,
+    LOCAL_VICTIM,
+    OTHER,
+    OWN,
+    PAIR4,
+    PAIRED,
+    VICTIM4,
+    VICTIM6,
+    arp,
+    dhcp,
+    ether,
+    fate,
+    fragment,
+    guard,
+    ip,
+    ip6,
+    lease4,
+    lease6,
+    switch,
+)
 from vnet._native import Guard, PortConfig, Switch
-
-OWN, OTHER, PAIRED = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
-IP4, PAIR4, VICTIM4 = "10.0.0.10", "10.0.0.77", "10.0.0.11"
-IP6, VICTIM6 = "fd00::a", "fd00::b"
-LOCAL, LOCAL_VICTIM = "fe80::ff:fe00:a", "fe80::ff:fe00:b"
-ALL_NODES, ALL_ROUTERS = "33:33:00:00:00:01", "33:33:00:00:00:02"
-
-ADDRESSES = [(f"{IP4}/32", None, None), (f"{IP6}/128", None, None), (f"{PAIR4}/32", PAIRED, None)]
-
-
-def guard(**keys) -> Guard:
-    return Guard(OWN, **{"addresses": ADDRESSES, **keys})
-
-
-def switch(of: Guard | None, **keys) -> Switch:
-    """Port 0 has the guard, port 1 is a victim's without one."""
-    made = Switch()
-    made.add_port(0, PortConfig(vlan=1, guard=of, **keys))
-    made.add_port(1, PortConfig(vlan=1))
-    return made
-
-
-def fate(frame: Packet | bytes, of: Guard | None = None, **keys) -> str | None:
-    """Why the guard refuses a frame; None: it arrives."""
-    data = bytes(frame)
-    (verdict,) = switch(of or guard(), **keys).forward(0, 0, [data.ljust(60, b"\0")])
-    assert (verdict.reason is None) == (len(verdict.copies) == 1)
-    return verdict.reason
-
-
-def ether(src: str = OWN, dst: str = "ff:ff:ff:ff:ff:ff", **keys) -> Ether:
-    return Ether(src=src, dst=dst, **keys)
-
-
-def ip(src: str = IP4, **keys) -> Ether:
-    return ether() / IP(src=src, dst=VICTIM4, **keys)
-
-
-def ip6(src: str = IP6, dst: str = "ff02::1", **keys) -> Ether:
-    return ether(dst=ALL_NODES) / IPv6(src=src, dst=dst, **keys)
-
-
-def arp(**keys) -> Ether:
-    return ether() / ARP(**{"hwsrc": OWN, "psrc": IP4, "pdst": VICTIM4, **keys})
-
-
-def dhcp(mac: str = OWN, src: str = "0.0.0.0", sport: int = 68, dport: int = 67, op: int = 1) -> Ether:
-    message = BOOTP(op=op, chaddr=bytes.fromhex(mac.replace(":", ""))) / DHCP(
-        options=[("message-type", "discover" if op == 1 else "offer"), "end"]
-    )
-    return ether() / IP(src=src, dst="255.255.255.255") / UDP(sport=sport, dport=dport) / message
-
-
-def fragment(packet: Packet, offset: int = 0, more: bool = True) -> Packet:
-    """An IPv4 packet as if it were a fragment."""
-    packet[IP].flags, packet[IP].frag = (1 if more else 0), offset
-    return packet
 
 
 def own_mac(kind, mac: str = OWN):
     return kind(lladdr=mac)
 
 
+OWN_MAC = bytes.fromhex(OWN.replace(":", ""))
+OWN_ADDRESS, THEIR_ADDRESS = b"\x32\4\x0a\0\0\x0a", b"\x32\4\x0a\0\0\x0b"
 SNAPPED = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=0x0800) / IP(src=VICTIM4)
 ND_NS = ICMPv6ND_NS(tgt=VICTIM6) / own_mac(ICMPv6NDOptSrcLLAddr)
 RA = ICMPv6ND_RA() / own_mac(ICMPv6NDOptSrcLLAddr)
@@ -114,7 +83,17 @@ ACCEPTED = {
     "rarp announcement": ether(type=0x8035) / ARP(op=3, hwsrc=OWN, hwdst=OWN, psrc="0.0.0.0"),
     "dhcp discover": dhcp(),
     "dhcp renewal": dhcp(src=IP4),
+    "dhcp request for its own": lease4(3, OWN_ADDRESS, src="0.0.0.0"),
+    "dhcp release": lease4(7, has=IP4),
+    "dhcp decline": lease4(4, OWN_ADDRESS, src="0.0.0.0"),
+    "bootp": ether()
+    / IP(src="0.0.0.0")
+    / UDP(sport=68, dport=67)
+    / BOOTP(op=1, chaddr=OWN_MAC, options=bytes(64)),
     "dhcpv6 solicit": ip6(LOCAL) / UDP(sport=546, dport=547) / DHCP6_Solicit(),
+    "dhcpv6 release": lease6(8, IP6),
+    "dhcpv6 decline": lease6(9, IP6),
+    "dhcpv6 renewal": lease6(5, VICTIM6),
     "igmp report": ip() / IGMP(type=0x16, gaddr="224.1.1.1"),
     "igmp report without address": ip("0.0.0.0") / IGMP(type=0x16, gaddr="224.1.1.1"),
     "icmpv6": ip6() / ICMPv6EchoRequest(),
@@ -170,6 +149,18 @@ REFUSED = {
     "dhcp relay": ("guard-dhcp-server", dhcp(src=IP4, sport=67, dport=67)),
     "dhcp for another": ("guard-dhcp-client", dhcp(mac=OTHER)),
     "dhcp in fragments": ("guard-fragment", fragment(dhcp(src=IP4, sport=67, dport=68, op=2))),
+    "dhcp release of another's": ("guard-dhcp-client", lease4(7, THEIR_ADDRESS, has=IP4)),
+    "dhcp release of nothing": ("guard-dhcp-client", lease4(7)),
+    "dhcp decline of another's": ("guard-dhcp-client", lease4(4, THEIR_ADDRESS, src="0.0.0.0")),
+    "dhcp decline of nothing": ("guard-dhcp-client", lease4(4, has=IP4)),
+    "dhcp options cut off": ("guard-dhcp-client", lease4(1, b"\x3d\x09\0")),
+    "dhcp in other fields": ("guard-dhcp-client", lease4(1, b"\x34\1\3")),
+    "dhcp of two types": ("guard-dhcp-client", lease4(1, b"\x35\1\4" + THEIR_ADDRESS)),
+    "dhcp about two addresses": ("guard-dhcp-client", lease4(4, OWN_ADDRESS + THEIR_ADDRESS)),
+    "dhcpv6 release of another's": ("guard-dhcp-client", lease6(8, VICTIM6)),
+    "dhcpv6 decline of another's": ("guard-dhcp-client", lease6(9, VICTIM6)),
+    "dhcpv6 release of a prefix": ("guard-dhcp-client", lease6(8, "fd00::", 64)),
+    "dhcpv6 release cut off": ("guard-dhcp-client", lease6(8, IP6, tail=b"\0\x03\0")),
     "dhcpv6 advertise": ("guard-dhcp-server", ip6(LOCAL) / UDP(sport=547, dport=546) / DHCP6_Advertise()),
     "dhcpv6 from another port": ("guard-dhcp-server", ip6(LOCAL) / UDP(sport=99, dport=546)),
     # ARP
@@ -229,6 +220,16 @@ REFUSED = {
 }
 
 
+WEIGHED = [
+    case
+    for case, (reason, frame) in REFUSED.items()
+    if reason == "guard-dhcp-client" and case != "dhcp for another"
+]
+"""What is refused for what stands behind the first bytes of a message."""
+GIVEN = [case for case in WEIGHED if "another's" in case or "prefix" in case]
+"""Of these, what is refused for whose address it is."""
+
+
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_normal_life(case: str) -> None:
     assert fate(ACCEPTED[case]) is None
@@ -254,13 +255,17 @@ def test_after_a_good_frame_of_the_same_flow() -> None:
 
 def test_a_refused_frame_teaches_nothing() -> None:
     made = switch(guard())
-    made.forward(0, 0, [bytes(REFUSED[case][1]).ljust(60, b"\0") for case in REFUSED])
+    refused = {case: bytes(frame).ljust(60, b"\0") for case, (_, frame) in REFUSED.items()}
+    made.forward(0, 0, [frame for case, frame in refused.items() if case not in WEIGHED])
     assert made.fdb_count() == (0, 0)
+    # When all of a message is looked at, its sender is known already, which is the guest itself.
+    made.forward(0, 0, [refused[case] for case in WEIGHED])
+    assert [(mac, port) for _, mac, port, *_ in made.fdb_page()[0]] == [(OWN, 0)]
 
 
 ROLES = {
     "dhcp_server": ["dhcp offer", "dhcp offer from another port", "dhcp relay", "dhcp for another",
-                    "dhcp in fragments", "dhcpv6 advertise", "dhcpv6 from another port"],
+                    "dhcp in fragments", "dhcpv6 advertise", "dhcpv6 from another port", *WEIGHED],
     "router_advertisements": ["icmp router advertisement", "router advertisement", "behind options"],
     "querier": ["igmp query", "mld query"],
     "forged_transmits": ["another's MAC"],
@@ -317,11 +322,38 @@ def test_where_no_addresses_are_known_the_rest_holds() -> None:
                  "advertisement of another's", "no address"):  # fmt: skip
         assert fate(REFUSED[case][1], unknown) is None, case
     for case, (reason, frame) in REFUSED.items():
-        if reason not in free | {"guard-arp", "guard-nd", "guard-mac"}:
+        if reason not in free | {"guard-arp", "guard-nd", "guard-mac"} and case not in GIVEN:
             assert fate(frame, unknown) == reason, case
     for case in ("arp with another's MAC", "solicitation with another's MAC"):
         assert fate(REFUSED[case][1], unknown) == REFUSED[case][0]
     assert fate(ip() / UDP(), guard(addresses=[])) == "guard-ip4", "known to have none"
+    assert [fate(REFUSED[case][1], unknown) for case in GIVEN] == [None] * 5
+
+
+def test_prefixes_are_given_back_as_a_whole() -> None:
+    """What was delegated, or a part of it; never more than is the guest's."""
+    of = guard(addresses=[("fd01:0:0:10::/60", None, None)])
+    for prefix, length, reason in (
+        ("fd01:0:0:10::", 60, None),
+        ("fd01:0:0:1f::", 64, None),
+        ("fd01:0:0:1f::1", 128, None),
+        ("fd01::", 56, "guard-dhcp-client"),
+        ("fd01:0:0:20::", 64, "guard-dhcp-client"),
+        ("fd01:0:0:10::", 0, "guard-dhcp-client"),
+        ("fd01:0:0:10::", 129, "guard-dhcp-client"),
+    ):
+        assert fate(lease6(8, prefix, length), of) == reason, (prefix, length)
+
+
+def test_a_message_that_is_dropped_late_is_counted_once() -> None:
+    made = switch(guard())
+    burst = [bytes(REFUSED["dhcp decline of another's"][1]), bytes(ACCEPTED["dhcp decline"])] * 3
+    assert [verdict.reason for verdict in made.forward(0, 0, burst)] == ["guard-dhcp-client", None] * 3
+    counters = made.counters(0)
+    assert (counters["rx_frames"], counters["forwarded"]) == (6, 3)
+    assert counters["drops"] == {"guard-dhcp-client": 3}
+    # A super-frame is several messages, of which the first alone could be seen.
+    assert made.forward(0, 0, burst[1:2], gso=True)[0].reason == "guard-dhcp-client"
 
 
 def heard(of: Guard, dst: str) -> list[str]:

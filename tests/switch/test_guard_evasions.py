@@ -3,7 +3,7 @@
 Router advertisements that hide (RFC 7113), neighbour discovery in fragments (RFC 6980), header chains
 cut in two (RFC 7112), overlapping fragments (RFC 5722), what the attack tools for IPv6 send, and other
 ways to write the same thing on an Ethernet: tags of all kinds, LLC and SNAP, odd forms of ARP, DHCP that
-speaks for somebody else. Frames and helpers are those of `test_guard_cases.py`.
+speaks for somebody else. Helpers are in `guarded.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from tests.switch.test_guard_cases import (
+from tests.switch.guarded import (
     ALL_NODES,
     IP4,
     IP6,
@@ -53,7 +53,6 @@ from tests.switch.test_guard_cases import (
     LOCAL_VICTIM,
     OTHER,
     OWN,
-    RA,
     VICTIM4,
     VICTIM6,
     arp,
@@ -65,6 +64,7 @@ from tests.switch.test_guard_cases import (
     ip6,
     switch,
 )
+from tests.switch.test_guard_cases import RA
 
 POISON = ARP(op=2, hwsrc=OWN, psrc=VICTIM4, hwdst=OTHER, pdst=IP4)
 SPOOF = IP(src=VICTIM4, dst=IP4) / UDP()
@@ -86,10 +86,7 @@ def kind(number: int, payload: Packet | bytes = b"") -> Ether:
 
 def discover(**keys: object) -> Packet:
     """A DHCP client's message, but for some fields."""
-    frame = dhcp()
-    for key, value in keys.items():
-        setattr(frame[BOOTP], key, value)
-    return Ether(bytes(frame))
+    return Ether(bytes(dhcp(**keys)))
 
 
 def release(source: str, has: str) -> Packet:

@@ -56,6 +56,12 @@ impl Default for PortCounters {
 }
 
 impl PortCounters {
+    /// A frame that was counted as forwarded is dropped after all.
+    pub(crate) fn takes_back(&self, reason: DropReason) {
+        self.forwarded.add(u64::MAX);
+        self.dropped(reason, 1);
+    }
+
     /// Count `n` frames dropped for `reason`.
     #[inline]
     pub fn dropped(&self, reason: DropReason, n: u64) {

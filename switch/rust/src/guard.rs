@@ -10,6 +10,8 @@
 //!     (`headers.rs`). What can't be seen is refused, never passed.
 //!  4. `guard-dhcp-server`, `guard-dhcp-client`, `guard-ra`, `guard-redirect`, `guard-querier`: a
 //!     guest plays no role in its network that it was not given.
+//!     Nor does it give back, or decline, another's lease: for that, messages of its DHCP clients are looked at
+//!     as a whole (`guard/whole.rs`).
 //!  5. `guard-ip4`, `guard-ip6`, `guard-arp`, `guard-nd`: sources, and claims to an address, are the
 //!     guest's own. The unspecified address is good for what a host must do before it has one:
 //!     DHCP, IGMP and MLD reports, router solicitation, and the probe for its own address.
@@ -21,11 +23,13 @@
 //! addresses are right: there (`unknown`) all but the addresses in 5 is checked.
 //!
 //! That is all, and it is here; beside it are the list of what is a guest's own (`guard/own.rs`), the walk along
-//! headers (`headers.rs`), and the short way of plain packets that were admitted before (`guard/plain.rs`).
+//! headers (`headers.rs`), the short way of plain packets that were admitted before (`guard/plain.rs`), and what has to be seen
+//! whole (`guard/whole.rs`).
 //! Tunnels are not looked into, and EtherTypes unknown here pass with their source address checked.
 
 mod own;
 mod plain;
+mod whole;
 
 pub(crate) use own::Memory;
 pub use own::{Guard, Roles};
@@ -208,6 +212,7 @@ impl Frame<'_> {
         } else {
             asks6(ip.upper)?
         }
+        self.memory.asked = true;
         Ok(from == client)
     }
 

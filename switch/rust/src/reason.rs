@@ -75,7 +75,7 @@ reasons! {
     GuardFragment = "guard-fragment", Ingress;
     /// the guest sent what only a DHCP server or relay sends, DHCPv4 or DHCPv6
     GuardDhcpServer = "guard-dhcp-server", Ingress;
-    /// a DHCP request in the name of another hardware address, or with a relay in it
+    /// DHCP in another's name: another hardware address, a relay, another's lease given back; or to be read in two ways
     GuardDhcpClient = "guard-dhcp-client", Ingress;
     /// the guest sent a router advertisement (ICMPv6, RFC 6105, or ICMP)
     GuardRa = "guard-ra", Ingress;

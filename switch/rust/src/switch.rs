@@ -79,6 +79,8 @@ pub struct Switch {
     pub(crate) tracker: RefCell<Tracker>,
     /// Ports whose guards learn addresses.
     pub(crate) learners: usize,
+    /// Frames were admitted that have to be weighed (`guard/whole.rs`).
+    pub(crate) weighs: bool,
     /// When the next lease of any of them ends, or earlier.
     pub(crate) leases: Option<Nanos>,
     /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
@@ -117,6 +119,7 @@ impl Switch {
             pairs: Pairs::new(secret(config.hash_seed)),
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
             learners: 0,
+            weighs: false,
             leases: None,
             own: BTreeSet::new(),
             beyond: Beyond::new(),

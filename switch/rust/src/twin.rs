@@ -58,6 +58,9 @@ impl Twin {
         let mut decision = [Decision::default()];
         self.0.classify(now, ingress, [view], &mut decision);
         let [mut decision] = decision;
+        if self.0.has_to_weigh() && self.0.is_weighed(&decision, view.head) {
+            self.0.weigh(&mut decision, Some(frame).filter(|frame| frame.len() <= crate::snoop::LONGEST));
+        }
         if matches!(decision.out, Out::Report(_)) && frame.len() <= LONGEST {
             self.0.listen(now, ingress, &mut decision, frame);
         }

@@ -50,7 +50,7 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, .. } = self;
+        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, weighs, .. } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
@@ -128,6 +128,7 @@ impl Switch {
             }
         }
         *last = desk.last.since(desk.fdb.version());
+        *weighs |= std::mem::take(&mut memory.asked);
         tally.book(counters, counted, bytes);
         ports[usize::from(ingress)] = Some(port);
         counted as usize

@@ -65,6 +65,8 @@ pub(crate) struct Memory {
     pub(super) last6: (u64, VlanId, u128),
     /// The address that the guest changed to.
     pub(super) changed: u64,
+    /// It sent something that has to be weighed (`whole.rs`).
+    pub(crate) asked: bool,
 }
 
 /// Lists are sorted, so that a guest with thousands of addresses costs no more than others.
@@ -241,6 +243,19 @@ impl Frame<'_> {
             self.memory.last6 = asked;
         }
         found || self.guard.unknown.contains(self.vlan)
+    }
+
+    /// Whether all addresses of an IPv6 prefix are the sender's here.
+    pub(super) fn has_all6(&mut self, ip: u128, prefix: u8) -> bool {
+        if !(1..128).contains(&prefix) {
+            return prefix == 128 && self.has6(ip);
+        }
+        let mask = u128::MAX << (128 - u32::from(prefix));
+        let has_all = |pair: &Pair<u128>| pair.mask & mask == pair.mask && ip & pair.mask == pair.net;
+        let learns = self.guard.learns && self.guard.is_first(self.src);
+        self.pairs(&self.guard.pairs6).any(has_all)
+            || (learns && self.memory.learned.has_all(self.vlan, Ipv6Addr::from_bits(ip).into(), prefix))
+            || self.guard.unknown.contains(self.vlan)
     }
 
     /// Whether it has an address by DHCP, which goes with the MAC address that its NIC came with.

@@ -51,6 +51,11 @@ impl Bindings {
         self.0.iter().any(|binding| binding.is_for(vlan, ip))
     }
 
+    /// Whether all of a prefix is.
+    pub(crate) fn has_all(&self, vlan: VlanId, ip: IpAddr, prefix: u8) -> bool {
+        self.0.iter().any(|binding| binding.prefix <= prefix && binding.is_for(vlan, ip))
+    }
+
     pub(crate) fn all(&self) -> &[Binding] {
         &self.0
     }

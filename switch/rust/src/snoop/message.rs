@@ -190,7 +190,7 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 /// `None` when an option is cut off.
-fn each_option(mut options: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> Option<()> {
+pub(crate) fn each_option(mut options: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> Option<()> {
     while !options.is_empty() {
         let (code, len) = (be16(options, 0)?, usize::from(be16(options, 2)?));
         each(code, options.get(4..4 + len)?);

@@ -23,6 +23,7 @@ mod tests_v6;
 
 pub use bindings::Binding;
 pub(crate) use bindings::Bindings;
+pub(crate) use message::each_option;
 pub use message::is_dhcp;
 
 use crate::fdb::Flush;

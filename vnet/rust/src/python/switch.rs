@@ -154,7 +154,13 @@ impl Switch {
             let mut decisions = [Decision::default(); nics::BURST];
             let views = burst.iter().map(|frame| switch::View { gso, ..frame.view() });
             let n = switch.classify(now, ingress, views, &mut decisions);
+            let weighs = switch.has_to_weigh();
             for (frame, decision) in burst.iter().zip(&mut decisions[..n]) {
+                if weighs && switch.is_weighed(decision, frame.head()) {
+                    let mut bytes = [0; switch::snoop::LONGEST];
+                    let whole = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut bytes).filter(|_| !gso);
+                    switch.weigh(decision, whole.map(|len| &bytes[..len]));
+                }
                 if switch.is_heard(decision, frame.head()) {
                     let mut bytes = vec![0; frame.len()];
                     (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut bytes);

@@ -2,6 +2,7 @@
 //!
 //! Reading order: here a burst is decided and shown to whoever wants to see it; `sort.rs` finds out which of its
 //! frames go where, `egress.rs` gives them to a NIC; `shaped.rs` does so where a guest receives no more than so much.
+//! `whole.rs` has the switch look at all of a message where it must,
 //! `watch.rs` tells captures and the recorder what became of them, `own.rs` sends what the switch itself has to say.
 
 mod egress;
@@ -9,6 +10,7 @@ mod own;
 mod shaped;
 mod sort;
 mod watch;
+mod whole;
 
 use super::bridges::Bpdus;
 use super::lost::Lost;
@@ -24,6 +26,7 @@ use nics::{BURST, Burst, Frame, TxFrame, TxReport};
 use sort::Work;
 use switch::{Answer, Decision, DropReason, Nanos, Out, PortId, Switch, TagEdit};
 use watch::capture_rx;
+use whole::Wholes;
 
 pub struct Delivery {
     /// Who wants to see the frames.
@@ -43,6 +46,7 @@ pub struct Delivery {
     decisions: [Decision; BURST],
     completer: Completer,
     report: TxReport,
+    wholes: Wholes,
     /// What came in for the switches themselves.
     pub bpdus: Bpdus,
     /// What the switch answers to the latest burst, by the port that it came in by.
@@ -64,6 +68,7 @@ impl Delivery {
             decisions: [Decision::dropped(DropReason::Runt); BURST],
             completer: Completer::new(),
             report: TxReport::default(),
+            wholes: Wholes::default(),
             bpdus: Bpdus::default(),
             answers: ArrayVec::new(),
             floods: 0,
@@ -95,11 +100,19 @@ impl Delivery {
             decisions,
             completer,
             report,
+            wholes,
             bpdus,
             answers,
             floods,
         } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
+        let weighed;
+        let burst = if switch.has_to_weigh() {
+            weighed = wholes.weigh(switch, burst, &mut decisions[..count]);
+            &weighed
+        } else {
+            burst
+        };
         if switch.listens() {
             listen(switch, now, ingress, burst, &mut decisions[..count]);
         }

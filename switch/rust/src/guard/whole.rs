@@ -1,0 +1,179 @@
+//! What a guard must see the whole of a frame for: the messages of a guest's DHCP clients.
+//!
+//! Which message it is, and which address a client declines, stands behind what is seen of every frame. So
+//! such a frame is admitted by its first bytes, and then weighed: who gives an address back, or says that it
+//! can't be used, must have it. Servers know clients by identifiers of the clients' own choice, so another's
+//! lease would be lost. It is weighed as a copy, which is then sent on: what was checked is what leaves.
+//!
+//! Nobody may read such a message differently. Options that stand twice, are cut off, or are in other fields
+//! (RFC 2132, 9.3) are refused, and what follows the message in its frame counts as the message.
+
+use super::{CIADDR, Drop, Frame, Guard, Memory};
+use crate::headers::{self, Ip, Part, UDP, be16, be32, be128, mac};
+use crate::snoop::each_option;
+use crate::{Decision, Out, Switch};
+
+/// RFC 2131, 3: in front of the options.
+const COOKIE: u32 = 0x6382_5363;
+const OPTIONS: usize = 240;
+const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
+const RELEASE: u8 = 7;
+/// RFC 8415, 7.3.
+const RELEASE6: u8 = 8;
+const DECLINE6: u8 = 9;
+
+impl Switch {
+    /// Whether the latest bursts had frames that have to be weighed: [`is_weighed`](Self::is_weighed) says which.
+    #[inline]
+    pub fn has_to_weigh(&mut self) -> bool {
+        std::mem::take(&mut self.weighs)
+    }
+
+    /// Whether a frame that was decided so has to be given to [`weigh`](Self::weigh), by its first bytes.
+    #[must_use]
+    pub fn is_weighed(&self, decision: &Decision, head: &[u8]) -> bool {
+        let guard = self.port(decision.ingress).and_then(|config| config.guard.as_ref());
+        !matches!(decision.out, Out::Drop(_))
+            && guard.is_some_and(|guard| !guard.roles.dhcp_server)
+            && message(head, decision.tags).is_some()
+    }
+
+    /// All of such a frame, as it will be sent on; or `None`, where it is too long or is several. It may be
+    /// dropped.
+    pub fn weigh(&mut self, decision: &mut Decision, frame: Option<&[u8]>) {
+        let ingress = decision.ingress;
+        let Some(port) = self.ports.get_mut(usize::from(ingress)).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let Some(guard) = &port.config.guard else { return };
+        let weighed = match frame {
+            Some(frame) => guard.admits_whole(&mut port.memory, decision, frame),
+            None => Err(Drop::GuardDhcpClient),
+        };
+        if let Err(reason) = weighed {
+            decision.out = Out::Drop(reason);
+            port.counters.takes_back(reason);
+        }
+    }
+}
+
+impl Guard {
+    fn admits_whole(&self, memory: &mut Memory, decision: &Decision, frame: &[u8]) -> Result<(), Drop> {
+        let (Some(message), Some(src)) = (message(frame, decision.tags), mac(frame, 6)) else {
+            return Err(Drop::GuardDhcpClient);
+        };
+        let mut frame = Frame { src, dst: 0, vlan: decision.vlan, guard: self, memory };
+        match message {
+            Message::V4(ip, message) => frame.weigh4(ip, message),
+            Message::V6(message) => frame.weigh6(message),
+        }
+    }
+}
+
+/// What a guest says to a DHCP server.
+enum Message<'a> {
+    /// With its source.
+    V4(u32, &'a [u8]),
+    V6(&'a [u8]),
+}
+
+/// Whether it is a datagram for this port; of those in fragments a guard admits none that could be.
+fn is_for<A>(ip: &Ip<'_, A>, port: u16) -> bool {
+    ip.proto == UDP && ip.part == Part::Whole && be16(ip.upper, 2) == Some(port)
+}
+
+fn message(frame: &[u8], tags: u8) -> Option<Message<'_>> {
+    let at = 12 + 4 * usize::from(tags);
+    let packet = frame.get(at + 2..)?;
+    match be16(frame, at)? {
+        0x0800 => {
+            let ip = headers::ipv4(packet).ok().filter(|ip| is_for(ip, 67))?;
+            Some(Message::V4(ip.src, ip.upper.get(8..)?))
+        }
+        0x86dd => {
+            let ip = headers::ipv6(packet).ok().filter(|ip| is_for(ip, 547))?;
+            Some(Message::V6(ip.upper.get(8..ip.len.min(ip.upper.len()))?))
+        }
+        _ => None,
+    }
+}
+
+/// The options of a DHCPv4 message that say what it is about: its type, 0 for none, and the address that is requested.
+fn words4(message: &[u8]) -> Option<(u8, Option<u32>)> {
+    let (mut kind, mut requested, mut whole) = (0, None, false);
+    let mut options = message.get(OPTIONS..).unwrap_or_default();
+    loop {
+        match options {
+            [] | [255, ..] => {
+                whole = true;
+                break;
+            }
+            [0, rest @ ..] => options = rest,
+            [code, len, rest @ ..] => {
+                let Some((value, rest)) = rest.split_at_checked(usize::from(*len)) else { break };
+                match (code, value) {
+                    (53, [value]) if kind == 0 && *value != 0 => kind = *value,
+                    (50, [_, _, _, _]) if requested.is_none() => requested = be32(value, 0),
+                    (50 | 52 | 53, _) => return None,
+                    _ => {}
+                }
+                options = rest;
+            }
+            [_] => break,
+        }
+    }
+    // Before DHCP there was BOOTP (RFC 951), where anything may stand. That it has no type, everybody says.
+    let dhcp = be32(message, OPTIONS - 4) == Some(COOKIE);
+    (if dhcp { whole } else { kind == 0 }).then_some((kind, requested))
+}
+
+impl Frame<'_> {
+    fn weigh4(&mut self, src: u32, message: &[u8]) -> Result<(), Drop> {
+        let (kind, requested) = words4(message).ok_or(Drop::GuardDhcpClient)?;
+        let has = be32(message, CIADDR).unwrap_or(0);
+        let given = match kind {
+            RELEASE => [Some(has), requested.filter(|ip| *ip != 0)],
+            DECLINE => [Some(requested.unwrap_or(0)), Some(has).filter(|ip| *ip != 0)],
+            _ => [None; 2],
+        };
+        if given.into_iter().flatten().any(|ip| ip == 0 || !self.has4(ip)) {
+            return Err(Drop::GuardDhcpClient);
+        }
+        // One whose address nobody knows yet asks for more time, and that is all it does.
+        if kind == REQUEST || src == 0 || self.has4(src) { Ok(()) } else { Err(Drop::GuardIp4) }
+    }
+
+    fn weigh6(&mut self, message: &[u8]) -> Result<(), Drop> {
+        let Some((&(RELEASE6 | DECLINE6), _)) = message.split_first() else { return Ok(()) };
+        let mut own = true;
+        self.each_lease6(message, &mut |ip, prefix, frame| own &= frame.has_all6(ip, prefix))
+            .ok_or(Drop::GuardDhcpClient)?;
+        if own { Ok(()) } else { Err(Drop::GuardDhcpClient) }
+    }
+
+    /// The addresses and prefixes in a message's IAs (RFC 8415, 21.4 to 21.6, 21.21, 21.22). `None`: it is cut off.
+    fn each_lease6(&mut self, message: &[u8], each: &mut dyn FnMut(u128, u8, &mut Self)) -> Option<()> {
+        let mut whole = true;
+        each_option(message.get(4..)?, &mut |code, ia| {
+            let inner = match code {
+                3 | 25 => ia.get(12..),
+                4 => ia.get(4..),
+                _ => return,
+            };
+            let leases = each_option(inner.unwrap_or(&[0]), &mut |code, value| {
+                let lease = match code {
+                    5 => be128(value, 0).map(|ip| (ip, 128)),
+                    26 => be128(value, 9).map(|ip| (ip, value.get(8).copied().unwrap_or(0))),
+                    _ => return,
+                };
+                match lease {
+                    Some((ip, prefix)) => each(ip, prefix, self),
+                    None => whole = false,
+                }
+            });
+            whole &= leases.is_some();
+        })?;
+        whole.then_some(())
+    }
+}
