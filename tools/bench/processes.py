@@ -70,5 +70,10 @@ def appear(paths: Sequence[Path], process: subprocess.Popen[bytes], log: Path, s
 
 def cpu_seconds(pid: int) -> float:
     """Of all threads of a process, as the scheduler counts it."""
-    times = [int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(times) / 1e9
+    return sum(thread_seconds(pid).values())
+
+
+def thread_seconds(pid: int) -> dict[str, float]:
+    """The same of each thread."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks}

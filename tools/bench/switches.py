@@ -139,7 +139,9 @@ class Testpmd(Switch):
         with running(argv, log, ahead=wanted.ahead, stdin=subprocess.PIPE) as process:
             appear(sockets, process, log)
             time.sleep(2)
+            self.process = process
             yield sockets
+        self.process = None
 
 
 class OvsDpdk(Switch):
@@ -168,8 +170,10 @@ class OvsDpdk(Switch):
                     instance.vsctl("add-port", "br0", f"vu{number}", *self.tag, "--",
                                    "set", "Interface", f"vu{number}", "type=dpdkvhostuser", *mtu)  # fmt: skip
                 time.sleep(1)
+                self.process = instance.process
                 yield [instance.home / f"vu{number}" for number in range(2)]
         finally:
+            self.process = None
             _sweep("vnetbench")
 
 
@@ -195,7 +199,9 @@ class Command(Switch):
         with running(argv, log, ahead=wanted.ahead) as process:
             appear(sockets, process, log)
             time.sleep(0.2)
+            self.process = process
             yield sockets
+        self.process = None
 
 
 def _huge_pages() -> None:

@@ -16,12 +16,14 @@ from typing import Any
 
 from tools.bench import hugepages, rounds
 from tools.bench.cases import SUITES, VHOST, Case
-from tools.bench.processes import cpu_seconds
+from tools.bench.processes import cpu_seconds, thread_seconds
 from tools.bench.results import Results
 from tools.bench.rounds import ROOT
 from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet, Wanted
 
 LOAD = ROOT / "target/release/vhost-load"
+LEARNING = 1.0
+"""Seconds in which the load connects, makes itself known and warms up."""
 
 EXAMPLES = """\
 examples:
@@ -30,6 +32,7 @@ examples:
   python -m tools.bench.vhost --report all.json                what it came to, and which bars hold
   python -m tools.bench.vhost --report all.json --markdown     the same as a table for the README
   python -m tools.bench.vhost vnet mine --peer 'mine=./switch -s {a} -s {b}' --case '64 B'
+  python -m tools.bench.vhost --case cost                      cycles of the switch a frame
 
 OVS-DPDK and testpmd need root and 900 huge pages of 2 MB, which are reserved for the run and given back.
 What can't be run here is left out, with the reason.
@@ -69,6 +72,32 @@ def idle(sockets: list[Path], case: Case, seconds: float, switch: Switch) -> dic
     return {"cpu_percent": round(percent, 4)}
 
 
+def cost(sockets: list[Path], case: Case, seconds: float, switch: Switch, ahead: bool) -> dict[str, Any]:
+    """What a frame costs a switch that the load keeps busy, in cycles of the clock that ticks evenly (TSC).
+
+    They are those that its busiest thread had the CPU for, so what else the machine does counts little.
+    """
+    if switch.process is None:
+        return {"error": "only a switch that is one process can be looked at"}
+    pid = switch.process.pid
+    argv = words(sockets, case, seconds, ahead)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        # The load has begun to count by then, and has not stopped.
+        time.sleep(LEARNING)
+        begun, before = time.monotonic(), thread_seconds(pid)
+        time.sleep(seconds / 2)
+        after, elapsed = thread_seconds(pid), time.monotonic() - begun
+        told, _ = process.communicate(timeout=60 + seconds)
+    try:
+        result = dict(json.loads(told))
+    except ValueError:
+        return {"error": told[-500:]}
+    if "error" not in result:
+        share = max(used - before.get(thread, 0.0) for thread, used in after.items()) / elapsed
+        result |= {"share": round(share, 3), "cycles": round(share * result["mhz"] / result["mpps"], 1)}
+    return result
+
+
 def once(
     switch: Switch, cases: dict[str, Case], folder: Path, options: argparse.Namespace, results: Results
 ) -> None:
@@ -83,6 +112,8 @@ def once(
             for name, case in some.items():
                 if case.figure == "cpu_percent":
                     result = idle(sockets, case, options.seconds, switch)
+                elif case.figure == "cycles":
+                    result = cost(sockets, case, options.seconds, switch, options.ahead)
                 else:
                     result = load(sockets, case, options.seconds, options.ahead)
                 results.add(switch.name, name, result)
