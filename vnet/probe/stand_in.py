@@ -14,6 +14,7 @@ import attrs
 from nics.pipe import Pipe
 from nics.stack import Stack
 from vnet.topology import Guest, Impair, NicPort, Resolved, Topology
+from vnet.topology.model import Cord, Link
 from vnet.topology.resolve import Port
 
 PIPE = Pipe(limit=1 << 16)
@@ -25,9 +26,7 @@ def stand_in(topology: Topology, resolved: Resolved, *, talk: bool, namespaces: 
     made.name = f"{topology.name[:27]}-test"
     made.expect, made.scenario = [], []
     made.uplinks = {name: attrs.evolve(uplink, nic=PIPE) for name, uplink in topology.uplinks.items()}
-    made.links = [
-        attrs.evolve(link, a_to_b=Impair(), b_to_a=Impair(), schedule=()) for link in topology.links
-    ]
+    made.links = [_faultless(link) for link in topology.links]
     made.networks = {
         name: attrs.evolve(network, vlan=resolved.networks[name].vlan)
         for name, network in topology.networks.items()
@@ -45,11 +44,16 @@ def as_written(topology: Topology, resolved: Resolved, *, namespaces: bool) -> T
     made.links = list(topology.links)
     for name, guest in made.guests.items():
         nics = tuple(
-            attrs.evolve(nic, limits=written.limits, storm=written.storm)
+            attrs.evolve(nic, limits=written.limits, storm=written.storm, cord=written.cord)
             for nic, written in zip(guest.nics, topology.guests[name].nics, strict=True)
         )
         made.guests[name] = attrs.evolve(guest, nics=nics)
     return made
+
+
+def _faultless(link: Link) -> Link:
+    cables = tuple(attrs.evolve(cable, a_to_b=(), b_to_a=(), schedule=()) for cable in link.cables)
+    return attrs.evolve(link, a_to_b=Impair(), b_to_a=Impair(), schedule=(), cables=cables)
 
 
 def _guest(guest: Guest, ports: list[Port], talk: bool, namespaces: bool) -> Guest:
@@ -66,4 +70,4 @@ def _guest(guest: Guest, ports: list[Port], talk: bool, namespaces: bool) -> Gue
 
 def _port(nic: NicPort, port: Port) -> NicPort:
     ip = port.addresses if port.vlan is not None else None
-    return attrs.evolve(nic, mac=port.mac, ip=ip, limits=None, storm=None)
+    return attrs.evolve(nic, mac=port.mac, ip=ip, limits=None, storm=None, cord=Cord())

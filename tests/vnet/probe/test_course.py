@@ -203,6 +203,23 @@ def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[
     assert told in capsys.readouterr().err
 
 
+def test_cables_that_lose_frames_lose_none_of_the_probes() -> None:
+    """What is lost by intention says nothing of who may reach whom; a scenario has it as it is written."""
+    lossy = {"loss": "100 %"}
+    late = [{"from": "0 s", "impair": {"delay": "1 h"}}]
+    document = copy.deepcopy(TWO)
+    document["switches"] = {"main": {}, "other": {}}
+    cut = [{"from": "0 s", "up": False}]
+    cables = [{"impair": lossy}, {"schedule": late}, {"schedule": cut}]
+    document["links"] = [{"ends": ["main", "other"], "cables": cables, "bond": {"mode": "static"}}]
+    for name, keys in (("a", {"impair": lossy}), ("c", {"schedule": cut}), ("d", {"switch": "other"})):
+        document["guests"][name]["nics"][0] |= keys
+    document["scenario"] = [{"assert": {"from": "a", "to": "b", "reach": False}}]
+    result = probed(document, virtual=True)
+    assert [str(finding) for finding in result.findings] == []
+    assert result.virtual
+
+
 # -- namespaces ----------------------------------------------------------------------------------
 
 
