@@ -23,7 +23,10 @@ from vnet.topology.foreign.sketch import Cable, Interface, Sketch
 GUESTS, SWITCHES = ("linux",), ("bridge", "ovs-bridge")
 QUIET = frozenset({"kind", "exec", "group", "labels", "mgmt-ipv4", "mgmt-ipv6"})
 """Words of a node that mean nothing for its network, or are read."""
-ADD = re.compile(r"\bip\s+(?:-\S+\s+)*a(?:ddr(?:ess)?)?\s+(?:add|replace)\s+(\S+)\s+dev\s+(\S+)")
+ADD = re.compile(
+    r"\bip\s+(?:-\S+\s+)*a(?:ddr(?:ess)?)?\s+(?:a(?:dd)?|r(?:eplace)?)\s+"
+    r"(?:(?P<net>[^\s'\"]+)\s+dev\s+(?P<dev>[^\s'\"]+)|dev\s+(?P<dev2>\S+)\s+(?P<net2>[^\s'\"]+))"
+)
 MOST_BYTES = 1 << 22
 
 
@@ -85,14 +88,15 @@ def _nodes(
             if added is None:
                 left.append(f"exec {shown(str(command))}")
                 continue
+            address, device = added["net"] or added["net2"], added["dev"] or added["dev2"]
             try:
-                interface = ipaddress.ip_interface(added[1])
+                interface = ipaddress.ip_interface(address)
             except ValueError:
                 problems.append(
-                    f"{sketch.where}: topology.nodes.{name}.exec: {shown(added[1])} is not an address"
+                    f"{sketch.where}: topology.nodes.{name}.exec: {shown(address)} is not an address"
                 )
                 continue
-            found.setdefault((str(name), added[2]), []).append(interface)
+            found.setdefault((str(name), device), []).append(interface)
         if left:
             notes.append(f"{name}: {', '.join(left)} is left out")
     return found
@@ -111,6 +115,10 @@ def _links(
         if (kind := link.get("type", "veth")) != "veth":
             problems.append(f"{where}.type: {shown(kind)} has no counterpart here, expected veth")
             continue
+        mtu = link.get("mtu")
+        if mtu is not None and (not isinstance(mtu, int) or isinstance(mtu, bool)):
+            problems.append(f"{where}.mtu: {shown(mtu)}, expected a number of bytes")
+            continue
         ends = [_end(end) for end in link.get("endpoints") or ()]
         if len(ends) != 2 or None in ends:
             problems.append(f"{where}.endpoints: expected two, each NODE:INTERFACE")
@@ -124,7 +132,7 @@ def _links(
         if all(node in known for node, _ in sound):
             (one, near), (other, far) = sound
             given = (list(addresses.get((one, near), ())), list(addresses.get((other, far), ())))
-            sketch.cables.append(Cable((one, other), addresses=given))
+            sketch.cables.append(Cable((one, other), addresses=given, mtu=mtu))
 
 
 def _end(said: Any) -> tuple[str, str] | None:

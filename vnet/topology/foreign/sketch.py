@@ -30,6 +30,8 @@ class Cable:
     addresses: tuple[list[Interface], list[Interface]] = attrs.field(factory=lambda: ([], []))
     """Of each end, where it is a host's."""
     macs: tuple[str | None, str | None] = (None, None)
+    mtu: int | None = None
+    """Of the hosts' ends."""
 
 
 @attrs.define
@@ -132,6 +134,8 @@ class Sketch:
             nic["ip"] = [str(interface.ip) for interface in cable.addresses[index]]
             if (mac := cable.macs[index]) is not None:
                 nic["mac"] = mac
+            if cable.mtu is not None:
+                nic["mtu"] = cable.mtu
             ends.append(f"{names[end]}.{len(nics[end])}")
             nics[end].append(nic)
         if len(hosts) == 2:

@@ -95,6 +95,25 @@ async def test_containerlab(autojump_clock: trio.testing.MockClock, tmp_path: Pa
         assert fabric.guests["lone"].addresses == []
 
 
+def test_addresses_and_mtus_as_containerlabs_files_have_them(tmp_path: Path) -> None:
+    file = tmp_path / "lab.clab.yml"
+    file.write_text(
+        """
+topology:
+  defaults: {kind: linux}
+  nodes:
+    a: {exec: ["ip a a 10.0.0.1/24 dev eth1", "sh -c 'ip -6 addr replace dev eth1 fd00::1/64'"]}
+    b: {exec: ["bash -c \\"ip addr add 10.0.0.2/24 dev eth1\\""]}
+  links: [{endpoints: ["a:eth1", "b:eth1"], mtu: 9000}]
+"""
+    )
+    found = convert(f"containerlab:{file}")
+    assert found.notes == []
+    (a,), (b,) = (guest["nics"] for guest in found.topology.to_dict()["guests"].values())
+    assert (a["ip"], a["mtu"]) == (["10.0.0.1", "fd00::1"], 9000)
+    assert (b["ip"], b["mtu"]) == (["10.0.0.2"], 9000)
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
