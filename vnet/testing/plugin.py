@@ -141,10 +141,14 @@ def fabric(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     keys = dict(mark.kwargs) if mark else {}
     virtual, capture = keys.pop("virtual", None), keys.pop("capture", True)
     limit, seed = keys.pop("limit", None), keys.pop("seed", None)
+    mistake = ""
     try:
         topology = _topology(mark.args if mark else (), keys, request.path.parent)
     except VnetError as error:
-        pytest.fail(str(error), pytrace=False)
+        # Failed behind the handler: pytest would show both.
+        mistake = str(error)
+    if mistake:
+        pytest.fail(mistake, pytrace=False)
     if seed is not None:
         topology.seed = seed
     wrong = own_clocks(topology)
@@ -187,7 +191,8 @@ def _topology(given: tuple[Any, ...], parameters: dict[str, Any], folder: Path) 
             raise BadInput(f"topology: {what!r} gave {made!r}, expected a vnet.Topology")
         return made
     if parameters:
-        raise BadInput(f"topology: {', '.join(parameters)}: only builders take parameters")
+        known = "expected virtual, capture, limit or seed"
+        raise BadInput(f"topology: {', '.join(parameters)}: only builders take parameters, {known}")
     if what is None:
         return Topology("test")
     if isinstance(what, Topology):
