@@ -33,6 +33,7 @@ __all__ = [
     "complete_offload",
     "confine_process",
     "confinement_offered",
+    "cord_up",
     "describe_port",
     "dgram_door",
     "drop_reasons",
@@ -295,6 +296,9 @@ def set_cord(
     """What the cable of a guest's NIC is like now (the first step), and from which times on (ascending):
     (time, what the guest sends, what it receives, whole). `now`: the driver's time.
     """
+
+def cord_up(engine: Engine, port: int) -> bool:
+    """Whether the cable of a guest's NIC is whole, or cut by its schedule."""
 
 def leave_bridge(engine: Engine, port: int) -> None:
     """Have a port forward whatever the spanning tree says, as those of guarded guests do."""

@@ -18,7 +18,7 @@ import trio
 from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
-from vnet import mirrors, uplinks
+from vnet import carrier, mirrors, uplinks
 from vnet.connect.facts import facts_of
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest, QemuGuest
@@ -48,6 +48,8 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         refused = fabric.machines.refused(fabric.resolved, resolved)
         fabric.confinement.admits(fabric.resolved, resolved, refused)
     fabric.machines.lacking(fabric.resolved, resolved)
+    for line in carrier.blind(fabric.resolved, resolved):
+        log.warning("%s", line)
     steps = plan.plan(fabric.resolved, resolved)
     if _needs_runtime(resolved):
         runtime = await fabric.hold_runtime()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from vnet import carrier as carriers
 from vnet import drive, uplinks
 from vnet.port import Port
 
@@ -34,6 +35,9 @@ def one(fabric: Fabric, event: drive.Event) -> None:
     elif kind == "carrier":
         port.carrier = bool(a)
         log.info("%s: carrier %s", port.name, "up" if a else "down")
+        if isinstance(port, Port):
+            # What the NIC has come to, or its cable: which, is asked.
+            carriers.tell(fabric, port)
         if a and isinstance(port, Port):
             uplinks.introduce(fabric, [port.name])
         if not a:
@@ -53,5 +57,6 @@ def lost(fabric: Fabric, count: int) -> None:
     for port in fabric.ports.values():
         if (carrier := fabric.engine.carrier(port.number)) != port.carrier:
             one(fabric, (port.number, "carrier", int(carrier), 0, ""))
+        carriers.tell(fabric, port)
         if port.opened.far is not None:
             port.opened.far.look()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from nics.bond import Bond
-from vnet import links, trees, usage
+from vnet import carrier, links, trees, usage
 from vnet._native import describe_port, set_member
 from vnet.errors import BadInput
 from vnet.guests import suggestion
@@ -178,6 +178,7 @@ class Wiring:
         for port in [self.ports[end.name] for end in ends] or [self.port(name)]:
             self._engine.set_link(port.number, up)
             port.link = up
+            carrier.tell(self._fabric, port)
 
     # -- ports -----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,3 +164,41 @@ def test_what_a_cable_can_not_do() -> None:
         two(schedule=[{"from": "2 s", "to": "1 s", "up": False}]).check()
     topology = two({"egress": {"loss": "1 %"}}, [{"from": "2 s", "impair": {"ingress": {"delay": "1 ms"}}}])
     assert vnet.Topology.from_dict(topology.to_dict()) == topology
+
+
+async def test_who_can_not_see_a_cut_cable_is_named_once(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A line for each guest whose kind of NIC has no word for it, when its schedule comes."""
+    cut = [{"from": "1 h", "up": False}]
+    doors: dict[str, dict[str, Any]] = {
+        "stream": {"kind": "stream", "socket": "s"},
+        "dgram": {"kind": "dgram", "local": "d", "remote": "e"},
+        "vde": {"kind": "vde", "directory": "v"},
+        "listens": {"kind": "vhost-user", "socket": "l"},
+        "connects": {"kind": "vhost-user", "socket": "c", "role": "client"},
+        "pipe": {"kind": "pipe"},
+    }
+
+    def topology(seconds: str, schedule: Any) -> vnet.Topology:
+        guests: dict[str, Any] = {
+            name: {"kind": "external", "nics": [{"network": "red", "nic": nic, "schedule": schedule}]}
+            for name, nic in doors.items()
+        }
+        guests["stack"] = {"nics": [{"network": "red", "schedule": schedule}]}
+        switches = {"main": {"ageing": seconds}}
+        return vnet.Topology.from_dict(
+            {"name": "blind", "networks": {"red": {}}, "switches": switches, "guests": guests}
+        )
+
+    def named() -> list[str]:
+        lines = [message for message in caplog.messages if "does not see the carrier go" in message]
+        caplog.clear()
+        return sorted(line.partition(".")[0] for line in lines)
+
+    async with vnet.Fabric(topology("300 s", []), runtime=tmp_path) as fabric:
+        assert named() == []
+        await fabric.apply(topology("300 s", cut))
+        assert named() == ["dgram", "listens", "stream", "vde"]
+        await fabric.apply(topology("200 s", cut))
+        assert named() == []

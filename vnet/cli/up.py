@@ -39,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     import trio
 
-    from vnet import daemon, runtime
+    from vnet import carrier, daemon, runtime
     from vnet.machines import look
     from vnet.topology.reader import with_places
 
@@ -53,6 +53,8 @@ def run(given: argparse.Namespace) -> int:
         )
     if given.detach:
         daemon.spawn(topology, given.sandbox)
+        for line in carrier.blind(None, topology.resolve()):
+            print(line, file=sys.stderr)
         print(f"{topology.name} is up: {_size(topology)}. See it: vnet status {topology.name}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -73,6 +73,11 @@ class Machine:
         self._stopping = False
         self._plugged: dict[str, str] = {}
         self._left: set[str] = set()
+        self._cut: set[str] = set()
+        """Ports whose cables are cut, which its guest is to see."""
+        self._dark: set[str] = set()
+        """NICs that QEMU shows without carrier because of that."""
+        self._showing = False
         self._count = 0
         self._again: trio.CancelScope | None = None
         self._failures = 0
@@ -124,6 +129,7 @@ class Machine:
         self.said.clear()
         self._plugged.clear()
         self._left.clear()
+        self._dark.clear()
         try:
             with trio.fail_after(START):
                 await self._launch()
@@ -319,10 +325,12 @@ class Machine:
             await self._forget(f"nic{number}")
             raise
         self._plugged[port] = f"nic{number}"
+        await self._show()
 
     async def unplug(self, port: str) -> None:
         """A NIC goes. The guest is asked for it; a guest that keeps it has a NIC that leads nowhere."""
         self._facts.pop(port, None)
+        self._cut.discard(port)
         device = self._plugged.pop(port, None)
         if device is None or self._qmp is None or not self.is_running:
             return
@@ -338,6 +346,37 @@ class Machine:
             log.warning("%s: %s", port, error)
         self._left.add(device)
         log.warning("%s: its guest did not let go of it: there, it is a NIC without a cable now", port)
+
+    def cable(self, port: str, *, up: bool) -> None:
+        """A NIC's cable was cut or mended: the guest sees it soon, or when it starts."""
+        (self._cut.discard if up else self._cut.add)(port)
+        if self._plugged:
+            self._nursery.start_soon(self._show)
+
+    async def _show(self) -> None:
+        """Have QEMU show every cable as it is. One does so at a time, until there is nothing left to show:
+        a QEMU that does not answer holds nobody else up.
+        """
+        if self._showing:
+            return
+        self._showing = True
+        try:
+            while (wrong := self._wrongly_shown()) is not None and self._qmp is not None:
+                device, cut = wrong
+                await self._qmp("set_link", name=device, up=not cut)
+                (self._dark.add if cut else self._dark.discard)(device)
+        except QmpError as error:
+            if self.is_running:
+                log.warning("%s: its cables can't be shown as they are: %s", self.name, error)
+        finally:
+            self._showing = False
+
+    def _wrongly_shown(self) -> tuple[str, bool] | None:
+        """A NIC that is shown with carrier and has none, or the other way round; whether it is cut."""
+        for port, device in self._plugged.items():
+            if (cut := port in self._cut) != (device in self._dark):
+                return device, cut
+        return None
 
     async def _forget(self, device: str) -> None:
         """Take away what was behind a NIC."""

@@ -190,7 +190,12 @@ def _change(what: str, impair: Table, cut: str) -> Table:
     )
 
 
-NIC_CHANGE = _change("a change of a NIC", NIC_IMPAIR, "its cable is cut meanwhile; it has no carrier.")
+NIC_CHANGE = _change(
+    "a change of a NIC",
+    NIC_IMPAIR,
+    "its cable is cut meanwhile; it has no carrier. An external guest behind `stream`, `dgram`, `vde` or a"
+    " `vhost-user` server can't see that: these have no word for it.",
+)
 CHANGE = _change("a change", IMPAIR, "the cable is cut meanwhile.")
 
 CABLE = Table(

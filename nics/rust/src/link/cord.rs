@@ -68,6 +68,12 @@ impl CordControl {
         strands.step(now);
     }
 
+    /// Whether it is whole, or cut by its schedule.
+    #[must_use]
+    pub fn mended(&self) -> bool {
+        self.0.lock().mended
+    }
+
     /// What it does to frames that the guest receives.
     #[must_use]
     pub fn inward(&self) -> Impair {

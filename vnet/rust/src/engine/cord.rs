@@ -2,10 +2,15 @@
 
 use super::{Engine, EngineError};
 use nics::Context;
-use nics::link::{Step, cord};
+use nics::link::{CordControl, Step, cord};
 use switch::{Nanos, PortId};
 
 impl Engine {
+    /// Whether the cable of a port's NIC is whole, or cut by its schedule.
+    pub fn cord_up(&self, port: PortId) -> bool {
+        self.cords.get(&port).is_none_or(CordControl::mended)
+    }
+
     /// What the cable of a port's NIC is like from now on, and from times to come on. `now` is the driver's
     /// time. A port that never had an impaired cable has none, and pays nothing.
     pub fn set_cord(

@@ -90,3 +90,9 @@ pub fn set_cord(
     let (first, then) = self::steps(steps)?;
     engine.command(py, |engine| engine.set_cord(port, [seed.0, seed.1], first, then, now))
 }
+
+/// Whether the cable of a guest's NIC is whole, or cut by its schedule.
+#[pyfunction]
+pub fn cord_up(py: Python<'_>, engine: &Engine, port: PortId) -> PyResult<bool> {
+    engine.command(py, |engine| Ok(engine.cord_up(port)))
+}

@@ -49,7 +49,7 @@ mod _native {
     #[pymodule_export]
     use super::groups::Groups;
     #[pymodule_export]
-    use super::impair::{Impair, set_cord};
+    use super::impair::{Impair, cord_up, set_cord};
     #[pymodule_export]
     use super::load::{LoadFar, LoadTcp, load_bulk, load_echo, load_flood};
     #[pymodule_export]
