@@ -6,6 +6,8 @@
 * After a test that passed, descriptors and processes must be as before, and with VNET_NO_SKIP=1, for
   a machine to itself, interfaces and namespaces too;
   `@pytest.mark.leaves("what and why")` for the rare test that can't.
+* Hypothesis takes the time that it takes, and tries the same examples every time where nothing may be
+  skipped: what is judged there is a change, not luck. Everywhere else it looks for new ones.
 * `tests/needs.py` has the marks for root, tools and QEMU.
 """
 
@@ -18,6 +20,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +28,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from hypothesis import HealthCheck, settings
 
 from tests import leaks, needs
 
@@ -32,9 +36,19 @@ DEADLINE = 60.0
 ALONE = needs.NO_SKIP and "PYTEST_XDIST_WORKER" not in os.environ
 """Nothing else makes interfaces and namespaces on this machine meanwhile, as far as we know."""
 HARD_STOP = 60.0
+TEMPORARY = 24
+"""The longest path of a folder that tests may have theirs in: those of sockets have 108 bytes at most."""
+
+settings.register_profile(
+    "vnet", deadline=None, derandomize=needs.NO_SKIP, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("vnet")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if len(tempfile.gettempdir()) > TEMPORARY:
+        os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
     config.addinivalue_line("markers", "needs(what, check): see tests/needs.py")
     config.addinivalue_line("markers", "deadline(seconds): real time that the test may take; 60 without")
     config.addinivalue_line("markers", "leaves(why): do not look for what the test left behind")

@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 
 MARK = "VNET_TEST_RUNS"
-EXIT_TIME = 3.0
+EXIT_TIME = 20.0
 """Seconds that processes which were told to stop may take to be gone."""
 _IGNORED = ("/dev/null", "/dev/urandom", "/proc/")
 _spawned = False

@@ -68,7 +68,7 @@ def _userns() -> str | None:
     asked = ["unshare", "--user", "--map-root-user", "--net", "true"]
     if os.geteuid() == 0:
         asked = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
     return None if done.returncode == 0 else f"unprivileged user namespaces: {done.stderr.strip()}"
 
 

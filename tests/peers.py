@@ -21,6 +21,8 @@ import vnet
 
 BLOCK = 999_983
 MB = 1_000_000
+TRIES = 10
+"""Of a ping that is to be answered: so many times two seconds is for a machine that is very busy."""
 
 
 @functools.cache
@@ -40,9 +42,11 @@ def digest(blocks: int) -> str:
 class Peer(Protocol):
     """A guest, for a transfer."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Whose it is."""
 
-    async def ping(self, address: str, *, count: int = 3) -> bool:
+    async def ping(self, address: str, *, count: int = TRIES) -> bool:
         """Whether any of `count` echo requests was answered."""
 
     async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
@@ -95,7 +99,7 @@ class NetnsPeer:
         made = await self.guest.namespace.socket(family, socket.SOCK_STREAM)
         return trio.socket.from_stdlib_socket(made)
 
-    async def ping(self, address: str, *, count: int = 3) -> bool:
+    async def ping(self, address: str, *, count: int = TRIES) -> bool:
         return await _answers(self.guest, address, count)
 
     async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
@@ -125,7 +129,7 @@ class StackPeer:
     def name(self) -> str:
         return self.guest.name
 
-    async def ping(self, address: str, *, count: int = 3) -> bool:
+    async def ping(self, address: str, *, count: int = TRIES) -> bool:
         return await _answers(self.guest, address, count)
 
     async def take(self, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:

@@ -22,7 +22,7 @@ def outcomes(pytester: pytest.Pytester, source: str, **environment: str) -> tupl
     pytester.makepyfile(source)
     with patch.context():
         result = pytester.runpytest_subprocess(
-            "-p", "tests.conftest", "--import-mode=importlib", "-rs", timeout=30
+            "-p", "tests.conftest", "--import-mode=importlib", "-rs", timeout=50
         )
     patch.undo()
     return result.parseoutcomes(), result.stdout.str() + result.stderr.str()
@@ -96,11 +96,13 @@ def test_leaks_are_seen(pytester: pytest.Pytester) -> None:
         pytester,
         """
         import os, subprocess
+        from tests import leaks
+        leaks.EXIT_TIME = 0.1
         kept = []
         def test_descriptor():
             kept.append(os.memfd_create("forgotten"))
         def test_daemon():
-            subprocess.run("sleep 8 <&- >&- 2>&- &", shell=True, check=True)
+            subprocess.run("sleep 30 <&- >&- 2>&- &", shell=True, check=True)
         def test_clean():
             subprocess.run("true", check=True)
             os.close(os.memfd_create("closed"))
@@ -108,7 +110,7 @@ def test_leaks_are_seen(pytester: pytest.Pytester) -> None:
     )
     assert found == {"failed": 2, "passed": 1}
     assert "forgotten" in text
-    assert "sleep 8" in text
+    assert "sleep 30" in text
 
 
 def test_needs_skip_with_the_reason_and_fail_where_nothing_may_skip(pytester: pytest.Pytester) -> None:

@@ -26,7 +26,7 @@ def test_the_death_signal_comes_when_the_thread_ends_not_the_process() -> None:
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    assert started[0].wait(timeout=10) == -9
+    assert started[0].wait(timeout=40) == -9
 
 
 @needs_root

@@ -20,8 +20,9 @@ from tests.kernel.ovs import Ovs, ovs
 from tests.needs import needs_root, needs_tool, needs_tun
 from vnet.guests import StackGuest
 
-pytestmark = [needs_root, needs_tun, needs_tool("ip")]
-PATIENCE = 30
+pytestmark = [needs_root, needs_tun, needs_tool("ip"), pytest.mark.deadline(300)]
+PATIENCE = 100
+"""With the long timeout a message that is lost is said again after 30 s."""
 
 
 def fabric_of(bond: dict[str, Any], here: str, count: int = 2) -> dict[str, Any]:
@@ -133,12 +134,12 @@ async def test_lacp_with_open_vswitch(tmp_path: Path, timeout: str, control: str
             await until("both cables are in use", using(fabric, "wan.phys1", "wan.phys2"))
 
             async def agreed() -> bool:
-                return (await states(switch)).count("current attached") == 2
+                told = await states(switch)
+                return told.count("current attached") == 2 and "status: active negotiated" in told
 
             await until("Open vSwitch agrees", agreed)
             # It knows us as we say who we are, and we it.
             told = await states(switch)
-            assert "status: active negotiated" in told, told
             member = wan(fabric)["bond"]["members"][0]
             assert member["partner"]["state"].count("synchronization") == 1
             assert f"actor sys_id: {member['partner']['system'].partition('.')[2]}" in told

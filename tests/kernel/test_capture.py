@@ -42,7 +42,7 @@ async def test_what_leaves_by_a_port_without_offloads_is_right_to_the_last_bit(
         for guest, name in ((a, "a.0"), (b, "b.0")):
             describe_port(here.engine, guest.port, name)
         selection = Selection((b.port,))
-        flood = ["-b", "30M", *(["-u", "-l", "1400"] if udp else [])]
+        flood = ["-b", "30M", "-n", "4M", *(["-u", "-l", "1400"] if udp else [])]
         async with Capture(here.engine, path, selection, clock="thread", direction="out") as capture:
             for address in (b.ip, b.ip6):
                 await iperf3(b, a, "-c", address, *flood)

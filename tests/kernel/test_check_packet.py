@@ -50,7 +50,7 @@ def wire(nic: Packet | Xdp, mtu: int) -> Maker:
     return maker
 
 
-NICS = {
+NICS: dict[str, tuple[Packet | Xdp, int]] = {
     "packet": (Packet(interface="phys"), MTU),
     "packet-plain": (Packet(interface="phys", offload=False), MTU),
     # As long as AF_XDP has room for, in the driver of a veth.

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,17 +31,21 @@ guests:
 """
 
 
-def vnet(*words: str, code: int = 0, timeout: float = 50, **options) -> str:
+def vnet(*words: str, code: int = 0) -> str:
     """Run a command; its output. Its exit code must be `code`."""
     done = subprocess.run(
-        [sys.executable, "-m", "vnet", *words], capture_output=True, text=True, timeout=timeout, **options
+        [sys.executable, "-m", "vnet", *words], capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
+File = Callable[..., str]
+"""Write a fabric's file, with what is beside the usual and its name; the path."""
+
+
 @pytest.fixture
-def name(request):
+def name() -> Iterator[str]:
     """A fabric's name that no other test uses. It is brought down even when the test failed."""
     name = f"cli{os.getpid()}"
     yield name
@@ -46,7 +53,7 @@ def name(request):
 
 
 @pytest.fixture
-def file(tmp_path, name):
+def file(tmp_path: Path, name: str) -> File:
     def write(more: str = "", which: str = name) -> str:
         path = tmp_path / f"{which}.yaml"
         path.write_text(TENANTS.format(name=which, more=more))
@@ -55,15 +62,16 @@ def file(tmp_path, name):
     return write
 
 
-def status(name: str) -> dict:
-    return json.loads(vnet("status", name, "--json"))
+def status(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(vnet("status", name, "--json"))
+    return document
 
 
 def namespaces(name: str) -> list[str]:
     return [path.name for path in Path("/run/netns").glob(f"vnet-{name}.*")]
 
 
-def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
+def test_a_day_in_the_life_of_a_fabric(name: str, file: File, tmp_path: Path) -> None:
     assert "is up: 3 guests, 3 ports" in vnet("up", file(), "-d")
     assert f"named {name} is running" in vnet("up", file(), "-d", code=1)
     assert len(namespaces(name)) == 3
@@ -72,11 +80,11 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     assert [port["port"] for port in document["ports"]] == ["a.0", "b.0", "c.0"]
     assert all(port["carrier"] and port["kind"] == "tap" for port in document["ports"])
 
-    assert "2 received, 0 % lost" in vnet("ping", "a", "b", "-c", "2", "-i", "0.01", "-n", name)
-    assert "1 received" in vnet("ping", "a", "b", "-6", "-c", "1", "-n", name)
+    assert "2 received, 0 % lost" in vnet("ping", "a", "b", "-c", "2", "-W", "20", "-i", "0.01", "-n", name)
+    assert "1 received" in vnet("ping", "a", "b", "-6", "-c", "1", "-W", "20", "-n", name)
     assert "no answer" in vnet("ping", "a", "c", "-c", "1", "-W", "0.3", "-n", name, code=1)
     assert "did you mean a?" in vnet("ping", "aa", "b", "-n", name, code=2)
-    reply = json.loads(vnet("ping", "b", "10.7.0.11", "-c", "1", "--json", "-n", name))
+    reply = json.loads(vnet("ping", "b", "10.7.0.11", "-c", "1", "-W", "20", "--json", "-n", name))
     assert (reply["sent"], reply["received"]) == (1, 1)
 
     assert "10.7.0.11/24" in vnet("exec", "-n", name, "a", "--", "ip", "addr")
@@ -105,8 +113,9 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     )
     while not capture.exists() or capture.stat().st_size == 0:
         assert process.poll() is None
-    vnet("ping", "a", "b", "-c", "1", "-n", name)
-    assert process.wait(20) == 0
+        time.sleep(0.01)
+    vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
+    assert process.wait(50) == 0
 
     # What is wrong with a capture leaves files as they are.
     before = capture.read_bytes()
@@ -131,7 +140,7 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     vnet("link", "b", "down", "-n", name)
     assert "no answer" in vnet("ping", "a", "b", "-c", "1", "-W", "0.3", "-n", name, code=1)
     vnet("link", "b.0", "up", "-n", name)
-    vnet("ping", "a", "b", "-c", "1", "-n", name)
+    vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
 
     assert "probe.0 is up: tap, vt-" in vnet(
         "attach", "probe", "--network", "red", "--nic", f"kind=tap,name=vt-{os.getpid() % 10000}", "-n", name
@@ -146,13 +155,13 @@ def test_a_day_in_the_life_of_a_fabric(name, file, tmp_path):
     assert not Path(f"/run/vnet/{name}").exists()
 
 
-def test_apply_changes_what_is_different_and_nothing_else(name, file):
+def test_apply_changes_what_is_different_and_nothing_else(name: str, file: File) -> None:
     vnet("up", file(), "-d")
     before = {port["port"]: port for port in status(name)["ports"]}
     assert "like that already" in vnet("apply", file())
     more = "  d: {kind: netns, nics: [{network: blue}]}"
     assert "d" in vnet("apply", file(more))
-    vnet("ping", "c", "d", "-c", "1", "-n", name)
+    vnet("ping", "c", "d", "-c", "1", "-W", "20", "-n", name)
     after = {port["port"]: port for port in status(name)["ports"]}
     assert {port: after[port]["mac"] for port in before} == {port: before[port]["mac"] for port in before}
     vnet("apply", file())
@@ -160,7 +169,7 @@ def test_apply_changes_what_is_different_and_nothing_else(name, file):
     vnet("down", name)
 
 
-def test_a_change_that_fails_is_undone(name, file):
+def test_a_change_that_fails_is_undone(name: str, file: File) -> None:
     vnet("up", file(), "-d")
     more = (
         "  d: {kind: netns, nics: [{network: blue}]}\n"
@@ -170,17 +179,17 @@ def test_a_change_that_fails_is_undone(name, file):
     assert "lo" in said
     assert [port["port"] for port in status(name)["ports"]] == ["a.0", "b.0", "c.0"]
     assert len(namespaces(name)) == 3
-    vnet("ping", "a", "b", "-c", "1", "-n", name)
+    vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
     vnet("down", name)
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_what_a_crash_left_is_cleaned_by_the_next(name, file, command):
+def test_what_a_crash_left_is_cleaned_by_the_next(name: str, file: File, command: str) -> None:
     vnet("up", file(), "-d")
     os.kill(status(name)["pid"], signal.SIGKILL)
     if command == "up":
         assert "is up" in vnet("up", file(), "-d")
-        vnet("ping", "a", "b", "-c", "1", "-n", name)
+        vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
         vnet("down", name)
     else:
         vnet("down", name)
@@ -188,36 +197,37 @@ def test_what_a_crash_left_is_cleaned_by_the_next(name, file, command):
     assert not Path(f"/run/vnet/{name}").exists()
 
 
-def test_two_fabrics_run_side_by_side(name, file):
+def test_two_fabrics_run_side_by_side(name: str, file: File) -> None:
     other = f"{name}x"
     try:
         vnet("up", file(), "-d")
         vnet("up", file(which=other), "-d")
         assert "name one" in vnet("status", code=2)
         for each in (name, other):
-            vnet("ping", "a", "b", "-c", "1", "-n", each)
+            vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", each)
         vnet("down", other)
-        vnet("ping", "a", "b", "-c", "1", "-n", name)
+        vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
         vnet("down", name)
     finally:
         subprocess.run([sys.executable, "-m", "vnet", "down", other], capture_output=True, timeout=50)
 
 
-def test_in_the_foreground_a_signal_brings_it_down(name, file):
+def test_in_the_foreground_a_signal_brings_it_down(name: str, file: File) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "vnet", "up", file()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     assert "is up" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=50)
     assert process.returncode == 0, out + err
     assert namespaces(name) == []
 
 
-def test_bad_input_is_told_before_anything_is_touched(name, file):
+def test_bad_input_is_told_before_anything_is_touched(name: str, file: File) -> None:
     said = vnet("up", file("  x: {kind: netns, nics: [{network: reed}]}"), "-d", code=2)
     assert f"{name}.yaml:" in said
     assert "did you mean red" in said

@@ -14,7 +14,7 @@ import vnet
 from tests.kernel.test_guard import drops, run
 from tests.needs import needs_tool, needs_tun
 
-pytestmark = [needs_tun, needs_tool("dnsmasq"), needs_tool("busybox"), pytest.mark.deadline(60)]
+pytestmark = [needs_tun, needs_tool("dnsmasq"), needs_tool("busybox"), pytest.mark.deadline(120)]
 
 SERVER = "10.9.8.1"
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.kernel.test_cli import vnet
 from tests.needs import needs_tool
 
-pytestmark = [needs_tool("tshark"), pytest.mark.deadline(90)]
+pytestmark = [needs_tool("tshark"), pytest.mark.deadline(180)]
 
 LAB = """
 name: {name}
@@ -25,7 +26,7 @@ guests:
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A running fabric, and the program installed where this user's tshark looks."""
     name = f"ext{os.getpid()}"
     monkeypatch.setenv("WIRESHARK_EXTCAP_DIR", str(tmp_path / "extcap"))
@@ -41,7 +42,7 @@ def lab(tmp_path, monkeypatch):
         vnet("down", name)
 
 
-def test_tshark_lists_and_captures(lab, tmp_path: Path):
+def test_tshark_lists_and_captures(lab: str, tmp_path: Path) -> None:
     told = subprocess.run(["tshark", "-D"], capture_output=True, text=True, timeout=50).stdout
     for word in (f"vnet:{lab}:all", f"vnet:{lab}:red", f"vnet:{lab}:a.0", "port b.0, stack 10.7.0.12"):
         assert word in told, told
@@ -58,10 +59,10 @@ def test_tshark_lists_and_captures(lab, tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while capture.poll() is None:
         assert time.monotonic() < deadline
-        vnet("ping", "a", "b", "-c", "1", "-n", lab)
+        vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", lab)
     assert capture.stderr is not None
     told = capture.stderr.read()
     capture.stderr.close()
@@ -79,8 +80,8 @@ def test_tshark_lists_and_captures(lab, tmp_path: Path):
     assert len(read.stdout.splitlines()) == 4
 
 
-def test_a_filter_is_checked_before_anything_starts(lab):
-    def asked(text):
+def test_a_filter_is_checked_before_anything_starts(lab: str) -> None:
+    def asked(text: str) -> subprocess.CompletedProcess[str]:
         words = ["--extcap-interface", f"vnet:{lab}:all", "--extcap-capture-filter", text]
         return subprocess.run(
             [sys.executable, "-m", "vnet.extcap", *words], capture_output=True, text=True, timeout=50

@@ -30,11 +30,7 @@ async def test_transfers_between_members() -> None:
         },
     }
     async with vnet.Fabric.from_dict(document) as fabric:
-        everybody: dict[str, peers.Peer] = {
-            name: peers.NetnsPeer(fabric.guests[name])  # type: ignore[arg-type]
-            for name in ("one", "two")
-        }
-        everybody["stack"] = peers.StackPeer(fabric.guests["stack"])  # type: ignore[arg-type]
+        everybody: dict[str, peers.Peer] = {name: lab.peer(fabric, name) for name in ("one", "two", "stack")}
         for number, (giver, taker) in enumerate(itertools.permutations(everybody, 2)):
             address = lab.addresses(fabric, taker)[number % 2]
             await peers.transfer(everybody[giver], everybody[taker], address, port=5000 + number, megabytes=8)

@@ -134,7 +134,9 @@ def test_a_fabric_in_the_background_has_what_was_handed_to_who_started_it(file: 
     assert done.returncode == 0, done.stdout + done.stderr
     ports = {port["port"]: port for port in json.loads(vnet("status", name, "--json"))["ports"]}
     assert ports["host.0"]["kind"] == "tap"
-    assert "2 received, 0 % lost" in vnet("ping", "a", "10.7.5.3", "-c", "2", "-i", "0.01", "-n", name)
+    assert "2 received, 0 % lost" in vnet(
+        "ping", "a", "10.7.5.3", "-c", "2", "-W", "20", "-i", "0.01", "-n", name
+    )
     vnet("down", name)
     # It is not ours: it stays while somebody holds it.
     assert "handed" in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout

@@ -41,7 +41,7 @@ def topology(name: str, wire: str) -> vnet.Topology:
 async def ping_until(fabric: vnet.Fabric, done: trio.Event) -> None:
     """Something to look at, for as long as somebody looks."""
     while not done.is_set():
-        await fabric.guests["web"].ping(fabric.guests["db"])
+        await fabric.guests["web"].ping(fabric.guests["db"], timeout=20)
         await trio.sleep(0.02)
 
 
@@ -68,6 +68,7 @@ async def test_tcpdump_in_a_namespace_and_tshark_behind_an_uplink(tmp_path: Path
 
 async def look(fabric: vnet.Fabric, wire: Namespace, folder: Path) -> None:
     ids = fabric.guests["ids"]
+    assert isinstance(ids, vnet.NetnsGuest)
     local, remote, done = folder / "ids.pcap", folder / "far.pcap", trio.Event()
 
     async def dump(place: object, file: Path, interface: str, *words: str) -> None:
@@ -75,7 +76,7 @@ async def look(fabric: vnet.Fabric, wire: Namespace, folder: Path) -> None:
         argv = ("tcpdump", "-Z", "root", "-U", "-c", "8", "-i", interface, "-w", str(file), *words)
         await place.run(*argv)  # type: ignore[attr-defined]
 
-    with trio.fail_after(30):
+    with trio.fail_after(50):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ping_until, fabric, done)
             async with trio.open_nursery() as dumps:
@@ -96,5 +97,6 @@ async def look(fabric: vnet.Fabric, wire: Namespace, folder: Path) -> None:
     await ids.run("ip", "address", "add", "10.0.10.99/24", "dev", "eth0")
     with pytest.raises(vnet.VnetError):
         await ids.run("ping", "-c", "1", "-W", "0.2", db)
-    counters = fabric.port("ids").counters()
-    assert 0 < counters["rx_frames"] == counters["drops"]["untagged-not-allowed"]
+    while not (counters := fabric.port("ids").counters())["rx_frames"]:  # noqa: ASYNC110
+        await trio.sleep(0.01)
+    assert counters["rx_frames"] == counters["drops"]["untagged-not-allowed"]

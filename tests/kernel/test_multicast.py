@@ -15,7 +15,7 @@ import vnet
 from tests.needs import needs_root, needs_tun
 from vnet.guests import NetnsGuest
 
-pytestmark = [needs_root, needs_tun]
+pytestmark = [needs_root, needs_tun, pytest.mark.deadline(180)]
 
 GROUPS = ("239.7.7.7", "ff05::7777")
 
@@ -97,7 +97,7 @@ def joined(fabric: vnet.Fabric, port: str, group: str) -> list[dict[str, Any]]:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(50):
         while not holds():  # noqa: ASYNC110
             await trio.sleep(0.01)
 

@@ -39,7 +39,7 @@ LAB = {
         },
     },
 }
-PATIENCE = 30.0
+PATIENCE = 50.0
 
 
 def vnet(*words: str) -> str:

@@ -21,6 +21,7 @@ from tests.kernel.nobody import REPOSITORY, UID, as_nobody
 from tests.needs import needs_root, needs_tool, needs_tun, needs_userns
 
 NAME = f"sbx{os.getpid()}"
+pytestmark = pytest.mark.deadline(120)
 
 PLAIN = """
 name: {name}
@@ -91,7 +92,7 @@ def test_a_fabric_without_the_kernel_s_help_keeps_no_privilege(file: Any, mode: 
     assert document["sandbox"]["mode"] == mode
     assert f"\nsandbox {mode}: no new privileges, system calls filtered, " in vnet("status", NAME)
 
-    assert "1 received" in vnet("ping", "web", "app", "-c", "1", "-n", NAME)
+    assert "1 received" in vnet("ping", "web", "app", "-c", "1", "-W", "20", "-n", NAME)
     vnet("attach", "late", "--network", "red", "--nic", "kind=stream,socket=late.sock", "-n", NAME)
     refused = vnet("apply", file(NETNS.format(name="ns", host=13)), code=2)
     assert refused.startswith("guests.ns.nics[0]: netns needs CAP_NET_ADMIN, ")
@@ -115,7 +116,7 @@ uplinks:
 
 
 def carrier(port: str, up: bool) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 50
     while {it["port"]: it["carrier"] for it in status()["ports"]}[port] != up:
         assert time.monotonic() < deadline, (port, up)
 
@@ -149,7 +150,7 @@ def test_plugs_go_in_and_out_once_it_is_closed(file: Any, mode: str) -> None:
             ):
                 carrier("one", True)
                 carrier("two", True)
-                assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-n", NAME)
+                assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-W", "20", "-n", NAME)
             carrier("one", False)
             carrier("two", False)
             with running("vde_switch", "-s", f"{folder}/not-there-yet"):
@@ -163,7 +164,7 @@ def test_plugs_go_in_and_out_once_it_is_closed(file: Any, mode: str) -> None:
                     f"{folder}/not-there-yet",
                 ):
                     carrier("one", True)
-                    assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-n", NAME)
+                    assert "1 received" in vnet("ping", "web", "10.7.0.12", "-c", "1", "-W", "20", "-n", NAME)
             carrier("out", False)
         if mode == "default":
             nic = "kind=vde,directory=late.vde"
@@ -183,8 +184,8 @@ def test_namespaces_come_and_go_as_the_file_has_some(file: Any, tmp_path: Path) 
     vnet("up", file(one), "-d")
     assert status()["sandbox"]["capabilities"] == ["net_admin"]
     vnet("apply", file(one, NETNS.format(name="two", host=14)))
-    assert "1 received" in vnet("ping", "one", "two", "-c", "1", "-n", NAME)
-    assert "1 received" in vnet("exec", "-n", NAME, "two", "--", "ping", "-c", "1", "-W", "2", "10.7.0.11")
+    assert "1 received" in vnet("ping", "one", "two", "-c", "1", "-W", "20", "-n", NAME)
+    assert "1 received" in vnet("exec", "-n", NAME, "two", "--", "ping", "-c", "1", "-W", "20", "10.7.0.11")
     captured = tmp_path / "x.pcapng"
     capture = subprocess.Popen(
         [
@@ -206,8 +207,9 @@ def test_namespaces_come_and_go_as_the_file_has_some(file: Any, tmp_path: Path) 
     )
     while not captured.exists() or not captured.stat().st_size:
         assert capture.poll() is None
-    vnet("ping", "web", "two", "-c", "1", "-n", NAME)
-    _, told = capture.communicate(timeout=30)
+        time.sleep(0.01)
+    vnet("ping", "web", "two", "-c", "1", "-W", "20", "-n", NAME)
+    _, told = capture.communicate(timeout=50)
     assert capture.returncode == 0, told
     assert "packet needs CAP_NET_RAW" in vnet(
         "attach",
@@ -235,7 +237,7 @@ def test_what_is_to_come_later_can_be_named(file: Any) -> None:
     assert status()["sandbox"]["capabilities"] == ["net_admin"]
     path.write_text(path.read_text().replace("\nengine", NETNS.format(name="ns", host=13) + "\nengine"))
     assert "add guest ns (netns)" in vnet("apply", str(path))
-    assert "1 received" in vnet("ping", "web", "ns", "-c", "1", "-n", NAME)
+    assert "1 received" in vnet("ping", "web", "ns", "-c", "1", "-W", "20", "-n", NAME)
     vnet("down", NAME)
 
 
@@ -259,7 +261,7 @@ pid=$($python -m vnet status $name --json | $python -c 'import json, sys; print(
 grep -E '^(NoNewPrivs|Seccomp):' /proc/$pid/status
 # Nobody of the same user looks into it, and a command gets into its guests all the same.
 ls /proc/$pid/fd > /dev/null 2>&1 && echo "its descriptors are open to all of the user's processes"
-$python -m vnet exec -n $name ns -- ping -c 1 -W 2 10.7.0.11 | grep -o '1 received'
+$python -m vnet exec -n $name ns -- ping -c 1 -W 20 10.7.0.11 | grep -o '1 received'
 $python -m vnet down $name
 ls -A $XDG_RUNTIME_DIR
 """
@@ -275,6 +277,7 @@ def everybodys() -> Iterator[Path]:
 
 
 @needs_userns
+@pytest.mark.deadline(120)
 def test_an_ordinary_user_s_fabric(file: Any, tmp_path: Path, everybodys: Path) -> None:
     topology = Path(file(NETNS.format(name="ns", host=13))).read_text()
     for name in ("run", "state"):
@@ -289,7 +292,7 @@ def test_an_ordinary_user_s_fabric(file: Any, tmp_path: Path, everybodys: Path) 
     }
     words = as_nobody(tmp_path, "sh", "-c", USER, "sh", sys.executable, NAME)
     done = subprocess.run(
-        words, input=topology, capture_output=True, text=True, timeout=50, env=environment, check=False
+        words, input=topology, capture_output=True, text=True, timeout=100, env=environment, check=False
     )
     told = done.stdout.splitlines()
     assert told[1:] == ["NoNewPrivs:\t1", "Seccomp:\t2", "1 received", f"{NAME} is down."], done.stderr

@@ -67,9 +67,11 @@ async def test_two_guests_get_addresses_and_reach_the_host_by_nat(tmp_path: Path
                     "-T", "1",
                 )  # fmt: skip
                 await client.wait()
+                while not leases(fabric, name):  # noqa: ASYNC110
+                    await trio.sleep(0.02)
                 (address,) = leases(fabric, name)
                 assert address.startswith("10.0.2.")
-                told = await run(fabric, name, "busybox", "nc", "-w", "5", GATEWAY, str(port))
+                told = await run(fabric, name, "busybox", "nc", "-w", "30", GATEWAY, str(port))
                 assert GREETING.decode() in str(told)
             assert leases(fabric, "one") != leases(fabric, "two")
             nursery.cancel_scope.cancel()

@@ -20,6 +20,7 @@ from nics.errors import BadInput, NicError
 from nics.netlink import Netlink
 from nics.netns import Namespace
 from nics.tap import Tap
+from tests.kernel import datagrams
 from tests.kernel.lab import PREFIX, Guest, Lab, closed, lab
 from tests.kernel.nobody import REPOSITORY, as_nobody
 from tests.needs import needs_tool, needs_tun, needs_userns
@@ -116,7 +117,7 @@ async def test_a_tap_that_was_there_is_used_as_it_is_and_stays(caplog: pytest.Lo
         assert caplog.records == []
         here.engine.remove_port(here.engine.add_port(opened.door, here.switch, PortConfig(vlan=10)))
         assert "mine" in await b.run("ip", "link")
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", "x" * 16, "a:b", "tap%d", "ä", "a\n"])
@@ -230,20 +231,24 @@ async def test_an_ordinary_user_has_taps_in_his_own_namespaces(tmp_path: Path) -
 # -- what passes ---------------------------------------------------------------------------------
 
 
-async def ping(guest: Guest, *argv: str) -> bool:
-    return "100% packet loss" not in await guest.run(
-        "ping", "-c", "2", "-i", "0.2", "-W", "1", *argv, check=False
-    )
+async def reaches(guest: Guest, *argv: str) -> None:
+    """Wait until an echo is answered."""
+    await guest.run("ping", "-c", "1", "-w", "30", "-i", "0.2", *argv)
+
+
+async def reaches_not(guest: Guest, *argv: str) -> None:
+    told = await guest.run("ping", "-c", "2", "-i", "0.2", "-W", "1", *argv, check=False)
+    assert "100% packet loss" in told
 
 
 async def test_guests_of_one_vlan_reach_each_other_and_no_others() -> None:
     async with lab() as here:
         a, b = await here.guest(), await here.guest()
         other = await here.guest(vlan=20)
-        assert await ping(a, b.ip)
-        assert await ping(a, b.ip6)
-        assert not await ping(a, other.ip)
-        assert not await ping(other, b.ip6)
+        await reaches(a, b.ip)
+        await reaches(a, b.ip6)
+        await reaches_not(a, other.ip)
+        await reaches_not(other, b.ip6)
         assert here.engine.counters(other.port)["tx_frames"] == 0
 
 
@@ -251,7 +256,7 @@ async def test_guests_of_one_vlan_reach_each_other_and_no_others() -> None:
 async def test_frames_of_the_mtu_pass_whole(mtu: int) -> None:
     async with lab() as here:
         a, b = await here.guest(mtu=mtu), await here.guest(mtu=mtu)
-        assert await ping(a, "-M", "do", "-s", str(min(mtu, 65535) - 28), b.ip)
+        await reaches(a, "-M", "do", "-s", str(min(mtu, 65535) - 28), b.ip)
 
 
 @asynccontextmanager
@@ -269,12 +274,12 @@ async def running(guest: Guest, *argv: str) -> AsyncIterator[trio.abc.ReceiveStr
 
 
 async def iperf3(server: Guest, client: Guest, *argv: str) -> dict[str, Any]:
-    """A second of iperf3; what it summed up."""
+    """A run of iperf3; what it summed up."""
     async with running(server, "iperf3", "-s", "-1", "--forceflush") as output:
         heard = b""
         while b"Server listening" not in heard:
             heard += await output.receive_some()
-        return dict(json.loads(await client.run("iperf3", "-J", "-t", "1", *argv))["end"])
+        return dict(json.loads(await client.run("iperf3", "-J", *argv))["end"])
 
 
 @needs_tool("iperf3")
@@ -284,8 +289,8 @@ async def test_tcp_survives_any_pair_of_offloads(offload: tuple[bool, bool]) -> 
         a, b = [await here.guest(Tap(offload=on)) for on in offload]
         for address in (b.ip, b.ip6):
             for direction in ([], ["-R"]):
-                done = await iperf3(b, a, "-c", address, *direction)
-                assert done["sum_received"]["bytes"] > 1_000_000
+                done = await iperf3(b, a, "-c", address, "-n", "50M", *direction)
+                assert done["sum_received"]["bytes"] > 40_000_000
         if offload == (True, True):
             counted = here.engine.counters(b.port)
             assert counted["rx_bytes"] / counted["rx_frames"] > 2000, "no super-frames were seen"
@@ -299,9 +304,11 @@ async def test_udp_arrives_in_order(queues: int) -> None:
     async with lab() as here:
         a, b = [await here.guest(Tap(queues=queues)) for _ in range(2)]
         for address in (b.ip, b.ip6):
-            done = await iperf3(b, a, "-c", address, "-u", "-b", "50M", "-l", "1400", "-P", "2")
-            assert done["sum"]["packets"] > 100
-            assert done["sum"]["lost_percent"] < 5
+            before = datagrams.unread(await b.run("cat", *datagrams.TABLES))
+            done = await iperf3(b, a, "-c", address, "-u", "-b", "50M", "-l", "1400", "-P", "2", "-n", "10M")
+            unread = datagrams.unread(await b.run("cat", *datagrams.TABLES)) - before
+            assert done["sum"]["packets"] > 7000
+            assert done["sum"]["lost_packets"] - unread < done["sum"]["packets"] / 20
             assert all(not stream["udp"].get("out_of_order") for stream in done["streams"])
 
 
@@ -309,8 +316,8 @@ async def test_udp_arrives_in_order(queues: int) -> None:
 async def test_datagrams_written_together_arrive_one_by_one(offload: bool) -> None:
     async with lab() as here:
         a, b = await here.guest(), await here.guest(Tap(offload=offload))
-        assert await ping(a, b.ip)
-        assert await ping(a, b.ip6)
+        await reaches(a, b.ip)
+        await reaches(a, b.ip6)
         for family, ip in ((socket.AF_INET, b.ip), (socket.AF_INET6, b.ip6)):
             with (
                 await a.namespace.socket(family, socket.SOCK_DGRAM) as sender,
@@ -325,7 +332,7 @@ async def test_datagrams_written_together_arrive_one_by_one(offload: bool) -> No
                     sender.send(datagram)
                 here.engine.start("adaptive")
                 heard = trio.socket.from_stdlib_socket(receiver)
-                with trio.fail_after(10):
+                with trio.fail_after(30):
                     assert [await heard.recv(100) for _ in sent] == sent
                 taken = int(await b.run("cat", "/sys/class/net/eth0/statistics/rx_packets")) - taken
                 assert taken < 20 if offload else taken >= len(sent)
@@ -337,38 +344,39 @@ async def test_datagrams_written_together_arrive_one_by_one(offload: bool) -> No
 async def test_the_link_that_the_operator_sets_is_seen_inside() -> None:
     async with lab() as here:
         a, b = await here.guest(), await here.guest()
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
         here.engine.set_link(b.port, False)
         await here.event(b, "carrier", 0)
-        assert "NO-CARRIER" in (await interface(b))["flags"]
-        assert not await ping(a, b.ip)
+        while "NO-CARRIER" not in (await interface(b))["flags"]:  # noqa: ASYNC110
+            await trio.sleep(0.01)  # some kernels tell it a moment later; the test's deadline bounds it
+        await reaches_not(a, b.ip)
         here.engine.set_link(b.port, True)
         await here.event(b, "carrier", 1)
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
 
 
 async def test_an_interface_set_down_inside_loses_its_carrier_until_it_is_up() -> None:
     async with lab() as here:
         a, b = await here.guest(), await here.guest()
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
         await b.run("ip", "link", "set", "eth0", "down")
-        assert not await ping(a, b.ip)
+        await reaches_not(a, b.ip)
         await here.event(b, "carrier", 0)
         assert not here.engine.carrier(b.port)
         assert here.drops(b)["tx-no-carrier"] > 0
         await b.run("ip", "link", "set", "eth0", "up")
         await here.event(b, "carrier", 1)
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
 
 
 async def test_an_interface_deleted_inside_is_told_and_harms_nobody() -> None:
     async with lab("sleep") as here:
         a, b, c = [await here.guest() for _ in range(3)]
-        assert await ping(a, b.ip)
+        await reaches(a, b.ip)
         await b.run("ip", "link", "delete", "eth0")
         assert "eth0: the interface was deleted" in await here.event(b, "log")
         assert not here.engine.carrier(b.port)
-        assert await ping(a, c.ip)
+        await reaches(a, c.ip)
         # The engine sleeps: a deleted TAP, which epoll reports for ever, does not keep it awake.
         before = here.engine.turns
         await trio.sleep(0.2)
@@ -381,5 +389,6 @@ async def test_a_guest_that_floods_harms_nobody_else() -> None:
         flooder = await here.guest(vlan=20)
         await here.guest(vlan=20)
         async with running(flooder, "ping", "-q", "-f", "-l", "5000", "-b", "10.9.0.255"):
-            assert await ping(a, b.ip)
-        assert here.engine.counters(flooder.port)["rx_frames"] > 1000
+            while here.engine.counters(flooder.port)["rx_frames"] < 1000:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            await reaches(a, b.ip)

@@ -53,7 +53,7 @@ async def test_stations_come_around_the_stack_and_groups_through_it(mode: str) -
                 made.send(target)
             await made.heard(3)
             seen = trio.socket.from_stdlib_socket(stack)
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 assert [(await seen.recv(2000))[:6] for _ in range(2)] == [host, BROADCAST]
 
 
@@ -167,6 +167,7 @@ async def test_a_kernel_at_the_other_end_reaches_a_guest(family: int) -> None:
         text = FABRIC.format(name=f"xdp{os.getpid()}", netns=f"{PREFIX}-wire")
         async with vnet.Fabric(vnet.Topology.from_text(text)) as fabric, trio.open_nursery() as nursery:
             web = fabric.guests["web"]
+            assert isinstance(web, vnet.StackGuest)
             address = "10.0.0.11" if family == socket.AF_INET else "fd00::11"
             sent = os.urandom(1 << 20)
 
@@ -180,7 +181,7 @@ async def test_a_kernel_at_the_other_end_reaches_a_guest(family: int) -> None:
 
             listener = await web.listen_tcp(80)
             nursery.start_soon(serve, listener)
-            with await namespace.socket(family, socket.SOCK_STREAM) as plain, trio.fail_after(20):
+            with await namespace.socket(family, socket.SOCK_STREAM) as plain, trio.fail_after(50):
                 stream = trio.SocketStream(trio.socket.from_stdlib_socket(plain))
                 await stream.socket.connect((address, 80))
                 await stream.send_all(sent)
@@ -205,10 +206,10 @@ async def test_an_interface_that_comes_again_is_taken_again_in_the_sandbox(tmp_p
         try:
             await trio.run_process([*vnet, "up", str(file), "-d"], capture_stdout=True)
             for _ in range(2):
-                with trio.fail_after(20):
+                with trio.fail_after(50):
                     while not await shown(namespace):  # noqa: ASYNC110
                         await trio.sleep(0.02)
-                await namespace.run("ping", "-c", "1", "-W", "5", "10.0.0.11")
+                await namespace.run("ping", "-c", "1", "-W", "20", "10.0.0.11")
                 await namespace.run("ip", "link", "delete", "phys")
                 await plug(namespace)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
@@ -84,7 +84,7 @@ steps = st.one_of(
 
 
 @given(st.tuples(*[st.sampled_from(POLICIES)] * PORTS), st.lists(steps, min_size=8, max_size=25))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_says_what_the_reference_says(policies: tuple[Policy | None, ...], steps: list[tuple]) -> None:
     now = SECOND
     reference = ReferenceGroups(dict(enumerate(policies)))

@@ -8,7 +8,7 @@ by scapy, which shares no code with either.
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
@@ -82,7 +82,7 @@ AFTER = {None, "same-port", "no-member"}
 
 
 @given(bursts, st.frozensets(st.sampled_from(ROLES), max_size=2), st.sampled_from([False, False, True]))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 def test_says_what_the_reference_says(burst: list[bytes], roles: frozenset[str], unknown: bool) -> None:
     reference = ReferenceGuard(MACS[0], PREFIXES, unknown, roles)
     switch = Switch()

@@ -275,7 +275,6 @@ class Model(RuleBasedStateMachine):
 Model.TestCase.settings = settings(
     max_examples=250,
     stateful_step_count=40,
-    deadline=None,
     print_blob=True,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     # All of them: a machine of many steps is large by nature, and slow on a busy computer.

@@ -53,7 +53,7 @@ def report(port: int, kind: str, group: str, sources: list[str]) -> bytes:
     return frame(port, "224.0.0.22", 2, body[:2] + checksum(body) + body[4:])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=steps, port_groups=st.sampled_from([1, 2, 100]))
 def test_both_agree(steps: list[tuple[int, str, str, list[str]] | int], port_groups: int) -> None:
     native, reference, now = Switch(), ReferenceGroups(port_groups), 5 * SECOND

@@ -139,7 +139,6 @@ def ears(proof: Proof) -> list[Ear]:
 
 
 TESTED = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 

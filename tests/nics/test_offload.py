@@ -76,6 +76,7 @@ def test_a_checksum_is_what_scapy_computes() -> None:
         assert done == right, at
 
 
+@pytest.mark.deadline(240)
 def test_segments_are_what_scapy_would_have_built() -> None:
     from scapy.layers.l2 import Ether
 

@@ -111,7 +111,7 @@ async def reaches(fabric: vnet.Fabric, host: int) -> bool:
     guest = fabric.guests["host"]
     assert isinstance(guest, vnet.StackGuest)
     try:
-        await guest.ping(f"10.0.0.{10 + host}", timeout=5)
+        await guest.ping(f"10.0.0.{10 + host}", timeout=20)
     except vnet.Unreachable:
         return False
     return True
@@ -172,7 +172,7 @@ async def console(process: trio.Process, command: str) -> str:
     assert process.stdout is not None
     await process.stdin.send_all(f"{command}\n".encode())
     said = b""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while b"1000 Success" not in said:
             said += await process.stdout.receive_some()
     return said.decode()
@@ -186,7 +186,7 @@ async def test_a_second_vde_plug_is_refused_and_the_first_does_not_notice(folder
         running("vde_plug", folder / "a") as first,
     ):
         await until("it is plugged in", lambda: one.port("wan").carrier)
-        with trio.fail_after(20):
+        with trio.fail_after(40):
             async with running("vde_plug", folder / "a") as second:
                 assert await second.wait() != 0
         assert first.poll() is None

@@ -120,7 +120,7 @@ async def plugged(
         yield machine
 
 
-async def carrier(port: vnet.Port, up: bool, *, deadline: float = 20) -> None:
+async def carrier(port: vnet.Port, up: bool, *, deadline: float = 60) -> None:
     """Wait until the guest behind a port can be reached, or can't."""
     with trio.fail_after(deadline):
         while port.carrier != up:  # noqa: ASYNC110

@@ -137,7 +137,7 @@ class Machine:
 
     # -- as a peer of a transfer (tests/peers.py) ------------------------------------------------
 
-    async def ping(self, address: str, *, count: int = 3) -> bool:
+    async def ping(self, address: str, *, count: int = peers.TRIES) -> bool:
         """Whether any of `count` echo requests was answered."""
         # One at a time: several in one call take a second each, answered or not.
         tries = " ".join(map(str, range(count)))

@@ -74,7 +74,7 @@ async def _isolation(fabric: vnet.Fabric, red: Mapping[str, peers.Peer], heard: 
                 nursery.start_soon(try_to_reach, name, one, address)
     assert await lab.peer(fabric, "spy").ping(unique[0]), "the listener hears nothing at all"
     theirs = bytes.fromhex(fabric.guests["spy"].mac.replace(":", ""))
-    with trio.fail_after(10):
+    with trio.fail_after(50):
         while theirs not in heard:  # noqa: ASYNC110
             await trio.sleep(0.01)
     ours = {bytes.fromhex(fabric.guests[name].mac.replace(":", "")) for name in red}

@@ -17,7 +17,7 @@ import vnet
 from tests.qemu.machine import KERNEL_WORDS, MEMORY, QBOOT
 from tools.guest import image
 
-BOOT = 60
+BOOT = 90
 
 
 def machine(**keys: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def shell(guest: vnet.QemuGuest, *, booting: bool = True) -> AsyncIterator
         yield found
 
 
-async def until(what: Callable[[], bool], seconds: float = 30) -> None:
+async def until(what: Callable[[], bool], seconds: float = 60) -> None:
     with trio.fail_after(seconds):
         while not what():  # noqa: ASYNC110 - there is nothing to wait for but the outcome
             await trio.sleep(0.01)
@@ -92,7 +92,7 @@ def qemu(fabric: vnet.Fabric, name: str = "vm") -> vnet.QemuGuest:
 async def answers(fabric: vnet.Fabric, address: str, *, by: str = "web") -> None:
     """Wait until an address answers a guest."""
     asking = fabric.guests[by]
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             try:
                 await asking.ping(address, timeout=1)

@@ -11,7 +11,7 @@ import vnet
 from tests.needs import needs_qemu, needs_root, needs_tool
 from tests.qemu import lab
 from tests.qemu.machine import Machine
-from tests.qemu.test_machines import document, machine, qemu, shell
+from tests.qemu.started import document, machine, qemu, shell
 
 pytestmark = [needs_qemu, needs_root, pytest.mark.deadline(240)]
 
@@ -53,8 +53,8 @@ def soon(fabric: vnet.Fabric) -> float:
 
 async def sees(machine: Machine, fabric: vnet.Fabric, *, up: bool) -> None:
     """Both the guest and the fabric."""
-    await machine.run(SEEN.format(int(up)), deadline=30)
-    with trio.fail_after(30):
+    await machine.run(SEEN.format(int(up)), deadline=60)
+    with trio.fail_after(60):
         while fabric.port("vm1").carrier != up:  # noqa: ASYNC110
             await trio.sleep(0.01)
 

@@ -81,7 +81,7 @@ async def test_every_way_into_a_virtual_machine_works_in_the_sandbox() -> None:
                 await machine.run(f"ip addr add {net}.12/24 dev eth{number}; ip link set eth{number} up")
                 assert await machine.ping(f"{net}.11"), kind
                 assert "3 received" in await vnet(
-                    "ping", f"host-{kind}", f"{net}.12", "-c", "3", "-i", "0.05", "-n", NAME
+                    "ping", f"host-{kind}", f"{net}.12", "-c", "3", "-i", "0.05", "-W", "20", "-n", NAME
                 )
             # Rings start anew: memory is mapped and eventfds are taken while confined.
             await machine.reset()

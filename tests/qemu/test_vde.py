@@ -62,13 +62,13 @@ async def test_qemu_plugged_in_by_the_words_of_vnet_connect_and_again_after_a_re
                 (port,) = (port for port in status["ports"] if port["guest"] == "vm1")
                 up = f"ip addr add {port['ip'][0]}/24 dev eth0 && ip link set eth0 up"
                 await machine.run(up)
-                assert "2 received" in await command("ping", "web", "vm1", "-c", "2", "-n", name)
+                assert "2 received" in await command("ping", "web", "vm1", "-c", "2", "-W", "20", "-n", name)
                 assert "no answer" in await command("ping", "crypt", "vm1", "-c", "1", "-n", name, code=1)
                 await command("down", name)
                 await command("up", str(file), "-d")
                 await put_in_again(machine, f"/run/vnet/{name}/vm1.vde", port["mac"])
                 await machine.run(up)
-                assert "2 received" in await command("ping", "web", "vm1", "-c", "2", "-n", name)
+                assert "2 received" in await command("ping", "web", "vm1", "-c", "2", "-W", "20", "-n", name)
         finally:
             await command("down", name)
 

@@ -135,7 +135,7 @@ async def passed(guest: Machine, megabytes: int) -> None:
 async def link(guest: Machine, *, up: bool) -> None:
     """Wait until the guest sees its link so."""
     await guest.run(
-        f"until [ $(cat /sys/class/net/eth0/carrier) = {int(up)} ]; do usleep 9999; done", deadline=30
+        f"until [ $(cat /sys/class/net/eth0/carrier) = {int(up)} ]; do usleep 9999; done", deadline=100
     )
 
 
@@ -143,7 +143,7 @@ async def nothing_held(guest: Machine) -> None:
     """Every buffer that the guest sent from came back, and most of those to receive in wait for frames."""
     name = "/machine/peripheral/nic0/virtio-backend"
     held = []
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             held = [await in_flight(guest, name, queue) for queue in (0, 1)]
             # The driver fills up its ring when more than half of it is empty.

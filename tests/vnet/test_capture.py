@@ -224,7 +224,7 @@ async def test_what_is_asked_for_is_what_is_captured(
     async with cable.capture(path, selection(cable.ports), **options) as capture:
         cable.traffic()
         if "count" in options:
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await capture.wait()
     rows = [(name, int(number)) for name, number in fields(path, "frame.interface_name", "frame.packet_id")]
     assert rows == seen
@@ -237,7 +237,7 @@ async def test_a_live_reader_sees_frames_as_they_pass() -> None:
         async with cable.capture(writer):
             os.close(writer)
             head = b""
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 while b"trunk.0" not in head:
                     head += await trio.to_thread.run_sync(os.read, reader, 65536)
                 assert head[:4] == b"\x0a\x0d\x0d\x0a"
@@ -261,7 +261,7 @@ async def test_a_reader_that_goes_away_ends_the_capture_without_a_word() -> None
         os.close(writer)
         os.close(reader)
         cable.traffic()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await capture.wait()
         cable.traffic()
     assert "Broken pipe" in capture.stats()["error"]
@@ -273,7 +273,7 @@ async def test_a_full_disk_is_told_once_and_harms_nobody() -> None:
     async def capture_it() -> None:
         async with cable.capture("/dev/full") as capture:
             cable.traffic()
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await capture.wait()
             cable.traffic()
 

@@ -327,7 +327,7 @@ async def outcome(topology: Topology, frames: list[tuple[int, int | None]]) -> d
         return found | {"fdb": [(entry["mac"], entry["port"], entry["vlan"]) for entry in fabric.fdb()]}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=mirrors, frames=sent)
 async def test_originals_are_as_without_and_copies_as_the_words_say(
     autojump_clock: trio.testing.MockClock, keys: dict[str, Any], frames: list[tuple[int, int | None]]

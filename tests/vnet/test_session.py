@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tools import session
 
 PAGE = Path(__file__).parents[2] / "docs/where-did-my-packet-go.md"
@@ -20,6 +22,7 @@ def shape(text: str) -> list[str]:
     return kept
 
 
+@pytest.mark.deadline(240)
 def test_the_page_is_what_happens() -> None:
     page = "".join(session.play())
     assert shape(page) == shape(PAGE.read_text())

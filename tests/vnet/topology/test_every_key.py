@@ -212,6 +212,7 @@ def test_the_base_is_right_and_complete() -> None:
             look(BASE, path)
 
 
+@pytest.mark.deadline(240)
 def test_every_key_wrong_in_turn() -> None:
     told = []
     for path, value in ALL:

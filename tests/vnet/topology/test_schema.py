@@ -49,6 +49,7 @@ def test_takes_every_topology_as_written(document: dict[str, Any]) -> None:
     VALIDATOR.validate(Topology.from_dict(document).to_dict())
 
 
+@pytest.mark.deadline(240)
 def test_refuses_what_the_reader_refuses() -> None:
     accepted = []
     for path, value in ALL:
