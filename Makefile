@@ -78,11 +78,11 @@ needs: $(VENV)/.made
 test-rust: | cargo
 	cargo test --quiet --workspace
 
-# What belongs to the whole machine (interfaces, namespaces, virtual machines) runs alone, the rest side by side.
-ALONE := tests/kernel tests/qemu
+# What belongs to the whole machine (interfaces, namespaces, virtual machines) runs apart, in namespaces of its own.
+APART := tests/kernel tests/qemu
 test-python: all $(VENV)/.dev
-	$(BIN)/pytest $(foreach folder,$(ALONE),--ignore=$(folder)) --numprocesses=auto --dist=worksteal
-	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest $(foreach folder,$(APART),--ignore=$(folder)) --numprocesses=auto --dist=worksteal
+	$(BIN)/python -m tests.apart $(APART)
 
 check-python: all $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
