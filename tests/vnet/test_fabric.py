@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 
 import pytest
@@ -34,8 +35,8 @@ def tenants(**changes):
 async def test_guests_of_one_network_reach_each_other_and_nobody_else():
     async with Fabric.from_dict(tenants()) as fabric:
         web, db, spy = (fabric.guests[name] for name in ("web", "db", "spy"))
-        assert 0 < await web.ping(db) < 1
-        assert 0 < await db.ping(web, family=6) < 1
+        assert await web.ping(db, timeout=30) > 0
+        assert await db.ping(web, timeout=30, family=6) > 0
         for target in (web, db):
             with pytest.raises(Unreachable):
                 await spy.ping(target, timeout=0.2)
@@ -43,7 +44,7 @@ async def test_guests_of_one_network_reach_each_other_and_nobody_else():
 
 async def test_the_status_has_the_keys_that_hold():
     async with Fabric.from_dict(tenants()) as fabric:
-        await fabric.guests["web"].ping(fabric.guests["db"])
+        await fabric.guests["web"].ping(fabric.guests["db"], timeout=30)
         status = fabric.status()
         assert json.loads(json.dumps(status)) == status
         assert set(status) >= {"name", "engine", "ports"}
@@ -120,7 +121,7 @@ async def test_a_network_change_moves_a_guest():
         moved = tenants()
         moved["guests"]["spy"]["nics"][0]["network"] = "red"
         await fabric.apply(vnet.Topology.from_dict(moved))
-        assert await fabric.guests["spy"].ping(web) > 0
+        assert await fabric.guests["spy"].ping(web, timeout=30) > 0
         assert fabric.port("spy").wanted.vlan == 10
         del spy
 
@@ -139,7 +140,7 @@ async def test_a_change_that_can_not_be_leaves_what_ran():
             await fabric.apply(vnet.Topology.from_dict(broken))
         assert sorted(fabric.guests) == ["db", "spy", "web"]
         assert sorted(fabric.ports) == ["db.0", "spy.0", "web.0"]
-        await fabric.guests["web"].ping(fabric.guests["db"])
+        await fabric.guests["web"].ping(fabric.guests["db"], timeout=30)
 
 
 async def test_wrong_names_are_told_with_the_right_ones():
@@ -161,7 +162,7 @@ async def test_a_link_that_is_down_is_down_for_its_guest():
         with pytest.raises(Unreachable):
             await web.ping(db, timeout=0.2)
         await fabric.set_link("db", up=True)
-        assert await web.ping(db) > 0
+        assert await web.ping(db, timeout=30) > 0
 
 
 def test_the_same_run_in_virtual_time_gives_the_same_bytes(tmp_path):
@@ -219,7 +220,7 @@ async def test_two_hundred_guests_in_one_process():
         guests = list(fabric.guests.values())
         async with trio.open_nursery() as nursery:
             for one, other in zip(guests, guests[1:] + guests[:1], strict=True):
-                nursery.start_soon(one.ping, other)
+                nursery.start_soon(functools.partial(one.ping, other, timeout=30))
 
 
 async def test_nothing_is_left_when_it_can_not_come_up(tmp_path):

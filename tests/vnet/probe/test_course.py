@@ -237,7 +237,7 @@ def test_namespaces_in_real_time() -> None:
         {"link": {"name": "b", "state": "down"}},
         {"assert": {"from": "a", "to": "b", "reach": False}},
         {"link": {"name": "b", "state": "up"}},
-        {"converge": "20 s"},
+        {"converge": "40 s"},
     ]
     result = probed(document)
     assert [str(finding) for finding in result.findings] == []
