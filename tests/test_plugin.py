@@ -8,6 +8,8 @@ import pytest
 
 from tests.needs import needs_root
 
+pytestmark = pytest.mark.deadline(150)
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -22,7 +24,7 @@ def outcomes(pytester: pytest.Pytester, source: str, **environment: str) -> tupl
     pytester.makepyfile(source)
     with patch.context():
         result = pytester.runpytest_subprocess(
-            "-p", "tests.conftest", "--import-mode=importlib", "-rs", timeout=50
+            "-p", "tests.conftest", "--import-mode=importlib", "-rs", timeout=120
         )
     patch.undo()
     return result.parseoutcomes(), result.stdout.str() + result.stderr.str()

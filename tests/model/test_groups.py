@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -15,6 +16,8 @@ from switch.policy import Allow, Policy, Remote
 from tests.model.groups import SECOND, ReferenceGroups
 from vnet._native import PortConfig, Switch
 from vnet.port import groups
+
+pytestmark = pytest.mark.deadline(240)
 
 PORTS = 3
 MACS = [f"02:00:00:00:00:0{port + 1}" for port in range(PORTS)]

@@ -8,6 +8,7 @@ by scapy, which shares no code with either.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP
@@ -18,6 +19,8 @@ from tests.model.guard import ReferenceGuard
 from tests.switch import guarded
 from tests.switch import test_guard_cases as cases
 from vnet._native import Guard, PortConfig, Switch
+
+pytestmark = pytest.mark.deadline(240)
 
 MACS = [bytes.fromhex(mac.replace(":", "")) for mac in (guarded.OWN, guarded.OTHER, guarded.PAIRED)]
 PREFIXES = tuple(

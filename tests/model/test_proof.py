@@ -13,6 +13,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -35,6 +36,8 @@ from vnet.probe.honest import Maker, honest
 from vnet.probe.hostile import hostile
 from vnet.topology import Topology
 from vnet.topology.resolve import Port as Wanted
+
+pytestmark = pytest.mark.deadline(240)
 
 MACS = {"a": cases.OWN, "b": cases.OTHER, "c": "02:00:00:00:00:0d", "d": "02:00:00:00:00:0e"}
 IPS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
@@ -13,6 +14,8 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from switch.private import ISOLATED, PROMISCUOUS
 from tests.model.proxy import Question, ReferenceProxy
 from vnet._native import Groups, PortConfig, Proxy, Switch, Verdict
+
+pytestmark = pytest.mark.deadline(240)
 
 VLAN = 10
 GATE = "02:00:00:00:00:fe"

@@ -120,7 +120,7 @@ def frames(count: int) -> list[bytes]:
 
 async def recorded(path: Path, data: bytes) -> None:
     """Wait until a frame is in the file; nothing else tells from outside."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while data not in path.read_bytes():  # noqa: ASYNC110, ASYNC240
             await trio.sleep(0.001)
 
@@ -216,7 +216,7 @@ async def test_fifos_are_live_both_ways(place: Place) -> None:
         reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
         os.write(writer, struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         got = b""
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             for data in frames(20):
                 os.write(writer, struct.pack("<IIII", 0, 0, len(data), len(data)) + data)
                 assert await pipe.receive() == data

@@ -69,7 +69,7 @@ async def test_scapy_packets_and_a_stack_talk() -> None:
         await probe.send(
             Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=mac, psrc="10.0.0.12", pdst="10.0.0.11")
         )
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             async for data in probe:
                 answer = Ether(data)
                 if ARP in answer and answer[ARP].op == 2:
@@ -82,7 +82,7 @@ async def test_scapy_packets_and_a_stack_talk() -> None:
             / b"data"
         )
         await probe.send(ping)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while ICMP not in (echo := Ether(await probe.receive())):
                 pass
         assert (echo[ICMP].type, echo[ICMP].id, echo[ICMP].seq, bytes(echo[ICMP].payload)) == (
@@ -120,7 +120,7 @@ async def test_receiving_is_safe_to_cancel() -> None:
             with trio.move_on_after(0.001):
                 await b.receive()
         await a.send(frame(1))
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await b.receive() == frame(1)
 
 

@@ -74,9 +74,9 @@ async def test_what_is_written_to_disks_stays_or_does_not(tmp_path: Path) -> Non
         ) as fabric:
             vm = qemu(fabric)
             async with shell(vm) as console:
-                for disk in ("vda", "vdb"):
-                    await console.run(f"echo to stay | dd of=/dev/{disk} seek=9 conv=fsync")
-                    assert "to stay" in await console.run(f"dd if=/dev/{disk} skip=9 count=1 | tr -d '\\0'")
+                for device in ("vda", "vdb"):
+                    await console.run(f"echo to stay | dd of=/dev/{device} seek=9 conv=fsync")
+                    assert "to stay" in await console.run(f"dd if=/dev/{device} skip=9 count=1 | tr -d '\\0'")
                 await console.run(
                     "until ls -l /proc/$(pidof acpid)/fd | grep -q /dev/input; do usleep 20000; done"
                 )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.deadline(150)
+
 ROOT = Path(__file__).parents[2]
 
 LAB = """
@@ -29,7 +31,7 @@ def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunRe
     for name in [name for name in os.environ if name.startswith(("PYTEST_XDIST", "VNET_NO_SKIP"))]:
         patch.delenv(name)
     with patch.context():
-        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=50)
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=120)
     patch.undo()
     return result
 

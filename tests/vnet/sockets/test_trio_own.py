@@ -12,6 +12,8 @@ import trio.testing
 import vnet
 from tests.vnet.sockets.in_guest import TOPOLOGY
 
+pytestmark = pytest.mark.deadline(150)
+
 ROOT = Path(__file__).parents[3]
 
 MODULES = [
@@ -40,7 +42,7 @@ def test_trios_own_tests_pass_in_a_guest(pytester: pytest.Pytester, monkeypatch:
     result = pytester.runpytest_subprocess(
         *("-p", "tests.vnet.sockets.in_guest", "-p", "no:trio", "-k", f"not ({names})"),
         *("--pyargs", *(f"trio._tests.{module}" for module in MODULES)),
-        timeout=50,
+        timeout=120,
     )
     found = result.parseoutcomes()
     assert found.get("failed", 0) == found.get("errors", 0) == 0
