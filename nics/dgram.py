@@ -29,7 +29,7 @@ import attrs
 from nics import endpoint
 from nics.door import Opened, Place
 from nics.endpoint import Endpoint
-from nics.errors import BadInput, NicError
+from nics.errors import BadInput
 from vnet._native import dgram_door
 
 
@@ -63,10 +63,8 @@ class Dgram:
         """Bind our end. Raises NicError."""
         local, remote = _parsed(self.local), _parsed(self.remote)
         ours = local.at(place) if local is not None else None
-        try:
+        with place.named():
             door, bound = dgram_door(ours, remote.at(place) if remote is not None else None)
-        except NicError as error:
-            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=bound or ours or str(self.remote))
 
 

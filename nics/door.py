@@ -7,11 +7,14 @@ the real thing and raises `NicError`, with what was opened closed again, when th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import attrs
+
+from nics.errors import NicError
 
 if TYPE_CHECKING:
     from nics.netlink import Netlink
@@ -51,6 +54,14 @@ class Place:
     """Largest payload in bytes."""
     netns: int | None = None
     """Descriptor of the network namespace that the interface belongs in; None: ours."""
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """A NicError that is raised in the block says at which port."""
+        try:
+            yield
+        except NicError as error:
+            raise NicError(f"{self.port}: {error.what}", error.remedy) from None
 
 
 @attrs.define

@@ -15,7 +15,7 @@ import attrs
 from nics import endpoint
 from nics.door import Opened, Place
 from nics.endpoint import Endpoint
-from nics.errors import BadInput, NicError
+from nics.errors import BadInput
 from vnet._native import stream_door
 
 
@@ -43,8 +43,6 @@ class Stream:
 
     async def open(self, place: Place) -> Opened:
         """Listen, or get ready to connect. Raises NicError."""
-        try:
+        with place.named():
             door, where = stream_door(self._endpoint.at(place), self.role)
-        except NicError as error:
-            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=where)

@@ -25,7 +25,7 @@ from typing import ClassVar
 import attrs
 
 from nics.door import Opened, Place
-from nics.errors import BadInput, NicError
+from nics.errors import BadInput
 from vnet._native import vde_door
 
 LONGEST = 90
@@ -57,8 +57,6 @@ class Vde:
     async def open(self, place: Place) -> Opened:
         """Make the folder and listen, or get ready to plug in. Raises NicError."""
         folder = str(place.runtime / Path(self.directory))
-        try:
+        with place.named():
             door = vde_door(folder, self.role, self.port or 0, f"vnet {place.port}")
-        except NicError as error:
-            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=folder)

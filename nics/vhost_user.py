@@ -16,7 +16,7 @@ import attrs
 from nics import endpoint
 from nics.door import Opened, Place
 from nics.endpoint import Endpoint
-from nics.errors import BadInput, NicError
+from nics.errors import BadInput
 from vnet._native import vhost_user_door
 
 _QUEUES_MAX = 64
@@ -51,11 +51,9 @@ class VhostUser:
     async def open(self, place: Place) -> Opened:
         """Listen, or get ready to connect. Raises NicError."""
         path = Endpoint.parse(self.socket).at(place)
-        try:
+        with place.named():
             mac = bytes.fromhex(place.mac.replace(":", "")) if self.config else None
             door = vhost_user_door(
                 path, self.role, queues=self.queues, mtu=place.mtu, offload=self.offload, mac=mac
             )
-        except NicError as error:
-            raise NicError(f"{place.port}: {error.what}", error.remedy) from None
         return Opened(door, carries=path)

@@ -36,6 +36,7 @@ pub mod stream;
 pub mod tap;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+mod told;
 pub mod vde;
 pub mod vhost_user;
 pub mod writer;

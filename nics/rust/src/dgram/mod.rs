@@ -13,7 +13,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-use crate::context::{Context, EventKind};
+use crate::context::Context;
 use crate::error::OpenError;
 use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
@@ -23,6 +23,7 @@ use crate::socket::claim::plain;
 use crate::socket::datagrams::{Datagrams, End, Outcome, Wire};
 use crate::socket::many::{self, Datagram, Inbox};
 use crate::socket::{Endpoint, calls, names};
+use crate::told::Told;
 use peer::{Peer, Sender};
 use sockets::{Sockets, Sort};
 use std::io;
@@ -42,7 +43,7 @@ pub struct DgramNic {
     wait: Nanos,
     cx: Option<Context>,
     link: bool,
-    told: bool,
+    told: Told,
     malformed: u64,
     strangers: u64,
     stranger_told: bool,
@@ -77,7 +78,7 @@ impl DgramNic {
             wait: Self::FIRST_WAIT,
             cx: None,
             link: true,
-            told: false,
+            told: Told::default(),
             malformed: 0,
             strangers: 0,
             stranger_told: false,
@@ -99,12 +100,7 @@ impl DgramNic {
 
     fn announce(&mut self) {
         let carrier = self.carrier();
-        if self.told != carrier {
-            self.told = carrier;
-            if let Some(cx) = &self.cx {
-                cx.event(EventKind::Carrier(carrier));
-            }
-        }
+        self.told.tell(carrier, self.cx.as_ref());
     }
 
     /// Nobody is at the peer's address.
@@ -160,7 +156,7 @@ impl DgramNic {
 
     fn heard(&mut self) {
         self.peer.heard();
-        if !self.told {
+        if !self.told.is_up() {
             self.trouble_told = None;
             self.announce();
         }

@@ -16,7 +16,7 @@ mod incoming;
 #[cfg(test)]
 mod tests;
 
-use crate::context::{Context, EventKind};
+use crate::context::Context;
 use crate::error::OpenError;
 use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
@@ -25,6 +25,7 @@ use crate::outgoing::{LENGTH, Outgoing};
 use crate::poller::Readiness;
 use crate::socket::calls;
 use crate::socket::{Connection, Endpoint, Role, Step};
+use crate::told::Told;
 use gather::Gather;
 use incoming::{BadLength, Fill, Incoming, Spans};
 use std::io;
@@ -41,8 +42,7 @@ pub struct StreamNic {
     waiting: bool,
     cx: Option<Context>,
     link: bool,
-    /// The carrier that was announced last.
-    told: bool,
+    told: Told,
     malformed: u64,
 }
 
@@ -60,7 +60,7 @@ impl StreamNic {
             waiting: false,
             cx: None,
             link: true,
-            told: false,
+            told: Told::default(),
             malformed: 0,
         })
     }
@@ -73,12 +73,7 @@ impl StreamNic {
 
     fn announce(&mut self) {
         let carrier = self.carrier();
-        if self.told != carrier {
-            self.told = carrier;
-            if let Some(cx) = &self.cx {
-                cx.event(EventKind::Carrier(carrier));
-            }
-        }
+        self.told.tell(carrier, self.cx.as_ref());
     }
 
     fn came_up(&mut self) {

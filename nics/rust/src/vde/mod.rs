@@ -18,7 +18,7 @@ mod reach;
 mod tests;
 mod words;
 
-use crate::context::{Context, EventKind};
+use crate::context::Context;
 use crate::error::OpenError;
 use crate::frame::{Arena, Burst, FRAME_MAX, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
@@ -28,6 +28,7 @@ use crate::socket::claim::plain;
 use crate::socket::datagrams::{Datagrams, End, Outcome, Wire};
 use crate::socket::many::Inbox;
 use crate::socket::{Connection, Role, Step, calls};
+use crate::told::Told;
 use arrayvec::ArrayVec;
 use folder::Folder;
 use plug::{Own, Plug};
@@ -71,8 +72,7 @@ pub struct VdeNic {
     waiting: bool,
     cx: Option<Context>,
     link: bool,
-    /// The carrier that was announced last.
-    told: bool,
+    told: Told,
     /// Why nobody is plugged in, as it was told last.
     complaint: String,
     malformed: u64,
@@ -106,7 +106,7 @@ impl VdeNic {
             waiting: false,
             cx: None,
             link: true,
-            told: false,
+            told: Told::default(),
             complaint: String::new(),
             malformed: 0,
             folder,
@@ -115,12 +115,7 @@ impl VdeNic {
 
     fn announce(&mut self) {
         let carrier = self.carrier();
-        if self.told != carrier {
-            self.told = carrier;
-            if let Some(cx) = &self.cx {
-                cx.event(EventKind::Carrier(carrier));
-            }
-        }
+        self.told.tell(carrier, self.cx.as_ref());
     }
 
     /// Somebody has connected, or we have.
