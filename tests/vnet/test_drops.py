@@ -9,7 +9,14 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLReport2,
+    IPv6,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    RouterAlert,
+)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 import vnet
@@ -92,6 +99,16 @@ def test_what_frames_look_like() -> None:
     plain = bytes(Ether(**MACS) / IPv6(src="fe80::1", dst="ff02::1") / ICMPv6EchoRequest())
     assert last.line(plain, 62).endswith("fe80::1 > ff02::1 icmp6 type 128, 62 B")
     assert last.line(bytes(Ether(**MACS, type=0x88B5) / b"x"), 60).endswith("type 0x88b5, 60 B")
+    alert = IPv6ExtHdrHopByHop(options=[RouterAlert()])
+    report = bytes(Ether(**MACS) / IPv6(src="fe80::1", dst="ff02::16") / alert / ICMPv6MLReport2())
+    assert last.line(report, 90).endswith("fe80::1 > ff02::16 icmp6 type 143, 90 B")
+    # What a later fragment begins with are no ports.
+    later = bytes(Ether(**MACS) / IP(src="10.0.0.1", dst="10.0.0.2", frag=9) / UDP(sport=1, dport=2))
+    assert last.line(later, 60).endswith("10.0.0.1 > 10.0.0.2 udp fragment, 60 B")
+    later = bytes(
+        Ether(**MACS) / IPv6(src="fe80::1", dst="fe80::2") / IPv6ExtHdrFragment(offset=9, nh=17) / b"12345678"
+    )
+    assert last.line(later, 60).endswith("fe80::1 > fe80::2 udp fragment, 60 B")
     for n in range(len(plain)):
         assert last.line(plain[:n], n)
 
