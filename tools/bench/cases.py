@@ -142,6 +142,8 @@ BARS = (
     *(Bar("latency p50", 1 / 0.65, peer) for peer in ("ovs", "ovs-vlan")),
     Bar("64 B", 1.25, "testpmd"),
     Bar("1,518 B", 1.6, "testpmd"),
+    Bar("64 B", 1 / 1.25, "vufwd"),
+    Bar("64 B, 1,000 MACs", 1 / 1.25, "vufwd"),
     Bar("cost, 64 B", 1 / 1.25, "vufwd"),
     Bar("cost, 64 B, 1,000 MACs", 1 / 1.25, "vufwd"),
     *(Bar("64 B, 64 ports", 0.95, other=f"64 B, {ports} ports") for ports in (2, 16)),
