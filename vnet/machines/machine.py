@@ -332,6 +332,7 @@ class Machine:
         self._facts.pop(port, None)
         self._cut.discard(port)
         device = self._plugged.pop(port, None)
+        self._dark.discard(device or "")
         if device is None or self._qmp is None or not self.is_running:
             return
         try:
