@@ -23,8 +23,8 @@
 //! addresses are right: there (`unknown`) all but the addresses in 5 is checked.
 //!
 //! That is all, and it is here; beside it are the list of what is a guest's own (`guard/own.rs`), the walk along
-//! headers (`headers.rs`), the short way of plain packets that were admitted before (`guard/plain.rs`), and what has to be seen
-//! whole (`guard/whole.rs`).
+//! headers (`headers.rs`), the short way of plain packets that were admitted before (`guard/plain.rs`), and what
+//! has to be seen whole (`guard/whole.rs`).
 //! Tunnels are not looked into, and EtherTypes unknown here pass with their source address checked.
 
 mod own;
