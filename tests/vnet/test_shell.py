@@ -10,11 +10,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import trio
 
 NAME = f"shell-{os.getpid()}"
 """Root's fabrics are all in one folder, where others may run, too."""
@@ -102,6 +105,50 @@ async with trio.open_nursery() as nursery:
         "2",
     ]
     assert file.stat().st_size > 100
+
+
+def test_an_interrupt_as_the_code_begins() -> None:
+    """Nothing goes on behind the prompt, wherever Ctrl-C finds us."""
+    from vnet.shell.console import House
+
+    ended: list[bool] = []
+    places: list[House] = []
+    ready, end = threading.Event(), trio.Event()
+
+    async def live() -> None:
+        async with trio.open_nursery() as nursery:
+            places.append(House(nursery))
+            ready.set()
+            await end.wait()
+
+    async def code() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    def interrupted(start: Callable[..., object], *given: object) -> None:
+        token.run_sync_soon(start, *given)
+        if not interrupts:
+            interrupts.append(True)
+            signal.raise_signal(signal.SIGINT)
+
+    interrupts: list[bool] = []
+    thread = threading.Thread(target=trio.run, args=(live,))
+    thread.start()
+    ready.wait()
+    house = places[0]
+    token = house._token
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        house._token = SimpleNamespace(run_sync_soon=interrupted)  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            house.run(code)
+        assert ended == [True]
+    finally:
+        signal.signal(signal.SIGINT, before)
+        token.run_sync_soon(end.set)
+        thread.join()
 
 
 class Terminal:

@@ -64,12 +64,14 @@ def run(given: argparse.Namespace) -> int:
 
     thread = threading.Thread(target=work, name="vnet-shell")
     thread.start()
-    ready.wait()
     code = 0
     try:
+        ready.wait()
         if place:
             code = _use(given, place[0][0], place[0][1])
     finally:
+        # What Ctrl-C found half up is taken down in order.
+        ready.wait()
         if place:
             place[0][2]()
         thread.join()

@@ -35,8 +35,8 @@ class House:
         self._token = trio.lowlevel.current_trio_token()
 
     def run(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a coroutine there, called from any other thread. Raises what it raised; KeyboardInterrupt when
-        that came meanwhile, once the coroutine has ended.
+        """Run a coroutine there, called from the main thread. Raises what it raised; KeyboardInterrupt when
+        Ctrl-C came meanwhile, once the coroutine has ended.
         """
         done, scope, outcome = threading.Event(), trio.CancelScope(), _Outcome()
 
@@ -50,12 +50,13 @@ class House:
             finally:
                 done.set()
 
-        self._token.run_sync_soon(self._nursery.start_soon, task)
-        while not done.is_set():
-            try:
-                done.wait()
-            except KeyboardInterrupt:
-                self._token.run_sync_soon(scope.cancel)
+        # Not by KeyboardInterrupt: between two lines here, it would leave the task running behind the prompt.
+        before = signal.signal(signal.SIGINT, lambda *_: self._token.run_sync_soon(scope.cancel))
+        try:
+            self._token.run_sync_soon(self._nursery.start_soon, task)
+            done.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
         if outcome.error is not None:
             raise outcome.error
         if scope.cancelled_caught:
