@@ -1,8 +1,9 @@
 """What a test left behind: descriptors, processes, network interfaces, network namespaces.
 
 A snapshot is taken when a test's own code begins, after its fixtures, and compared when it ends. A
-descriptor that only waits for the garbage collector is given that chance first. Processes are found
-by an environment variable that names the test, so a daemon that left our process tree is found too.
+descriptor that only waits for the garbage collector is given that chance first, and what a thread or
+the kernel is about to take away, a moment. Processes are found by an environment variable that names
+the test, so a daemon that left our process tree is found too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import attrs
 
 MARK = "VNET_TEST_RUNS"
 EXIT_TIME = 20.0
-"""Seconds that processes which were told to stop may take to be gone."""
+"""Seconds that processes and threads which were told to stop may take to be gone."""
 _IGNORED = ("/dev/null", "/dev/urandom", "/proc/")
 _spawned = False
 
@@ -100,12 +101,19 @@ class Snapshot:
 
     def leaks(self, *, alone: bool) -> list[str]:
         """What is here now and was not then. `alone`: no other test runs beside us on this machine."""
-        found = []
         if self._new_descriptors():
             gc.collect()
-            found += [f"descriptor {fd}: {name}" for fd, name in self._new_descriptors().items()]
+        found = []
         if _spawned:
             found += [f"process {pid}: {words}" for pid, words in _survivors(self.mark).items()]
+        deadline = time.monotonic() + EXIT_TIME
+        # Of a thread that has said its last word, or of a namespace, nothing tells when it is gone.
+        while (others := self._new_others(alone)) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return found + others
+
+    def _new_others(self, alone: bool) -> list[str]:
+        found = [f"descriptor {fd}: {name}" for fd, name in self._new_descriptors().items()]
         if alone:
             found += [f"interface {name}" for name in _interfaces() - self.interfaces]
             found += [f"network namespace {name}" for name in _namespaces() - self.namespaces]
