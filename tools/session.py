@@ -88,7 +88,8 @@ def _words(command: str) -> list[str]:
 
     words = shlex.split(command)
     # Others may run beside it.
-    named = {"ping": ["--name"], "explain": ["--name"], "send": ["--name"], "drops": []}.get(words[0])
+    options = dict.fromkeys(("capture", "explain", "ping", "send"), ["--name"])
+    named = {**options, "drops": []}.get(words[0])
     if named is None or "--why" in words:
         return words
     return [*words, *named, "session"]

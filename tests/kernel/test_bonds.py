@@ -23,6 +23,8 @@ from vnet.guests import StackGuest
 pytestmark = [needs_root, needs_tun, needs_tool("ip"), pytest.mark.deadline(300)]
 PATIENCE = 100
 """With the long timeout a message that is lost is said again after 30 s."""
+GUESTS = {"a": ["10.0.10.11", "fd00:10::11"], "b": ["10.0.10.12", "fd00:10::12"]}
+"""Not drawn from the fabric's name, which is another one each time: one of them could be the world's."""
 
 
 def fabric_of(bond: dict[str, Any], here: str, count: int = 2) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def fabric_of(bond: dict[str, Any], here: str, count: int = 2) -> dict[str, Any]
         # Others may run the same test on this machine.
         "name": here,
         "networks": {"red": {"vlan": 10, "subnets": ["10.0.10.0/24", "fd00:10::/64"]}},
-        "guests": {name: {"nics": [{"network": "red"}]} for name in ("a", "b")},
+        "guests": {name: {"nics": [{"network": "red", "ip": ip}]} for name, ip in GUESTS.items()},
         "uplinks": {"wan": {"nics": nics, "bond": bond, "native": "red"}},
     }
 

@@ -21,8 +21,8 @@ def topology(name: str, wire: str) -> vnet.Topology:
     """Two guests in one network, and a monitor in none."""
     made = vnet.Topology(name)
     made.network("red", vlan=10, subnets=["10.0.10.0/24"])
-    for guest in ("web", "db"):
-        made.guest(guest, kind="netns", network="red")
+    for guest, address in (("web", "10.0.10.11"), ("db", "10.0.10.12")):
+        made.guest(guest, kind="netns", network="red", ip=[address])
     made.guest("ids", kind="netns", nics=[{"mirrors": ["watch"]}])
     made.mirror("watch", ports=["web"], to="ids")
     made.uplink(

@@ -25,8 +25,8 @@ LAB = f"""
 name: {NAME}
 networks: {{red: {{subnets: [10.0.0.0/24]}}}}
 guests:
-  web: {{nics: [{{network: red}}]}}
-  my-db: {{nics: [{{network: red}}]}}
+  web: {{nics: [{{network: red, ip: 10.0.0.11}}]}}
+  my-db: {{nics: [{{network: red, ip: 10.0.0.12}}]}}
 """
 
 
