@@ -88,11 +88,9 @@ def _words(command: str) -> list[str]:
 
     words = shlex.split(command)
     # Others may run beside it.
-    options = dict.fromkeys(("capture", "explain", "ping", "send"), ["--name"])
-    named = {**options, "drops": []}.get(words[0])
-    if named is None or "--why" in words:
-        return words
-    return [*words, *named, "session"]
+    if words[0] in ("capture", "explain", "ping", "send"):
+        return [*words, "--name", "session"]
+    return [*words, "session"] if words == ["drops"] else words
 
 
 def _output(command: list[str], folder: str) -> str:
