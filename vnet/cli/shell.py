@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -122,6 +123,8 @@ def _world(fabric: Any, guests: Mapping[str, Any]) -> dict[str, Any]:
     try:
         import scapy.all
 
+        # It tells of this host's routes, which no guest has.
+        logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
         names |= {name: thing for name, thing in vars(scapy.all).items() if not name.startswith("_")}
     except ImportError:
         pass  # it is an extra
