@@ -130,6 +130,82 @@ pub unsafe fn run(
         short(dst, src, len);
     }
 }
+
+/// So many bytes from here to there.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    pub dst: *mut u8,
+    pub src: *const u8,
+    pub len: usize,
+}
+
+/// Goes through the pieces of a copy ahead of it, and asks for the lines that it will need.
+struct Scout<'a> {
+    dst: *const u8,
+    src: *const u8,
+    /// What is left of the piece it is in.
+    left: usize,
+    later: std::slice::Iter<'a, Piece>,
+}
+
+impl<'a> Scout<'a> {
+    /// One that is [`LEAD`] bytes ahead.
+    #[inline(always)]
+    fn sent(pieces: &'a [Piece], next: *const u8, then: *const u8) -> Self {
+        let mut later = pieces.iter();
+        let mut lead = LEAD;
+        for piece in later.by_ref() {
+            if piece.len > lead {
+                let (dst, src) = (piece.dst.wrapping_add(lead), piece.src.wrapping_add(lead));
+                return Scout { dst, src, left: piece.len - lead, later };
+            }
+            lead -= piece.len;
+        }
+        Scout { dst: next.wrapping_add(lead), src: then.wrapping_add(lead), left: usize::MAX, later }
+    }
+
+    /// One line on; behind the last piece to where the next copy begins.
+    #[inline(always)]
+    fn step(&mut self, next: *const u8, then: *const u8) {
+        if self.left > 64 {
+            self.left -= 64;
+            (self.dst, self.src) = (self.dst.wrapping_add(64), self.src.wrapping_add(64));
+        } else if let Some(piece) = self.later.next() {
+            (self.dst, self.src, self.left) = (piece.dst, piece.src, piece.len);
+        } else {
+            (self.dst, self.src, self.left) = (next, then, usize::MAX);
+        }
+    }
+}
+
+/// Copy a frame that is in several pieces; `next` and `then` as for [`run`]. What is asked for is always what will be
+/// copied [`LEAD`] bytes later: the last piece is mostly short, and lines behind its end, asked for in vain
+/// while those of the next frame are not, cost a tenth of the rate of large frames.
+///
+/// # Safety
+/// As for [`short`], for each piece.
+pub unsafe fn pieces(pieces: &[Piece], next: *const u8, then: *const u8) {
+    let mut scout = Scout::sent(pieces, next, then);
+    for &Piece { mut dst, mut src, mut len } in pieces {
+        // SAFETY: `len` counts down with the pointers, which thus stay within what the caller promised.
+        unsafe {
+            while len >= 64 {
+                prefetch_write(scout.dst);
+                prefetch_read(scout.src);
+                scout.step(next, then);
+                copy(src, dst, 64);
+                src = src.add(64);
+                dst = dst.add(64);
+                len -= 64;
+            }
+            short(dst, src, len);
+        }
+        if len > 0 {
+            scout.step(next, then);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -146,6 +222,35 @@ mod tests {
             assert_eq!(a[..len], src[..len]);
             assert!(a[len..].iter().all(|x| *x == 0));
             assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn pieces_are_copied_whole_wherever_they_end() {
+        let src: Vec<u8> = (0..12_000).map(|i| (i * 7 + (i >> 8) * 3 + 1) as u8).collect();
+        for lens in
+            [vec![], vec![0], vec![1, 0, 63, 64, 65], vec![1920, 2060, 2060, 786], vec![4096, 4096, 834]]
+        {
+            let mut dst = vec![0; src.len()];
+            let mut list = vec![];
+            let (mut from, mut to) = (3, 5);
+            for &len in &lens {
+                // SAFETY: within both, which are longer than all of it.
+                let (src, dst) = unsafe { (src.as_ptr().add(from), dst.as_mut_ptr().add(to)) };
+                list.push(super::Piece { dst, src, len });
+                from += len + 1;
+                to += len + 2;
+            }
+            // SAFETY: as above; they are apart.
+            unsafe { super::pieces(&list, src.as_ptr(), std::ptr::null()) };
+            let mut wanted = vec![0; src.len()];
+            let (mut from, mut to) = (3, 5);
+            for len in lens {
+                wanted[to..to + len].copy_from_slice(&src[from..from + len]);
+                from += len + 1;
+                to += len + 2;
+            }
+            assert_eq!(dst, wanted);
         }
     }
 }

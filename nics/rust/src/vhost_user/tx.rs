@@ -10,7 +10,7 @@
 //! is written, and told to the guest together.
 
 use super::chain::Run;
-use super::copy;
+use super::copy::{self, Piece};
 use super::log::Log;
 use super::protocol::feature;
 use super::ring::{AHEAD_MAX, Ahead, RingFault, Used};
@@ -18,12 +18,15 @@ use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
 use crate::nic::{Caps, TxReport};
 use crate::offload::Offload;
+use arrayvec::ArrayVec;
 use switch::DropReason;
 
 /// Buffers taken ahead, so that their first lines are ours when frames come for them.
 const LOOK: usize = 64;
 /// Of a frame's bytes, those whose line a warmer asks for.
 const WARMED: usize = 64;
+/// Pieces of a frame that are copied as one stream; what has more is copied in several.
+const PIECES: usize = 64;
 /// Header bytes of a modern device.
 const HEADER: usize = 12;
 
@@ -263,9 +266,11 @@ fn spread(
         buf.ptr.add(HEADER + head.len())
     };
     let mut next = first + 1;
+    let then = after(frames, 0);
+    let behind = ahead.get(end).ptr.wrapping_add(HEADER + WARMED);
+    let mut pieces = ArrayVec::<Piece, PIECES>::new();
     let (tail, more) = tx.frame.tail();
-    for (mut seg, later) in std::iter::once(tail).chain(more.iter().copied()).zip(1..) {
-        let then = more.get(later - 1).map_or(after(frames, 0), Seg::as_ptr);
+    for mut seg in std::iter::once(tail).chain(more.iter().copied()) {
         while !seg.is_empty() {
             if left == 0 {
                 if next >= end {
@@ -277,19 +282,21 @@ fn spread(
                 continue;
             }
             let n = seg.len().min(left);
-            let to = if n < left { dst.wrapping_add(n) } else { ahead.get(next).ptr };
-            let from = if n < seg.len() { seg.as_ptr().wrapping_add(n) } else { then };
-            // SAFETY: `left` bytes at `dst` are what is left of a buffer, as above; the piece is readable
-            // for n bytes by Seg's promise, and lies elsewhere: a guest that lets them overlap garbles
-            // its own frame.
-            unsafe {
-                copy::run(dst, seg.as_ptr(), n, to, from);
-                dst = dst.add(n);
+            if pieces.is_full() {
+                // SAFETY: as below.
+                unsafe { copy::pieces(&pieces, dst, seg.as_ptr()) };
+                pieces.clear();
             }
+            // There is room.
+            let _ = pieces.try_push(Piece { dst, src: seg.as_ptr(), len: n });
+            dst = dst.wrapping_add(n);
             left -= n;
             seg = seg.skip(n);
         }
     }
+    // SAFETY: each piece lies within what is left of a buffer, as above, and is readable by Seg's promise; source and
+    // target lie apart: a guest that lets them overlap garbles its own frame.
+    unsafe { copy::pieces(&pieces, behind, then) };
     Spread::Done(end)
 }
 
