@@ -76,10 +76,13 @@ def _tell(proof: Proof, verdict: Verdict, place: Place) -> None:
     def paint(word: str, text: str) -> str:
         return f"\x1b[{COLOURS[word]}m{text}\x1b[0m" if colour else text
 
-    count = len(proof.stations)
-    print(f"{proof.topology.name}: from the row to the column, {count * (count - 1)} pairs\n")
-    for line in matrix.lines(proof, width, paint):
-        print(line.rstrip())
+    count, name = len(proof.stations), proof.topology.name
+    if count:
+        print(f"{name}: from the row to the column, {count * (count - 1)} pairs\n")
+        for line in matrix.lines(proof, width, paint):
+            print(line.rstrip())
+    else:
+        print(f"{name}: no guests, so there is nobody to reach")
     if watching := watchers(proof.ground):
         print("\nwatched, whatever the table says:")
         for reason in watching:

@@ -58,8 +58,12 @@ def run(given: argparse.Namespace) -> int:
                 break
             replies.append(reply)
             if not given.json:
-                said = f"time={words.seconds(reply['rtt'])}" if "rtt" in reply else reply["error"]
-                print(f"{reply['address']}: seq={reply['seq']} {said}", flush=True)
+                address = reply["address"]
+                if "rtt" in reply:
+                    said = f"time={words.seconds(reply['rtt'])}"
+                else:
+                    said = reply["error"].removeprefix(f"{address} ")
+                print(f"{address}: seq={reply['seq']} {said}", flush=True)
     if given.json:
         words.print_json(summary | {"replies": replies})
     else:

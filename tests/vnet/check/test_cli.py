@@ -77,6 +77,12 @@ def test_a_file_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "x.yaml:2:17: expect[0].from[0]: no guest" in capsys.readouterr().err
 
 
+def test_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.yaml").write_text("name: x\nnetworks: {red: {}}\n")
+    assert main(["check", str(tmp_path / "x.yaml")]) == 0
+    assert capsys.readouterr().out == "x: no guests, so there is nobody to reach\n"
+
+
 def crowd(tenants: int, each: int) -> Proof:
     topology = Topology("crowd")
     for tenant in range(tenants):
