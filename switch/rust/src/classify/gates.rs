@@ -10,7 +10,7 @@ use crate::parse::Header;
 impl Desk<'_> {
     /// Have the tracker look a burst up: it will be asked for its connections.
     #[inline(never)]
-    pub(super) fn bring(&mut self, views: &[View<'_>]) -> u64 {
+    pub(super) fn bring<'a>(&mut self, views: impl Iterator<Item = View<'a>>) -> u64 {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),

@@ -46,7 +46,7 @@ impl Switch {
         &mut self,
         now: Nanos,
         ingress: PortId,
-        burst: impl IntoIterator<Item = View<'a>>,
+        burst: impl IntoIterator<Item = View<'a>, IntoIter: Clone>,
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
@@ -112,17 +112,16 @@ impl Switch {
         } else {
             let mut burst = burst.into_iter();
             for out in out.chunks_mut(BURST) {
-                let mut views = [View::plain(&[], 0); BURST];
-                let taken = views.iter_mut().zip(burst.by_ref().take(out.len()));
-                let n = taken.map(|(place, view)| *place = view).count();
-                let views = views.get(..n).unwrap_or_default();
-                (desk.alike, desk.ran) = (desk.bring(views), 0);
-                for (number, (out, view)) in out.iter_mut().zip(views).enumerate() {
+                // Each frame is looked at twice, which costs less than to keep what was seen of it.
+                (desk.alike, desk.ran) = (desk.bring(burst.clone().take(out.len())), 0);
+                let mut number = 0;
+                for (out, view) in out.iter_mut().zip(burst.by_ref()) {
                     desk.number = number;
-                    desk.one(memo, view, out);
-                    book(out, view);
+                    number += 1;
+                    desk.one(memo, &view, out);
+                    book(out, &view);
                 }
-                if n < out.len() {
+                if number < BURST {
                     break;
                 }
             }

@@ -48,6 +48,8 @@ pub(crate) struct Last {
     admitted: bool,
     /// Security groups look at every frame of this kind.
     grouped: bool,
+    /// Where they do: the stamps of both gates, 0 where there is none.
+    stamps: (u32, u32),
     /// At a port with a guard: the source that plain frames from this station are admitted with, of
     /// IPv4 and IPv6; 0 for none.
     plain4: u32,
@@ -66,6 +68,7 @@ impl Last {
         decision: Decision::dropped(DropReason::Runt),
         admitted: false,
         grouped: false,
+        stamps: (0, 0),
         plain4: 0,
         plain6: 0,
         longest: 0,
@@ -131,6 +134,8 @@ impl Desk<'_> {
         (self.last.out, self.last.decision) = (decision.out, *decision);
         self.last.admitted = guarded == Guarded::Admitted;
         self.last.grouped = self.last.admitted && self.tracker.is_some() && self.has_gate(decision);
+        let to = decision.to().and_then(|port| self.gate_of(port));
+        self.last.stamps = (self.gate.map_or(0, |gate| gate.stamp), to.map_or(0, |gate| gate.stamp));
         if self.last.admitted && self.config.guard.is_some() {
             self.last.plain4 = Guard::plain4(view.head);
             self.last.plain6 = Guard::plain6(view.head);
@@ -275,18 +280,13 @@ impl Desk<'_> {
     /// Whether a frame like the last one goes the short way past guard and groups.
     #[inline]
     fn goes_short(&mut self, memo: Memo, view: &View<'_>) -> bool {
-        let Last { out, plain4, .. } = self.last;
+        let Last { plain4, stamps, .. } = self.last;
         let Some(tracker) = &mut self.tracker else { return false };
         let source = match memo {
             Memo::Open | Memo::Placed => None,
             Memo::Source if plain4 != 0 => Some(plain4),
             Memo::Source | Memo::Nothing => return false,
         };
-        let other = match out {
-            Out::Port(port) => self.ports.get(usize::from(port)).and_then(Option::as_deref),
-            _ => None,
-        };
-        let stamps = (self.gate.map_or(0, |gate| gate.stamp), other.map_or(0, |other| other.stamp));
         match tracker.passes(self.number, view, source, stamps) {
             Short::No => false,
             Short::One => true,

@@ -104,6 +104,7 @@ impl Tracker {
             conn.state = State::Answered;
         }
         conn.heard = coarse(frame.now);
+        self.table.note(at);
         if answers {
             self.table.answer(at);
         }

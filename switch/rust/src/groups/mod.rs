@@ -242,7 +242,7 @@ impl Tracker {
     /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`.
     /// Which are between the same ends as the one before, by number from the lowest bit on.
     #[inline]
-    pub(crate) fn bring(&mut self, views: &[View<'_>], vlan: VlanId) -> u64 {
+    pub(crate) fn bring<'a>(&mut self, views: impl Iterator<Item = View<'a>>, vlan: VlanId) -> u64 {
         self.ready.bring(&self.table, views, vlan)
     }
 

@@ -27,7 +27,7 @@ fn packet(from: usize, port: u16, tcp: Option<u8>, payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// Two guests with a guard and rules: what they begin is heard on ports 1 to 3, and to 3 only it is sent.
+/// Two guests with a guard and rules, and two established connections of TCP between them.
 fn pair() -> Switch {
     let rule = |low, high| Rule { protocol: None, numbers: (low, high), remotes: None };
     let groups = Arc::new(Groups::new(&[rule(0, 9)], &[rule(0, 9)], false));
@@ -36,8 +36,15 @@ fn pair() -> Switch {
         let mut guard = Guard::new(mac);
         assert!(guard.add_addresses([10, 0, 0, port as u8 + 1].into(), 32, None, None));
         let (guard, groups) = (Some(Box::new(guard)), Some(groups.clone()));
-        let config = PortConfig { guard, groups, connections: 3, ..PortConfig::access(1) };
+        let config = PortConfig { guard, groups, connections: 5, ..PortConfig::access(1) };
         switch.add_port(port as PortId, config).unwrap();
+    }
+    for port in [1, 2] {
+        for (from, flags, seq, ack) in [(0, 2, 100, 0), (1, 18, 100, 101), (0, 16, 101, 101)] {
+            let mut bytes = packet(from, port, Some(flags), 0);
+            (bytes[41], bytes[45]) = (seq, ack);
+            switch.classify(SECOND, from as PortId, [view(&bytes)], &mut [Decision::default()]);
+        }
     }
     switch
 }
@@ -71,6 +78,28 @@ fn connections(switch: &Switch, now: Nanos) -> Vec<String> {
     let mut page = vec![];
     switch.connections(now, 0, 64, &mut page);
     page.iter().map(|connection| format!("{connection:?}")).collect()
+}
+
+#[test]
+fn what_goes_the_short_way_is_heard() {
+    let mut switch = pair();
+    assert_eq!(connections(&switch, SECOND).len(), 2, "both are established");
+    let (udp, quarter) = (packet(0, 7, None, 18), SECOND / 4);
+    let mut now = SECOND;
+    for _ in 0..4 * 60 {
+        now += quarter;
+        switch.tick(now);
+        switch.classify(now, 0, [view(&udp)], &mut [Decision::default()]);
+    }
+    assert_eq!(switch.connection_count(0).0, 3, "for a minute each packet was of one connection");
+    let idle = |switch: &Switch, now| {
+        let mut page = vec![];
+        switch.connections(now, 0, 64, &mut page);
+        page.iter().find(|connection| connection.protocol == "udp").map(|connection| connection.idle)
+    };
+    assert!(idle(&switch, now).is_some_and(|idle| idle <= SECOND / 2), "{:?}", idle(&switch, now));
+    assert!(idle(&switch, now + 29 * SECOND).is_some());
+    assert!(idle(&switch, now + 31 * SECOND).is_none());
 }
 
 proptest! {

@@ -55,7 +55,8 @@ impl State {
     }
 }
 
-/// One connection. The first cache line is all that a packet of it needs, but for TCP.
+/// One connection. The first cache line is all that a packet of it needs that does not go the short way, but for
+/// TCP's windows, which are all that one needs which does.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(in crate::groups) struct Conn {
@@ -63,7 +64,7 @@ pub(in crate::groups) struct Conn {
     pub(in crate::groups) key: Key,
     /// The next one in the chain, or of places that are free.
     pub(super) next: u32,
-    /// When it was last heard.
+    /// When it was last heard, but for what goes the short way: see `line.rs`.
     pub(in crate::groups) heard: u32,
     /// By end: the stamp of the port and rules that last allowed it there.
     pub(in crate::groups) allowed: [u32; 2],

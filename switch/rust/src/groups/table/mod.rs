@@ -1,10 +1,10 @@
 //! The connections of a switch: found by their ends, owned by ports, forgotten when they are old.
 //!
 //! What it must do, and what follows:
-//!  * One lookup a packet, cheap for thousands of connections: chains from an array of heads, four
-//!    bytes each, with a connection's key and all that most packets ask for in one cache line.
+//!  * One lookup a packet, cheap for thousands of connections: the hash leads to one cache line (`line.rs`), in
+//!    which is all that most packets ask for of two connections, and the head of the chain that has all of them.
 //!  * A guest chooses the keys: the hash is keyed with a secret.
-//!  * It must not stop for growing: buckets are split one at a time (linear hashing), and both arrays
+//!  * It must not stop for growing: lines are split one at a time (linear hashing), and both arrays
 //!    are reserved for as many connections as there may be, which costs addresses and no memory.
 //!  * No guest takes another's place. A connection belongs to the port that has to pay for it
 //!    (`owner`), and counts against that port's limit. Each owner has two lists, by age: of
@@ -15,12 +15,15 @@
 //!    be right is a hand that goes round once in eight seconds, a thousand connections at a time.
 
 mod conn;
+mod line;
 mod owners;
 
 pub(in crate::groups) use conn::{Birth, Conn, State, coarse};
+pub(in crate::groups) use line::{Ends, STALE};
 
 use super::packet::Key;
 use crate::{Nanos, PortId};
+use line::{Brief, Line};
 use owners::{EMPTY, Owner, TRIES};
 
 const NONE: u32 = u32::MAX;
@@ -30,8 +33,8 @@ const ROUND: Nanos = 8_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Table {
-    heads: Vec<u32>,
-    /// Buckets before `split` have been split in this round, in which there are `mask + 1` at first.
+    lines: Vec<Line>,
+    /// Lines before `split` have been split in this round, in which there are `mask + 1` at first.
     split: usize,
     mask: usize,
     conns: Vec<Conn>,
@@ -58,7 +61,7 @@ impl Table {
             z ^ z >> 31
         };
         Table {
-            heads: vec![],
+            lines: vec![],
             split: 0,
             mask: 0,
             conns: vec![],
@@ -81,7 +84,7 @@ impl Table {
     pub(super) fn sketch(&self) -> Table {
         let owner = |owner: &Owner| Owner { count: owner.count, unanswered: EMPTY, answered: EMPTY };
         Table {
-            heads: vec![NONE; 64],
+            lines: vec![Line::EMPTY; 64],
             split: 0,
             mask: 63,
             conns: vec![],
@@ -130,7 +133,7 @@ impl Table {
         self.limit = limit;
     }
 
-    /// Keyed multiply and fold, as in wyhash, over the words of a key.
+    /// Keyed multiply and fold, as in wyhash, over the words of a key; once less where the addresses are short.
     #[inline]
     fn hash(&self, key: &Key) -> u32 {
         let fold = |a: u64, b: u64| {
@@ -139,9 +142,8 @@ impl Table {
         };
         let Key([a, b, c, d, e]) = *key;
         let s = &self.seed;
-        let one = fold(a ^ b.rotate_left(32) ^ s[0], e ^ s[1]);
-        let other = fold(c ^ d.rotate_left(32) ^ s[2], one ^ s[3]);
-        fold(b ^ d ^ s[4], other ^ s[5]) as u32
+        let upper = if a | c == 0 { s[2] } else { fold(a ^ s[4], c ^ s[5]) };
+        fold(fold(b ^ s[0], d ^ s[1]) ^ upper, e ^ s[3]) as u32
     }
 
     #[inline]
@@ -163,51 +165,68 @@ impl Table {
 
     #[inline]
     fn look(&self, key: &Key, hash: u32) -> Option<u32> {
-        let head = *self.heads.get(self.bucket(hash))?;
-        Some(self.along(head, |other| other == key)).filter(|&at| at != NONE)
+        self.along(self.bucket(hash) as u32, |other| other == key)
     }
 
-    /// Where the head of a key's chain is; it will be read soon.
+    /// Where a key's line is; it will be read soon.
     #[inline]
-    pub(super) fn ask_for_head(&self, key: &Key) -> u32 {
+    pub(super) fn ask_for_line(&self, key: &Key) -> u32 {
         let bucket = self.bucket(self.hash(key));
-        if let Some(head) = self.heads.get(bucket) {
-            (self.fetch)(head);
+        if let Some(line) = self.lines.get(bucket) {
+            (self.fetch)(&line.head);
         }
         bucket as u32
     }
 
-    /// Where the first connection of a chain is, by the place of its head; it will be read soon.
     #[inline]
-    pub(super) fn ask_for_first(&self, bucket: u32) -> u32 {
-        let at = self.heads.get(bucket as usize).copied().unwrap_or(NONE);
+    pub(super) fn line(&self, bucket: u32) -> Option<&Line> {
+        self.lines.get(bucket as usize)
+    }
+
+    /// What TCP asks for of a connection will be read soon.
+    #[inline]
+    pub(super) fn ask_for_halves(&self, at: u32) {
         if let Some(conn) = self.conns.get(at as usize) {
+            (self.fetch)(&conn.born);
+        }
+    }
+
+    /// What else is to be known of the first connection in a line's chain will be read soon.
+    #[inline]
+    pub(super) fn ask_for_first(&self, bucket: u32) {
+        let head = self.lines.get(bucket as usize).map_or(NONE, |line| line.head);
+        if let Some(conn) = self.conns.get(head as usize) {
             (self.fetch)(&conn.heard);
         }
-        at
     }
 
-    /// One step along a chain, unless this may be the connection whose key has this last word. What was
-    /// loaded decides about no branch.
+    /// A connection was heard, or judged: its line says so. One that finds no place there is the first of the
+    /// chain from now on, because that one can be asked for ahead.
     #[inline]
-    pub(super) fn step(&self, at: u32, word: u64) -> u32 {
-        let Some(conn) = self.conns.get(at as usize) else { return NONE };
-        let Key([.., last]) = conn.key;
-        let stay = u32::from(last == word).wrapping_neg();
-        at & stay | conn.next & !stay
+    pub(super) fn note(&mut self, at: u32) {
+        let Some(conn) = self.conns.get(at as usize) else { return };
+        let (bucket, brief) = (self.bucket(conn.hash), Brief::of(conn));
+        if let Some(line) = self.lines.get_mut(bucket)
+            && !line.note(at, &brief)
+            && line.head != at
+        {
+            self.unchain(at, bucket);
+            self.chain(at);
+        }
     }
 
-    /// Follow a chain to the connection whose key it is; `u32::MAX` when it has none.
+    /// Follow a line's chain to the connection whose key it is.
     #[inline]
-    pub(super) fn along(&self, mut at: u32, is_it: impl Fn(&Key) -> bool) -> u32 {
+    pub(super) fn along(&self, bucket: u32, is_it: impl Fn(&Key) -> bool) -> Option<u32> {
+        let mut at = self.lines.get(bucket as usize)?.head;
         // A chain is as long as there are connections at most.
-        while let Some(conn) = self.conns.get(at as usize) {
+        loop {
+            let conn = self.conns.get(at as usize)?;
             if is_it(&conn.key) {
-                return at;
+                return Some(at);
             }
             at = conn.next;
         }
-        NONE
     }
 
     #[inline]
@@ -227,7 +246,7 @@ impl Table {
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.conns.len() * size_of::<Conn>()
-            + self.heads.len() * size_of::<u32>()
+            + self.lines.len() * size_of::<Line>()
             + self.owners.capacity() * size_of::<Owner>()
     }
 
@@ -250,10 +269,10 @@ impl Table {
                 return None;
             }
         }
-        if self.heads.is_empty() {
-            self.heads.reserve_exact(self.limit as usize * 8);
+        if self.lines.is_empty() {
+            self.lines.reserve_exact(self.limit as usize * 2);
             self.conns.reserve_exact(self.limit as usize);
-            self.heads.resize(64, NONE);
+            self.lines.resize(64, Line::EMPTY);
             self.mask = 63;
         }
         let hash = self.hash(&birth.key);
@@ -300,19 +319,9 @@ impl Table {
         };
         self.delist(at);
         let bucket = self.bucket(hash);
-        let next = self.get(at).map_or(NONE, |conn| conn.next);
-        let mut before = NONE;
-        let mut here = self.heads.get(bucket).copied().unwrap_or(NONE);
-        while here != at && here != NONE {
-            (before, here) = (here, self.get(here).map_or(NONE, |conn| conn.next));
-        }
-        match self.get_mut(before) {
-            Some(conn) => conn.next = next,
-            None => {
-                if let Some(head) = self.heads.get_mut(bucket) {
-                    *head = next;
-                }
-            }
+        self.unchain(at, bucket);
+        if let Some(line) = self.lines.get_mut(bucket) {
+            line.forget(at);
         }
         let free = self.free;
         if let Some(conn) = self.get_mut(at) {
@@ -326,31 +335,49 @@ impl Table {
         }
     }
 
-    /// Put a connection into its chain.
+    /// Take a connection out of its line's chain.
+    fn unchain(&mut self, at: u32, bucket: usize) {
+        let next = self.get(at).map_or(NONE, |conn| conn.next);
+        let mut before = NONE;
+        let mut here = self.lines.get(bucket).map_or(NONE, |line| line.head);
+        while here != at && here != NONE {
+            (before, here) = (here, self.get(here).map_or(NONE, |conn| conn.next));
+        }
+        match self.get_mut(before) {
+            Some(conn) => conn.next = next,
+            None => {
+                if let Some(line) = self.lines.get_mut(bucket) {
+                    line.head = next;
+                }
+            }
+        }
+    }
+
+    /// Put a connection into its chain, as the first.
     fn chain(&mut self, at: u32) {
         let Some(hash) = self.get(at).map(|conn| conn.hash) else { return };
         let bucket = self.bucket(hash);
-        let Some(head) = self.heads.get_mut(bucket) else { return };
-        let next = std::mem::replace(head, at);
+        let Some(line) = self.lines.get_mut(bucket) else { return };
+        let next = std::mem::replace(&mut line.head, at);
         if let Some(conn) = self.get_mut(at) {
             conn.next = next;
         }
     }
 
-    /// Split buckets, when there are fewer than four for a connection: then one in nine is not the first
-    /// of its chain.
+    /// Split lines, when there are fewer than two for a connection: then one in thirty finds both places in its
+    /// line taken.
     fn grow(&mut self) {
-        for _ in 0..4 {
-            if self.used as usize * 4 > self.heads.len() {
+        for _ in 0..3 {
+            if self.used as usize * 2 > self.lines.len() {
                 self.split();
             }
         }
     }
 
     fn split(&mut self) {
-        let Some(head) = self.heads.get_mut(self.split) else { return };
-        let mut at = std::mem::replace(head, NONE);
-        self.heads.push(NONE);
+        let Some(line) = self.lines.get_mut(self.split) else { return };
+        let mut at = std::mem::replace(line, Line::EMPTY).head;
+        self.lines.push(Line::EMPTY);
         self.split += 1;
         if self.split > self.mask {
             self.split = 0;

@@ -25,6 +25,7 @@ fn find(table: &Table, n: u64) -> Option<u32> {
 fn a_line_has_what_a_packet_needs() {
     assert_eq!(size_of::<Conn>(), 128);
     assert_eq!(std::mem::offset_of!(Conn, halves), 64);
+    assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
 }
 
 #[test]
@@ -41,9 +42,9 @@ fn thousands_are_found() {
     assert!((1..=50_000).all(|n| find(&table, n).is_some() == (n % 2 == 0)));
     assert_eq!(table.len(), 25_000);
     let longest = table
-        .heads
+        .lines
         .iter()
-        .map(|&head| std::iter::successors(table.get(head), |conn| table.get(conn.next)).count());
+        .map(|line| std::iter::successors(table.get(line.head), |conn| table.get(conn.next)).count());
     assert!(longest.max().unwrap() < 12);
 }
 
@@ -95,6 +96,27 @@ fn when_all_is_full_the_largest_makes_room() {
 }
 
 #[test]
+fn three_in_a_line_take_nobody_s_place_who_is_busy() {
+    let mut table = Table::new(1000, [1, 2]);
+    let at = table.add(0, &birth(1, 1, 10)).unwrap();
+    let conn = table.get(at).unwrap().clone();
+    let mut line = Line::EMPTY;
+    let mut note = |at, heard| {
+        line.note(at, &Brief::of(&Conn { heard, ..conn.clone() }));
+        line.briefs().map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let start = seconds(10);
+    assert_eq!(note(7, start), [7]);
+    assert_eq!(note(8, start), [7, 8]);
+    assert_eq!(note(9, start), [7, 8]);
+    assert_eq!(note(9, start - seconds(5)), [7, 8], "it was heard later than is written");
+    note(8, start + seconds(2));
+    assert_eq!(note(9, start + seconds(2)), [9, 8], "the other is quiet");
+    line.forget(8);
+    assert_eq!(line.briefs().count(), 1);
+}
+
+#[test]
 fn the_hand_forgets_what_is_old() {
     let mut table = Table::new(100_000, [1, 2]);
     for n in 1..=5000 {
@@ -111,9 +133,10 @@ fn the_hand_forgets_what_is_old() {
 }
 
 proptest! {
-    /// Whatever comes and goes, what should be there is found, and counts are right.
+    /// Whatever comes and goes, what should be there is found, and counts are right; what lines say of
+    /// connections is so, and each of them in its own.
     #[test]
-    fn like_a_map(steps in prop::collection::vec((0..5_u8, 1..200_u64, 0..4_u16), 0..300)) {
+    fn like_a_map(steps in prop::collection::vec((0..7_u8, 1..200_u64, 0..4_u16), 0..300)) {
         let mut table = Table::new(100, [3, 4]);
         let mut model: BTreeMap<u64, PortId> = BTreeMap::new();
         for (what, n, owner) in steps {
@@ -127,6 +150,14 @@ proptest! {
                     table.remove(at);
                     model.remove(&n);
                 },
+                5 => if let Some(at) = find(&table, n) { table.note(at); },
+                6 => if let Some(at) = find(&table, n) {
+                    let conn = table.get_mut(at).unwrap();
+                    let change = [State::Answered, State::Query, State::Tcp(tcp::State::Established)];
+                    conn.state = change[usize::from(owner) % 3];
+                    conn.heard += 40 * u32::from(owner);
+                    table.note(at);
+                },
                 4 if n < 20 => {
                     table.disown(owner);
                     model.retain(|_, o| *o != owner);
@@ -134,6 +165,14 @@ proptest! {
                 _ => {}
             }
             prop_assert_eq!(table.len() as usize, model.len());
+            for (bucket, line) in table.lines.iter().enumerate() {
+                for (at, brief) in line.briefs() {
+                    let conn = table.get(at).unwrap();
+                    prop_assert_eq!(table.bucket(conn.hash), bucket);
+                    prop_assert_eq!(brief, Brief::of(conn));
+                    prop_assert!(line.find(&brief.ends).is_some());
+                }
+            }
             for port in 0..4 {
                 prop_assert_eq!(table.owned(port) as usize, model.values().filter(|o| **o == port).count());
             }
