@@ -4,6 +4,7 @@ use crate::context::split;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use switch::{Nanos, PortId};
 
@@ -198,9 +199,10 @@ impl Poller {
         timeout: Option<Nanos>,
         mut each: impl FnMut(PortId, u16, Readiness),
     ) -> io::Result<usize> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
-        let n = self.pwait(&mut events, timeout)?;
-        for event in &events[..n] {
+        // Not zeroed first: that takes a tenth of what looking takes.
+        let mut events = [const { MaybeUninit::uninit() }; 256];
+        let events = self.pwait(&mut events, timeout)?;
+        for event in events {
             let (bits, token) = (event.events, event.u64);
             if token == ENGINE {
                 continue;
@@ -212,15 +214,19 @@ impl Poller {
             };
             each((token >> 16) as PortId, token as u16, readiness);
         }
-        Ok(n)
+        Ok(events.len())
     }
 
     /// Sleep until something is ready or `timeout` has passed; whatever it is, it stays ready.
     pub fn sleep(&self, timeout: Option<Nanos>) -> io::Result<()> {
-        self.pwait(&mut [libc::epoll_event { events: 0, u64: 0 }], timeout).map(drop)
+        self.pwait(&mut [MaybeUninit::uninit()], timeout).map(drop)
     }
 
-    fn pwait(&self, events: &mut [libc::epoll_event], timeout: Option<Nanos>) -> io::Result<usize> {
+    fn pwait<'e>(
+        &self,
+        events: &'e mut [MaybeUninit<libc::epoll_event>],
+        timeout: Option<Nanos>,
+    ) -> io::Result<&'e [libc::epoll_event]> {
         let spec = timeout.map(|t| libc::timespec {
             tv_sec: (t / 1_000_000_000) as libc::time_t,
             tv_nsec: (t % 1_000_000_000) as libc::c_long,
@@ -239,8 +245,9 @@ impl Poller {
             )
         };
         match check(n as libc::c_int) {
-            Ok(n) => Ok(n as usize),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
+            // SAFETY: the kernel has written the first `n`, which are no more than there is room for.
+            Ok(n) => Ok(unsafe { std::slice::from_raw_parts(events.as_ptr().cast(), n as usize) }),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(&[]),
             Err(e) => Err(e),
         }
     }

@@ -117,7 +117,8 @@ impl Lab {
 fn who_sends_little_is_served_every_turn_and_a_flood_gets_its_share() {
     let mut lab = Lab::new();
     lab.add(1, 1, 60, false, None);
-    lab.add(0, 64, 9000, false, None);
+    lab.add(2, 64, 9000, false, None);
+    lab.add(0, 0, 60, false, None);
     for _ in 0..1000 {
         lab.turn();
     }
@@ -125,7 +126,7 @@ fn who_sends_little_is_served_every_turn_and_a_flood_gets_its_share() {
     assert_eq!(sent[0], 1000, "one frame a turn");
     // 100,000 units a turn, 1,825 for each frame.
     assert!((30_000..1000 * 100_000 / 1825 + 128).contains(&sent[1]), "{sent:?}");
-    assert_eq!(lab.ports[0].got.load(Relaxed), sent[1], "nothing is lost");
+    assert_eq!(lab.ports[2].got.load(Relaxed), sent[1], "nothing is lost");
 }
 
 #[test]
@@ -133,7 +134,8 @@ fn long_frames_pay_for_their_length_and_short_ones_do_not_wait() {
     for memory in [false, true] {
         let mut lab = Lab::new();
         lab.add(1, 1, 60, memory, None);
-        lab.add(0, 64, 60_000, memory, None);
+        lab.add(2, 64, 60_000, memory, None);
+        lab.add(0, 0, 60, memory, None);
         for _ in 0..1000 {
             lab.turn();
         }
@@ -142,6 +144,40 @@ fn long_frames_pay_for_their_length_and_short_ones_do_not_wait() {
         let each = if memory { 40 + 60_000 / 14 } else { 700 + 60_000 / 8 };
         assert!((64..1000 * 100_000 / each + 65).contains(&sent[1]), "{sent:?}");
     }
+}
+
+#[test]
+fn who_gets_bulk_waits_for_a_run_and_then_has_its_time() {
+    let mut lab = Lab::new();
+    lab.add(1, 64, 60, false, None);
+    lab.add(0, 64, 60_000, false, None);
+    let (mut waited, mut longest) = (0, 0);
+    for _ in 0..1000 {
+        let before = lab.ports[0].sent();
+        lab.turn();
+        waited = if lab.ports[0].sent() == before { waited + 1 } else { 0 };
+        longest = longest.max(waited);
+    }
+    let sent = lab.sent();
+    // 8 MiB are 2.2 of these bursts.
+    assert_eq!(longest, 3);
+    // All four of them are owed for, 525,000 each, and 100,000 paid in a turn.
+    assert!(sent[0] > 1000 * 64 * 8 / 10, "{sent:?}");
+    assert!(sent[1] > 1000 * 64 / 10, "{sent:?}");
+    assert_eq!([0, 1].map(|i| lab.ports[i].got.load(Relaxed)), [sent[1], sent[0]], "nothing is lost");
+}
+
+#[test]
+fn two_that_send_bulk_to_each_other_share_alike() {
+    let mut lab = Lab::new();
+    lab.add(1, 64, 4000, false, None);
+    lab.add(0, 64, 4000, false, None);
+    for _ in 0..10_000 {
+        lab.turn();
+    }
+    let sent = lab.sent();
+    // A run is 33 such bursts.
+    assert!(sent[0].abs_diff(sent[1]) <= 35 * 64, "{sent:?}");
 }
 
 #[test]

@@ -41,8 +41,9 @@ pub const QUEUES_MAX: usize = 64;
 /// makes nothing faster (measured up to 4 MiB).
 const BURST_BYTES: usize = 256 << 10;
 
-/// Frames in a burst from which on a guest is busy.
+/// Frames in a burst, or bytes (two super-frames), from which on a guest is busy.
 const BUSY: usize = 32;
+const BUSY_BYTES: usize = 96 << 10;
 
 const PLAIN: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
 const USO: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
@@ -352,7 +353,7 @@ impl Nic for TapNic {
         self.turn = (self.turn + 1) % self.queues.len().max(1);
         if let Some(error) = error {
             self.went_away(&error);
-        } else if !self.busy && burst.len() >= BUSY {
+        } else if !self.busy && (burst.len() >= BUSY || bytes >= BUSY_BYTES) {
             self.set_busy(true);
         }
         if self.readable != 0 { Rx::More } else { Rx::Idle }

@@ -9,8 +9,8 @@
 //!  1. kicks (in-process guests) and descriptors (epoll) mark ports ready;
 //!  2. timers that have come mark theirs;
 //!  3. each ready port gives one burst, in ascending order of ports, so that a busy port costs the
-//!     others at most one burst of waiting, unless it owes for earlier ones (`turns.rs`); the burst is
-//!     decided and delivered (`pull.rs`, `deliver/`);
+//!     others at most one burst of waiting, unless it owes for earlier ones (`turns.rs`), or sends in bulk
+//!     to the one port that waits (`runs.rs`); the burst is decided and delivered (`pull.rs`, `deliver/`);
 //!  4. ports that were sent to are flushed: one notification or system call for the whole turn;
 //!  5. what crossed a link is forwarded by the next switch (`link.rs`).
 //!
@@ -30,6 +30,7 @@ mod lost;
 mod multicast;
 mod ports;
 mod pull;
+mod runs;
 pub(crate) mod shape;
 pub mod thread;
 mod turns;
@@ -100,6 +101,7 @@ pub struct Engine {
     unpolled: turns::Cost,
     /// Ports that owe for earlier bursts and are passed by in this turn.
     late: Vec<PortId>,
+    run: runs::Run,
     turns: Arc<Counter>,
     next_port: PortId,
 }
@@ -134,6 +136,7 @@ impl Engine {
             since_poll: 0,
             unpolled: 0,
             late: Vec::new(),
+            run: runs::Run::default(),
             turns: Arc::new(Counter::default()),
             next_port: 0,
         })

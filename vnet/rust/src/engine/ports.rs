@@ -56,6 +56,20 @@ impl PortSet {
         self.words.get(usize::from(port) / 64).is_some_and(|word| word >> (port % 64) & 1 != 0)
     }
 
+    /// Whether there are members besides these.
+    #[inline]
+    #[must_use]
+    pub fn has_others(&self, one: PortId, other: PortId) -> bool {
+        let mut from = 0;
+        while let Some(port) = self.next(from) {
+            if port != one && port != other {
+                return true;
+            }
+            from = port + 1;
+        }
+        false
+    }
+
     /// The lowest member at or above `from`.
     #[inline]
     #[must_use]

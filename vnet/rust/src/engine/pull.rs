@@ -4,12 +4,18 @@ use super::shape::Pull;
 use super::{Engine, MOVED};
 use nics::context::PORTS_MAX;
 use nics::{BURST, Burst, EventKind, Rx};
-use switch::{Nanos, PortCounters, PortId};
+use switch::{Nanos, Out, PortCounters, PortId};
 
 impl Engine {
     /// One burst from every port that is ready or polled and owes nothing, or of all that do, from those that
-    /// owe least.
+    /// owe least; or from the one whose run it is.
     pub(super) fn bursts(&mut self, now: Nanos) {
+        if let Some(port) = self.run.next(&self.ready, &self.hot) {
+            if self.burst(now, port) {
+                return;
+            }
+            self.run.end();
+        }
         let mut late = std::mem::take(&mut self.late);
         let turn = self.turns.get();
         let (mut from, mut moved) = (0, false);
@@ -61,7 +67,12 @@ impl Engine {
         let share = &mut self.slots[usize::from(port)].share;
         let cost = share.cost(frames, bytes);
         self.unpolled += cost;
-        share.took(self.turns.get(), cost);
+        let mut owed = cost;
+        if !share.in_memory() {
+            let to = if let Out::Port(to) = self.delivery.decided().out { Some(to) } else { None };
+            owed = self.run.gave(port, bytes, to, cost);
+        }
+        share.took(self.turns.get(), owed);
         if lost > 0 && self.delivery.ledger.is_guest(port) {
             let each = cost / frames.max(1);
             if share.wasted(now, each * lost) {

@@ -6,6 +6,7 @@
 //! **Deficit round robin.** In a turn each ready port may cost [`QUANTUM`]. A burst is taken whole all the same,
 //! and what it cost more is owed: the port is passed by until it has paid, as long as others have something.
 //! When all owe, time is taken on to the first that has paid; so the engine never rests while there is work.
+//! Who sends in bulk to a single port may have several turns at once, and then owes for all (`runs.rs`).
 //!
 //! **Waste.** A guest's frames that are dropped where they come in are of use to nobody. What they cost is
 //! counted [`WASTE`] times over, and a port that is [`DEPTH`] behind rests: its NIC is left alone, and what
@@ -58,6 +59,11 @@ impl Share {
     /// Of a port with such a NIC.
     pub fn of(kind: &str) -> Share {
         Share { memory: IN_MEMORY.contains(&kind), ..Share::default() }
+    }
+
+    #[inline]
+    pub fn in_memory(&self) -> bool {
+        self.memory
     }
 
     /// What frames cost, `bytes` in all.

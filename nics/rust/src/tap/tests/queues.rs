@@ -103,6 +103,21 @@ fn a_busy_guest_is_looked_at_without_epoll_until_it_is_armed() {
 }
 
 #[test]
+fn two_super_frames_in_a_burst_make_a_guest_busy_and_one_does_not() {
+    in_namespace(|| {
+        let mut tap = Bench::new(claim(OFFLOAD));
+        set_up(true);
+        let guest = Guest::new();
+        let (offload, frame) = super_frame(65_000);
+        for (n, busy) in [(1, false), (2, true)] {
+            (0..n).for_each(|_| guest.send(offload, &frame));
+            assert_eq!(tap.receive(n).len(), n);
+            assert_eq!(tap.nic.polled(), busy, "{n}");
+        }
+    });
+}
+
+#[test]
 fn a_busy_guest_may_go_down_and_away() {
     in_namespace(|| {
         let mut tap = Bench::new(claim(OFFLOAD));
