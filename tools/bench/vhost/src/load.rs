@@ -1,14 +1,14 @@
 //! The load itself.
 
 use crate::front::{Guest, HEADER, Shared};
-use crate::options::{Mode, Options};
+use crate::options::{LINE, Mode, Options};
 use crate::ring::Memory;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Frame bytes begin on a cache line, their header in front of it, as a driver's buffers do.
-const FRONT: usize = 64 - HEADER;
-const SLACK: usize = 64;
+/// In front of the header of a frame that is sent: what Linux leaves of the room for link layers (32 bytes), behind
+/// an Ethernet and a virtio-net header.
+const FRONT: usize = 6;
 
 struct Port {
     guest: Guest,
@@ -35,8 +35,10 @@ pub struct Load {
     sink: u64,
 }
 
-/// The word of an untagged frame that has the ports of UDP over IPv4, from its third byte on.
-const PORTS_WORD: usize = 4;
+/// Bytes of a transmit buffer that a guest writes at least: up to the end of the shortest frame, in whole words.
+const FIRST: usize = (FRONT + HEADER + 60).next_multiple_of(8);
+/// Where the source port of an untagged frame of UDP over IPv4 is.
+const UDP: usize = FRONT + HEADER + 34;
 
 /// Every byte of a frame follows from its port, its slot and its place.
 fn pattern(port: usize, slot: usize, at: usize) -> u8 {
@@ -46,9 +48,10 @@ fn pattern(port: usize, slot: usize, at: usize) -> u8 {
 impl Load {
     pub fn start(options: Options) -> io::Result<Load> {
         pin(options.cpu)?;
-        let tx_stride = (FRONT + HEADER + options.size + 4 + SLACK).next_multiple_of(64);
-        // Not a power of two, or all buffers would share a few sets of the cache.
-        let rx_stride = (FRONT + options.buffer + SLACK).next_multiple_of(64) | 64;
+        // With room for a tag, and not a power of two, or all buffers would share a few sets of the cache.
+        let tx_stride = (FRONT + HEADER + options.size + 4).next_multiple_of(LINE) | LINE;
+        // Side by side: they are cut from larger pieces of memory.
+        let rx_stride = options.buffer.next_multiple_of(LINE);
         let each = options.ring * (tx_stride + rx_stride + 64) + (1 << 17);
         let mut shared = Shared::new(
             each * options.busy()
@@ -90,7 +93,7 @@ impl Load {
             return Ok(());
         }
         let tx = shared.take(options.ring * self.tx_stride, 4096) + FRONT;
-        let rx = shared.take(options.ring * self.rx_stride, 4096) + FRONT;
+        let rx = shared.take(options.ring * self.rx_stride, 4096);
         let base = shared.memory.base as usize;
         let frames = options.ring / options.segments;
         for slot in 0..options.ring {
@@ -183,21 +186,13 @@ impl Load {
         if self.options.touch {
             for i in 0..n {
                 let slot = usize::from(ring.next.wrapping_add(i) % frames);
-                let line = self.memory.at(at.tx + slot * self.tx_stride + HEADER, 64).cast::<u64>();
-                for number in 0..8 {
-                    // SAFETY: one line of a transmit buffer, aligned; rewritten with what is there, but
-                    // for the source port.
-                    unsafe {
-                        let word = line.add(number);
-                        let mut value = word.read_volatile();
-                        if number == PORTS_WORD && self.options.flows > 1 {
-                            let mut bytes = value.to_ne_bytes();
-                            bytes[2..4].copy_from_slice(&(1024 + at.flow as u16).to_be_bytes());
-                            value = u64::from_ne_bytes(bytes);
-                            at.flow = (at.flow + 1) % self.options.flows;
-                        }
-                        word.write_volatile(value);
-                    }
+                let buffer = at.tx + slot * self.tx_stride - FRONT;
+                for word in (0..FIRST).step_by(8) {
+                    self.memory.rewrite(buffer + word);
+                }
+                if self.options.flows > 1 {
+                    self.memory.write(buffer + UDP, &(1024 + at.flow as u16).to_be_bytes());
+                    at.flow = (at.flow + 1) % self.options.flows;
                 }
             }
         }
@@ -235,8 +230,9 @@ impl Load {
                 }
             }
             if options.touch {
-                self.sink ^= self.memory.read::<u64>(buffer + HEADER)
-                    ^ u64::from(self.memory.read::<u16>(buffer + 10));
+                // Header and frame; of the shortest, all lines.
+                self.sink ^=
+                    self.memory.read::<u64>(buffer + 10) ^ self.memory.read::<u64>(buffer + HEADER + 52);
             }
             let mut bytes = 0;
             for k in 0..buffers {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::front::HEADER;
 use std::path::PathBuf;
 
 pub const USAGE: &str = "\
@@ -13,14 +14,21 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --macs N       pairs of addresses (1)
   --flows N      with --touch: source ports that are used in turn, from 1024 on (1)
   --seconds N    how long to measure (2)
-  --touch        write the first line of each frame sent, read that of each one received
+  --touch        write the beginning of each frame sent, read that of each one received
   --check        compare every byte received (slow)
   --segments N   descriptors of each frame sent: 1, or a header alone and the rest in N - 1
-  --buffer N     bytes of each receive buffer (2060)
+  --buffer N     bytes of each receive buffer (as Linux has them for frames of the size)
   --gso          TCP super-frames: the size may be up to 65,000
   --ring N       entries of each ring (1024)
   --tag N        802.1Q VLAN id that the first guest's frames carry
   --cpu N        core to run on (0)";
+
+/// A cache line.
+pub const LINE: usize = 64;
+/// What a guest of Linux has receive buffers for at least: Ethernet header, tag, and 1,500 bytes.
+const LEAST: usize = 1518;
+/// At most a buffer is a page.
+const PAGE: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -63,7 +71,7 @@ impl Options {
             touch: false,
             check: false,
             segments: 1,
-            buffer: 2060,
+            buffer: 0,
             gso: false,
             ring: 1024,
             tag: None,
@@ -100,6 +108,9 @@ impl Options {
                 other => return Err(format!("what is {other}?")),
             }
         }
+        if options.buffer == 0 {
+            options.buffer = mergeable(options.size);
+        }
         let most = if options.gso || options.mode == Mode::Copy { 65_000 } else { 60_000 };
         if options.sockets.len() < 2
             || !options.sockets.len().is_multiple_of(2) && options.mode == Mode::Pairs
@@ -132,6 +143,11 @@ impl Options {
     pub fn busy(&self) -> usize {
         if self.mode == Mode::Pairs { self.sockets.len() } else { 2 }
     }
+}
+
+/// The buffers that a guest of Linux posts once frames of this size have come in for a while.
+fn mergeable(size: usize) -> usize {
+    (HEADER + size.clamp(LEAST, PAGE - HEADER)).next_multiple_of(LINE)
 }
 
 fn number(text: &str) -> Result<usize, String> {

@@ -23,6 +23,14 @@ impl Memory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(offset, bytes.len()), bytes.len()) }
     }
 
+    /// Write the word at `offset`, which is aligned, once more as it is: as a guest that makes a frame.
+    #[inline(always)]
+    pub fn rewrite(self, offset: usize) {
+        let word = self.at(offset, 8).cast::<u64>();
+        // SAFETY: `at` gives memory of that length, which is not Rust's.
+        unsafe { word.write_volatile(word.read_volatile()) }
+    }
+
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: usize) -> T {
         // SAFETY: T is an integer wherever this is called, for which all bytes are valid.
