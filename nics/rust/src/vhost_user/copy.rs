@@ -9,11 +9,14 @@
 //! burst is still being received.
 
 use crate::cache::prefetch_read;
+use crate::frame::HEAD;
 use std::ptr::copy_nonoverlapping as copy;
 
 /// Bytes that a virtio-net header takes in front of the frame, for the prefetches; a few bytes less
 /// in the layout of old drivers make no difference to them.
 const HEADER: usize = 12;
+/// Bytes of the shortest frame, without its FCS.
+const SHORTEST: usize = 60;
 
 #[inline(always)]
 fn prefetch_write(ptr: *const u8) {
@@ -32,20 +35,24 @@ fn prefetch_write(ptr: *const u8) {
     let _ = ptr;
 }
 
-/// A buffer that the guest sends from will be read: its frame's first lines.
+/// A buffer that the guest sends from will be read: the lines of what is copied first of its frame. Linux has the
+/// header at the beginning of a line or nearly, so that even the shortest frame ends in the next one.
 #[inline(always)]
 pub fn prefetch_out(ptr: *const u8, len: u32) {
+    let len = len as usize;
     prefetch_read(ptr.wrapping_add(HEADER));
-    if len > 64 + HEADER as u32 {
+    if len > 64 + HEADER {
         prefetch_read(ptr.wrapping_add(HEADER + 64));
     }
+    prefetch_read(ptr.wrapping_add(len.min(HEADER + HEAD)).wrapping_sub(1));
 }
 
-/// A buffer that the guest receives into will be written: its frame's first line. If its header is in
+/// A buffer that the guest receives into will be written: the lines of the shortest frame. If its header is in
 /// another line, that one is only read, and mostly near.
 #[inline(always)]
 pub fn prefetch_in(ptr: *const u8) {
     prefetch_write(ptr.wrapping_add(HEADER));
+    prefetch_write(ptr.wrapping_add(HEADER + SHORTEST - 1));
 }
 
 /// Copy `len` bytes, meant for at most 128.
