@@ -50,9 +50,12 @@ class House:
             finally:
                 done.set()
 
-        # Not by KeyboardInterrupt: between two lines here, it would leave the task running behind the prompt.
-        before = signal.signal(signal.SIGINT, lambda *_: self._token.run_sync_soon(scope.cancel))
+        before = signal.getsignal(signal.SIGINT)
         try:
+            # Who was started in the background may have it ignored, and then it stays so. Not by
+            # KeyboardInterrupt: between two lines here, it would leave the task running behind the prompt.
+            if before is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, lambda *_: self._token.run_sync_soon(scope.cancel))
             self._token.run_sync_soon(self._nursery.start_soon, task)
             done.wait()
         finally:
