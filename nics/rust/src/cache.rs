@@ -17,7 +17,9 @@ pub(crate) fn prefetch_read(ptr: *const u8) {
     let _ = ptr;
 }
 
-/// The same for a word, as a switch wants it (`Switch::set_fetch`).
-pub fn fetch(word: &u32) {
-    prefetch_read(std::ptr::from_ref(word).cast());
+/// The same for the lines that words are in, as a switch wants it (`Switch::set_fetch`).
+pub fn fetch(words: &[&u32]) {
+    for &word in words {
+        prefetch_read(std::ptr::from_ref(word).cast());
+    }
 }

@@ -67,16 +67,18 @@ fn rules() -> Vec<Rule> {
 }
 
 /// As the engine has it (`nics/rust/src/cache.rs`).
-fn fetch(word: &u32) {
+fn fetch(words: &[&u32]) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, and changes nothing.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(word).cast(),
-        );
+    for &word in words {
+        // SAFETY: a prefetch never faults, and changes nothing.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                std::ptr::from_ref(word).cast(),
+            );
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
+    let _ = words;
 }
 
 /// Payload of long frames, copied after each burst, from and to as many buffers as rings have: what is not used

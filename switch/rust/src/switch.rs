@@ -131,7 +131,7 @@ impl Switch {
     /// Have `fetch` bring what it is shown into the processor's cache, without waiting for it: connections are
     /// looked up a burst at a time, and that is what most of it is. It takes `unsafe`, which is not for here;
     /// without it all is the same, and slower where there are thousands of connections.
-    pub fn set_fetch(&mut self, fetch: fn(&u32)) {
+    pub fn set_fetch(&mut self, fetch: fn(&[&u32])) {
         self.tracker.get_mut().set_fetch(fetch);
     }
 

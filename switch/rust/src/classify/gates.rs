@@ -1,21 +1,23 @@
 //! Security groups: which a frame on its way passes, and what comes of it (`groups/`).
 
 use super::Desk;
+use super::recall::Memo;
 use crate::PortId;
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Out, View};
-use crate::groups::{Frame, Gate, Gates, Judged, Payer, Refusal};
+use crate::groups::{Frame, Gate, Gates, Judged, Passing, Payer, Refusal};
 use crate::parse::Header;
 
 impl Desk<'_> {
     /// Have the tracker look a burst up: it will be asked for its connections.
     #[inline(never)]
-    pub(super) fn bring<'a>(&mut self, views: impl Iterator<Item = View<'a>>) -> u64 {
+    pub(super) fn bring<'a>(&mut self, memo: Memo, views: impl Iterator<Item = View<'a>>) -> Passing {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),
         };
-        self.tracker.as_mut().map_or(0, |tracker| tracker.bring(views, vlan))
+        let asked = if self.is_grouped() { self.asked(memo) } else { None };
+        self.tracker.as_mut().map_or(Passing::default(), |tracker| tracker.bring(views, vlan, asked))
     }
 
     /// Whether a frame with this decision passes a port with security groups on its way in here, or out
@@ -38,6 +40,8 @@ impl Desk<'_> {
     /// where it would leave.
     #[inline]
     pub(super) fn judge_groups(&mut self, header: &Header, decision: Decision, view: &View<'_>) -> Decision {
+        // Connections may come and go.
+        self.passing = Passing::default();
         let Some(tracker) = self.tracker.as_mut() else { return decision };
         let other =
             decision.to().and_then(|port| Some((port, self.ports.get(usize::from(port))?.as_deref()?)));

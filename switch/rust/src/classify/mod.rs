@@ -21,7 +21,7 @@ use crate::beyond::Beyond;
 use crate::config::PortConfig;
 use crate::decision::{Decision, Flood, Out, View};
 use crate::fdb::Fdb;
-use crate::groups::{BURST, Gate, Tracker};
+use crate::groups::{BURST, Gate, Passing, Tracker};
 use crate::guard::Memory;
 use crate::limits::Bucket;
 use crate::members::Vlans;
@@ -80,8 +80,7 @@ impl Switch {
             gate,
             tracker,
             number: 0,
-            alike: 0,
-            ran: 0,
+            passing: Passing::default(),
             pass,
             moves,
             snooper: multicast.as_deref(),
@@ -113,7 +112,7 @@ impl Switch {
             let mut burst = burst.into_iter();
             for out in out.chunks_mut(BURST) {
                 // Each frame is looked at twice, which costs less than to keep what was seen of it.
-                (desk.alike, desk.ran) = (desk.bring(burst.clone().take(out.len())), 0);
+                desk.passing = desk.bring(memo, burst.clone().take(out.len()));
                 let mut number = 0;
                 for (out, view) in out.iter_mut().zip(burst.by_ref()) {
                     desk.number = number;
@@ -189,10 +188,8 @@ struct Desk<'a> {
     tracker: Option<&'a mut Tracker>,
     /// The frame's, among those that the tracker has looked up.
     number: usize,
-    /// Those that are between the same ends as the one before, by number from the lowest bit on.
-    alike: u64,
-    /// The number of the one that such a frame has to come after, to go the short way as that did.
-    ran: usize,
+    /// Which of those pass as long as nothing changes.
+    passing: Passing,
     pass: Pass,
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.

@@ -28,7 +28,7 @@ use crate::config::PortConfig;
 use crate::decision::{Decision, Out, View};
 use crate::egress::longest;
 use crate::fdb::key;
-use crate::groups::Short;
+use crate::groups::{Asked, Passing};
 use crate::guard::Guard;
 use crate::pairs::Pair;
 use crate::parse::{First, Header, JUDGED};
@@ -126,6 +126,8 @@ impl Desk<'_> {
         view: &View<'_>,
     ) {
         let tags = header.tags.count();
+        // What was looked up was for the last one.
+        self.passing = Passing::default();
         self.last.first = first;
         self.last.judged = &JUDGED[usize::from(tags).min(2)];
         // The addresses don't tell which group a frame is for, nor that it is a report.
@@ -176,7 +178,7 @@ impl Desk<'_> {
             if matches!(memo, Memo::Placed) && view.place != last.decision.place {
                 return false;
             }
-            if self.runs_along() || self.goes_short(memo, view) {
+            if self.passing.sure >> self.number & 1 != 0 || self.goes_short(memo, view) {
                 // It is TCP or UDP, and asks for nobody.
                 let out = self.last.out;
                 *decision = Decision { out, judged: passed(out), ..self.last.decision };
@@ -277,31 +279,26 @@ impl Desk<'_> {
         Some(to.port)
     }
 
-    /// Whether a frame like the last one goes the short way past guard and groups.
+    /// What is asked about a frame like the last one, to go the short way past guard and groups; `None`: it does not.
     #[inline]
-    fn goes_short(&mut self, memo: Memo, view: &View<'_>) -> bool {
+    pub(super) fn asked(&self, memo: Memo) -> Option<Asked> {
         let Last { plain4, stamps, .. } = self.last;
-        let Some(tracker) = &mut self.tracker else { return false };
         let source = match memo {
             Memo::Open | Memo::Placed => None,
             Memo::Source if plain4 != 0 => Some(plain4),
-            Memo::Source | Memo::Nothing => return false,
+            Memo::Source | Memo::Nothing => return None,
         };
-        match tracker.passes(self.number, view, source, stamps) {
-            Short::No => false,
-            Short::One => true,
-            Short::All => {
-                self.ran = self.number + 1;
-                true
-            }
-        }
+        Some(Asked { source, stamps })
     }
 
-    /// Whether it does because the one before it did.
-    #[inline]
-    fn runs_along(&mut self) -> bool {
-        let runs = (self.alike >> self.number) & 1 != 0 && self.ran == self.number;
-        self.ran += usize::from(runs);
-        runs
+    /// Whether a frame like the last one goes the short way past guard and groups, though that is not sure.
+    #[inline(never)]
+    fn goes_short(&mut self, memo: Memo, view: &View<'_>) -> bool {
+        let asked = self.asked(memo);
+        let (Some(tracker), Some(asked)) = (&mut self.tracker, asked) else { return false };
+        if self.passing.segments >> self.number & 1 != 0 {
+            return tracker.carries_on(self.number, view);
+        }
+        tracker.passes(self.number, view, asked)
     }
 }

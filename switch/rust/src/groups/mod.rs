@@ -30,7 +30,7 @@ mod tcp;
 
 pub(crate) use judge::Frame;
 pub use list::Connection;
-pub(crate) use quick::{BURST, Short};
+pub(crate) use quick::{Asked, BURST, Passing};
 pub(crate) use refuse::Refusal;
 pub use rules::{Groups, Rule};
 
@@ -148,7 +148,7 @@ impl Tracker {
     }
 
     /// Have something that brings what it is shown into the cache.
-    pub(crate) fn set_fetch(&mut self, fetch: fn(&u32)) {
+    pub(crate) fn set_fetch(&mut self, fetch: fn(&[&u32])) {
         self.table.set_fetch(fetch);
     }
 
@@ -239,23 +239,27 @@ impl Tracker {
 
     // -- the short way ---------------------------------------------------------------------------
 
-    /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`.
-    /// Which are between the same ends as the one before, by number from the lowest bit on.
+    /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`, for
+    /// [`Tracker::passes`]; which of them pass already, as far as they are like the last one.
     #[inline]
-    pub(crate) fn bring<'a>(&mut self, views: impl Iterator<Item = View<'a>>, vlan: VlanId) -> u64 {
-        self.ready.bring(&self.table, views, vlan)
+    pub(crate) fn bring<'a>(
+        &mut self,
+        views: impl Iterator<Item = View<'a>>,
+        vlan: VlanId,
+        asked: Option<Asked>,
+    ) -> Passing {
+        self.ready.bring(&self.table, views, vlan, asked, coarse(self.now))
     }
 
-    /// Whether this frame, of a connection known to both gates, passes them without more ado; where
-    /// `source` is given, from there.
+    /// Whether a frame that passes as a segment is one more of its connection, which then knows of it.
     #[inline]
-    pub(crate) fn passes(
-        &mut self,
-        number: usize,
-        view: &View<'_>,
-        source: Option<u32>,
-        stamps: (u32, u32),
-    ) -> Short {
-        self.ready.passes(&mut self.table, number, view, source, stamps, coarse(self.now))
+    pub(crate) fn carries_on(&mut self, number: usize, view: &View<'_>) -> bool {
+        self.ready.carries_on(&mut self.table, number, view)
+    }
+
+    /// Whether this frame, of a connection known to both gates, passes them without more ado.
+    #[inline]
+    pub(crate) fn passes(&mut self, number: usize, view: &View<'_>, asked: Asked) -> bool {
+        self.ready.passes(&mut self.table, number, view, asked, coarse(self.now))
     }
 }

@@ -1,18 +1,23 @@
 //! The short way of most packets: IPv4 without tag, options or fragments, UDP or an acknowledgement of
 //! TCP, of a connection that both gates know.
 //!
-//! Thousands of connections don't fit the fastest caches, so a burst is looked up before it is decided: each key
-//! is hashed and the line that it leads to asked for (`table/line.rs`), and nobody waits for it. Long frames need it
-//! most, whose copying displaces lines from the second cache. Then all lines are
-//! looked into: where a connection is none of the two in its line, the first of the chain is asked for, and of TCP
-//! the windows. What was found is only a place to look at: a connection that has gone since is not there any
-//! more, and one that is further behind is looked for in the chain.
+//! A burst is looked up before it is decided. First each packet's ends are hashed and the line that they lead to is
+//! asked for (`table/line.rs`), and nobody waits for it: thousands of connections don't fit the fastest caches, and
+//! copying long frames displaces lines from the second one. Then all lines are looked into: which packets pass is
+//! known with that, and of TCP only the windows are left to be asked, in order. Where a connection is none of the two
+//! in its line, the first of the chain is asked for.
 //!
-//! A packet like the one before it, with the same ends, is not looked up at all, and if that one passed
-//! as UDP, so does it: nothing that it would be asked can have changed.
+//! That holds as long as nothing but the short way is taken. Whatever else happens to a connection, or changes what
+//! is asked, makes the rest of the burst ask one by one ([`Tracker::passes`](super::Tracker::passes)); a connection
+//! that has gone since is not there any more, and one that is further behind is looked for in the chain.
+//!
+//! A packet like the one before it, with the same ends, is not looked up at all: it shares what was found.
+//!
+//! Between two guests the instructions are what it costs, more than the memory: so there are no branches but those
+//! that go one way nearly always, and ends are compared as they lie in the packet, but for the order.
 
 use super::packet::{Key, Segment};
-use super::table::{Ends, STALE, State, Table};
+use super::table::{ASKED, Ends, STALE, State, Table};
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
@@ -24,15 +29,35 @@ pub(crate) const BURST: usize = 64;
 #[derive(Clone, Copy, Debug, Default)]
 struct Plain {
     ends: Ends,
+    /// Who sent it.
+    source: u32,
+    /// Where its connection's line is.
+    line: u32,
+    /// Of TCP: where the connection is, if it was found.
+    at: u32,
     /// Which of the ends sent it.
     near: u8,
-    /// Which place in its line its connection has; `NOWHERE`: none.
-    place: u8,
-    /// Where that line is.
-    line: u32,
+    /// The number of the first of the burst's packets that share this.
+    first: u8,
 }
 
-const NOWHERE: u8 = 2;
+/// What is asked about packets at the gates that they pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Where given, they come from there.
+    pub(crate) source: Option<u32>,
+    /// Of the gates that they come from and go to; 0: there is none.
+    pub(crate) stamps: (u32, u32),
+}
+
+/// Which of a burst's packets pass, by number from the lowest bit on, as long as nothing changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passing {
+    /// As they are.
+    pub(crate) sure: u64,
+    /// If the windows of their connection allow: [`Tracker::carries_on`](super::Tracker::carries_on).
+    pub(crate) segments: u64,
+}
 
 /// A burst's packets, and where their connections are. What is like the one before it shares its place.
 #[derive(Debug, Clone)]
@@ -50,149 +75,210 @@ impl Ready {
         Ready { packets: [Plain::default(); BURST], which: [0; BURST] }
     }
 
-    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets
-    /// are between the same ends as the one before, by number from the lowest bit on.
+    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets pass.
     #[inline]
     pub(super) fn bring<'a>(
         &mut self,
         table: &Table,
         views: impl Iterator<Item = View<'a>>,
         vlan: u16,
-    ) -> u64 {
+        asked: Option<Asked>,
+        now: u32,
+    ) -> Passing {
         const { assert!(BURST <= u64::BITS as usize) };
-        let (mut count, mut alike) = (0, 0);
+        let (mut count, mut all) = (0, 0);
         let mut last = Raw::NONE;
+        // What packets between two addresses have in common: all but the ports.
+        let mut common = Common::default();
         for (number, (view, which)) in views.zip(&mut self.which).enumerate() {
             let raw = Raw::of(&view);
-            if raw == last && raw.is_sure() {
-                alike |= 1 << number;
-            } else {
+            let sure = raw.is_sure();
+            let same = raw.is_like(&last) && sure;
+            if !(same && raw.ports == last.ports) {
+                if !same {
+                    common = Common::of(&raw, table, vlan);
+                }
                 last = raw;
                 if let Some(kept) = self.packets.get_mut(count) {
-                    *kept = raw.plain(vlan);
-                    kept.line = table.ask_for_line(&key(&kept.ends));
+                    *kept = common.with(raw.ports, table);
+                    kept.first = number as u8;
                 }
                 count += 1;
+                if count % ASKED == 0
+                    && let Some(some) = self.packets.get(count - ASKED..count)
+                {
+                    table.ask_for_lines(some.iter().map(|packet| packet.line));
+                }
             }
             *which = (count - 1) as u8;
+            all = number + 1;
         }
-        for packet in self.packets.iter_mut().take(count) {
-            packet.peek(table);
+        if let Some(some) = self.packets.get(count / ASKED * ASKED..count) {
+            table.ask_for_lines(some.iter().map(|packet| packet.line));
         }
-        alike
+        self.look(table, count, all, asked, now)
     }
 
-    /// Whether it passes gates with these stamps (0: there is none) as one more packet of a connection,
-    /// which then knows of it; where `source` is given, from there. Otherwise nothing has changed, and it
-    /// goes the long way.
+    /// Look into the lines of the first `count` packets that differ, of `all`.
     #[inline]
+    fn look(&mut self, table: &Table, count: usize, all: usize, asked: Option<Asked>, now: u32) -> Passing {
+        let question = Question::of(asked, now);
+        let mut passing = Passing::default();
+        // The last first: who shares what with one is known where the next one begins.
+        let mut behind = mask(all);
+        for packet in self.packets.iter_mut().take(count).rev() {
+            let before = !(u64::MAX << (packet.first & 63));
+            let mine = behind & !before;
+            behind &= before;
+            let Some(line) = table.line(packet.line) else { continue };
+            let Some(place) = line.find(&packet.ends) else {
+                table.ask_for_first(line);
+                continue;
+            };
+            let (allowed, heard, at) = line.get(place);
+            let mine = if question.is_met(packet, allowed, heard) { mine } else { 0 };
+            if packet.ends.is_tcp() {
+                packet.at = at;
+                table.ask_for_halves(at);
+                passing.segments |= mine;
+            } else {
+                passing.sure |= mine;
+            }
+        }
+        if asked.is_some() { passing } else { Passing::default() }
+    }
+
+    /// Whether a packet that [`Passing`] has as a segment is one more of its connection.
+    #[inline]
+    pub(super) fn carries_on(&self, table: &mut Table, number: usize, view: &View<'_>) -> bool {
+        let Some(packet) = self.packet(number) else { return false };
+        table.get_mut(packet.at).is_some_and(|conn| packet.carries_on(&mut conn.halves, view))
+    }
+
+    /// Whether it passes as one more packet of a connection, which then knows of it. Otherwise nothing has changed,
+    /// and it goes the long way.
+    #[inline(never)]
     pub(super) fn passes(
         &self,
         table: &mut Table,
         number: usize,
         view: &View<'_>,
-        source: Option<u32>,
-        stamps: (u32, u32),
+        asked: Asked,
         now: u32,
-    ) -> Short {
-        let which = usize::from(self.which.get(number).copied().unwrap_or(u8::MAX));
-        let Some(packet) = self.packets.get(which) else { return Short::No };
-        let from = if packet.near == 0 { packet.ends.low } else { packet.ends.high };
-        if packet.ends.what == 0 || source.is_some_and(|source| source != from) {
-            return Short::No;
-        }
-        if packet.place != NOWHERE
-            && let Some(line) = table.line(packet.line)
-            && let place = usize::from(packet.place)
-            && line.is_at(place, &packet.ends)
+    ) -> bool {
+        let Some(packet) = self.packet(number) else { return false };
+        let question = Question::of(Some(asked), now);
+        if let Some(line) = table.line(packet.line)
+            && let Some(place) = line.find(&packet.ends)
             && let (allowed, heard, at) = line.get(place)
-            && now.wrapping_sub(heard) < STALE
-            && packet.is_allowed(allowed, stamps)
+            && question.is_met(packet, allowed, heard)
         {
-            if !packet.ends.is_tcp() {
-                return Short::All;
-            }
-            // It is established, or it would not be in its line.
-            let Some(conn) = table.get_mut(at) else { return Short::No };
-            return packet.carries_on(&mut conn.halves, view);
+            // TCP is established, or it would not be in its line.
+            return !packet.ends.is_tcp()
+                || table.get_mut(at).is_some_and(|conn| packet.carries_on(&mut conn.halves, view));
         }
-        packet.behind(table, view, stamps, now)
+        packet.behind(table, view, &question)
+    }
+
+    #[inline]
+    fn packet(&self, number: usize) -> Option<&Plain> {
+        self.packets.get(usize::from(*self.which.get(number)?))
+    }
+}
+
+/// The lowest bits, 64 at most.
+#[inline]
+fn mask(bits: usize) -> u64 {
+    if bits < 64 { !(u64::MAX << bits) } else { u64::MAX }
+}
+
+/// What is asked, as it is compared.
+struct Question {
+    /// Of the near end and, above, of the far one: stamps, and where there are any.
+    stamps: u64,
+    gates: u64,
+    source: u32,
+    sources: u32,
+    now: u32,
+}
+
+impl Question {
+    #[inline]
+    fn of(asked: Option<Asked>, now: u32) -> Question {
+        let Asked { source, stamps: (near, far) } = asked.unwrap_or(Asked { source: None, stamps: (0, 0) });
+        let all = |stamp: u32| if stamp == 0 { 0 } else { u64::from(u32::MAX) };
+        Question {
+            stamps: u64::from(far) << 32 | u64::from(near),
+            gates: all(far) << 32 | all(near),
+            source: source.unwrap_or(0),
+            sources: if source.is_some() { u32::MAX } else { 0 },
+            now,
+        }
+    }
+
+    /// Of a connection that was allowed and heard so.
+    #[inline]
+    fn is_met(&self, packet: &Plain, allowed: u64, heard: u32) -> bool {
+        self.is_allowed(packet, allowed) & (self.now.wrapping_sub(heard) < STALE)
+    }
+
+    /// Whether a packet comes from where it must, and both gates have let its connection pass.
+    #[inline]
+    fn is_allowed(&self, packet: &Plain, allowed: u64) -> bool {
+        let stamps = allowed.rotate_left(u32::from(packet.near) * 32) ^ self.stamps;
+        stamps & self.gates | u64::from((packet.source ^ self.source) & self.sources) == 0
+    }
+}
+
+impl Ends {
+    /// The last word of the key of such a connection.
+    #[inline]
+    fn last(&self) -> u64 {
+        let proto = if self.is_tcp() { TCP } else { UDP };
+        u64::from(self.ports()) << 32 | u64::from(self.vlan()) << 16 | 4 << 8 | u64::from(proto)
+    }
+
+    fn key(&self) -> Key {
+        Key([0, self.addresses >> 32, 0, self.addresses & 0xffff_ffff, self.last()])
     }
 }
 
 impl Plain {
-    /// Look where its connection is in its line, and ask for what else will be read of it.
-    #[inline]
-    fn peek(&mut self, table: &Table) {
-        let Some(line) = table.line(self.line) else { return };
-        if let Some(place) = line.find(&self.ends) {
-            self.place = place as u8;
-            if self.ends.is_tcp() {
-                table.ask_for_halves(line.get(place).2);
-            }
-        } else {
-            table.ask_for_first(self.line);
-        }
-    }
-
-    /// Whether both gates have let its connection pass.
-    #[inline]
-    fn is_allowed(&self, [low, high]: [u32; 2], stamps: (u32, u32)) -> bool {
-        let (near, far) = if self.near == 0 { (low, high) } else { (high, low) };
-        (stamps.0 == 0 || stamps.0 == near) && (stamps.1 == 0 || stamps.1 == far)
-    }
-
     /// Whether it is one more segment of an established connection.
     #[inline]
-    fn carries_on(&self, halves: &mut [tcp::Half; 2], view: &View<'_>) -> Short {
-        let good = acknowledgement(view)
-            .is_some_and(|segment| tcp::carries_on(halves, usize::from(self.near), &segment));
-        if good { Short::One } else { Short::No }
+    fn carries_on(&self, halves: &mut [tcp::Half; 2], view: &View<'_>) -> bool {
+        acknowledgement(view).is_some_and(|segment| tcp::carries_on(halves, usize::from(self.near), &segment))
     }
 
     /// Whether it passes, where its line says nothing about its connection, or nothing that is fresh.
-    #[inline(never)]
-    fn behind(&self, table: &mut Table, view: &View<'_>, stamps: (u32, u32), now: u32) -> Short {
-        let own = key(&self.ends);
-        let Some(at) = table.along(self.line, |key| *key == own) else { return Short::No };
-        let Some(conn) = table.get_mut(at) else { return Short::No };
-        if !self.is_allowed(conn.allowed, stamps) || conn.is_old(now) {
-            return Short::No;
+    #[cold]
+    fn behind(&self, table: &mut Table, view: &View<'_>, question: &Question) -> bool {
+        if self.ends.is_odd() {
+            return false;
         }
-        let short = match conn.state {
+        let (own, now) = (self.ends.key(), question.now);
+        let Some(at) = table.along(self.line, |key| *key == own) else { return false };
+        let Some(conn) = table.get_mut(at) else { return false };
+        let [low, high] = conn.allowed;
+        if !question.is_allowed(self, u64::from(high) << 32 | u64::from(low)) || conn.is_old(now) {
+            return false;
+        }
+        let passes = match conn.state {
             State::Tcp(tcp::State::Established) => self.carries_on(&mut conn.halves, view),
-            State::Answered => Short::All,
-            State::New if self.near == conn.origin => Short::All,
-            _ => Short::No,
+            State::Answered => true,
+            State::New => self.near == conn.origin,
+            _ => false,
         };
-        if short != Short::No {
+        if passes {
             // One that shares its line with two others comes this way each time: that it was heard is only
             // written where that says something new.
             if now.wrapping_sub(conn.heard) >= STALE {
                 conn.heard = now;
             }
-            table.note(at);
+            table.note_in(self.line, at);
         }
-        short
+        passes
     }
-}
-
-/// Whether a packet goes the short way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Short {
-    No,
-    /// This one does.
-    One,
-    /// And so does the next, if it is between the same ends: there is no more to ask.
-    All,
-}
-
-#[inline]
-fn key(ends: &Ends) -> Key {
-    let proto = if ends.is_tcp() { TCP } else { UDP };
-    let vlan = u64::from(ends.vlan());
-    let word = u64::from(ends.ports) << 32 | vlan << 16 | 4 << 8 | u64::from(proto);
-    Key([0, u64::from(ends.low), 0, u64::from(ends.high), word])
 }
 
 /// The bytes that say whether a packet goes this way, and between which ends, as they stand there.
@@ -207,16 +293,6 @@ struct Raw {
     addresses: u64,
     /// Source and target.
     ports: u32,
-}
-
-impl PartialEq for Raw {
-    /// All but the lengths and the hops, at once.
-    #[inline]
-    fn eq(&self, other: &Raw) -> bool {
-        const ALL_BUT_HOPS: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0xff]);
-        let (one, two) = (self.start ^ other.start, (self.middle ^ other.middle) & ALL_BUT_HOPS);
-        (self.addresses ^ other.addresses) | u64::from(one | two | self.ports ^ other.ports) == 0
-    }
 }
 
 impl Raw {
@@ -251,35 +327,68 @@ impl Raw {
         u16::from_be(self.total) >= 40
     }
 
-    /// DHCP does not go this way.
+    /// Whether it is like another one in all but lengths, hops and ports.
     #[inline]
-    fn plain(&self, vlan: u16) -> Plain {
-        let (start, middle, ports) =
-            (u32::from_be(self.start), u32::from_be(self.middle), u32::from_be(self.ports));
-        let proto = middle as u8;
-        let whole = (middle >> 16) & 0x3fff == 0;
-        let long = u16::from_be(self.total) >= if proto == TCP { 40 } else { 28 };
-        let (from, to) = (ports >> 16, ports & 0xffff);
-        let dhcp = proto == UDP && (from == 67 || to == 67 || to == 68);
-        if !(start >> 8 == 0x08_0045 && whole && long && (proto == UDP || proto == TCP)) || dhcp {
-            return Plain::default();
+    fn is_like(&self, other: &Raw) -> bool {
+        const ALL_BUT_HOPS: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0xff]);
+        let (one, two) = (self.start ^ other.start, (self.middle ^ other.middle) & ALL_BUT_HOPS);
+        (self.addresses ^ other.addresses) | u64::from(one | two) == 0
+    }
+
+    /// Whether it may go this way; and whether it is TCP.
+    #[inline]
+    fn kind(&self) -> (bool, bool) {
+        let (start, middle) = (u32::from_be(self.start), u32::from_be(self.middle));
+        // No fragment, and the protocol.
+        let part = middle & 0x3fff_00ff;
+        let tcp = part == u32::from(TCP);
+        let long = u16::from_be(self.total) >= if tcp { 40 } else { 28 };
+        (start >> 8 == 0x08_0045 && (tcp || part == u32::from(UDP)) && long, tcp)
+    }
+}
+
+/// What packets have in common that are alike but for their ports.
+#[derive(Clone, Copy, Debug, Default)]
+struct Common {
+    /// All but the ports, and where.
+    plain: Plain,
+    /// Their addresses' hash, and the last word of their keys but for the ports.
+    hash: u64,
+    last: u64,
+    /// How far ports are rotated so that the low end's is first.
+    turn: u32,
+}
+
+impl Common {
+    #[inline]
+    fn of(raw: &Raw, table: &Table, vlan: u16) -> Common {
+        let (goes, tcp) = raw.kind();
+        if !goes {
+            return Common::default();
         }
-        let addresses = u64::from_be(self.addresses);
-        // Ends as numbers, and swapped without a branch that a guest's ports decide.
-        let (one, other) =
-            (addresses >> 32 << 16 | u64::from(from), (addresses & 0xffff_ffff) << 16 | u64::from(to));
-        let (low, high, near) = (one.min(other), one.max(other), one > other);
-        Plain {
-            ends: Ends {
-                low: (low >> 16) as u32,
-                high: (high >> 16) as u32,
-                ports: (low as u32) << 16 | high as u32 & 0xffff,
-                what: Ends::what(vlan, proto == TCP, usize::from(near)),
-            },
-            near: u8::from(near),
-            place: NOWHERE,
-            line: 0,
+        let (one, other) = (u64::from_be(raw.addresses), u64::from_be(raw.addresses).rotate_left(32));
+        // In order without a branch that a guest's addresses decide.
+        let near = one > other;
+        let ends = Ends { addresses: one.min(other), word: Ends::what(vlan, tcp, usize::from(near)) };
+        let source = (one >> 32) as u32;
+        Common {
+            plain: Plain { ends, source, near: u8::from(near), ..Plain::default() },
+            hash: table.hash_addresses(ends.addresses),
+            last: ends.last(),
+            turn: if near { 16 } else { 0 },
         }
+    }
+
+    /// One with these ports, as they stand in it.
+    #[inline]
+    fn with(&self, ports: u32, table: &Table) -> Plain {
+        let ports = u64::from(u32::from_be(ports).rotate_left(self.turn)) << 32;
+        let Plain { ends: Ends { addresses, word }, .. } = self.plain;
+        if word == 0 {
+            return Plain { line: u32::MAX, ..self.plain };
+        }
+        let line = table.place(self.hash, self.last | ports);
+        Plain { ends: Ends { addresses, word: word | ports }, line, ..self.plain }
     }
 }
 

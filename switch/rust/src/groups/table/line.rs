@@ -19,42 +19,53 @@ pub(in crate::groups) const STALE: u32 = seconds(1) / 2;
 /// After this another one may have the place.
 const QUIET: i32 = seconds(1) as i32;
 
-/// Both ends of a connection or a packet of IPv4, ascending, and which.
+/// Both ends of a connection or a packet of IPv4, by ascending address, and which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::groups) struct Ends {
-    pub(in crate::groups) low: u32,
-    pub(in crate::groups) high: u32,
-    /// Of the low end, of the high one.
-    pub(in crate::groups) ports: u32,
-    /// VLAN, `IS_TCP`, `KNOWN`, and from which ends packets need nobody's leave, or this one comes.
-    /// 0: it does not go this way.
-    pub(in crate::groups) what: u16,
+    /// Of the low end, of the high one. Never the same: of such no line says anything.
+    pub(in crate::groups) addresses: u64,
+    /// Their ports; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or this one comes, and
+    /// the VLAN; and 16 bits that are a line's own. 0: it does not go this way.
+    pub(in crate::groups) word: u64,
 }
 
-/// Bits of `what` above the VLAN.
-const FROM_LOW: u16 = 1 << 12;
-const FROM_HIGH: u16 = 1 << 13;
-const IS_TCP: u16 = 1 << 14;
-const KNOWN: u16 = 1 << 15;
-const VLAN: u16 = FROM_LOW - 1;
+/// Bits of `word`.
+const OWN: u64 = 0xffff;
+const VLAN: u64 = 0xfff << 16;
+const FROM_LOW: u64 = 1 << 28;
+const FROM_HIGH: u64 = 1 << 29;
+const IS_TCP: u64 = 1 << 30;
+const KNOWN: u64 = 1 << 31;
 
 impl Ends {
-    /// What a packet of UDP or TCP, sent by the `near` end (0: the low one), says.
+    /// The word of packets of UDP or TCP, sent by the `near` end (0: the low one), but for the ports.
     #[inline]
-    pub(in crate::groups) fn what(vlan: VlanId, tcp: bool, near: usize) -> u16 {
+    pub(in crate::groups) fn what(vlan: VlanId, tcp: bool, near: usize) -> u64 {
         let from = FROM_LOW << (near & 1);
         let tcp = if tcp { IS_TCP } else { 0 };
-        vlan & VLAN | KNOWN | tcp | from
+        u64::from(vlan) << 16 & VLAN | KNOWN | tcp | from
+    }
+
+    #[inline]
+    pub(in crate::groups) fn ports(&self) -> u32 {
+        (self.word >> 32) as u32
     }
 
     #[inline]
     pub(in crate::groups) fn vlan(&self) -> VlanId {
-        self.what & VLAN
+        ((self.word & VLAN) >> 16) as u16
     }
 
     #[inline]
     pub(in crate::groups) fn is_tcp(&self) -> bool {
-        self.what & IS_TCP != 0
+        self.word & IS_TCP != 0
+    }
+
+    /// Such a packet does not go this way, wherever its connection is: from an address to itself, or of DHCP.
+    pub(in crate::groups) fn is_odd(&self) -> bool {
+        let ports = [self.ports() >> 16, self.ports() & 0xffff];
+        let dhcp = !self.is_tcp() && ports.iter().any(|port| matches!(port, 67 | 68));
+        self.word == 0 || dhcp || self.addresses == self.addresses.rotate_left(32)
     }
 }
 
@@ -62,8 +73,8 @@ impl Ends {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::groups) struct Brief {
     pub(in crate::groups) ends: Ends,
-    /// By end: the stamp of the port and rules that allowed it there.
-    pub(in crate::groups) allowed: [u32; 2],
+    /// The stamps of the ports and rules that allowed it, of the low end and, above, of the high one.
+    pub(in crate::groups) allowed: u64,
     pub(in crate::groups) heard: u32,
 }
 
@@ -78,42 +89,51 @@ impl Brief {
             State::New if proto == UDP => FROM_LOW << (conn.origin & 1),
             _ => 0,
         };
-        let goes = from != 0 && family == 4 && a | b == 0 && vlan & !VLAN == 0;
-        Brief {
-            ends: Ends {
-                low: low as u32,
-                high: high as u32,
-                ports: (word >> 32) as u32,
-                what: if goes { from | vlan | KNOWN } else { 0 },
-            },
-            allowed: conn.allowed,
-            heard: conn.heard,
+        let ports = word >> 32 << 32;
+        let mut ends =
+            Ends { addresses: low << 32 | high, word: ports | from | u64::from(vlan) << 16 | KNOWN };
+        let goes = from != 0 && family == 4 && a | b == 0 && vlan >> 12 == 0;
+        if !goes || ends.is_odd() {
+            ends.word = 0;
         }
+        let [one, other] = conn.allowed;
+        Brief { ends, allowed: u64::from(other) << 32 | u64::from(one), heard: conn.heard }
     }
 }
 
-/// Two connections in brief, and the chain of all.
+/// Two connections in brief, and the chain of all, the first connection of which is in what their words leave of 32 bits.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(in crate::groups) struct Line {
-    ends: [[u32; 3]; 2],
-    allowed: [[u32; 2]; 2],
+    addresses: [u64; 2],
+    words: [u64; 2],
+    allowed: [u64; 2],
     heard: [u32; 2],
     at: [u32; 2],
-    what: [u16; 2],
-    /// The first connection of the chain.
-    pub(super) head: u32,
 }
 
 impl Line {
-    pub(super) const EMPTY: Line = Line {
-        ends: [[0; 3]; 2],
-        allowed: [[0; 2]; 2],
-        heard: [0; 2],
-        at: [NONE; 2],
-        what: [0; 2],
-        head: NONE,
-    };
+    pub(super) const EMPTY: Line =
+        Line { addresses: [0; 2], words: [OWN; 2], allowed: [0; 2], heard: [0; 2], at: [NONE; 2] };
+
+    /// The first connection of the chain.
+    #[inline]
+    pub(super) fn head(&self) -> u32 {
+        let [low, high] = self.words;
+        ((high & OWN) << 16 | low & OWN) as u32
+    }
+
+    pub(super) fn set_head(&mut self, at: u32) {
+        let [low, high] = &mut self.words;
+        *low = *low & !OWN | u64::from(at) & OWN;
+        *high = *high & !OWN | u64::from(at) >> 16;
+    }
+
+    /// Some word of it.
+    #[inline]
+    pub(super) fn any(&self) -> &u32 {
+        &self.heard[0]
+    }
 
     /// The place of the connection between these ends, if a packet from there goes the short way. Only
     /// whether there is one decides a branch: which of the two, nobody can guess before the line is there.
@@ -123,24 +143,16 @@ impl Line {
         (first.min(second) == 0).then_some(usize::from(first != 0))
     }
 
-    /// Whether it is there.
     #[inline]
-    pub(in crate::groups) fn is_at(&self, place: usize, ends: &Ends) -> bool {
-        self.differs(place, ends) == 0
-    }
-
-    #[inline]
-    fn differs(&self, place: usize, ends: &Ends) -> u32 {
-        let [low, high, ports] = self.ends[place & 1];
+    fn differs(&self, place: usize, ends: &Ends) -> u64 {
         // From which other end its packets may come does not matter.
-        let sure = ends.what | !(FROM_LOW | FROM_HIGH);
-        let what = (self.what[place & 1] & sure) ^ ends.what;
-        (low ^ ends.low) | (high ^ ends.high) | (ports ^ ends.ports) | u32::from(what)
+        let sure = !(OWN | FROM_LOW | FROM_HIGH) | ends.word;
+        (self.addresses[place & 1] ^ ends.addresses) | ((self.words[place & 1] & sure) ^ ends.word)
     }
 
-    /// By end, the stamps; when it was heard; where all of it is.
+    /// The stamps; when it was heard; where all of it is.
     #[inline]
-    pub(in crate::groups) fn get(&self, place: usize) -> ([u32; 2], u32, u32) {
+    pub(in crate::groups) fn get(&self, place: usize) -> (u64, u32, u32) {
         (self.allowed[place & 1], self.heard[place & 1], self.at[place & 1])
     }
 
@@ -151,7 +163,7 @@ impl Line {
         let heard = brief.heard;
         let which = |good: &dyn Fn(usize) -> bool| [0, 1].into_iter().find(|&place| good(place));
         let known = which(&|place| self.at[place] == at);
-        if brief.ends.what == 0 {
+        if brief.ends.word == 0 {
             if let Some(place) = known {
                 self.clear(place);
             }
@@ -162,9 +174,8 @@ impl Line {
         let since = |place: usize| heard.wrapping_sub(self.heard[place]) as i32;
         let quiet = || which(&|place| since(place) > QUIET);
         let Some(place) = known.or_else(free).or_else(quiet) else { return false };
-        let Ends { low, high, ports, what } = brief.ends;
-        self.ends[place & 1] = [low, high, ports];
-        self.what[place & 1] = what;
+        self.addresses[place & 1] = brief.ends.addresses;
+        self.say(place, brief.ends.word);
         self.allowed[place & 1] = brief.allowed;
         self.heard[place & 1] = heard;
         self.at[place & 1] = at;
@@ -181,16 +192,23 @@ impl Line {
     }
 
     fn clear(&mut self, place: usize) {
-        (self.what[place & 1], self.at[place & 1]) = (0, NONE);
+        self.say(place, 0);
+        self.at[place & 1] = NONE;
+    }
+
+    /// Have this word but for what is the line's own in it.
+    fn say(&mut self, place: usize, word: u64) {
+        let old = &mut self.words[place & 1];
+        *old = *old & OWN | word;
     }
 
     /// The connections that have a place, and what is said of them.
     #[cfg(test)]
     pub(super) fn briefs(&self) -> impl Iterator<Item = (u32, Brief)> {
         [0, 1].into_iter().filter(|&place| self.at[place] != NONE).map(|place| {
-            let ([low, high, ports], what) = (self.ends[place], self.what[place]);
+            let ends = Ends { addresses: self.addresses[place], word: self.words[place] & !OWN };
             let (allowed, heard, at) = self.get(place);
-            (at, Brief { ends: Ends { low, high, ports, what }, allowed, heard })
+            (at, Brief { ends, allowed, heard })
         })
     }
 }

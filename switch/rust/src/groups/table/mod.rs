@@ -47,7 +47,17 @@ pub(super) struct Table {
     /// When the hand moves on.
     due: Nanos,
     /// Brings what it is shown into the cache: see [`crate::Switch::set_fetch`].
-    fetch: fn(&u32),
+    fetch: fn(&[&u32]),
+}
+
+/// So many things are asked for at once, at most: a call for each would cost more than what it does.
+pub(super) const ASKED: usize = 16;
+
+/// Both halves of a product, one over the other.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product >> 64) as u64 ^ product as u64
 }
 
 impl Table {
@@ -69,14 +79,14 @@ impl Table {
             used: 0,
             limit,
             owners: vec![],
-            seed: [number(1), number(2), number(3), number(4), number(5), number(6) | 1],
+            seed: [number(1), number(2) | 1, number(3), number(4), number(5), number(6) | 1],
             hand: 0,
             due: 0,
             fetch: |_| (),
         }
     }
 
-    pub(super) fn set_fetch(&mut self, fetch: fn(&u32)) {
+    pub(super) fn set_fetch(&mut self, fetch: fn(&[&u32])) {
         self.fetch = fetch;
     }
 
@@ -133,23 +143,33 @@ impl Table {
         self.limit = limit;
     }
 
-    /// Keyed multiply and fold, as in wyhash, over the words of a key; once less where the addresses are short.
     #[inline]
     fn hash(&self, key: &Key) -> u32 {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            (product >> 64) as u64 ^ product as u64
-        };
-        let Key([a, b, c, d, e]) = *key;
+        let Key([a, b, c, d, word]) = *key;
         let s = &self.seed;
-        let upper = if a | c == 0 { s[2] } else { fold(a ^ s[4], c ^ s[5]) };
-        fold(fold(b ^ s[0], d ^ s[1]) ^ upper, e ^ s[3]) as u32
+        let v4 = word >> 8 & 0xff == 4;
+        let addresses = if v4 { b << 32 | d } else { fold(fold(a ^ s[4], b ^ s[5]) ^ c, d ^ s[2]) };
+        self.hash_word(self.hash_addresses(addresses), word)
+    }
+
+    /// Keyed multiply and fold, as in wyhash: of both addresses, ascending, which many packets in a row have in common ...
+    #[inline]
+    pub(super) fn hash_addresses(&self, addresses: u64) -> u64 {
+        fold(addresses ^ self.seed[0], self.seed[1]) ^ self.seed[2]
+    }
+
+    /// ... and of these and the last word of a key. Once were not enough: ports in a row would be led to lines at even
+    /// distances, and by some seeds to few.
+    #[inline]
+    fn hash_word(&self, addresses: u64, word: u64) -> u32 {
+        fold(fold(addresses, word ^ self.seed[3]) ^ self.seed[4], self.seed[5]) as u32
     }
 
     #[inline]
     fn bucket(&self, hash: u32) -> usize {
-        let at = hash as usize & self.mask;
-        if at < self.split { hash as usize & (self.mask << 1 | 1) } else { at }
+        let (wide, narrow) = (hash as usize & (self.mask << 1 | 1), hash as usize & self.mask);
+        // As many as there are have been split in this round: a choice, not a branch that nobody can guess.
+        if wide < self.lines.len() { wide } else { narrow }
     }
 
     /// The connection with this key. `hint` is where the last one was found, and is set to this.
@@ -168,14 +188,10 @@ impl Table {
         self.along(self.bucket(hash) as u32, |other| other == key)
     }
 
-    /// Where a key's line is; it will be read soon.
+    /// Where the line of packets of IPv4 is: by [`Table::hash_addresses`] and the last word of their key.
     #[inline]
-    pub(super) fn ask_for_line(&self, key: &Key) -> u32 {
-        let bucket = self.bucket(self.hash(key));
-        if let Some(line) = self.lines.get(bucket) {
-            (self.fetch)(&line.head);
-        }
-        bucket as u32
+    pub(super) fn place(&self, addresses: u64, word: u64) -> u32 {
+        self.bucket(self.hash_word(addresses, word)) as u32
     }
 
     #[inline]
@@ -183,20 +199,31 @@ impl Table {
         self.lines.get(bucket as usize)
     }
 
+    /// Lines will be read soon, `ASKED` at most.
+    #[inline(never)]
+    pub(super) fn ask_for_lines(&self, buckets: impl Iterator<Item = u32>) {
+        let lines = buckets.map(|bucket| self.line(bucket).map_or(&self.limit, Line::any));
+        let (mut words, mut n) = ([&self.limit; ASKED], 0);
+        for (kept, word) in words.iter_mut().zip(lines) {
+            *kept = word;
+            n += 1;
+        }
+        (self.fetch)(&words[..n]);
+    }
+
     /// What TCP asks for of a connection will be read soon.
     #[inline]
     pub(super) fn ask_for_halves(&self, at: u32) {
         if let Some(conn) = self.conns.get(at as usize) {
-            (self.fetch)(&conn.born);
+            (self.fetch)(&[&conn.born]);
         }
     }
 
     /// What else is to be known of the first connection in a line's chain will be read soon.
-    #[inline]
-    pub(super) fn ask_for_first(&self, bucket: u32) {
-        let head = self.lines.get(bucket as usize).map_or(NONE, |line| line.head);
-        if let Some(conn) = self.conns.get(head as usize) {
-            (self.fetch)(&conn.heard);
+    #[cold]
+    pub(super) fn ask_for_first(&self, line: &Line) {
+        if let Some(conn) = self.conns.get(line.head() as usize) {
+            (self.fetch)(&[&conn.heard]);
         }
     }
 
@@ -204,21 +231,29 @@ impl Table {
     /// chain from now on, because that one can be asked for ahead.
     #[inline]
     pub(super) fn note(&mut self, at: u32) {
+        if let Some(conn) = self.conns.get(at as usize) {
+            self.note_in(self.bucket(conn.hash) as u32, at);
+        }
+    }
+
+    /// The same where its line is known: its hash is in a cache line that the short way does not ask for.
+    #[inline]
+    pub(super) fn note_in(&mut self, bucket: u32, at: u32) {
         let Some(conn) = self.conns.get(at as usize) else { return };
-        let (bucket, brief) = (self.bucket(conn.hash), Brief::of(conn));
+        let (bucket, brief) = (bucket as usize, Brief::of(conn));
         if let Some(line) = self.lines.get_mut(bucket)
             && !line.note(at, &brief)
-            && line.head != at
+            && line.head() != at
         {
             self.unchain(at, bucket);
-            self.chain(at);
+            self.chain_in(bucket, at);
         }
     }
 
     /// Follow a line's chain to the connection whose key it is.
     #[inline]
     pub(super) fn along(&self, bucket: u32, is_it: impl Fn(&Key) -> bool) -> Option<u32> {
-        let mut at = self.lines.get(bucket as usize)?.head;
+        let mut at = self.lines.get(bucket as usize)?.head();
         // A chain is as long as there are connections at most.
         loop {
             let conn = self.conns.get(at as usize)?;
@@ -339,7 +374,7 @@ impl Table {
     fn unchain(&mut self, at: u32, bucket: usize) {
         let next = self.get(at).map_or(NONE, |conn| conn.next);
         let mut before = NONE;
-        let mut here = self.lines.get(bucket).map_or(NONE, |line| line.head);
+        let mut here = self.lines.get(bucket).map_or(NONE, Line::head);
         while here != at && here != NONE {
             (before, here) = (here, self.get(here).map_or(NONE, |conn| conn.next));
         }
@@ -347,7 +382,7 @@ impl Table {
             Some(conn) => conn.next = next,
             None => {
                 if let Some(line) = self.lines.get_mut(bucket) {
-                    line.head = next;
+                    line.set_head(next);
                 }
             }
         }
@@ -356,9 +391,13 @@ impl Table {
     /// Put a connection into its chain, as the first.
     fn chain(&mut self, at: u32) {
         let Some(hash) = self.get(at).map(|conn| conn.hash) else { return };
-        let bucket = self.bucket(hash);
+        self.chain_in(self.bucket(hash), at);
+    }
+
+    fn chain_in(&mut self, bucket: usize, at: u32) {
         let Some(line) = self.lines.get_mut(bucket) else { return };
-        let next = std::mem::replace(&mut line.head, at);
+        let next = line.head();
+        line.set_head(at);
         if let Some(conn) = self.get_mut(at) {
             conn.next = next;
         }
@@ -376,7 +415,7 @@ impl Table {
 
     fn split(&mut self) {
         let Some(line) = self.lines.get_mut(self.split) else { return };
-        let mut at = std::mem::replace(line, Line::EMPTY).head;
+        let mut at = std::mem::replace(line, Line::EMPTY).head();
         self.lines.push(Line::EMPTY);
         self.split += 1;
         if self.split > self.mask {
