@@ -17,6 +17,20 @@ pub(crate) fn prefetch_read(ptr: *const u8) {
     let _ = ptr;
 }
 
+/// The line that `ptr` is in was written for somebody on another core, and is moved to where the cores meet: who looks
+/// for it need not wait until it has been fetched from this one's own cache. For a line or two of a burst: given for
+/// all of large frames, it costs a third of their rate.
+#[inline(always)]
+pub(crate) fn hand_on(ptr: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: CLDEMOTE never faults, whatever the address; processors that don't know it do nothing.
+    unsafe {
+        std::arch::asm!("cldemote [{}]", in(reg) ptr, options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ptr;
+}
+
 /// The same for the lines that words are in, as a switch wants it (`Switch::set_fetch`).
 pub fn fetch(words: &[&u32]) {
     for &word in words {

@@ -19,7 +19,7 @@ const HEADER: usize = 12;
 const SHORTEST: usize = 60;
 
 #[inline(always)]
-fn prefetch_write(ptr: *const u8) {
+pub fn prefetch_write(ptr: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, whatever the address; processors of this architecture that
     // don't know this one do nothing.

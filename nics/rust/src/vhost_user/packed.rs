@@ -36,6 +36,7 @@ use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
+use crate::cache::hand_on;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
 const AVAIL: u16 = 1 << 7;
@@ -285,6 +286,8 @@ impl Packed {
             at.add(4).cast::<u16>().write_volatile(((value >> 32) as u16).to_le());
         }
         self.flags(head.index).store(((value >> 48) as u16).to_le(), Ordering::Release);
+        // Where the driver looks next.
+        hand_on(self.meta(head.index).cast());
         self.first = self.first.wrapping_add(n);
         self.done = place;
         self.note().store(place.bits().to_le(), Ordering::Release);

@@ -40,9 +40,11 @@
 //! that `used.idx` tells a successor all it needs: what lies behind it was not done.
 
 use super::chain::{Desc, Run, Table};
+use super::copy;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
+use crate::cache::hand_on;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
@@ -203,6 +205,19 @@ impl Split {
         table.walk::<IN>(memory, head, self.features.indirect, each)
     }
 
+    /// Where used entry `index` is.
+    #[inline(always)]
+    fn used_entry(&self, index: u16) -> *mut u8 {
+        // SAFETY: masked, the index is below size, so the entry is within the used area (see `new`).
+        unsafe { self.used.add(4 + 8 * usize::from(index & self.mask())) }
+    }
+
+    /// Something will be given back soon. The driver has read the line, and it takes a while to have it for ourselves.
+    #[inline(always)]
+    pub fn will_give(&self) {
+        copy::prefetch_write(self.used_entry(self.done));
+    }
+
     /// Give `n` buffers back, in the ring's order, and tell with one index. `last_is_all`: when the
     /// driver takes buffers in order, the last entry stands for all (transmit buffers only, for the
     /// driver must learn the length of each receive buffer).
@@ -211,14 +226,16 @@ impl Split {
         let first = if last_is_all && self.features.in_order { n.saturating_sub(1) } else { 0 };
         for i in first..n {
             let entry = used(i);
-            let slot = usize::from(self.done.wrapping_add(i as u16) & self.mask());
             let value = (u64::from(entry.id) | u64::from(entry.len) << 32).to_le();
-            // SAFETY: slot < size, so the entry is within the used area (see `new`). The driver reads
-            // it only after the index below; what a hostile one does in between is its own loss.
-            unsafe { self.used.add(4 + slot * 8).cast::<u64>().write_unaligned(value) };
+            // SAFETY: the entry is eight bytes of the used area. The driver reads it only after the index
+            // below; what a hostile one does in between is its own loss.
+            unsafe { self.used_entry(self.done.wrapping_add(i as u16)).cast::<u64>().write_unaligned(value) };
         }
         self.done = self.done.wrapping_add(n as u16);
         self.used_u16(2).store(self.done.to_le(), Ordering::Release);
+        // What the driver reads first: the index, and, unless there are many, the line of their entries.
+        hand_on(self.used_entry(self.done.wrapping_sub(1)));
+        hand_on(self.used);
     }
 
     /// The used entries written last, for the dirty log: byte offset in the used area and length, of

@@ -120,6 +120,7 @@ pub fn deliver(
     report: &mut TxReport,
 ) -> Result<(), RingFault> {
     let Scratch { used, runs } = scratch;
+    ring.will_give();
     // The first `n` buffers ahead are filled, as `used[..n]` says, and not given back yet.
     let mut n = 0;
     let mut i = 0;

@@ -205,6 +205,14 @@ impl Vring {
         loan.fault.map_or(Ok(()), Err)
     }
 
+    /// Something will be given back soon.
+    #[inline(always)]
+    pub fn will_give(&self) {
+        if let Layout::Split(split) = &self.layout {
+            split.will_give();
+        }
+    }
+
     /// Give the first `n` buffers ahead back, which the guest sent from.
     #[inline(always)]
     pub fn give_sent(&mut self, n: usize) {
