@@ -129,7 +129,6 @@ impl Delivery {
         let same = rest.iter().all(|decision| decision == first);
         let number = *packet;
         *packet = number.wrapping_add(count as u64);
-        recorder.rx(now, ingress, number, burst, decisions, same);
         if flows.on() {
             let at = slots.get(usize::from(ingress)).map_or(0, |slot| slot.switch);
             flows.see(now, at, ingress, burst, decisions);
@@ -168,6 +167,8 @@ impl Delivery {
         } else {
             work.mixed(ingress);
         }
+        // Only now: who receives these frames need not wait for it.
+        recorder.rx(now, ingress, number, burst, decisions, same);
         if mirrored {
             let passing = Passing { now, ingress, burst, decisions };
             mirrors.copy(&passing, slots, touched, completer, report, (captures, packet));
