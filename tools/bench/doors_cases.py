@@ -82,7 +82,24 @@ FAIR = {
     )
 }
 
-SUITES = {"standard": STANDARD, "uplink": UPLINK, "fair": FAIR}
+
+def asked(asker: int) -> Callable[[Pair, float], dict[str, Any]]:
+    """That end asks while the first sends in bulk."""
+    return lambda pair, seconds: load.beside_bulk(pair, seconds, asker)
+
+
+# Requests between two ends of which one sends in bulk to the other.
+BULK = {
+    f"{what}, {way} TCP": Case(measure, figure, unit, more)
+    for way, measure in (("along", asked(0)), ("against", asked(1)))
+    for what, figure, unit, more in (
+        ("requests", "rate", "/s", True),
+        ("p50", "p50_us", "us", False),
+        ("p99", "p99_us", "us", False),
+    )
+}
+
+SUITES = {"standard": STANDARD, "uplink": UPLINK, "fair": FAIR, "bulk": BULK}
 
 BARS = (
     *(
@@ -96,6 +113,7 @@ BARS = (
     Bar("beside 50 kpps p50", 1 / 0.7, "copier"),
     Bar("its share, flood", 0.9, other="its share, no flood"),
     Bar("its p99, flood", 0.5, other="its p99, no flood"),
+    *(Bar(f"p99, {way} TCP", 0.5, "copier") for way in ("along", "against")),
     *(Bar(f"{guests} busy", 0.9, other="1 busy") for guests in (10, VnetUplink.GUESTS)),
 )
 

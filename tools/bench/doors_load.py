@@ -127,6 +127,24 @@ def requests(pair: Pair, seconds: float, beside: float = 0) -> dict[str, Any]:
         return told(pair.pinned(0, *ask), seconds)
 
 
+def beside_bulk(pair: Pair, seconds: float, asker: int) -> dict[str, Any]:
+    """Requests while one TCP connection moves what it can from the first end to the second: `asker` 0 asks
+    along it, 1 against it. As `requests`.
+    """
+    answerer, load = 1 - asker, str(LOAD)
+    with contextlib.ExitStack() as stack:
+        serve = pair.pinned(answerer, load, "serve", "--at", f"{ADDRESSES[answerer]}:9010")
+        for argv in (serve, pair.inside(1, load, "sink", "--at", f"{ADDRESSES[1]}:9011")):
+            stack.enter_context(server(argv))
+        bulk = [load, "pour", "--to", f"{ADDRESSES[1]}:9011", "--from", f"/run/netns/{pair.namespaces[0]}"]
+        argv = [*WITH_US, *bulk, "--seconds", str(seconds + 600)]
+        process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
+        stack.callback(process.kill)
+        time.sleep(_PROBE)
+        ask = ["ask", "--to", f"{ADDRESSES[answerer]}:9010", "--seconds", str(seconds)]
+        return told(pair.pinned(asker, load, *ask), seconds)
+
+
 def idle(pair: Pair, seconds: float) -> dict[str, Any]:
     """How much of a core the switch takes while nobody sends: `cpu_percent`."""
     if not pair.processes:
