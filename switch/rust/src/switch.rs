@@ -135,6 +135,12 @@ impl Switch {
         self.tracker.get_mut().set_fetch(fetch);
     }
 
+    /// Have `spread` be told of memory that will be read all over, before any of it is used: of connections. It can have it
+    /// on large pages.
+    pub fn set_spread(&mut self, spread: fn(*const u8, usize)) {
+        self.tracker.get_mut().set_spread(spread);
+    }
+
     /// Have other limits and another ageing time; learned entries keep their age. Those beyond a lower
     /// limit are forgotten, longest heard first. [`SwitchError::FdbFull`] when there are more static
     /// entries than `fdb_limit`: then nothing has changed. The hash stays as it was.

@@ -152,9 +152,17 @@ impl Tracker {
         self.table.set_fetch(fetch);
     }
 
+    /// Have something that is told of memory which will be read all over.
+    pub(crate) fn set_spread(&mut self, spread: fn(*const u8, usize)) {
+        self.table.set_spread(spread);
+    }
+
     /// A stamp that a port never had; 0 for one that has no groups. `had`: whether it had some.
     pub(crate) fn stamp(&mut self, port: PortId, had: bool, has: bool) -> u32 {
         self.gates = self.gates + u32::from(has) - u32::from(had);
+        if has {
+            self.table.prepare();
+        }
         let at = usize::from(port);
         if at >= self.versions.len() {
             self.versions.resize(at + 1, 0);

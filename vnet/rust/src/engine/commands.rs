@@ -17,6 +17,7 @@ impl Engine {
     pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
         let mut switch = Switch::new(config);
         switch.set_fetch(nics::cache::fetch);
+        switch.set_spread(nics::cache::on_large_pages);
         if let Some(number) = self.free_switches.pop() {
             self.switches[usize::from(number)] = switch;
             return number;

@@ -5,7 +5,8 @@
 //!    which is all that most packets ask for of two connections, and the head of the chain that has all of them.
 //!  * A guest chooses the keys: the hash is keyed with a secret.
 //!  * It must not stop for growing: lines are split one at a time (linear hashing), and both arrays
-//!    are reserved for as many connections as there may be, which costs addresses and no memory.
+//!    are reserved for as many connections as there may be, which costs addresses and no memory. They
+//!    are on large pages: what is read all over, a processor does not find again fast in thousands of small ones.
 //!  * No guest takes another's place. A connection belongs to the port that has to pay for it
 //!    (`owner`), and counts against that port's limit. Each owner has two lists, by age: of
 //!    connections that were answered, and of those that were not. At its limit the oldest that was
@@ -48,6 +49,20 @@ pub(super) struct Table {
     due: Nanos,
     /// Brings what it is shown into the cache: see [`crate::Switch::set_fetch`].
     fetch: fn(&[&u32]),
+    /// Is told of memory that will be read all over: see [`crate::Switch::set_spread`].
+    spread: fn(*const u8, usize),
+}
+
+/// Room for so many at least, which takes no memory before it is used. What the allocator asks the kernel for is then as
+/// long as some large pages are, so that it begins with one; [`Table::prepare`] has it.
+fn room<T>(least: usize, spread: fn(*const u8, usize)) -> Vec<T> {
+    const { assert!(size_of::<T>() > 0) };
+    const LARGE: usize = 2 << 20;
+    const ALLOCATOR: usize = 2048;
+    let bytes = (least * size_of::<T>() + ALLOCATOR).next_multiple_of(LARGE) - ALLOCATOR;
+    let room = Vec::<T>::with_capacity(bytes / size_of::<T>());
+    spread(room.as_ptr().cast(), room.capacity() * size_of::<T>());
+    room
 }
 
 /// So many things are asked for at once, at most: a call for each would cost more than what it does.
@@ -83,11 +98,16 @@ impl Table {
             hand: 0,
             due: 0,
             fetch: |_| (),
+            spread: |_, _| (),
         }
     }
 
     pub(super) fn set_fetch(&mut self, fetch: fn(&[&u32])) {
         self.fetch = fetch;
+    }
+
+    pub(super) fn set_spread(&mut self, spread: fn(*const u8, usize)) {
+        self.spread = spread;
     }
 
     /// A table without connections that knows how many there are here: see `twin.rs`.
@@ -287,6 +307,16 @@ impl Table {
 
     // -- coming and going --------------------------------------------------------------------------
 
+    /// Have room for connections, before the first one comes.
+    pub(super) fn prepare(&mut self) {
+        if self.lines.is_empty() {
+            self.lines = room(self.limit as usize * 2, self.spread);
+            self.conns = room(self.limit as usize, self.spread);
+            self.lines.resize(64, Line::EMPTY);
+            self.mask = 63;
+        }
+    }
+
     /// Add a connection that is not there. `None`: there is no room for it.
     pub(super) fn add(&mut self, now: u32, birth: &Birth) -> Option<u32> {
         let owner = usize::from(birth.owner);
@@ -304,12 +334,7 @@ impl Table {
                 return None;
             }
         }
-        if self.lines.is_empty() {
-            self.lines.reserve_exact(self.limit as usize * 2);
-            self.conns.reserve_exact(self.limit as usize);
-            self.lines.resize(64, Line::EMPTY);
-            self.mask = 63;
-        }
+        self.prepare();
         let hash = self.hash(&birth.key);
         let conn = Conn {
             key: birth.key,
