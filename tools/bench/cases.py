@@ -100,6 +100,14 @@ GSO = {
     "64 KB into 4 KB": Case(f"--gso --touch {_LARGE} --buffer 4096", "gbps", "Gbit/s"),
 }
 
+# How near one core comes to what it could copy if it did nothing else.
+COPY = {
+    "1,518 B": STANDARD["1,518 B"],
+    "copy of 1,518 B": Case("--mode copy --size 1514 --cpu 1", "gbps", "Gbit/s"),
+    "9,000 B": STANDARD["9,000 B"],
+    "copy of 9,000 B": Case("--mode copy --size 9014 --cpu 1", "gbps", "Gbit/s"),
+}
+
 IDLE = {
     "100 idle, CPU": Case("--mode idle", "cpu_percent", "%", more_is_better=False, ports=100),
     "first wake p50": Case("--mode wake", "p50_us", "us", more_is_better=False, ports=100),
@@ -128,6 +136,7 @@ SUITES = {
     "scale": SCALE,
     "guard": GUARD,
     "gso": GSO,
+    "copy": COPY,
     "idle": IDLE,
     "recorder": RECORDER,
     "flows": FLOWS,
@@ -149,6 +158,7 @@ BARS = (
     *(Bar("64 B, 64 ports", 0.95, other=f"64 B, {ports} ports") for ports in (2, 16)),
     Bar("64 B, 16 ports", 0.95, other="64 B, 2 ports"),
     Bar("64 KB", 0.9, other="copy of 64 KB"),
+    Bar("9,000 B", 0.9, other="copy of 9,000 B"),
     Bar("recorder on", 0.97, other="recorder off"),
 )
 

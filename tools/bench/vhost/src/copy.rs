@@ -1,10 +1,10 @@
 //! What one core can copy: frame after frame from buffers like a sender's into buffers like a
-//! receiver's, as many and as large as the load has them. No ring, no switch, nobody else.
+//! receiver's, as many and as large as the load has them, and where they lie there. No ring, no switch, nobody else.
 //!
 //! Several ways, of which the fastest counts: it is what a switch that copies once is held against.
 
-use crate::front::Shared;
-use crate::load::pin;
+use crate::front::{HEADER, Shared};
+use crate::load::{self, FRONT, pin};
 use crate::options::Options;
 use crate::ring::Memory;
 use std::io;
@@ -59,26 +59,26 @@ fn prefetch(ptr: *const u8) {
 pub fn rate(options: &Options) -> io::Result<String> {
     pin(options.cpu)?;
     let (sources, targets) = (options.ring / options.segments, options.ring);
-    let stride = |len: usize| (len + 192).next_multiple_of(64) | 64;
-    let (from, to) = (stride(options.size), stride(options.buffer.max(options.size)));
+    let (from, to) = (load::tx_stride(options), load::rx_stride(options));
     let mut shared = Shared::new(sources * from + targets * to + (1 << 20))?;
     let (source, target) = (shared.take(sources * from, 4096), shared.take(targets * to, 4096));
     let memory = shared.memory;
     let ways: [(&str, Copy); 3] = [("library", library), ("lines", lines), ("string", string)];
     let mut best = ("", 0.0);
     for (name, copy) in ways {
-        let (mut count, mut begun, mut measuring) = (0usize, Instant::now(), false);
+        let (mut count, mut buffers) = (0usize, 0usize);
+        let (mut begun, mut measuring) = (Instant::now(), false);
         let length = Duration::from_secs_f64(options.seconds / ways.len() as f64);
         loop {
             for _ in 0..64 {
-                let next = target + (count + 1) % targets * to;
-                copy(
-                    memory,
-                    source + count % sources * from,
-                    target + count % targets * to,
-                    options.size,
-                    next,
-                );
+                let mut at = source + count % sources * from + FRONT + HEADER;
+                let (mut left, mut skip) = (options.size, HEADER);
+                while left > 0 {
+                    let len = left.min(options.buffer - skip);
+                    let next = target + (buffers + 1) % targets * to;
+                    copy(memory, at, target + buffers % targets * to + skip, len, next);
+                    (at, left, skip, buffers) = (at + len, left - len, 0, buffers + 1);
+                }
                 count += 1;
             }
             if !measuring && begun.elapsed() > length / 4 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// In front of the header of a frame that is sent: what Linux leaves of the room for link layers (32 bytes), behind
 /// an Ethernet and a virtio-net header.
-const FRONT: usize = 6;
+pub const FRONT: usize = 6;
 
 struct Port {
     guest: Guest,
@@ -40,6 +40,17 @@ const FIRST: usize = (FRONT + HEADER + 60).next_multiple_of(8);
 /// Where the source port of an untagged frame of UDP over IPv4 is.
 const UDP: usize = FRONT + HEADER + 34;
 
+/// From one transmit buffer to the next: with room for a tag, and not a power of two, or all would share a few sets of
+/// the cache.
+pub fn tx_stride(options: &Options) -> usize {
+    (FRONT + HEADER + options.size + 4).next_multiple_of(LINE) | LINE
+}
+
+/// From one receive buffer to the next: side by side, for they are cut from larger pieces of memory.
+pub fn rx_stride(options: &Options) -> usize {
+    options.buffer.next_multiple_of(LINE)
+}
+
 /// Every byte of a frame follows from its port, its slot and its place.
 fn pattern(port: usize, slot: usize, at: usize) -> u8 {
     (at * 7 + slot * 13 + (slot >> 8) * 5 + port * 101 + (at >> 8) * 3) as u8
@@ -48,10 +59,7 @@ fn pattern(port: usize, slot: usize, at: usize) -> u8 {
 impl Load {
     pub fn start(options: Options) -> io::Result<Load> {
         pin(options.cpu)?;
-        // With room for a tag, and not a power of two, or all buffers would share a few sets of the cache.
-        let tx_stride = (FRONT + HEADER + options.size + 4).next_multiple_of(LINE) | LINE;
-        // Side by side: they are cut from larger pieces of memory.
-        let rx_stride = options.buffer.next_multiple_of(LINE);
+        let (tx_stride, rx_stride) = (tx_stride(&options), rx_stride(&options));
         let each = options.ring * (tx_stride + rx_stride + 64) + (1 << 17);
         let mut shared = Shared::new(
             each * options.busy()
