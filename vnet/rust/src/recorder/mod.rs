@@ -1,9 +1,9 @@
 //! The flight recorder: what lately passed each port, kept in memory for whoever asks afterwards.
 //!
 //! Always on, so it must cost next to nothing: a frame's first bytes and what became of it are written
-//! once, at its ingress, into a ring of the port's own ([`ring`]); where an egress adds something, which
-//! is that it refused the frame, that is a record there, of the same packet number. Dropped frames have a
-//! ring beside that of the others, so that neither drives the other out.
+//! once, when its burst was delivered, into a ring of its ingress port's own ([`ring`]); where an egress adds
+//! something, which is that it refused the frame, that is a record there, of the same packet number. Dropped
+//! frames have a ring beside that of the others, so that neither drives the other out.
 //!
 //! Each port is kept whole up to some rate, and beyond it of each burst the first few, and drops before
 //! others: at that rate a ring holds a moment anyway, and so a longer one. What is left out is counted and
