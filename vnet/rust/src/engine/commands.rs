@@ -12,18 +12,24 @@ use nics::{Context, Nic};
 use std::sync::Arc;
 use switch::{Groups, Mac, PortConfig, PortCounters, PortId, Switch, SwitchConfig, VlanId};
 
+/// So many switches have their connections on large pages.
+const LARGE_PAGED: u16 = 16;
+
 impl Engine {
     /// A new switch; its number.
     pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
+        let number = self.free_switches.pop().unwrap_or(self.switches.len() as u16);
         let mut switch = Switch::new(config);
         switch.set_fetch(nics::cache::fetch);
-        switch.set_spread(nics::cache::on_large_pages);
-        if let Some(number) = self.free_switches.pop() {
-            self.switches[usize::from(number)] = switch;
-            return number;
+        // They take 4 MB at a switch with groups, which is for thousands of connections at one, not for a few at each of many.
+        if number < LARGE_PAGED {
+            switch.set_spread(nics::cache::on_large_pages);
         }
-        self.switches.push(switch);
-        (self.switches.len() - 1) as u16
+        match self.switches.get_mut(usize::from(number)) {
+            Some(free) => *free = switch,
+            None => self.switches.push(switch),
+        }
+        number
     }
 
     /// Forget a switch, which must have no ports any more. Its number may be given to another.
