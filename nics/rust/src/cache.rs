@@ -1,5 +1,5 @@
-//! Asking for what will be read soon: it is brought into the processor's cache, and nobody waits for it. And for
-//! large pages where memory is read all over: the processor knows of more of it where it is.
+//! Asking for what will be read or written soon: it is brought into the processor's cache, and nobody waits for it.
+//! And handing on what another core will read.
 
 /// Ask for the cache line that `ptr` is in.
 #[inline(always)]
@@ -13,6 +13,24 @@ pub(crate) fn prefetch_read(ptr: *const u8) {
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = ptr;
+}
+
+/// The same for a line that will be written: it is then this core's alone.
+#[inline(always)]
+pub(crate) fn prefetch_write(ptr: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, whatever the address; processors of this architecture that
+    // don't know this one do nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch never faults, whatever the address.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = ptr;
@@ -32,47 +50,9 @@ pub(crate) fn hand_on(ptr: *const u8) {
     let _ = ptr;
 }
 
-/// The same for the lines that words are in, as a switch wants it (`Switch::set_fetch`).
+/// Ask for the lines that words are in, as a switch wants it (`Switch::set_fetch`).
 pub fn fetch(words: &[&u32]) {
     for &word in words {
         prefetch_read(std::ptr::from_ref(word).cast());
-    }
-}
-
-/// Have memory that is about to be used for the first time on large pages (`Switch::set_spread`), as far as the kernel
-/// has any.
-pub fn on_large_pages(start: *const u8, len: usize) {
-    const PAGE: usize = 4096;
-    const LARGE: usize = 2 << 20;
-    let from = start as usize & !(PAGE - 1);
-    let len = (start as usize + len).next_multiple_of(PAGE) - from;
-    // The allocator has written in front of it: there is a small page at the beginning, which the second advice replaces.
-    for (len, advice) in [(len, libc::MADV_HUGEPAGE), (len.min(LARGE), libc::MADV_COLLAPSE)] {
-        // SAFETY: the kernel looks at the addresses, not we, and whatever memory is there reads the same afterwards.
-        let _ = unsafe { libc::madvise(from as *mut libc::c_void, len, advice) };
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    #[test]
-    fn the_first_bytes_are_on_a_large_page() {
-        let room = Vec::<[u64; 8]>::with_capacity((4 << 20) / 64 - 32);
-        let start = room.as_ptr() as usize;
-        super::on_large_pages(room.as_ptr().cast(), room.capacity() * 64);
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut inside = false;
-        let flags = maps.lines().find(|line| {
-            if let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-'))
-                && let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16))
-            {
-                inside = (from..to).contains(&start);
-            }
-            inside && line.starts_with("VmFlags:")
-        });
-        let able = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
-        assert_eq!(flags.unwrap().contains(" hg"), able, "{flags:?}");
-        drop(room);
     }
 }

@@ -25,6 +25,7 @@ pub mod origin;
 pub mod outgoing;
 pub mod output;
 pub mod packet;
+pub mod pages;
 pub mod pcap;
 pub mod pcapng;
 pub mod pipe;

@@ -66,7 +66,7 @@ fn rules() -> Vec<Rule> {
     (0..99).map(rule).chain([last]).collect()
 }
 
-/// As the engine has it (`nics/rust/src/cache.rs`).
+/// As the engine has it (`nics::cache::fetch`).
 fn fetch(words: &[&u32]) {
     #[cfg(target_arch = "x86_64")]
     for &word in words {

@@ -8,7 +8,7 @@
 //! (AVX-512) and `rep movsb` copy no faster, which was measured; nor did asking for payload while the
 //! burst is still being received.
 
-use crate::cache::prefetch_read;
+use crate::cache::{prefetch_read, prefetch_write};
 use crate::frame::HEAD;
 use std::ptr::copy_nonoverlapping as copy;
 
@@ -17,23 +17,6 @@ use std::ptr::copy_nonoverlapping as copy;
 const HEADER: usize = 12;
 /// Bytes of the shortest frame, without its FCS.
 const SHORTEST: usize = 60;
-
-#[inline(always)]
-pub fn prefetch_write(ptr: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address; processors of this architecture that
-    // don't know this one do nothing.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) ptr, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = ptr;
-}
 
 /// A buffer that the guest sends from will be read: the lines of what is copied first of its frame. Linux has the
 /// header at the beginning of a line or nearly, so that even the shortest frame ends in the next one.

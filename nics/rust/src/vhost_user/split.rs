@@ -40,11 +40,10 @@
 //! that `used.idx` tells a successor all it needs: what lies behind it was not done.
 
 use super::chain::{Desc, Run, Table};
-use super::copy;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
-use crate::cache::hand_on;
+use crate::cache::{hand_on, prefetch_write};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
@@ -215,7 +214,7 @@ impl Split {
     /// Something will be given back soon. The driver has read the line, and it takes a while to have it for ourselves.
     #[inline(always)]
     pub fn will_give(&self) {
-        copy::prefetch_write(self.used_entry(self.done));
+        prefetch_write(self.used_entry(self.done));
     }
 
     /// Give `n` buffers back, in the ring's order, and tell with one index. `last_is_all`: when the

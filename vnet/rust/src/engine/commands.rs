@@ -23,7 +23,7 @@ impl Engine {
         switch.set_fetch(nics::cache::fetch);
         // They take 4 MB at a switch with groups, which is for thousands of connections at one, not for a few at each of many.
         if number < LARGE_PAGED {
-            switch.set_spread(nics::cache::on_large_pages);
+            switch.set_spread(nics::pages::on_large_pages);
         }
         match self.switches.get_mut(usize::from(number)) {
             Some(free) => *free = switch,
