@@ -76,6 +76,8 @@ class Opened:
     """Of a kind that shares an interface: tell it whose frames to take in, by MAC address; None: all."""
     hardware: str = ""
     """The MAC address of the interface that it stands on, if it is known."""
+    crowd: Callable[[bool], Awaitable[None]] | None = None
+    """Of a kind whose guest's kernel works on the engine's CPU: it is part of a crowd, or no more."""
     carries: str = ""
     """What `vnet status` shows for it: an interface's name, a socket's path."""
 

@@ -6,7 +6,8 @@ as a program of its own, with the standard library alone and none of the user's 
 
 `hold` makes network namespaces and opens descriptors inside them for the fabric, which sends its wishes
 by the socket that is our standard input. A fabric may be confined, and we are not: so it gets
-namespaces, and devices and sockets in them, and nothing else that we could do. Descriptors keep their
+namespaces, devices and sockets in them, and their interfaces' receiving spread over CPUs, and nothing else
+that we could do. Descriptors keep their
 namespace for life, and the kernel lets the owner of a user namespace do in it what root may; so the
 fabric can go on by itself with a TUN or netlink descriptor that was opened here. Without the privilege
 to make namespaces, `hold` first makes one user namespace, in which all others then lie.
@@ -50,6 +51,9 @@ CLONE_NEWNET = 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MS_BIND, _MS_REC, _MS_SLAVE, _MS_SHARED = 0x1000, 0x4000, 0x80000, 0x100000
 _MNT_DETACH = 2
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+"""Numbers of system calls, on all machines the same."""
+_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 0x1, 0x1, 6
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _PATIENCE = 0.3
 """Seconds that processes in a removed namespace have to end by themselves."""
@@ -76,6 +80,15 @@ def _mount(source: str, target: Path, kind: str | None, flags: int) -> None:
         ctypes.c_ulong(flags),
         None,
     )
+
+
+def _descriptor(number: int, *arguments: Any) -> int:
+    """What a system call returns, which is not -1."""
+    result = int(_libc.syscall(number, *arguments))
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
 
 
 def identity(namespace: int | str | Path) -> tuple[int, int]:
@@ -287,12 +300,35 @@ class _Holder:
                     opened.append(socket.socket(*kind).detach())
         return opened
 
+    def spread(self, inside: list[int], interface: str, over: bool) -> None:
+        """Have the kernel receive what comes by an interface of one of our namespaces on all CPUs that we may
+        use, chosen by flow (receive packet steering), or where it comes in.
+        """
+        cpus = os.sched_getaffinity(0)
+        mask = sum(1 << cpu for cpu in cpus) if over and len(cpus) > 1 else 0
+        with self.away():
+            for namespace in inside:
+                if identity(namespace) not in self.made.values():
+                    raise PermissionError(errno.EPERM, "this is none of our namespaces")
+                _call("setns", namespace, CLONE_NEWNET)
+            with _sysfs() as sysfs:
+                # By a folder's descriptor no name leads out of it but `..`, and that is no interface.
+                if "/" in interface or interface in ("", ".", ".."):
+                    raise ValueError(f"no name of an interface: {interface!r}")
+                queues = f"class/net/{interface}/queues"
+                for queue in _names(queues, sysfs):
+                    if queue.startswith("rx-"):
+                        _write(f"{queues}/{queue}/rps_cpus", sysfs, _mask(mask))
+
     def answer(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
         match wish.pop("do"):
             case "make":
                 return self.make(**wish)
             case "open":
                 return {}, self.open(given, **wish)
+            case "spread":
+                self.spread(given, **wish)
+                return {}, []
             case "remove":
                 self.remove(wish["names"])
                 return {}, []
@@ -317,6 +353,46 @@ class _Holder:
             finally:
                 for descriptor in (*given, *opened):
                     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _sysfs() -> Iterator[int]:
+    """A folder: sysfs as it shows the network namespace that we are in, mounted nowhere."""
+    context = _descriptor(_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
+    try:
+        _descriptor(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        folder = _descriptor(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+    finally:
+        os.close(context)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _names(path: str, folder: int) -> list[str]:
+    there = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.listdir(there)  # noqa: PTH208 - a path would lead to another sysfs
+    finally:
+        os.close(there)
+
+
+def _write(path: str, folder: int, text: str) -> None:
+    there = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.write(there, text.encode())
+    finally:
+        os.close(there)
+
+
+def _mask(bits: int) -> str:
+    """As the kernel reads a set of CPUs: words of 32 bits in hexadecimal, the highest first."""
+    words: list[str] = []
+    while bits or not words:
+        words.append(f"{bits & 0xFFFF_FFFF:x}")
+        bits >>= 32
+    return ",".join(reversed(words))
 
 
 def _loopback_up() -> None:

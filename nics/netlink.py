@@ -142,6 +142,16 @@ class Netlink:
 
         return await self._do(job)
 
+    async def spread(self, netns: int, interface: str, *, over: bool) -> None:
+        """Have the kernel receive what comes by an interface of a namespace made here on all CPUs, or again
+        where it comes in. Raises OSError, e.g. EPERM: that is for the host's root alone.
+        """
+
+        def job() -> None:
+            self._ask({"do": "spread", "interface": interface, "over": over}, [netns])
+
+        await self._do(job)
+
     async def remove_namespaces(self, names: Sequence[str]) -> None:
         """End the processes in namespaces and take their paths away; each goes with its last descriptor."""
 

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ClassVar
 
 import attrs
@@ -17,7 +17,8 @@ import trio
 
 from nics import handed, inside
 from nics.door import Opened, Place
-from nics.errors import BadInput, NicError
+from nics.errors import BadInput, NicError, VnetError
+from nics.netlink import Netlink
 from vnet._native import Door, tap_door
 
 log = logging.getLogger("vnet")
@@ -110,7 +111,15 @@ class Tap:
             # The interface goes with its last descriptor, and for that the kernel waits some 20 ms: not the
             # engine, and not for one after the other.
             last = stack.pop_all()
-            return Opened(door=door, carries=name, close=lambda: trio.to_thread.run_sync(last.close))
+            return Opened(
+                door=door,
+                carries=name,
+                close=lambda: trio.to_thread.run_sync(last.close),
+                # In a guest's own namespace, which is open for as long as the guest is there.
+                crowd=_Spread(place.netlink, place.netns, name)
+                if place.netns is not None and netns == place.netns
+                else None,
+            )
 
     def _adopt(self, place: Place, fd: int | str) -> Opened:
         try:
@@ -197,6 +206,21 @@ def _default_name(place: Place, in_namespace: bool) -> str:
     if in_namespace and place.netns is not None:
         return f"eth{_index(place)}"
     return place.port if _NAME.fullmatch(place.port) else _NUMBERED
+
+
+class _Spread:
+    """What a guest is sent its kernel receives on the engine's CPU; while it is one of a crowd, on all."""
+
+    def __init__(self, netlink: Netlink, netns: int, name: str) -> None:
+        self.netlink = netlink
+        self.netns = netns
+        self.name = name
+
+    async def __call__(self, crowd: bool) -> None:
+        # Where it can't be done (the namespace or the interface goes; without root) nothing is worse than
+        # before.
+        with suppress(OSError, VnetError, trio.ClosedResourceError):
+            await self.netlink.spread(self.netns, self.name, over=crowd)
 
 
 def _index(place: Place) -> int:

@@ -45,6 +45,9 @@ def one(fabric: Fabric, event: drive.Event) -> None:
     elif kind == "moved":
         if isinstance(port, Port):
             uplinks.introduce(fabric, [port.name])
+    elif kind == "crowd":
+        if isinstance(port, Port) and port.opened.crowd is not None:
+            fabric.soon(port.opened.crowd, bool(a))
     elif kind == "trigger":
         fabric.soon(fabric.keeper.dropped, port.name, a)
     elif isinstance(port, Port) and port.opened.far is not None:

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use _native::engine::{Engine, Next};
-use nics::{Arena, Burst, Caps, Context, Frame, Interest, Nic, Offload, Readiness, Rx, TxFrame, TxReport};
+use nics::{
+    Arena, Burst, Caps, Context, EventKind, Frame, Interest, Nic, Offload, Readiness, Rx, TxFrame, TxReport,
+};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use switch::{Nanos, PortConfig, PortCounters, PortId, SwitchConfig};
 
 /// A door that has as many frames in each burst as it is told.
 struct Mill {
+    kind: &'static str,
     frame: Vec<u8>,
     each: Arc<AtomicUsize>,
-    memory: bool,
     /// Asked only when this is readable.
     fd: Option<UnixDatagram>,
     got: Arc<AtomicU64>,
@@ -23,7 +25,7 @@ struct Mill {
 
 impl Nic for Mill {
     fn kind(&self) -> &'static str {
-        if self.memory { "vhost-user" } else { "mill" }
+        self.kind
     }
     fn caps(&self) -> Caps {
         Caps::plain(65_550)
@@ -88,6 +90,10 @@ impl Lab {
     /// A port whose guest sends `each` frames in a burst, of `len` bytes, to that of `to`; to its own address
     /// if it is the same, which is dropped.
     fn add(&mut self, to: u8, each: usize, len: usize, memory: bool, fd: Option<UnixDatagram>) {
+        self.add_kind(if memory { "vhost-user" } else { "mill" }, to, each, len, fd);
+    }
+
+    fn add_kind(&mut self, kind: &'static str, to: u8, each: usize, len: usize, fd: Option<UnixDatagram>) {
         let me = self.ports.len() as u8;
         let mut frame = [&mac(to)[..], &mac(me), &[0x88, 0xb5]].concat();
         frame.resize(len, 0);
@@ -96,7 +102,7 @@ impl Lab {
             frame[12..16].copy_from_slice(&[0x81, 0, 0, 9]);
         }
         let (each, got) = (Arc::new(AtomicUsize::new(each)), Arc::<AtomicU64>::default());
-        let door = Mill { frame, each: each.clone(), memory, fd, got: got.clone(), cx: None };
+        let door = Mill { kind, frame, each: each.clone(), fd, got: got.clone(), cx: None };
         let config = PortConfig { mtu: 65_000, ..PortConfig::access(10) };
         let (id, counters) = self.engine.add_port(Box::new(door), 0, config).unwrap();
         self.engine.fdb_set(id, 10, mac(me), false).unwrap();
@@ -267,10 +273,35 @@ fn what_is_dropped_of_an_uplink_never_holds_it_up() {
     let each = Arc::new(AtomicUsize::new(64));
     let mut frame = vec![0x81; 60];
     frame[6..12].copy_from_slice(&mac(9));
-    let door = Mill { frame, each, memory: false, fd: None, got: Arc::default(), cx: None };
+    let door = Mill { kind: "mill", frame, each, fd: None, got: Arc::default(), cx: None };
     let (_, counters) = lab.engine.add_port(Box::new(door), 0, config).unwrap();
     for _ in 0..1000 {
         lab.turn();
     }
     assert_eq!((counters.rx_frames.get(), counters.forwarded.get()), (64_000, 0));
+}
+
+#[test]
+fn many_taps_in_bulk_that_leave_no_time_are_told_of_until_they_rest() {
+    let crowds = |lab: &Lab| -> Vec<_> {
+        let (events, lost) = lab.engine.events().take();
+        assert_eq!(lost, 0);
+        events.into_iter().map(|event| (event.port, event.kind)).collect()
+    };
+    let mut lab = Lab::new();
+    lab.add(0, 0, 60, false, None);
+    (0..2).for_each(|_| lab.add(0, 64, 4000, false, None));
+    (0..4).for_each(|_| lab.add_kind("tap", 0, 64, 4000, None));
+    for _ in 0..10_000 {
+        lab.turn();
+    }
+    let taps: Vec<_> = lab.ports[3..].iter().map(|port| port.id).collect();
+    let all = |on| taps.iter().map(|port| (*port, EventKind::Crowd(on))).collect::<Vec<_>>();
+    assert_eq!(crowds(&lab), all(true), "TAPs, once");
+    lab.engine.remove_port(taps[0]).unwrap();
+    lab.ports.iter().for_each(|port| port.each.store(0, Relaxed));
+    for _ in 0..200_000 {
+        lab.turn();
+    }
+    assert_eq!(crowds(&lab), all(false)[1..], "but not one that is no more");
 }

@@ -283,6 +283,7 @@ impl Engine {
         self.links.remove(&port);
         self.cords.remove(&port);
         self.loops.forget(port);
+        self.crowd.forget(port);
         self.leave_bridge(port);
         self.delivery.captures.forget(port);
         self.delivery.mirrors.forget(port);

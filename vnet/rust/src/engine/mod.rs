@@ -20,6 +20,7 @@ mod beyond;
 mod bridges;
 mod commands;
 mod cord;
+mod crowd;
 mod deliver;
 mod error;
 pub mod explain;
@@ -102,6 +103,7 @@ pub struct Engine {
     /// Ports that owe for earlier bursts and are passed by in this turn.
     late: Vec<PortId>,
     run: runs::Run,
+    crowd: crowd::Crowd,
     turns: Arc<Counter>,
     next_port: PortId,
 }
@@ -137,6 +139,7 @@ impl Engine {
             unpolled: 0,
             late: Vec::new(),
             run: runs::Run::default(),
+            crowd: crowd::Crowd::new(),
             turns: Arc::new(Counter::default()),
             next_port: 0,
         })
@@ -209,7 +212,12 @@ impl Engine {
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.
     pub fn turn(&mut self, now: Nanos) -> Next {
-        self.since_poll += if self.worked == self.now { BUSY_TURN } else { TURN };
+        if self.worked == self.now {
+            self.since_poll += BUSY_TURN;
+        } else {
+            self.since_poll += TURN;
+            self.crowd.spared(now.saturating_sub(self.now));
+        }
         self.advance(now);
         let now = self.now;
         self.turns.add(1);
@@ -230,6 +238,10 @@ impl Engine {
             self.events.push(port, EventKind::Trigger(trigger));
         }
         self.cool(now);
+        if whole {
+            let events = &self.events;
+            self.crowd.look(now, |port, on| events.push(port, EventKind::Crowd(on)));
+        }
         if whole || self.hot.is_empty() {
             for switch in &mut self.switches {
                 for (port, line) in switch.denied() {

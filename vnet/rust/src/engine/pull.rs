@@ -68,6 +68,9 @@ impl Engine {
         let cost = share.cost(frames, bytes);
         self.unpolled += cost;
         let mut owed = cost;
+        if share.is_tap() {
+            self.crowd.gave(port, bytes);
+        }
         if !share.in_memory() {
             let to = if let Out::Port(to) = self.delivery.decided().out { Some(to) } else { None };
             owed = self.run.gave(port, bytes, to, cost);

@@ -43,6 +43,7 @@ const IN_MEMORY: [&str; 3] = ["vhost-user", "packet", "xdp"];
 pub struct Share {
     /// Its frames lie in memory.
     memory: bool,
+    tap: bool,
     /// What it has to pay before it is served again while others are: so much in that turn, and
     /// [`QUANTUM`] less in each turn after it, whether it has something or not.
     owed: Cost,
@@ -58,12 +59,18 @@ pub struct Share {
 impl Share {
     /// Of a port with such a NIC.
     pub fn of(kind: &str) -> Share {
-        Share { memory: IN_MEMORY.contains(&kind), ..Share::default() }
+        Share { memory: IN_MEMORY.contains(&kind), tap: kind == "tap", ..Share::default() }
     }
 
     #[inline]
     pub fn in_memory(&self) -> bool {
         self.memory
+    }
+
+    /// A kernel receives what it is sent, on our CPU.
+    #[inline]
+    pub fn is_tap(&self) -> bool {
+        self.tap
     }
 
     /// What frames cost, `bytes` in all.

@@ -457,7 +457,8 @@ impl Engine {
     }
 
     /// What happened since the last call: (port, kind, a, b, text) in order. Kinds: `carrier` (a: 1
-    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `trigger` (a: its number), `pipe`.
+    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `trigger` (a: its number), `crowd` (a: 1
+    /// part of one, 0 no more), `pipe`.
     fn events(&self) -> (Vec<EventTuple>, u64) {
         let (events, lost) = self.events.take();
         let tuples = events.into_iter().map(|event| match event.kind {
@@ -466,6 +467,7 @@ impl Engine {
             EventKind::Moved => (event.port, "moved", 0, 0, String::new()),
             EventKind::Socket(a, b) => (event.port, "socket", a, b, String::new()),
             EventKind::Trigger(number) => (event.port, "trigger", number, 0, String::new()),
+            EventKind::Crowd(on) => (event.port, "crowd", u32::from(on), 0, String::new()),
             EventKind::Pipe => (event.port, "pipe", 0, 0, String::new()),
         });
         (tuples.collect(), lost)
