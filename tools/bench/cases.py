@@ -6,7 +6,7 @@ the machine, because both were measured in one run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -67,6 +67,10 @@ class Course:
     """Figures of vnet that must not be exceeded, by themselves."""
     titles: Mapping[str, str] = attrs.field(factory=dict)
     """What switches are called in the README, where that is not their name."""
+    apart: str | None = None
+    """Runs that differ in what they note under this are told, and compared, apart."""
+    heading: Callable[[str], str] = str
+    """The line about where it was measured ends with this, made of what they noted."""
 
 
 STANDARD = {

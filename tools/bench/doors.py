@@ -7,15 +7,16 @@ alike. All of it, interfaces and processes, lives in namespaces of the benchmark
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.bench import doors_fair, rounds
+from tools.bench import congestion, doors_fair, rounds
 from tools.bench.doors_cases import COURSE, SUITES, Case
 from tools.bench.doors_switches import Switch, Taps, VnetUplink, all_of_them
 from tools.bench.processes import Failed
@@ -26,6 +27,7 @@ examples:
   python -m tools.bench.doors --append doors.json        vnet, a plain copier, OVS, VDE, bridge, veth
   python -m tools.bench.doors --suite uplink --append doors.json    1, 10 and 50 guests behind one uplink
   python -m tools.bench.doors --suite fair --rounds 3    what a guest that floods an uplink costs another
+  python -m tools.bench.doors --congestion cubic,bbr --case TCP    where pacing is no limit, and where it is
   python -m tools.bench.doors --report doors.json        what it came to, and which bars hold
   python -m tools.bench.doors vnet copier --case requests --rounds 5
   python -m tools.bench.doors vnet mine --peer 'mine=./switch {a} {b}'    a program that makes two TAPs
@@ -53,20 +55,32 @@ def secluded(module: str) -> None:
     os.execvpe("unshare", argv, {**os.environ, _INSIDE: "1"})
 
 
-def once(switch: Switch, cases: dict[str, Case], folder: Path, seconds: float, results: Results) -> None:
-    """Each measurement once; its figures are cases."""
+def once(
+    switch: Switch,
+    cases: dict[str, Case],
+    controls: Sequence[str],
+    folder: Path,
+    seconds: float,
+    results: Results,
+) -> None:
+    """Each measurement once with each congestion control, or with the first alone where there is no TCP. Its
+    figures are cases.
+    """
     by_measure: dict[Callable[[Any, float], dict[str, Any]], list[str]] = {}
     for name, case in cases.items():
         by_measure.setdefault(case.measure, []).append(name)
     with switch.serve(folder) as pair:
-        for measure, names in by_measure.items():
+        for control, (measure, names) in itertools.product(controls, by_measure.items()):
+            if control != controls[0] and not cases[names[0]].by_tcp:
+                continue
             try:
+                congestion.use(pair, control)
                 result = measure(pair, seconds)
             except Failed as error:
                 print(f"! {switch.name}, {names[0]}: {error}", file=sys.stderr)
                 continue
             for name in names:
-                results.add(switch.name, name, result)
+                results.add(switch.name, name, {**result, congestion.KEY: control})
 
 
 def main() -> int:
@@ -80,10 +94,17 @@ def main() -> int:
         help="another switch: a command that makes two TAPs, named {a} and {b}",
     )
     parser.add_argument("--poll", choices=("adaptive", "busy", "sleep"), default="adaptive", help="of vnet")
+    parser.add_argument(
+        "--congestion",
+        metavar="NAME[,NAME..]",
+        help="TCP's congestion control in all namespaces, e.g. cubic,bbr: measured and told with each; "
+        "default: this machine's own",
+    )
     options = parser.parse_args()
     results = Results.load(COURSE, options.report or options.append)
     left_out: list[str] = []
     if options.report is None:
+        controls = congestion.chosen(parser, options.congestion)
         if not os.environ.get(_INSIDE):
             rounds.build("vnet-bench-doors")
         secluded("tools.bench.doors")
@@ -100,7 +121,7 @@ def main() -> int:
             left_out = rounds.measure(
                 names,
                 options.rounds,
-                lambda name, folder: once(switches[name], cases, folder, options.seconds, results),
+                lambda name, folder: once(switches[name], cases, controls, folder, options.seconds, results),
             )
     return rounds.tell(results, left_out, options)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from tools.bench import congestion
 from tools.bench import doors_fair as fairness
 from tools.bench import doors_load as load
 from tools.bench.cases import Bar, Course
@@ -24,6 +25,8 @@ class Case:
     figure: str
     unit: str
     more_is_better: bool = True
+    by_tcp: bool = True
+    """It depends on TCP's congestion control, so it is measured with each."""
 
 
 def tcp1(pair: Pair, seconds: float) -> dict[str, Any]:
@@ -52,14 +55,14 @@ STANDARD = {
     "its CPU": Case(tcp1, "cpu_s_gb", "s/GB", more_is_better=False),
     "TCP, 8 streams": Case(tcp8, "gbps", "Gbit/s"),
     "their CPU": Case(tcp8, "cpu_s_gb", "s/GB", more_is_better=False),
-    "64 B, 1 % lost": Case(datagrams, "kpps", "kpps"),
-    "64 B, flood": Case(datagrams, "flood_kpps", "kpps"),
+    "64 B, 1 % lost": Case(datagrams, "kpps", "kpps", by_tcp=False),
+    "64 B, flood": Case(datagrams, "flood_kpps", "kpps", by_tcp=False),
     "requests": Case(load.requests, "rate", "/s"),
     "requests p50": Case(load.requests, "p50_us", "us", more_is_better=False),
     "requests p99": Case(load.requests, "p99_us", "us", more_is_better=False),
     "beside 50 kpps p50": Case(beside, "p50_us", "us", more_is_better=False),
     "beside 50 kpps p99": Case(beside, "p99_us", "us", more_is_better=False),
-    "idle": Case(load.idle, "cpu_percent", "% CPU", more_is_better=False),
+    "idle": Case(load.idle, "cpu_percent", "% CPU", more_is_better=False, by_tcp=False),
 }
 
 
@@ -119,4 +122,10 @@ BARS = (
 
 LIMITS = {"idle": 0.5}
 
-COURSE = Course({name: case for suite in SUITES.values() for name, case in suite.items()}, BARS, LIMITS)
+COURSE = Course(
+    {name: case for suite in SUITES.values() for name, case in suite.items()},
+    BARS,
+    LIMITS,
+    apart=congestion.KEY,
+    heading=congestion.title,
+)

@@ -40,13 +40,28 @@ class Results:
         return cls(course, json.loads(path.read_text())["runs"])
 
     def save(self, path: Path) -> None:
-        """To a file: `machine`, `runs` by case and switch, `ratios` of vnet to each."""
-        document = {"machine": machine(), "runs": self.runs, "ratios": self.ratios()}
+        """To a file: `machine`, `runs` by case and switch, `ratios` of vnet to each, as they are told."""
+        ratios: Any = {name: part.ratios() for name, part in self.parts().items()}
+        if self.course.apart is None:
+            ratios = self.ratios()
+        document = {"machine": machine(), "runs": self.runs, "ratios": ratios}
         path.write_text(json.dumps(document, indent=1) + "\n")
 
     def add(self, switch: str, case: str, result: dict[str, Any]) -> None:
         """Note a run."""
         self.runs.setdefault(case, {}).setdefault(switch, []).append(result)
+
+    def parts(self) -> dict[str, Results]:
+        """What is told apart, in the order in which it was measured."""
+        if self.course.apart is None:
+            return {"": self}
+        found: dict[str, Results] = {}
+        for case, switches in self.runs.items():
+            for switch, runs in switches.items():
+                for run in runs:
+                    part = found.setdefault(str(run.get(self.course.apart, "")), Results(self.course))
+                    part.add(switch, case, run)
+        return found
 
     def values(self, switch: str, case: str) -> list[float]:
         """The figures of a case's runs."""

@@ -106,11 +106,18 @@ def scratch() -> Iterator[Path]:
 
 
 def tell(results: Results, left_out: Sequence[str], options: argparse.Namespace) -> int:
-    """Print the table and the bars, and keep the runs. The exit code."""
-    print(machine())
-    print(results.markdown() if options.markdown else results.table())
-    lines, well = results.bars()
-    print("\n".join([*lines, *left_out]))
+    """Print the tables and the bars, and keep the runs. The exit code."""
+    well = True
+    for number, (name, part) in enumerate(results.parts().items()):
+        if number:
+            print()
+        print("; ".join(filter(None, (machine(), results.course.heading(name)))))
+        print(part.markdown() if options.markdown else part.table())
+        lines, holds = part.bars()
+        well &= holds
+        print("\n".join(lines))
+    for line in left_out:
+        print(line)
     for file in (options.json, options.append):
         if file is not None:
             results.save(file)
