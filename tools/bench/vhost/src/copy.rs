@@ -58,7 +58,7 @@ fn prefetch(ptr: *const u8) {
 
 pub fn rate(options: &Options) -> io::Result<String> {
     pin(options.cpu)?;
-    let (sources, targets) = (options.ring / options.segments, options.ring);
+    let (sources, targets) = (options.frames(), options.buffers());
     let (from, to) = (load::tx_stride(options), load::rx_stride(options));
     let mut shared = Shared::new(sources * from + targets * to + (1 << 20))?;
     let (source, target) = (shared.take(sources * from, 4096), shared.take(targets * to, 4096));

@@ -3,6 +3,7 @@
 use crate::front::{Guest, HEADER, Shared};
 use crate::options::{LINE, Mode, Options};
 use crate::ring::Memory;
+use crate::rotation::Rotation;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ pub const FRONT: usize = 6;
 
 struct Port {
     guest: Guest,
-    /// Offset of the first transmit and receive buffer.
+    /// Offset of the first transmit buffer.
     tx: usize,
-    rx: usize,
+    /// Number of the buffer that the next frame is sent from.
+    source: usize,
+    rx: Rotation,
     /// The next flow.
     flow: usize,
     sent: u64,
@@ -60,7 +63,8 @@ impl Load {
     pub fn start(options: Options) -> io::Result<Load> {
         pin(options.cpu)?;
         let (tx_stride, rx_stride) = (tx_stride(&options), rx_stride(&options));
-        let each = options.ring * (tx_stride + rx_stride + 64) + (1 << 17);
+        let each =
+            options.ring * 64 + options.frames() * tx_stride + options.buffers() * rx_stride + (1 << 17);
         let mut shared = Shared::new(
             each * options.busy()
                 + (options.sockets.len() - options.busy()) * (options.ring * 192 + (1 << 17)),
@@ -90,7 +94,8 @@ impl Load {
             self.ports.push(Port {
                 guest,
                 tx: 0,
-                rx: 0,
+                source: 0,
+                rx: Rotation::none(),
                 flow: 0,
                 sent: 0,
                 got: 0,
@@ -100,20 +105,24 @@ impl Load {
             });
             return Ok(());
         }
-        let tx = shared.take(options.ring * self.tx_stride, 4096) + FRONT;
-        let rx = shared.take(options.ring * self.rx_stride, 4096);
+        let tx = shared.take(options.frames() * self.tx_stride, 4096) + FRONT;
+        let rx = shared.take(options.buffers() * self.rx_stride, 4096);
+        let rx = Rotation::new(rx, self.rx_stride, options.ring, options.buffers());
         let base = shared.memory.base as usize;
         let frames = options.ring / options.segments;
         for slot in 0..options.ring {
-            guest.rings[0].set(slot, base + rx + slot * self.rx_stride, options.buffer, 2, 0);
+            guest.rings[0].set(slot, base + rx.at(slot as u32), options.buffer, 2, 0);
             guest.rings[0].offer(slot as u16, slot as u16);
             guest.rings[1].offer(slot as u16, (slot % frames * options.segments) as u16);
         }
-        for slot in 0..frames {
+        for slot in 0..options.frames() {
             let at = tx + slot * self.tx_stride;
             let (header, frame) = self.frame(index, slot);
             self.memory.write(at, &header);
             self.memory.write(at + HEADER, &frame);
+            if slot >= frames {
+                continue;
+            }
             let total = HEADER + frame.len();
             let mut done = 0;
             for segment in 0..options.segments {
@@ -133,7 +142,18 @@ impl Load {
         guest.rings[0].next = options.ring as u16;
         guest.rings[0].publish();
         let now = Instant::now();
-        self.ports.push(Port { guest, tx, rx, flow: 0, sent: 0, got: 0, bytes: 0, bad: 0, last: now });
+        self.ports.push(Port {
+            guest,
+            tx,
+            source: 0,
+            rx,
+            flow: 0,
+            sent: 0,
+            got: 0,
+            bytes: 0,
+            bad: 0,
+            last: now,
+        });
         Ok(())
     }
 
@@ -191,12 +211,23 @@ impl Load {
         if n == 0 {
             return 0;
         }
-        if self.options.touch {
+        let turns = self.options.sources > 0;
+        if self.options.touch || turns {
             for i in 0..n {
                 let slot = usize::from(ring.next.wrapping_add(i) % frames);
-                let buffer = at.tx + slot * self.tx_stride - FRONT;
-                for word in (0..FIRST).step_by(8) {
-                    self.memory.rewrite(buffer + word);
+                let number = if turns { at.source } else { slot };
+                let buffer = at.tx + number * self.tx_stride - FRONT;
+                if turns {
+                    at.source = if number + 1 < self.options.sources { number + 1 } else { 0 };
+                    let len = HEADER
+                        + self.options.size
+                        + if port == 0 && self.options.tag.is_some() { 4 } else { 0 };
+                    ring.set(slot, self.memory.base as usize + buffer + FRONT, len, 0, 0);
+                }
+                if self.options.touch {
+                    for word in (0..FIRST).step_by(8) {
+                        self.memory.rewrite(buffer + word);
+                    }
                 }
                 if self.options.flows > 1 {
                     self.memory.write(buffer + UDP, &(1024 + at.flow as u16).to_be_bytes());
@@ -215,6 +246,7 @@ impl Load {
     #[inline(always)]
     fn receive(&mut self, port: usize) -> u64 {
         let options = &self.options;
+        let base = self.memory.base as usize;
         let at = &mut self.ports[port];
         let ring = &mut at.guest.rings[0];
         let n = ring.used_index().wrapping_sub(ring.seen);
@@ -227,7 +259,7 @@ impl Load {
         while i < n {
             let first = ring.seen.wrapping_add(i);
             let (id, _) = ring.used_entry(first);
-            let buffer = at.rx + id as usize % options.ring * self.rx_stride;
+            let buffer = at.rx.at(id);
             let mut buffers = 1;
             if several {
                 buffers = self.memory.read::<u16>(buffer + 10);
@@ -243,22 +275,16 @@ impl Load {
                     self.memory.read::<u64>(buffer + 10) ^ self.memory.read::<u64>(buffer + HEADER + 52);
             }
             let mut bytes = 0;
+            if options.check {
+                at.bad += u64::from(!check(options, self.memory, ring, &at.rx, first, buffers, port ^ 1));
+            }
             for k in 0..buffers {
                 let (id, len) = ring.used_entry(first.wrapping_add(k));
                 bytes += len as usize;
+                if let Some(other) = at.rx.take(id) {
+                    ring.set(id as usize % ring.size, base + other, options.buffer, 2, 0);
+                }
                 ring.offer(ring.next.wrapping_add(k), id as u16);
-            }
-            if options.check {
-                at.bad += u64::from(!check(
-                    options,
-                    self.memory,
-                    ring,
-                    at.rx,
-                    self.rx_stride,
-                    first,
-                    buffers,
-                    port ^ 1,
-                ));
             }
             ring.next = ring.next.wrapping_add(buffers);
             at.bytes += (bytes - HEADER) as u64;
@@ -414,13 +440,11 @@ impl Load {
 }
 
 /// Whether a frame came as it was sent.
-#[allow(clippy::too_many_arguments)]
 fn check(
     options: &Options,
     memory: Memory,
     ring: &crate::ring::Ring,
-    rx: usize,
-    stride: usize,
+    rx: &Rotation,
     first: u16,
     buffers: u16,
     from: usize,
@@ -428,7 +452,7 @@ fn check(
     let mut bytes = vec![];
     for k in 0..buffers {
         let (id, len) = ring.used_entry(first.wrapping_add(k));
-        let at = rx + id as usize % options.ring * stride;
+        let at = rx.at(id);
         bytes.extend((0..len as usize).map(|i| memory.read::<u8>(at + i)));
     }
     let fixed = if options.gso { 54 } else { 42 };

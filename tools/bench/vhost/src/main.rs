@@ -28,6 +28,7 @@ mod front;
 mod load;
 mod options;
 mod ring;
+mod rotation;
 
 use load::Load;
 use options::Options;

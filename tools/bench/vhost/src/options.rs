@@ -20,6 +20,8 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --buffer N     bytes of each receive buffer (as Linux has them for frames of the size)
   --gso          TCP super-frames: the size may be up to 65,000
   --ring N       entries of each ring (1024)
+  --sources N    buffers that frames are sent from in turn, if they are more than the ring holds (one segment each)
+  --rotate N     receive buffers in rotation, if they are more than the ring holds
   --tag N        802.1Q VLAN id that the first guest's frames carry
   --cpu N        core to run on (0)";
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub buffer: usize,
     pub gso: bool,
     pub ring: usize,
+    pub sources: usize,
+    pub rotate: usize,
     pub tag: Option<u16>,
     pub cpu: usize,
 }
@@ -74,6 +78,8 @@ impl Options {
             buffer: 0,
             gso: false,
             ring: 1024,
+            sources: 0,
+            rotate: 0,
             tag: None,
             cpu: 0,
         };
@@ -103,6 +109,8 @@ impl Options {
                 "--buffer" => options.buffer = number(&value()?)?,
                 "--gso" => options.gso = true,
                 "--ring" => options.ring = number(&value()?)?,
+                "--sources" => options.sources = number(&value()?)?,
+                "--rotate" => options.rotate = number(&value()?)?,
                 "--tag" => options.tag = Some(number(&value()?)? as u16),
                 "--cpu" => options.cpu = number(&value()?)?,
                 other => return Err(format!("what is {other}?")),
@@ -123,6 +131,12 @@ impl Options {
         if !options.ring.is_power_of_two() || !(16..=4096).contains(&options.ring) {
             return Err("a ring has 16 to 4096 entries, a power of two".into());
         }
+        if options.rotate > 1 << 16 || options.sources > 1 << 16 {
+            return Err("65536 buffers at most".into());
+        }
+        if options.sources > 0 && (options.segments > 1 || options.sources < options.ring) {
+            return Err("more sources than the ring holds, with one segment each".into());
+        }
         if !(1..=16).contains(&options.segments) || !options.segments.is_power_of_two() {
             return Err("1, 2, 4, 8 or 16 segments".into());
         }
@@ -139,6 +153,16 @@ impl Options {
 }
 
 impl Options {
+    /// How many buffers a guest sends from.
+    pub fn frames(&self) -> usize {
+        self.sources.max(self.ring / self.segments)
+    }
+
+    /// How many receive buffers it has.
+    pub fn buffers(&self) -> usize {
+        self.rotate.max(self.ring)
+    }
+
     /// How many of the guests send or receive.
     pub fn busy(&self) -> usize {
         if self.mode == Mode::Pairs { self.sockets.len() } else { 2 }
