@@ -128,6 +128,14 @@ impl Queue {
         iov.push(piece(front.as_ptr(), header));
         iov.push(piece(head.as_ptr(), head.len()));
         for seg in tx.frame.body().filter(|seg| !seg.is_empty()) {
+            // What another TAP's frame was read into lies in one piece, head and all. Told as two, the kernel
+            // would split each copy into its pages at an odd byte of theirs.
+            if let Some(last) = iov.last_mut()
+                && last.iov_base.cast_const().cast::<u8>().wrapping_add(last.iov_len) == seg.as_ptr()
+            {
+                last.iov_len += seg.len();
+                continue;
+            }
             if iov.try_push(piece(seg.as_ptr(), seg.len())).is_err() {
                 gather.resize(tx.len(), 0);
                 tx.copy_to(gather);
@@ -139,7 +147,8 @@ impl Queue {
         // SAFETY: each piece is readable for the whole call: the header and the head are locals, the
         // body is the frame's for its lifetime, `gather` isn't touched. The kernel only reads, and
         // copies before it looks, so that a guest that rewrites its memory harms itself alone.
-        let n = unsafe { libc::writev(self.0.as_raw_fd(), iov.as_ptr(), iov.len() as libc::c_int) };
+        // Not by the C library's `writev`, as above.
+        let n = unsafe { libc::syscall(libc::SYS_writev, self.0.as_raw_fd(), iov.as_ptr(), iov.len()) };
         if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
