@@ -55,7 +55,7 @@ pub enum EventKind {
     Socket(u32, u32),
     /// What this trigger of the recorder, by number, waits for has happened at the port.
     Trigger(u32),
-    /// The port is, or is no more, one of many that send in bulk while the engine has no time left.
+    /// The port is, or is no more, one of those that several flows in bulk come from while the engine has no time left.
     Crowd(bool),
     /// Frames wait for Python at a `pipe`, or there is room again for more.
     Pipe,

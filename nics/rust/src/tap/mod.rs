@@ -240,10 +240,17 @@ impl TapNic {
 }
 
 /// Which of `n` queues a frame goes to: the same for all frames of a flow, because the kernel sends
-/// the flow's answers by the queue that it came from. A mix, not a hash that resists an attacker:
-/// what a guest could gain is a longer queue of its own.
+/// the flow's answers by the queue that it came from.
 #[inline]
 fn steer(head: &[u8], n: usize) -> usize {
+    ((u64::from(flow(head)) * n as u64) >> 32) as usize
+}
+
+/// The same number for all frames of a flow, by a frame's beginning; 0 where no flows are told apart. A mix, not a
+/// hash that resists an attacker: what a guest could gain is a longer queue of its own.
+#[inline]
+#[must_use]
+pub fn flow(head: &[u8]) -> u32 {
     let word = |at: usize| head.get(at..at + 4).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     let flow = match head.get(12..15) {
         // IPv4 without options: addresses, and ports unless it is a fragment.
@@ -259,7 +266,7 @@ fn steer(head: &[u8], n: usize) -> usize {
         // from one to another, and their order would be lost.
         _ => return 0,
     };
-    ((u64::from(flow.wrapping_mul(0x9e37_79b1)) * n as u64) >> 32) as usize
+    flow.wrapping_mul(0x9e37_79b1)
 }
 
 impl Nic for TapNic {

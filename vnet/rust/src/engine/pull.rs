@@ -61,15 +61,16 @@ impl Engine {
         self.timers.schedule(port, slot);
     }
 
-    /// What a guest's burst cost, `frames` of `bytes` in all, of which `lost` were dropped where they came in.
+    /// What a guest's burst cost, `frames` of `bytes` in all, of which `lost` were dropped where they came in. The
+    /// first of them was of that flow, at a TAP.
     #[inline]
-    fn account(&mut self, now: Nanos, port: PortId, (frames, bytes, lost): (u64, u64, u64)) {
+    fn account(&mut self, now: Nanos, port: PortId, flow: u32, (frames, bytes, lost): (u64, u64, u64)) {
         let share = &mut self.slots[usize::from(port)].share;
         let cost = share.cost(frames, bytes);
         self.unpolled += cost;
         let mut owed = cost;
         if share.is_tap() {
-            self.crowd.gave(port, bytes);
+            self.crowd.gave(port, flow, bytes);
         }
         if !share.in_memory() {
             let to = if let Out::Port(to) = self.delivery.decided().out { Some(to) } else { None };
@@ -167,6 +168,8 @@ impl Engine {
                 }
             }
         }
+        let tap = slots[usize::from(port)].share.is_tap();
+        let flow = if tap { burst.first().map_or(0, |frame| nics::tap::flow(frame.head())) } else { 0 };
         drop(burst);
         if moved {
             nic.rx_done();
@@ -196,7 +199,7 @@ impl Engine {
         timers.schedule(port, slot);
         delivery.reply(now, port, slots, touched);
         if moved && self.slots[usize::from(port)].peer.is_none() {
-            self.account(now, port, taken);
+            self.account(now, port, flow, taken);
         }
         moved
     }
