@@ -28,6 +28,13 @@ struct Port {
     last: Instant,
 }
 
+impl Port {
+    fn new(guest: Guest, tx: usize, rx: Rotation) -> Port {
+        let last = Instant::now();
+        Port { guest, tx, source: 0, rx, flow: 0, sent: 0, got: 0, bytes: 0, bad: 0, last }
+    }
+}
+
 pub struct Load {
     options: Options,
     ports: Vec<Port>,
@@ -90,19 +97,7 @@ impl Load {
         if index >= options.busy() {
             // Idle: connected, and with nothing to receive in.
             guest.start()?;
-            let now = Instant::now();
-            self.ports.push(Port {
-                guest,
-                tx: 0,
-                source: 0,
-                rx: Rotation::none(),
-                flow: 0,
-                sent: 0,
-                got: 0,
-                bytes: 0,
-                bad: 0,
-                last: now,
-            });
+            self.ports.push(Port::new(guest, 0, Rotation::none()));
             return Ok(());
         }
         let tx = shared.take(options.frames() * self.tx_stride, 4096) + FRONT;
@@ -141,19 +136,7 @@ impl Load {
         guest.start()?;
         guest.rings[0].next = options.ring as u16;
         guest.rings[0].publish();
-        let now = Instant::now();
-        self.ports.push(Port {
-            guest,
-            tx,
-            source: 0,
-            rx,
-            flow: 0,
-            sent: 0,
-            got: 0,
-            bytes: 0,
-            bad: 0,
-            last: now,
-        });
+        self.ports.push(Port::new(guest, tx, rx));
         Ok(())
     }
 
