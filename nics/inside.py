@@ -7,10 +7,10 @@ as a program of its own, with the standard library alone and none of the user's 
 `hold` makes network namespaces and opens descriptors inside them for the fabric, which sends its wishes
 by the socket that is our standard input. A fabric may be confined, and we are not: so it gets
 namespaces, devices and sockets in them, and their interfaces' receiving spread over CPUs, and nothing else
-that we could do. Descriptors keep their
-namespace for life, and the kernel lets the owner of a user namespace do in it what root may; so the
-fabric can go on by itself with a TUN or netlink descriptor that was opened here. Without the privilege
-to make namespaces, `hold` first makes one user namespace, in which all others then lie.
+that we could do. Descriptors keep their namespace for life, and the kernel lets the owner of a user
+namespace do in it what root may; so the fabric can go on by itself with a TUN or netlink descriptor that was
+opened here. Without the privilege to make namespaces, `hold` first makes one user namespace, in which all
+others then lie.
 
 When the fabric is gone, however it ended, the socket says so, and all namespaces are removed together
 with the processes in them. As a second net, for when this process is killed as well, a fabric notes the
@@ -82,7 +82,7 @@ def _mount(source: str, target: Path, kind: str | None, flags: int) -> None:
     )
 
 
-def _descriptor(number: int, *arguments: Any) -> int:
+def _system_call(number: int, *arguments: Any) -> int:
     """What a system call returns, which is not -1."""
     result = int(_libc.syscall(number, *arguments))
     if result == -1:
@@ -302,10 +302,13 @@ class _Holder:
 
     def spread(self, inside: list[int], interface: str, over: bool) -> None:
         """Have the kernel receive what comes by an interface of one of our namespaces on all CPUs that we may
-        use, chosen by flow (receive packet steering), or where it comes in.
+        use, chosen by flow (receive packet steering), or where it comes in. What somebody else set stays.
         """
         cpus = os.sched_getaffinity(0)
-        mask = sum(1 << cpu for cpu in cpus) if over and len(cpus) > 1 else 0
+        if len(cpus) == 1:
+            return
+        everywhere = sum(1 << cpu for cpu in cpus)
+        before, after = (0, everywhere) if over else (everywhere, 0)
         with self.away():
             for namespace in inside:
                 if identity(namespace) not in self.made.values():
@@ -318,7 +321,7 @@ class _Holder:
                 queues = f"class/net/{interface}/queues"
                 for queue in _names(queues, sysfs):
                     if queue.startswith("rx-"):
-                        _write(f"{queues}/{queue}/rps_cpus", sysfs, _mask(mask))
+                        _replace(f"{queues}/{queue}/rps_cpus", sysfs, before, after)
 
     def answer(self, wish: dict[str, Any], given: list[int]) -> tuple[dict[str, Any], list[int]]:
         match wish.pop("do"):
@@ -358,10 +361,10 @@ class _Holder:
 @contextlib.contextmanager
 def _sysfs() -> Iterator[int]:
     """A folder: sysfs as it shows the network namespace that we are in, mounted nowhere."""
-    context = _descriptor(_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
+    context = _system_call(_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
     try:
-        _descriptor(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        folder = _descriptor(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+        _system_call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        folder = _system_call(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
     finally:
         os.close(context)
     try:
@@ -378,10 +381,12 @@ def _names(path: str, folder: int) -> list[str]:
         os.close(there)
 
 
-def _write(path: str, folder: int, text: str) -> None:
-    there = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+def _replace(path: str, folder: int, before: int, after: int) -> None:
+    """Where a file has that set of CPUs, have it that one."""
+    there = os.open(path, os.O_RDWR | os.O_CLOEXEC, dir_fd=folder)
     try:
-        os.write(there, text.encode())
+        if int(os.pread(there, 4096, 0).replace(b",", b""), 16) == before:
+            os.pwrite(there, _mask(after).encode(), 0)
     finally:
         os.close(there)
 
