@@ -47,7 +47,7 @@ async def test_a_guest_gets_its_interface_as_the_topology_says() -> None:
         assert guest.opened.carries == "eth0"
         shown = await interface(guest)
         assert (shown["address"], shown["mtu"], shown["ifalias"]) == (guest.mac, 4000, "vnet g1.0")
-        assert shown["txqlen"] == 4096
+        assert (shown["txqlen"], shown["qdisc"]) == (4096, "noqueue")
         assert {"UP", "LOWER_UP"} <= set(shown["flags"])
         given = {(a["local"], a["prefixlen"], a["scope"]) for a in shown["addr_info"]}
         assert {("10.9.0.1", 24, "global"), ("fd00:9::1", 64, "global")} <= given
