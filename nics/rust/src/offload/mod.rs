@@ -27,6 +27,7 @@ pub use join::Joiner;
 
 /// A virtio-net header without `num_buffers`, in host byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Offload {
     pub flags: u8,
     pub gso_type: u8,
@@ -40,6 +41,17 @@ impl Offload {
     /// Nothing to do: checksums are complete and no segmentation is asked for.
     pub const NONE: Offload =
         Offload { flags: 0, gso_type: 0, hdr_len: 0, gso_size: 0, csum_start: 0, csum_offset: 0 };
+
+    /// Whether it is [`Offload::NONE`]: asked of each frame at each door, and one by one its parts take ten times as
+    /// long as together.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        let Offload { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset } = *self;
+        let first = u64::from(flags) | u64::from(gso_type) << 8 | u64::from(hdr_len) << 16;
+        let word = first | u64::from(gso_size) << 32 | u64::from(csum_start) << 48;
+        word | u64::from(csum_offset) == 0
+    }
 
     /// `flags`: the checksum from `csum_start` on is still to be computed.
     pub const NEEDS_CSUM: u8 = 1;

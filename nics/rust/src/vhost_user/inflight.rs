@@ -176,10 +176,10 @@ impl InflightQueue {
     /// These are about to be given back.
     pub fn giving(&self, batch: &[Used]) {
         for used in batch {
-            if used.id < self.size {
+            if used.id() < self.size {
                 let head = self.last_batch_head().load(Ordering::Relaxed);
-                self.next(used.id).store(head, Ordering::Relaxed);
-                self.last_batch_head().store(used.id, Ordering::Release);
+                self.next(used.id()).store(head, Ordering::Relaxed);
+                self.last_batch_head().store(used.id(), Ordering::Release);
             }
         }
     }
@@ -187,8 +187,8 @@ impl InflightQueue {
     /// They were, and the ring's index is `used` now.
     pub fn given(&self, batch: &[Used], used: u16) {
         for entry in batch {
-            if entry.id < self.size {
-                self.flag(entry.id).store(0, Ordering::Release);
+            if entry.id() < self.size {
+                self.flag(entry.id()).store(0, Ordering::Release);
             }
         }
         self.used_idx().store(used, Ordering::Release);
@@ -247,7 +247,7 @@ mod tests {
     const SPEC: InflightSpec = InflightSpec { mmap_size: 0, mmap_offset: 0, queues: 2, queue_size: 8 };
 
     fn used(ids: &[u16]) -> Vec<Used> {
-        ids.iter().map(|id| Used { id: *id, len: 0 }).collect()
+        ids.iter().map(|id| Used::new(*id, 0)).collect()
     }
 
     #[test]

@@ -404,6 +404,6 @@ impl Packed {
 
 /// A used descriptor's length, id and flags.
 fn meta(used: Used, place: Place) -> u64 {
-    let flags = place.used_flags() | if used.len > 0 { WRITE } else { 0 };
-    u64::from(used.len) | u64::from(used.id) << 32 | u64::from(flags) << 48
+    let flags = place.used_flags() | if used.len() > 0 { WRITE } else { 0 };
+    u64::from(used.len()) | u64::from(used.id()) << 32 | u64::from(flags) << 48
 }

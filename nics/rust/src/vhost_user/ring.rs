@@ -20,13 +20,30 @@ pub struct Buf {
     /// Its first byte, translated and checked for `len`; null for a chain, which is walked from
     /// descriptor `len` when it is used.
     pub ptr: *mut u8,
-    pub len: u32,
-    /// What it is given back as.
-    pub id: u16,
+    /// Length, and above it the number. One word: see [`Used`].
+    word: u64,
 }
 
 impl Buf {
-    const NONE: Buf = Buf { ptr: std::ptr::null_mut(), len: 0, id: 0 };
+    const NONE: Buf = Buf::new(std::ptr::null_mut(), 0, 0);
+
+    #[inline(always)]
+    const fn new(ptr: *mut u8, len: u32, id: u16) -> Buf {
+        Buf { ptr, word: len as u64 | (id as u64) << 32 }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.word as u32
+    }
+
+    /// What it is given back as.
+    #[inline(always)]
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        (self.word >> 32) as u16
+    }
 
     /// What descriptor `head` of a ring describes, to be given back as `id`: a buffer in one piece that we may use as
     /// `IN` says (we write to it), or else a chain.
@@ -41,10 +58,10 @@ impl Buf {
             }
             // What is not in one region is walked as a chain is, which finds out why.
             if let Some(ptr) = at {
-                return Buf { ptr, len: desc.len, id };
+                return Buf::new(ptr, desc.len, id);
             }
         }
-        Buf { ptr: std::ptr::null_mut(), len: u32::from(head), id }
+        Buf::new(std::ptr::null_mut(), u32::from(head), id)
     }
 
     /// One contiguous buffer, as nearly all are.
@@ -95,7 +112,7 @@ impl Ahead {
     pub fn warmer<const IN: bool>(&self) -> Warmer<'_, IN> {
         let warm = self.warm.get().wrapping_sub(self.head) as usize;
         // Buffers may have been used before they were asked for.
-        Warmer { ahead: self, warm: if warm > AHEAD_MAX { 0 } else { warm } }
+        Warmer { ahead: self, len: self.len(), warm: if warm > AHEAD_MAX { 0 } else { warm } }
     }
 
     /// The caller checks that there is room: `len() < AHEAD_MAX`.
@@ -104,6 +121,27 @@ impl Ahead {
         debug_assert!(self.len() < AHEAD_MAX);
         self.bufs[self.tail as usize % AHEAD_MAX] = buf;
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Push what `next` gives, `n` times or until it finds a fault. How many there were. The caller checks that there
+    /// is room for them.
+    #[inline(always)]
+    pub fn fill<E>(&mut self, n: u16, mut next: impl FnMut(u16) -> Result<Buf, E>) -> (u16, Result<(), E>) {
+        debug_assert!(self.len() + usize::from(n) <= AHEAD_MAX);
+        let (mut done, mut result) = (0, Ok(()));
+        // Not by `push`: where each has come to would be written each time.
+        while done < n {
+            match next(done) {
+                Ok(buf) => self.bufs[self.tail.wrapping_add(u32::from(done)) as usize % AHEAD_MAX] = buf,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            }
+            done += 1;
+        }
+        self.tail = self.tail.wrapping_add(u32::from(done));
+        (done, result)
     }
 
     /// The caller checks that there are as many.
@@ -120,6 +158,7 @@ const WARM: usize = 24;
 /// See [`Ahead::warmer`].
 pub struct Warmer<'a, const IN: bool> {
     ahead: &'a Ahead,
+    len: usize,
     warm: usize,
 }
 
@@ -127,13 +166,13 @@ impl<const IN: bool> Warmer<'_, IN> {
     /// The `i`th buffer is about to be used.
     #[inline(always)]
     pub fn at(&mut self, i: usize) {
-        let end = (i + WARM).min(self.ahead.len());
+        let end = (i + WARM).min(self.len);
         while self.warm < end {
             let buf = self.ahead.get(self.warm);
             if IN {
                 copy::prefetch_in(buf.ptr)
             } else {
-                copy::prefetch_out(buf.ptr, buf.len)
+                copy::prefetch_out(buf.ptr, buf.len())
             }
             self.warm += 1;
         }
@@ -147,11 +186,37 @@ impl<const IN: bool> Drop for Warmer<'_, IN> {
     }
 }
 
-/// A buffer on its way back: what it was given as, and how many bytes were written to it.
+/// A buffer on its way back: what it was given as, and how many bytes were written to it. One word, as a used ring has
+/// it, because it is written where stores are what there is a lack of (`tx.rs`).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Used {
-    pub id: u16,
-    pub len: u32,
+#[repr(transparent)]
+pub struct Used(u64);
+
+impl Used {
+    #[inline(always)]
+    #[must_use]
+    pub fn new(id: u16, len: u32) -> Used {
+        Used((u64::from(id) | u64::from(len) << 32).to_le())
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn id(self) -> u16 {
+        u64::from_le(self.0) as u16
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn len(self) -> u32 {
+        (u64::from_le(self.0) >> 32) as u32
+    }
+
+    /// As it stands in a split ring (virtio 1.2, 2.7.8).
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0
+    }
 }
 
 /// How a ring broke its rules.

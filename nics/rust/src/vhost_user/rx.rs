@@ -77,6 +77,35 @@ pub fn lend<'a>(
     arena: &'a mut Arena,
     burst: &mut Burst<'a>,
 ) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: this processor has it.
+        return unsafe { lend_avx2(ring, waiting, sends, arena, burst) };
+    }
+    lend_any(ring, waiting, sends, arena, burst)
+}
+
+/// [`lend`] with moves as wide as AVX has them.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn lend_avx2<'a>(
+    ring: &'a mut Vring,
+    waiting: usize,
+    sends: &Sends,
+    arena: &'a mut Arena,
+    burst: &mut Burst<'a>,
+) -> bool {
+    lend_any(ring, waiting, sends, arena, burst)
+}
+
+#[inline(always)]
+fn lend_any<'a>(
+    ring: &'a mut Vring,
+    waiting: usize,
+    sends: &Sends,
+    arena: &'a mut Arena,
+    burst: &mut Burst<'a>,
+) -> bool {
     let n = waiting.min(burst.room());
     let mut more = waiting > n;
     let mut loan = Loan::default();
@@ -135,12 +164,12 @@ pub fn lend<'a>(
 /// The frame in a contiguous buffer.
 #[inline(always)]
 fn simple<'a>(buf: &Buf, sends: &Sends, head: &'a mut [u8; HEAD]) -> Option<Frame<'a>> {
-    let len = (buf.len as usize).checked_sub(sends.header)?;
+    let len = (buf.len() as usize).checked_sub(sends.header)?;
     if len == 0 || len > FRAME_MAX {
         return None;
     }
     let short = len.min(HEAD);
-    // SAFETY: the buffer was checked to be buf.len bytes of guest memory, which the ring keeps mapped
+    // SAFETY: the buffer was checked to be buf.len() bytes of guest memory, which the ring keeps mapped
     // while it is borrowed; header and frame are within that, and `head` is private.
     let frame = unsafe {
         let frame = buf.ptr.add(sends.header);

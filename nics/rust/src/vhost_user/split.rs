@@ -165,12 +165,13 @@ impl Split {
             return Ok(());
         }
         let n = self.waiting(want)?.min(want);
-        for _ in 0..n {
-            let head = self.head(self.next)?;
-            ahead.push(Buf::of::<IN>(memory, window, head, &self.desc(head), head));
-            self.next = self.next.wrapping_add(1);
-        }
-        Ok(())
+        let first = self.next;
+        let (done, result) = ahead.fill(n, |i| {
+            let head = self.head(first.wrapping_add(i))?;
+            Ok(Buf::of::<IN>(memory, window, head, &self.desc(head), head))
+        });
+        self.next = first.wrapping_add(done);
+        result
     }
 
     /// Take buffers that a predecessor had in flight. They were counted by `avail.idx` before.
@@ -217,19 +218,40 @@ impl Split {
         prefetch_write(self.used_entry(self.done));
     }
 
-    /// Give `n` buffers back, in the ring's order, and tell with one index. `last_is_all`: when the
-    /// driver takes buffers in order, the last entry stands for all (transmit buffers only, for the
-    /// driver must learn the length of each receive buffer).
+    /// Give `n` buffers that were read from back, in the ring's order, and tell with one index. When the driver takes
+    /// buffers in order, the last entry stands for all.
     #[inline(always)]
-    pub fn give(&mut self, n: usize, used: impl Fn(usize) -> Used, last_is_all: bool) {
-        let first = if last_is_all && self.features.in_order { n.saturating_sub(1) } else { 0 };
+    pub fn give_sent(&mut self, n: usize, used: impl Fn(usize) -> Used) {
+        let first = if self.features.in_order { n.saturating_sub(1) } else { 0 };
         for i in first..n {
-            let entry = used(i);
-            let value = (u64::from(entry.id) | u64::from(entry.len) << 32).to_le();
+            let word = used(i).word();
             // SAFETY: the entry is eight bytes of the used area. The driver reads it only after the index
             // below; what a hostile one does in between is its own loss.
-            unsafe { self.used_entry(self.done.wrapping_add(i as u16)).cast::<u64>().write_unaligned(value) };
+            unsafe { self.used_entry(self.done.wrapping_add(i as u16)).cast::<u64>().write_unaligned(word) };
         }
+        self.tell(n);
+    }
+
+    /// Give buffers that were written to back, in the ring's order, no more than the ring has. The driver must learn the
+    /// length of each.
+    #[inline(always)]
+    pub fn give_filled(&mut self, used: &[Used]) {
+        let first = self.size - (self.done & self.mask());
+        let (now, later) = used.split_at(used.len().min(usize::from(first)));
+        let (at, start) = (self.used_entry(self.done), self.used_entry(0));
+        let later = &later[..later.len().min(usize::from(self.size - first))];
+        // SAFETY: from an entry to the end of the ring, and then from its beginning on: within the used area, as for
+        // `give_sent`. Our own words are elsewhere.
+        unsafe {
+            std::ptr::copy_nonoverlapping(now.as_ptr().cast::<u8>(), at, size_of_val(now));
+            std::ptr::copy_nonoverlapping(later.as_ptr().cast::<u8>(), start, size_of_val(later));
+        }
+        self.tell(used.len());
+    }
+
+    /// `n` more were given back.
+    #[inline(always)]
+    fn tell(&mut self, n: usize) {
         self.done = self.done.wrapping_add(n as u16);
         self.used_u16(2).store(self.done.to_le(), Ordering::Release);
         // What the driver reads first: the index, and, unless there are many, the line of their entries.

@@ -176,7 +176,7 @@ impl Vring {
         }
         for i in before..ahead.len() {
             if let Some(inflight) = &mut self.inflight {
-                inflight.taken(ahead.get(i).id);
+                inflight.taken(ahead.get(i).id());
             }
         }
         Ok(())
@@ -190,9 +190,9 @@ impl Vring {
     ) -> Result<(), RingFault> {
         let buf = self.ahead.get(i);
         if buf.simple() {
-            return each(Run { ptr: buf.ptr, len: buf.len });
+            return each(Run { ptr: buf.ptr, len: buf.len() });
         }
-        either!(&self.layout, ring => ring.walk::<IN>(&self.memory, buf.len as u16, each))
+        either!(&self.layout, ring => ring.walk::<IN>(&self.memory, buf.len() as u16, each))
     }
 
     /// The frames that were lent are no longer looked at: their buffers go back.
@@ -218,15 +218,15 @@ impl Vring {
     pub fn give_sent(&mut self, n: usize) {
         if self.inflight.is_none() && self.used_log.is_none() {
             let ahead = &self.ahead;
-            let used = |i| Used { id: ahead.get(i).id, len: 0 };
+            let used = |i| Used::new(ahead.get(i).id(), 0);
             match &mut self.layout {
-                Layout::Split(split) => split.give(n, used, true),
+                Layout::Split(split) => split.give_sent(n, used),
                 Layout::Packed(packed) => packed.give(n, used),
             }
             self.ahead.pop(n);
             self.unsure = true;
         } else {
-            let used = |i| Used { id: self.ahead.get(i).id, len: 0 };
+            let used = |i| Used::new(self.ahead.get(i).id(), 0);
             let used: Vec<Used> = (0..n).map(used).collect();
             self.give_noted(&used);
         }
@@ -238,7 +238,7 @@ impl Vring {
         if self.inflight.is_none() && self.used_log.is_none() {
             let entry = |i: usize| used.get(i).copied().unwrap_or_default();
             match &mut self.layout {
-                Layout::Split(split) => split.give(used.len(), entry, false),
+                Layout::Split(split) => split.give_filled(used),
                 Layout::Packed(packed) => packed.give(used.len(), entry),
             }
             self.ahead.pop(used.len());
@@ -256,7 +256,7 @@ impl Vring {
                 if let Some(inflight) = &self.inflight {
                     inflight.giving(used);
                 }
-                split.give(used.len(), entry, false);
+                split.give_filled(used);
                 if let Some(inflight) = &self.inflight {
                     inflight.given(used, split.base());
                 }

@@ -34,7 +34,7 @@ impl Work<'_, '_> {
             let mut bare = true;
             for frame in self.burst {
                 let gso = frame.offload.gso_type != Offload::GSO_NONE;
-                let none = frame.offload == Offload::NONE;
+                let none = frame.offload.is_none();
                 bare &= none;
                 plain &=
                     none && frame.len() <= fits || caps.take(frame.offload) && (gso || frame.len() <= fits);
