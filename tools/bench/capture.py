@@ -24,9 +24,9 @@ import attrs
 
 from tools.bench import hugepages, rounds
 from tools.bench.cases import Bar, Course
+from tools.bench.distance import LOAD
 from tools.bench.results import Results
 from tools.bench.switches import PAGES, Vnet, Wanted
-from tools.bench.vhost import LOAD
 
 EXAMPLES = """\
 examples:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import attrs
 
+from tools.bench import distance
+
 
 class Figure(Protocol):
     """What counts of a run."""
@@ -192,5 +194,10 @@ TITLES = {
 }
 
 VHOST = Course(
-    {name: case for suite in SUITES.values() for name, case in suite.items()}, BARS, LIMITS, TITLES
+    {name: case for suite in SUITES.values() for name, case in suite.items()},
+    BARS,
+    LIMITS,
+    TITLES,
+    apart=distance.KEY,
+    heading=distance.title,
 )

@@ -3,7 +3,9 @@
 Two vhost-user guests, as in `tools.bench.vhost`, whose frames take source ports in turn: as many tracked
 connections as flows, all of them busy, or (1 flow) one of them while the others are tracked still. In every
 round vnet runs with no guard and no groups, with the guard, and with both, the groups of each guest having
-a hundred rules; the load is the same. The table shows medians and what of the rate without is left.
+a hundred rules; the load is the same. The table shows medians and what of the rate without is left. Where a
+virtual machine's host moves the two cores about, there is one for runs with both near each other, and one
+for those with both far apart.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.bench import distance
 from tools.bench.cases import Case
+from tools.bench.distance import LOAD
 from tools.bench.processes import FABRIC, appear, living_in, running
 from tools.bench.rounds import ROOT
 from tools.bench.switches import CORE
-from tools.bench.vhost import LOAD, load
+from tools.bench.vhost import load
 
 RULES = 100
 WAYS = ("without", "guard", "guard and groups")
@@ -101,26 +105,34 @@ def main() -> None:
         for name, case in cases(options.flows).items()
         if not options.case or any(part in name for part in options.case)
     }
-    found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in WAYS} for name in wanted}
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
     with tempfile.TemporaryDirectory(prefix="vnet-bench-") as scratch:
         for _ in range(options.rounds):
             for way in WAYS:
                 with serve(way, Path(scratch)) as sockets:
                     for name, case in wanted.items():
-                        result = load(sockets, case, options.seconds, False)
-                        if case.figure in result:
-                            found[name][way].append(float(result[case.figure]))
-                        else:
+                        result = distance.alike(lambda c=case: load(sockets, c, options.seconds, False))
+                        if case.figure not in result:
                             print(f"! {way}, {name}: {result}", file=sys.stderr)
-    print(f"| load | {' | '.join(WAYS)} |\n| --- |{' --- |' * len(WAYS)}")
+                            continue
+                        part = found.setdefault(result.get(distance.KEY, ""), {name: {} for name in wanted})
+                        part[name].setdefault(way, []).append(float(result[case.figure]))
+    for kind, part in found.items():
+        print("\n".join(table(distance.title(kind), wanted, part)))
+
+
+def table(title: str, wanted: dict[str, Case], found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    """The lines of what was found, by case and way."""
+    yield f"| load{f', {title}' if title else ''} | {' | '.join(WAYS)} |"
+    yield f"| --- |{' --- |' * len(WAYS)}"
     for name, by_way in found.items():
-        base = statistics.median(by_way["without"]) if by_way["without"] else 0
+        base = statistics.median(by_way.get("without", [0.0]))
         cells = []
-        for values in by_way.values():
+        for values in (by_way.get(way, []) for way in WAYS):
             middle = statistics.median(values) if values else 0
             spread = f"[{min(values, default=0):.3g}..{max(values, default=0):.3g}]"
             cells.append(f"{middle:.3g} {spread} {middle / base * 100 if base else 0:.0f} %")
-        print(f"| {name}, {wanted[name].unit} | {' | '.join(cells)} |")
+        yield f"| {name}, {wanted[name].unit} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

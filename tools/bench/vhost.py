@@ -1,7 +1,9 @@
 """vhost-user switches side by side, in interleaved rounds: `python -m tools.bench.vhost --help`.
 
 Every round starts each switch once and runs each case once, in turn, so that the machine's drift falls
-on all alike. The load (`tools/bench/vhost`, built by cargo) is on core 0, the switches on core 1.
+on all alike. The load (`tools/bench/vhost`, built by cargo) is on core 0, the switches on core 1. Where a
+virtual machine's host moves these about, runs with both near each other and with both far apart are told
+apart.
 """
 
 from __future__ import annotations
@@ -14,14 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.bench import hugepages, rounds
+from tools.bench import distance, hugepages, rounds
 from tools.bench.cases import SUITES, VHOST, Case
+from tools.bench.distance import LOAD
 from tools.bench.processes import cpu_seconds, thread_seconds
 from tools.bench.results import Results
-from tools.bench.rounds import ROOT
 from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet, Wanted
 
-LOAD = ROOT / "target/release/vhost-load"
 LEARNING = 1.0
 """Seconds in which the load connects, makes itself known and warms up."""
 
@@ -113,9 +114,11 @@ def once(
                 if case.figure == "cpu_percent":
                     result = idle(sockets, case, options.seconds, switch)
                 elif case.figure == "cycles":
-                    result = cost(sockets, case, options.seconds, switch, options.ahead)
+                    result = distance.alike(
+                        lambda c=case: cost(sockets, c, options.seconds, switch, options.ahead)
+                    )
                 else:
-                    result = load(sockets, case, options.seconds, options.ahead)
+                    result = distance.alike(lambda c=case: load(sockets, c, options.seconds, options.ahead))
                 results.add(switch.name, name, result)
                 if "error" in result:
                     print(f"! {switch.name}, {name}: {result['error']}", file=sys.stderr)

@@ -24,6 +24,7 @@
 //! Prints one JSON object: what arrived in a second, and in latency mode how long frames took.
 
 mod copy;
+mod distance;
 mod front;
 mod load;
 mod options;
@@ -41,10 +42,10 @@ fn main() {
             std::process::exit(2);
         }
     };
-    let result = if options.mode == options::Mode::Copy {
-        copy::rate(&options)
-    } else {
-        Load::start(options).and_then(Load::run)
+    let result = match options.mode {
+        options::Mode::Copy => copy::rate(&options),
+        options::Mode::Distance => distance::measure(&options),
+        _ => Load::start(options).and_then(Load::run),
     };
     match result {
         Ok(result) => println!("{result}"),

@@ -10,6 +10,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --mode wake              one frame every 3 ms, so that the switch sleeps in between
   --mode idle              connected, and nothing else, for --seconds or until killed
   --mode copy              no switch: what one core can copy between such buffers
+  --mode distance          no switch, no sockets: how long a line takes to the core of --other and back
   --size N       bytes of each frame, without FCS (60)
   --macs N       pairs of addresses (1)
   --flows N      with --touch: source ports that are used in turn, from 1024 on (1)
@@ -23,7 +24,8 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --sources N    buffers that frames are sent from in turn, if they are more than the ring holds (one segment each)
   --rotate N     receive buffers in rotation, if they are more than the ring holds
   --tag N        802.1Q VLAN id that the first guest's frames carry
-  --cpu N        core to run on (0)";
+  --cpu N        core to run on (0)
+  --other N      core that the switch runs on (1), for --mode distance";
 
 /// A cache line.
 pub const LINE: usize = 64;
@@ -41,6 +43,7 @@ pub enum Mode {
     Wake,
     Idle,
     Copy,
+    Distance,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +64,7 @@ pub struct Options {
     pub rotate: usize,
     pub tag: Option<u16>,
     pub cpu: usize,
+    pub other: usize,
 }
 
 impl Options {
@@ -82,6 +86,7 @@ impl Options {
             rotate: 0,
             tag: None,
             cpu: 0,
+            other: 1,
         };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -96,6 +101,7 @@ impl Options {
                         "wake" => Mode::Wake,
                         "idle" => Mode::Idle,
                         "copy" => Mode::Copy,
+                        "distance" => Mode::Distance,
                         other => return Err(format!("what is mode {other}?")),
                     }
                 }
@@ -113,6 +119,7 @@ impl Options {
                 "--rotate" => options.rotate = number(&value()?)?,
                 "--tag" => options.tag = Some(number(&value()?)? as u16),
                 "--cpu" => options.cpu = number(&value()?)?,
+                "--other" => options.other = number(&value()?)?,
                 other => return Err(format!("what is {other}?")),
             }
         }
@@ -120,7 +127,7 @@ impl Options {
             options.buffer = mergeable(options.size);
         }
         let most = if options.gso || options.mode == Mode::Copy { 65_000 } else { 60_000 };
-        if options.sockets.len() < 2
+        if options.sockets.len() < 2 && options.mode != Mode::Distance
             || !options.sockets.len().is_multiple_of(2) && options.mode == Mode::Pairs
         {
             return Err("two sockets at least, and an even number for pairs".into());
