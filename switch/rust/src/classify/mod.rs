@@ -31,7 +31,7 @@ use crate::parse::First;
 use crate::proxy::Gateways;
 use crate::stp::PortState;
 use crate::switch::Port;
-use crate::{DropReason, Nanos, PortCounters, PortId, Switch};
+use crate::{DropReason, Nanos, PortId, Switch};
 use recall::Memo;
 use std::collections::BTreeSet;
 
@@ -87,9 +87,7 @@ impl Switch {
             reports,
         };
         desk.last.expect(desk.fdb.version());
-        let mut tally = Tally([0; DropReason::COUNT]);
-        let mut counted = 0;
-        let mut bytes = 0;
+        let (mut counted, mut bytes, mut dropped) = (0, 0, 0);
         let mut book = |out: &mut Decision, view: &View<'_>| {
             counted += 1;
             bytes += u64::from(view.len);
@@ -100,7 +98,8 @@ impl Switch {
                 out.out = Out::Drop(storm_reason(kind));
             }
             if let Out::Drop(reason) = out.out {
-                tally.0[reason as usize] += 1;
+                dropped += 1;
+                counters.drops[reason as usize].add(1);
             }
         };
         if desk.tracker.is_none() {
@@ -127,7 +126,9 @@ impl Switch {
         }
         *last = desk.last.since(desk.fdb.version());
         *weighs |= std::mem::take(&mut memory.asked);
-        tally.book(counters, counted, bytes);
+        counters.rx_frames.add(counted);
+        counters.rx_bytes.add(bytes);
+        counters.forwarded.add(counted - dropped);
         ports[usize::from(ingress)] = Some(port);
         counted as usize
     }
@@ -140,25 +141,6 @@ fn storm_reason(kind: Flood) -> DropReason {
         Flood::Broadcast => DropReason::StormBroadcast,
         Flood::Multicast | Flood::LinkLocal => DropReason::StormMulticast,
         Flood::Unknown => DropReason::StormUnknown,
-    }
-}
-
-/// The drops of a burst, by reason.
-struct Tally([u32; DropReason::COUNT]);
-
-impl Tally {
-    /// One addition a counter and burst.
-    fn book(&self, counters: &PortCounters, frames: u64, bytes: u64) {
-        counters.rx_frames.add(frames);
-        counters.rx_bytes.add(bytes);
-        let mut forwarded = frames;
-        for (counter, &n) in counters.drops.iter().zip(&self.0) {
-            if n > 0 {
-                counter.add(u64::from(n));
-                forwarded -= u64::from(n);
-            }
-        }
-        counters.forwarded.add(forwarded);
     }
 }
 
