@@ -202,9 +202,9 @@ pub trait Nic: Send {
         false
     }
 
-    /// A look at a polled door that tells nobody and changes nothing: `rx_burst` would give nothing, as it did when it was
-    /// called last. False when that is not certain.
-    fn quiet(&self) -> bool {
+    /// A look at a polled door that tells nobody: `rx_burst` would give nothing, as it did when it was called last. False
+    /// when that is not certain. Who has nothing to do may get ready for what is sent to it next.
+    fn quiet(&mut self, _now: Nanos) -> bool {
         false
     }
 

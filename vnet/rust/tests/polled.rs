@@ -39,7 +39,7 @@ impl Nic for Polled {
     fn polled(&self) -> bool {
         true
     }
-    fn quiet(&self) -> bool {
+    fn quiet(&mut self, _now: Nanos) -> bool {
         self.0.looks.fetch_add(1, Ordering::Relaxed);
         self.0.frames.load(Ordering::Relaxed) == 0
     }
@@ -80,4 +80,32 @@ fn a_polled_nic_that_has_nothing_is_looked_at_and_then_asked_for_notifications()
     assert_eq!(count(&guests[0].armed), 0);
     assert!(matches!(engine.turn(1502), Next::Wait(_)));
     assert_eq!(guests.map(|guest| count(&guest.bursts)), [2, 1]);
+}
+
+#[test]
+fn between_two_looks_at_the_clock_whatever_comes_is_found() {
+    let mut engine = Engine::new().unwrap();
+    engine.set_spin(1_000_000);
+    let switch = engine.add_switch(SwitchConfig::default());
+    let guest = Arc::new(Guest::default());
+    engine.add_port(Box::new(Polled(guest.clone())), switch, PortConfig::access(10)).unwrap();
+    let count = |of: &AtomicU32| of.load(Ordering::Relaxed);
+    engine.turn(1);
+    let turns = engine.turns().get();
+    for _ in 0..100 {
+        assert_eq!(engine.turn(2), Next::Again);
+    }
+    assert_eq!((count(&guest.bursts), count(&guest.looks)), (1, 100), "nothing came");
+    assert_eq!(engine.turns().get() - turns, 100);
+    // A frame at the same NIC.
+    guest.frames.store(1, Ordering::Relaxed);
+    engine.turn(2);
+    assert_eq!((count(&guest.bursts), engine.worked()), (2, 2));
+    // Another port, which somebody upstairs adds meanwhile.
+    engine.turn(3);
+    let other = Arc::new(Guest::default());
+    other.frames.store(1, Ordering::Relaxed);
+    engine.add_port(Box::new(Polled(other.clone())), switch, PortConfig::access(10)).unwrap();
+    engine.turn(3);
+    assert_eq!(count(&other.bursts), 1);
 }

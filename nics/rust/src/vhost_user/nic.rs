@@ -24,6 +24,9 @@ use switch::{DropReason, Nanos};
 const REQUESTS: usize = 32;
 /// How soon a preliminary "no interrupt" is asked again (see `vring.rs`).
 const RECHECK: Nanos = 30_000;
+/// By then a guest that looks on has read what it was given.
+const READ: Nanos = 1_500;
+
 /// How a door is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,6 +64,8 @@ pub struct VhostUser {
     strikes: u64,
     malformed: u64,
     recheck: Option<Nanos>,
+    /// When frames were given to the guest last, until its rings are ready for the next ones.
+    gave: Option<Nanos>,
     now: Nanos,
     lines: LogLimit,
 }
@@ -91,6 +96,7 @@ impl VhostUser {
             strikes: fault::strikes(),
             malformed: 0,
             recheck: None,
+            gave: None,
             now: 0,
             lines: LogLimit::default(),
         })
@@ -376,6 +382,7 @@ impl Nic for VhostUser {
 
     fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
         self.now = now;
+        self.gave = Some(now);
         self.check_memory();
         let VhostUser { session: Some(session), steer, scratch, .. } = self else {
             return report.drop_rest(0, frames.len(), DropReason::TxNoCarrier);
@@ -422,10 +429,21 @@ impl Nic for VhostUser {
         self.session.as_ref().is_some_and(Session::started)
     }
 
-    fn quiet(&self) -> bool {
+    fn quiet(&mut self, now: Nanos) -> bool {
         let Some(session) = &self.session else { return false };
         let mut sending = session.queues.iter().skip(1).step_by(2).filter_map(|queue| queue.ring.as_ref());
-        fault::strikes() == self.strikes && session.announce.is_none() && sending.all(|ring| ring.quiet())
+        let quiet = fault::strikes() == self.strikes
+            && session.announce.is_none()
+            && sending.all(|ring| ring.quiet());
+        if quiet && self.gave.is_some_and(|at| now.saturating_sub(at) >= READ) {
+            self.gave = None;
+            for queue in session.queues.iter().step_by(2) {
+                if let Some(ring) = &queue.ring {
+                    ring.get_ready();
+                }
+            }
+        }
+        quiet
     }
 
     fn arm(&mut self) -> bool {

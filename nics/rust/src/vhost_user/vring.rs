@@ -213,6 +213,17 @@ impl Vring {
         }
     }
 
+    /// The guest has read what it was given, and nothing happens: what is given next will find the ring's lines here.
+    #[inline]
+    pub fn get_ready(&self) {
+        if let Layout::Split(split) = &self.layout
+            && self.ahead.len() > 0
+            && self.used_log.is_none()
+        {
+            split.own();
+        }
+    }
+
     /// Give the first `n` buffers ahead back, which the guest sent from.
     #[inline(always)]
     pub fn give_sent(&mut self, n: usize) {

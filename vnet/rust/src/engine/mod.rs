@@ -212,6 +212,10 @@ impl Engine {
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.
     pub fn turn(&mut self, now: Nanos) -> Next {
+        if self.is_still(now) {
+            self.turns.add(1);
+            return Next::Again;
+        }
         if self.worked == self.now {
             self.since_poll += BUSY_TURN;
         } else {
@@ -254,6 +258,30 @@ impl Engine {
             self.delivery.captures.flush(now, self.worked != now, next != Next::Again);
         }
         next
+    }
+
+    /// Whether a turn would find what the one before found, nothing: no time has passed, nobody has been told of
+    /// anything, and NICs that are polled have nothing. Most turns of an engine that looks on are such ones, and a frame
+    /// waits for as long as one takes.
+    #[inline]
+    fn is_still(&mut self, now: Nanos) -> bool {
+        if now != self.now || self.worked == now || self.spin == 0 || self.hot.is_empty() {
+            return false;
+        }
+        if !self.ready.is_empty() || !self.touched.is_empty() || !self.crossed.is_empty() {
+            return false;
+        }
+        if self.waker.pending() || self.delivery.captures.any() {
+            return false;
+        }
+        let mut from = 0;
+        while let Some(port) = self.hot.next(from) {
+            from = port + 1;
+            if !self.slots.get_mut(usize::from(port)).is_some_and(|slot| slot.is_quiet(now)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Find out who has something: kicks, descriptors, timers, ageing. Whether this was a turn to look at

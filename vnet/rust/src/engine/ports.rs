@@ -112,7 +112,7 @@ impl Slot {
     /// on are nothing else. Since when it had nothing is noted as a burst in vain would.
     #[inline]
     pub fn is_quiet(&mut self, now: Nanos) -> bool {
-        let quiet = self.nic.as_ref().is_some_and(|nic| nic.quiet());
+        let quiet = self.nic.as_mut().is_some_and(|nic| nic.quiet(now));
         if quiet && self.polled_since == Some(MOVED) {
             self.polled_since = Some(now);
         }

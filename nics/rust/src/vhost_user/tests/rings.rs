@@ -207,15 +207,45 @@ fn a_look_at_a_polled_door_tells_whether_a_burst_would_give_anything() {
         let mut host = Host::new();
         let mut guest = Guest::running(&mut host, features);
         assert_eq!(host.receive_all(), []);
-        assert!(host.nic.quiet());
+        assert!(host.nic.quiet(0));
         for seed in 0..3 {
             guest.send(&frame(60, seed));
-            assert!(!host.nic.quiet());
+            assert!(!host.nic.quiet(0));
             assert_eq!(host.receive_all().len(), 1);
-            assert!(host.nic.quiet(), "all is taken and given back");
+            assert!(host.nic.quiet(0), "all is taken and given back");
             assert_eq!(host.send(&[frame(60, seed)]), []);
-            assert!(host.nic.quiet(), "what was sent is nothing to receive");
+            assert!(host.nic.quiet(0), "what was sent is nothing to receive");
             assert_eq!(guest.receive().len(), 1);
         }
     }
+}
+
+#[test]
+fn what_a_guest_has_not_read_stays_as_it_is_while_its_door_gets_ready_for_more() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    let mut later = 0;
+    let mut quiet = |host: &mut Host| {
+        later += 1 << 30;
+        assert!(host.nic.quiet(later));
+    };
+    let sent: Vec<_> = (0..64).map(|seed| frame(60, seed)).collect();
+    // Some at a time, until the guest has no buffers any more and has read nothing.
+    let mut given = 0;
+    loop {
+        let refused = host.send(&sent[..5]).len();
+        given += 5 - refused;
+        quiet(&mut host);
+        if refused > 0 {
+            break;
+        }
+    }
+    let got = guest.receive();
+    assert_eq!(got.len(), given);
+    assert!(got.iter().enumerate().all(|(i, (_, bytes))| *bytes == sent[i % 5]));
+    // And what comes after that is as good.
+    quiet(&mut host);
+    assert_eq!(host.send(&sent[..1]), []);
+    quiet(&mut host);
+    assert_eq!(guest.receive().len(), 1);
 }
