@@ -251,7 +251,7 @@ unsafe fn put_short(dst: *mut u8, frame: &[u8]) {
     }
 }
 
-/// The same with any frame that is in one piece and fits.
+/// As [`short`], with any frame that is in one piece and fits.
 #[inline(always)]
 fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], used: &mut [Used]) -> usize {
     if takes.header != HEADER {
