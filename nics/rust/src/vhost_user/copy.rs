@@ -82,21 +82,20 @@ pub unsafe fn short(dst: *mut u8, src: *const u8, len: usize) {
 #[cfg(target_arch = "x86_64")]
 const STRING: usize = 8192;
 
-/// From so many bytes on the processor's own move of strings is the fastest way: on AMD's that say that theirs is fast for
+/// Whether the processor's own move of strings is the fastest way for long runs: on AMD's that say that theirs is fast for
 /// short ones, too (Zen 3 and newer). It fetches no line that it overwrites whole, and fetches ahead by itself. On Intel's it
-/// is slower than what is here for frames of any length (`../../../README.md`), and so it never is.
+/// is slower than what is here for frames of any length (`../../../README.md`).
 #[cfg(target_arch = "x86_64")]
-fn strings_from() -> usize {
+fn moves_strings() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     use std::sync::OnceLock;
     /// Asked for once: in a virtual machine the host answers.
-    static FROM: OnceLock<usize> = OnceLock::new();
+    static FAST: OnceLock<bool> = OnceLock::new();
     const FAST_SHORT: u32 = 1 << 4;
-    *FROM.get_or_init(|| {
+    *FAST.get_or_init(|| {
         let maker = __cpuid(0);
         let amd = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"];
-        let fast = amd && maker.eax >= 7 && __cpuid_count(7, 0).edx & FAST_SHORT != 0;
-        if fast { STRING } else { usize::MAX }
+        amd && maker.eax >= 7 && __cpuid_count(7, 0).edx & FAST_SHORT != 0
     })
 }
 
@@ -107,7 +106,7 @@ fn strings_from() -> usize {
 #[inline(always)]
 unsafe fn string(dst: *mut u8, src: *const u8, len: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if len >= strings_from() {
+    if len >= STRING && moves_strings() {
         // SAFETY: the caller's promise; the direction flag is clear, as the ABI has it.
         unsafe {
             std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") src => _, inout("rdi") dst => _,
@@ -224,6 +223,7 @@ pub unsafe fn pieces(pieces: &[Piece], next: *const u8, then: *const u8) {
         // SAFETY: `len` counts down with the pointers, which thus stay within what the caller promised.
         unsafe {
             if string(dst, src, len) {
+                // The scout stays behind: what it asks for next is there.
                 continue;
             }
             while len >= 64 {

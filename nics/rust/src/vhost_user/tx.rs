@@ -139,17 +139,14 @@ pub fn deliver(
                 break;
             }
         }
-        let mut full = false;
         for fill in [short, plain] {
-            let done = fill(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
-            n += done;
-            i += done;
-            full = i >= frames.len() || n >= ahead;
-            if full {
-                break;
+            if i < frames.len() && n < ahead {
+                let done = fill(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
+                n += done;
+                i += done;
             }
         }
-        if full {
+        if i >= frames.len() || n >= ahead {
             continue;
         }
         match spread(&ring.ahead, n, takes, &frames[i..], used) {
