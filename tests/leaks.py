@@ -54,16 +54,36 @@ def _namespaces() -> set[str]:
     return {path.name for path in Path("/run/netns").glob("*")}
 
 
+_ENDS = {"cmdline": (48, 49), "environ": (50, 51)}
+"""Which fields of proc_pid_stat(5) say where each begins and ends in the memory of its process."""
+
+
+def _words(folder: Path, name: str, deadline: float) -> list[bytes]:
+    """The `cmdline` or `environ` of a process.
+
+    In the midst of execve(2) it has neither for a moment, the old ones gone and the new ones not yet
+    there; but it has memory, as a thread of the kernel and a process that has ended have not.
+    """
+    while not (found := (folder / name).read_bytes()) and time.monotonic() < deadline:
+        # Behind the name, which may have anything in it, field 3 is the first; 23 is the memory's size.
+        fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+        memory, begin, end = (int(fields[number - 3]) for number in (23, *_ENDS[name]))
+        if memory == 0 or begin == end != 0:
+            break
+    return found.split(b"\0")
+
+
 def _processes(mark: str) -> dict[int, str]:
     """Processes with our mark in their environment, but ourselves."""
     wanted = f"{MARK}={mark}".encode()
+    deadline = time.monotonic() + EXIT_TIME
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if wanted in _words(folder, "environ", deadline):
+                words = b" ".join(_words(folder, "cmdline", deadline)).decode(errors="replace")
                 found[int(folder.name)] = words.strip()[:120]
         except OSError:
             continue
