@@ -10,10 +10,11 @@ when one fails); `attach` and `detach` are nothing but that, with one guest more
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from vnet.guests import Guest, one_of
 from vnet.links import Link, LinkEnd
 from vnet.machines import Machines
 from vnet.past import Keeper
-from vnet.port import Port, Reading
+from vnet.port import Port
 from vnet.runtime import Runtime, base
 from vnet.sandbox.confinement import Confinement
 from vnet.topology import Recorder, Resolved, Topology
@@ -43,7 +44,7 @@ from vnet.wiring import Wiring
 log = logging.getLogger("vnet")
 
 _PORTS_A_TURN = 16
-"""So many ports are told of before others have their turn."""
+"""Of so many ports the engine is asked at once where they are told of in turns."""
 
 
 class Fabric:
@@ -283,40 +284,39 @@ class Fabric:
         """The port called `name`; a guest's name stands for its first port."""
         return self.wiring.port(name)
 
-    async def status_in_turns(self) -> dict[str, Any]:
-        """`status`, made a few ports at a time: with thousands of them nobody else waits for all. What
-        comes or goes meanwhile may be in it or not.
-        """
-        listed = []
-        for number, (port, reading, more) in enumerate(self._readings([*self.ports.values()])):
-            if number % _PORTS_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
-            if self.ports.get(port.name) is port:
-                listed.append(port.status(reading) | more)
-        return self._status(listed)
-
     def status(self) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        told = self._readings([*self.ports.values()])
-        return self._status([port.status(reading) | more for port, reading, more in told])
+        told = self._status(self._entries([*self.ports.values()]))
+        return told | {"ports": [*told["ports"]]}
 
-    def _readings(self, ports: list[Port]) -> list[tuple[Port, Reading, dict[str, Any]]]:
-        """Ports with what only the engine knows of them, and what an entry has besides: a guest's usage.
-
-        The engine is asked once for all of them: each time it may have a turn to finish first.
+    def status_in_turns(self) -> dict[str, Any]:
+        """The same, but `ports` is an iterator, which makes the entries a few at a time: with thousands of
+        them nobody else waits for all. What comes or goes meanwhile may be among them or not.
         """
+        return self._status(self._entries_in_turns([*self.ports.values()]))
+
+    def _entries_in_turns(self, ports: list[Port]) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(ports), _PORTS_A_TURN):
+            few = ports[start : start + _PORTS_A_TURN]
+            yield from self._entries([port for port in few if self.ports.get(port.name) is port])
+
+    def _entries(self, ports: list[Port]) -> list[dict[str, Any]]:
+        """The entries of ports. The engine, which may have a turn to finish first, is asked once for all."""
         readings = self.engine.readings([port.number for port in ports])
         usage = self.accounts.of(ports)
-        more = [{"usage": usage[port.name]} if port.guest else {} for port in ports]
-        return list(zip(ports, readings, more, strict=True))
+        return [
+            port.status(reading) | ({"usage": usage[port.name]} if port.guest else {})
+            for port, reading in zip(ports, readings, strict=True)
+        ]
 
-    def _status(self, ports: list[dict[str, Any]]) -> dict[str, Any]:
+    def _status(self, ports: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        ends = [*self.wiring.link_ends().values()]
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
             "sandbox": self.confinement.status() if self.confinement else {"mode": "off"},
             "switches": self.switches(),
-            "ports": [*ports, *(end.status() for end in self.wiring.link_ends().values())],
+            "ports": itertools.chain(ports, (end.status() for end in ends)),
             "mirrors": mirrors.status(self),
             "machines": self.machines.status(),
             "flows": self.exporter.status(),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -169,9 +170,9 @@ async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):
         await in_thread(flood, path)
 
 
-async def test_a_long_answer_lets_others_have_their_turn(tmp_path):
+async def test_a_long_answer_lets_others_have_their_turn():
     answer = {
-        "many": [{"n": n, "text": '"\u00e9'} for n in range(1000)],
+        "many": [{"n": n, "text": '"\u00e9'} for n in range(300)],
         "few": [1, None],
         "by": {"7": {}},
         3: [],
@@ -195,3 +196,43 @@ async def test_a_long_answer_lets_others_have_their_turn(tmp_path):
     assert told == answer
     assert seen >= 10
     assert "\n" not in await server.written({"text": "a\nb"})
+
+
+async def test_a_long_answer_goes_on_when_others_are_done_and_is_made_as_it_is_written(mock_clock):
+    calls, called = trio.open_memory_channel(math.inf)
+    made, seen = 0, []
+
+    def entries():
+        nonlocal made
+        for made in range(1, 101):
+            if made % server.ENTRIES_A_TURN == 1:
+                calls.send_nowait(made)
+            yield made
+
+    async def other():
+        async for _ in called:
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            seen.append(made)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        told = json.loads(await server.written({"many": entries()}))
+        nursery.cancel_scope.cancel()
+    assert told == {"many": list(range(1, 101))}
+    assert seen == [*range(server.ENTRIES_A_TURN, 100, server.ENTRIES_A_TURN), 100]
+
+
+async def test_a_mistake_while_an_answer_is_made_ends_the_call_alone(tmp_path, caplog):
+    async def half(request):
+        return {"many": (1 // (3 - n) for n in range(1000))}
+
+    def talk(path):
+        with Client(path) as client:
+            with pytest.raises(VnetError, match="half failed inside vnet"):
+                client.call("half")
+            assert client.call("echo", a=1) == {"a": 1}
+
+    async with serving(tmp_path, half=half, echo=echo) as path:
+        await in_thread(talk, path)
+    assert "the call half failed" in caplog.text

@@ -198,7 +198,7 @@ async def test_what_the_engine_knows_of_many_ports_is_read_at_once() -> None:
             return [{k: v for k, v in e.items() if k not in moves} for e in entries]
 
         whole = still(running.status()["ports"])
-        assert whole == still((await running.status_in_turns())["ports"])
+        assert whole == still(running.status_in_turns()["ports"])
         assert whole == still(port.status() for port in running.ports.values())
         assert {entry["port"]: entry["leases"] for entry in whole} == {
             "vm.0": [{"ip": "10.0.0.9", "vlan": red, "until": None}],

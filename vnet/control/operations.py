@@ -41,7 +41,8 @@ class Operations:
 
     async def call_status(self, request: Request) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        return await self.fabric.status_in_turns() | {"pid": os.getpid()}
+        await trio.lowlevel.checkpoint()
+        return self.fabric.status_in_turns() | {"pid": os.getpid()}
 
     async def call_down(self, request: Request) -> None:
         """Bring the fabric down, once this was answered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import attrs
 import trio
+import trio.testing
 
 from vnet.control import protocol
 from vnet.errors import BadInput, VnetError
@@ -99,24 +101,35 @@ async def _connection(
             await _Connection(connection, operations).run()
 
 
-ENTRIES_A_TURN = 64
+ENTRIES_A_TURN = 16
 """Entries of a list that are written before others have their turn."""
+PATIENCE = 0.005
+"""Seconds that a long answer waits for others at most, each time: they may always have something to do."""
 _COMPACT = (",", ":")
+
+
+async def _others_first() -> None:
+    """Go on once every other task waits for something. One pass of trio's loop is not enough: a quick call
+    takes several, and would wait for a piece of the long answer in each.
+    """
+    with trio.move_on_after(PATIENCE):
+        await trio.testing.wait_all_tasks_blocked()
 
 
 async def written(value: Any) -> str:
     """`value` as JSON on one line. Long lists, of ports or stations, are written a few entries at a time,
-    so that nobody else waits for all of them.
+    so that nobody else waits for all of them. An iterator is a list that is made while it is written, and
+    is never there as a whole.
     """
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         members = [f"{json.dumps(key)}:{await written(member)}" for key, member in value.items()]
         return "{" + ",".join(members) + "}"
-    if not isinstance(value, list) or len(value) <= ENTRIES_A_TURN:
+    if not isinstance(value, Iterator) and (not isinstance(value, list) or len(value) <= ENTRIES_A_TURN):
         return json.dumps(value, separators=_COMPACT)
-    pieces = []
-    for start in range(0, len(value), ENTRIES_A_TURN):
-        await trio.lowlevel.checkpoint()
-        pieces.append(json.dumps(value[start : start + ENTRIES_A_TURN], separators=_COMPACT)[1:-1])
+    pieces, entries = [], iter(value)
+    while few := [*itertools.islice(entries, ENTRIES_A_TURN)]:
+        pieces.append(json.dumps(few, separators=_COMPACT)[1:-1])
+        await _others_first()
     return "[" + ",".join(pieces) + "]"
 
 
@@ -161,15 +174,15 @@ class _Connection:
                 waiting.clear()
                 nursery.start_soon(self._answer, call, request)
 
-    async def _send(self, document: dict[str, Any]) -> None:
-        data = memoryview((await written(document)).encode() + b"\n")
+    async def _send(self, line: str) -> None:
+        data = memoryview(line.encode() + b"\n")
         async with self._sending:
             while data:
                 data = data[await self._socket.send(data) :]
 
     def _request(self, call: protocol.Call, descriptors: list[int]) -> Request:
         async def item(value: Any) -> None:
-            await self._send({"id": call.id, "item": value})
+            await self._send(await written({"id": call.id, "item": value}))
 
         return Request(call.arguments, item, descriptors, trio.CancelScope())
 
@@ -178,7 +191,7 @@ class _Connection:
             with request.scope:
                 answer = await self._result(call, request)
             if request.scope.cancelled_caught:
-                answer = {"id": call.id, "result": None}
+                answer = await written({"id": call.id, "result": None})
             await self._send(answer)
         except (OSError, trio.ClosedResourceError):
             # The client went away; the reader sees that too and ends the connection.
@@ -190,25 +203,26 @@ class _Connection:
             for descriptor in request.descriptors:
                 os.close(descriptor)
 
-    async def _result(self, call: protocol.Call, request: Request) -> dict[str, Any]:
-        operation = self._operations.get(call.name)
-        if operation is None:
-            return protocol.error_document(call.id, BadInput(f"there is no call {call.name!r}"))
+    async def _result(self, call: protocol.Call, request: Request) -> str:
+        """The answer, written."""
         try:
-            return {"id": call.id, "result": await operation(request)}
+            operation = self._operations.get(call.name)
+            if operation is None:
+                raise BadInput(f"there is no call {call.name!r}")
+            return await written({"id": call.id, "result": await operation(request)})
         except VnetError as error:
-            return protocol.error_document(call.id, error)
+            problem = error
         except (KeyError, TypeError, ValueError) as error:
-            return protocol.error_document(call.id, BadInput(f"{call.name}: {error}"))
+            problem = BadInput(f"{call.name}: {error}")
         except OSError as error:
             if error.filename is None and isinstance(error, BrokenPipeError | ConnectionError):
                 raise
-            return protocol.error_document(call.id, VnetError(str(error)))
+            problem = VnetError(str(error))
         except Exception:
             # A mistake of ours in one call must not take every tenant's network down.
             log.exception("the call %s failed", call.name)
             problem = VnetError(f"{call.name} failed inside vnet; the fabric's log says where")
-            return protocol.error_document(call.id, problem)
+        return await written(protocol.error_document(call.id, problem))
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
