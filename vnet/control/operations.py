@@ -41,12 +41,10 @@ class Operations:
 
     async def call_status(self, request: Request) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        await trio.lowlevel.checkpoint()
         return self.fabric.status_in_turns() | {"pid": os.getpid()}
 
     async def call_down(self, request: Request) -> None:
         """Bring the fabric down, once this was answered."""
-        await trio.lowlevel.checkpoint()
         request.afterwards = self.stop.set
 
     async def call_apply(self, request: Request) -> dict[str, Any]:
@@ -121,7 +119,6 @@ class Operations:
             return {"agent": True}
         if not isinstance(guest, NetnsGuest) or guest.namespace is None:
             raise BadInput(f"{guest.name} is {guest.kind}: commands run in guests of kind netns and qemu")
-        await trio.lowlevel.checkpoint()
         return guest.namespace.entry()
 
     async def call_run(self, request: Request) -> dict[str, Any]:
@@ -145,7 +142,6 @@ class Operations:
 
     async def call_console_log(self, request: Request) -> str:
         """What is remembered of the console of guest `name`."""
-        await trio.lowlevel.checkpoint()
         machine = self.fabric.machines.one(one_of(self.fabric.guests, str(request.arguments["name"])).name)
         return machine.console.tail.decode(errors="replace")
 
@@ -169,7 +165,6 @@ class Operations:
     async def call_connect(self, request: Request) -> dict[str, Any]:
         """The facts that `vnet connect` makes words of: the ports of guest `name`."""
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
-        await trio.lowlevel.checkpoint()
         if isinstance(guest, QemuGuest):
             raise BadInput(f"{guest.name} is qemu: vnet plugs it in itself; `vnet status` tells what it does")
         runtime = self.fabric.runtime
@@ -181,7 +176,6 @@ class Operations:
 
     async def call_fdb(self, request: Request) -> list[dict[str, Any]]:
         """The forwarding database, perhaps of one `network`, `port` or `vlan` only."""
-        await trio.lowlevel.checkpoint()
         return self.fabric.fdb(
             network=request.arguments.get("network"),
             port=request.arguments.get("port"),
@@ -189,7 +183,6 @@ class Operations:
 
     async def call_members(self, request: Request) -> list[dict[str, Any]]:
         """Who wants which multicast group, perhaps of one `network` or `port` only."""
-        await trio.lowlevel.checkpoint()
         return self.fabric.members(
             network=request.arguments.get("network"),
             port=request.arguments.get("port"),
@@ -197,7 +190,6 @@ class Operations:
 
     async def call_connections(self, request: Request) -> list[dict[str, Any]]:
         """Connections that security groups track, perhaps of one `network` or `port` only."""
-        await trio.lowlevel.checkpoint()
         return self.fabric.connections(
             network=request.arguments.get("network"),
             port=request.arguments.get("port"),
@@ -205,13 +197,11 @@ class Operations:
 
     async def call_usage(self, request: Request) -> dict[str, Any]:
         """What guests sent and received, perhaps `only` these; with `gone`, those that are gone too."""
-        await trio.lowlevel.checkpoint()
         only = [str(name) for name in request.arguments.get("only", ())]
         return self.fabric.usage(*only, gone=bool(request.arguments.get("gone", False)))
 
     async def call_drops(self, request: Request) -> list[dict[str, Any]]:
         """What was dropped by port and reason, the most first."""
-        await trio.lowlevel.checkpoint()
         return self.fabric.drops()
 
     async def call_send(self, request: Request) -> dict[str, Any]:
@@ -227,7 +217,6 @@ class Operations:
     async def call_explain(self, request: Request) -> dict[str, Any]:
         """What would happen to `frame` (hex) at `port`: where it `reaches`, and the `steps`."""
         given = request.arguments
-        await trio.lowlevel.checkpoint()
         steps, reaches = self.fabric.explain(str(given["port"]), bytes.fromhex(str(given["frame"])))
         return {"reaches": reaches, "steps": [attrs.asdict(step) for step in steps]}
 

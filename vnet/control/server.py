@@ -176,9 +176,16 @@ class _Connection:
 
     async def _send(self, line: str) -> None:
         data = memoryview(line.encode() + b"\n")
-        async with self._sending:
+        # Where nobody else is sending there is no need for a turn of the others: a client waits for each.
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
             while data:
                 data = data[await self._socket.send(data) :]
+        finally:
+            self._sending.release()
 
     def _request(self, call: protocol.Call, descriptors: list[int]) -> Request:
         async def item(value: Any) -> None:
