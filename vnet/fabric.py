@@ -43,9 +43,6 @@ from vnet.wiring import Wiring
 
 log = logging.getLogger("vnet")
 
-_PORTS_A_TURN = 16
-"""Of so many ports the engine is asked at once where they are told of in turns."""
-
 
 class Fabric:
     """Use as an async context manager. Everything is down again, and gone, when it ends."""
@@ -286,41 +283,34 @@ class Fabric:
 
     def status(self) -> dict[str, Any]:
         """The document of `vnet status --json`."""
-        told = self._status(self._entries([*self.ports.values()]))
+        told = self.status_in_turns()
         return told | {"ports": [*told["ports"]]}
 
     def status_in_turns(self) -> dict[str, Any]:
-        """The same, but `ports` is an iterator, which makes the entries a few at a time: with thousands of
-        them nobody else waits for all. What comes or goes meanwhile may be among them or not.
+        """The same, but `ports` is an iterator, which makes each entry as it is asked for: with thousands of
+        them nobody else waits for all. What comes meanwhile is not among them, nor is what goes.
         """
-        return self._status(self._entries_in_turns([*self.ports.values()]))
-
-    def _entries_in_turns(self, ports: list[Port]) -> Iterator[dict[str, Any]]:
-        for start in range(0, len(ports), _PORTS_A_TURN):
-            few = ports[start : start + _PORTS_A_TURN]
-            yield from self._entries([port for port in few if self.ports.get(port.name) is port])
-
-    def _entries(self, ports: list[Port]) -> list[dict[str, Any]]:
-        """The entries of ports. The engine, which may have a turn to finish first, is asked once for all."""
-        readings = self.engine.readings([port.number for port in ports])
-        usage = self.accounts.of(ports)
-        return [
-            port.status(reading) | ({"usage": usage[port.name]} if port.guest else {})
-            for port, reading in zip(ports, readings, strict=True)
-        ]
-
-    def _status(self, ports: Iterable[dict[str, Any]]) -> dict[str, Any]:
         ends = [*self.wiring.link_ends().values()]
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
             "sandbox": self.confinement.status() if self.confinement else {"mode": "off"},
             "switches": self.switches(),
-            "ports": itertools.chain(ports, (end.status() for end in ends)),
+            "ports": itertools.chain(self._entries(), (end.status() for end in ends)),
             "mirrors": mirrors.status(self),
             "machines": self.machines.status(),
             "flows": self.exporter.status(),
         }
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        ports = [*self.ports.values()]
+        numbers = [port.number for port in ports]
+        # The engine, which may have a turn to finish first each time, is asked once for all of them.
+        readings, counts = self.engine.readings(numbers), self.engine.usage(numbers)
+        for port, reading, counted in zip(ports, readings, counts, strict=True):
+            if self.ports.get(port.name) is port:
+                figures = {"usage": self.accounts.of(port, counted)} if port.guest else {}
+                yield port.status(reading) | figures
 
     def usage(self, *only: str, gone: bool = False) -> dict[str, Any]:
         """What guests' NICs sent (`egress`) and received (`ingress`), each inside the `fabric` and by way of

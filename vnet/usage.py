@@ -119,14 +119,9 @@ class Accounts:
             for name in names
         }
 
-    def of(self, ports: Iterable[Port]) -> dict[str, dict[str, Any]]:
-        """The figures of NICs that are there, by name, all of one moment."""
-        there = [port for port in ports if port.guest]
-        counts = self._engine.usage([port.number for port in there])
-        return {
-            port.name: named(add(self._accounts[port.name].before, counted))
-            for port, counted in zip(there, counts, strict=True)
-        }
+    def of(self, port: Port, counted: Iterable[Iterable[int]]) -> dict[str, dict[str, dict[str, int]]]:
+        """The figures of a NIC that is there, and whose port has counted so much."""
+        return named(add(self._accounts[port.name].before, counted))
 
     # -- what outlives the fabric ----------------------------------------------------------------
 
