@@ -105,7 +105,7 @@ ENTRIES_A_TURN = 16
 """Entries of a list that are written before others have their turn."""
 PATIENCE = 0.005
 """Seconds that a long answer waits for others at most, each time: they may always have something to do."""
-_COMPACT = (",", ":")
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 async def _others_first() -> None:
@@ -121,16 +121,23 @@ async def written(value: Any) -> str:
     so that nobody else waits for all of them. An iterator is a list that is made while it is written, and
     is never there as a whole.
     """
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        members = [f"{json.dumps(key)}:{await written(member)}" for key, member in value.items()]
+    if not _is_long(value):
+        return _json(value)
+    if isinstance(value, dict):
+        members = [f"{_json(key)}:{await written(member)}" for key, member in value.items()]
         return "{" + ",".join(members) + "}"
-    if not isinstance(value, Iterator) and (not isinstance(value, list) or len(value) <= ENTRIES_A_TURN):
-        return json.dumps(value, separators=_COMPACT)
     pieces, entries = [], iter(value)
     while few := [*itertools.islice(entries, ENTRIES_A_TURN)]:
-        pieces.append(json.dumps(few, separators=_COMPACT)[1:-1])
+        pieces.append(_json(few)[1:-1])
         await _others_first()
     return "[" + ",".join(pieces) + "]"
+
+
+def _is_long(value: Any) -> bool:
+    """Whether there is a long list, or an iterator, among its members, however deep below other members."""
+    if isinstance(value, dict):
+        return any(map(_is_long, value.values())) and all(isinstance(key, str) for key in value)
+    return isinstance(value, Iterator) or (isinstance(value, list) and len(value) > ENTRIES_A_TURN)
 
 
 class _Connection:
