@@ -238,7 +238,6 @@ class Host:
         Up to `count` requests are sent, each when the one before was not answered for `timeout`
         seconds. Raises Unreachable if none is answered.
         """
-        await trio.lowlevel.checkpoint()
         try:
             socket = self.handle.ping_open(str(host), hop_limit)
         except OSError as error:

@@ -100,9 +100,11 @@ class Operations:
                 times.append(item["rtt"])
             except Unreachable as error:
                 item["error"] = str(error)
+            if sequence == count:
+                request.last(item)
+                break
             await request.item(item)
-            if sequence < count:
-                await trio.sleep_until(begun + interval)
+            await trio.sleep_until(begun + interval)
         return {"from": source.name, "to": given["to"], "address": str(address), **_summary(count, times)}
 
     def _target(self, name: str) -> Guest | str:

@@ -35,9 +35,13 @@ class Request:
     arguments: dict[str, Any]
     item: Callable[[Any], Awaitable[None]]
     """Send the client one item."""
+    last: Callable[[Any], None]
+    """The same for one after which nothing but the answer comes: both are sent together."""
     descriptors: list[int]
     """Came with the call; closed at its end unless taken out of the list."""
     scope: trio.CancelScope
+    ahead: bytes = b""
+    """Lines that go right before the answer."""
     afterwards: Callable[[], None] | None = None
     """Called once the answer is on its way."""
     stop: trio.Event | None = None
@@ -181,8 +185,8 @@ class _Connection:
                 waiting.clear()
                 nursery.start_soon(self._answer, call, request)
 
-    async def _send(self, line: str) -> None:
-        data = memoryview(line.encode() + b"\n")
+    async def _send(self, line: str, ahead: bytes = b"") -> None:
+        data = memoryview(ahead + line.encode() + b"\n")
         # Where nobody else is sending there is no need for a turn of the others: a client waits for each.
         try:
             self._sending.acquire_nowait()
@@ -198,7 +202,11 @@ class _Connection:
         async def item(value: Any) -> None:
             await self._send(await written({"id": call.id, "item": value}))
 
-        return Request(call.arguments, item, descriptors, trio.CancelScope())
+        def last(value: Any) -> None:
+            request.ahead += protocol.line({"id": call.id, "item": value})
+
+        request = Request(call.arguments, item, last, descriptors, trio.CancelScope())
+        return request
 
     async def _answer(self, call: protocol.Call, request: Request) -> None:
         try:
@@ -206,7 +214,7 @@ class _Connection:
                 answer = await self._result(call, request)
             if request.scope.cancelled_caught:
                 answer = await written({"id": call.id, "result": None})
-            await self._send(answer)
+            await self._send(answer, request.ahead)
         except (OSError, trio.ClosedResourceError):
             # The client went away; the reader sees that too and ends the connection.
             pass
