@@ -55,11 +55,8 @@ def add(one: Iterable[Iterable[int]], other: Iterable[Iterable[int]]) -> Counted
 
 def named(counted: Counted) -> dict[str, dict[str, dict[str, int]]]:
     """`frames` and `bytes` by direction and scope."""
-    figures = iter(counted)
-    return {
-        direction: {scope: dict(zip(("frames", "bytes"), next(figures), strict=True)) for scope in SCOPES}
-        for direction in DIRECTIONS
-    }
+    figures = ({"frames": frames, "bytes": size} for frames, size in counted)
+    return {direction: {scope: next(figures) for scope in SCOPES} for direction in DIRECTIONS}
 
 
 @attrs.define

@@ -8,6 +8,7 @@ a guest that runs.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -200,7 +201,7 @@ class Port:
             return tuple(name for name, _ in self.trunk)
         return () if self.network is None else (self.network,)
 
-    @property
+    @functools.cached_property
     def ip(self) -> tuple[Address, ...]:
         """Its addresses without prefix length."""
         return tuple(interface.ip for interface in self.addresses)
