@@ -37,7 +37,7 @@ else:
     else:
         join = socket.inet_aton(group) + own + socket.inet_aton(source)
         s.setsockopt(socket.IPPROTO_IP, 39, join)  # IP_ADD_SOURCE_MEMBERSHIP
-print(s.recv(100).decode(), flush=True)
+print(s.recv(100).decode(), end="", flush=True)
 sys.stdin.read()
 """
 
@@ -127,7 +127,7 @@ async def test_linux_hosts_are_heard(group: str, version: str) -> None:
             before = heard(fabric)
             await send(fabric, "a", group)
             assert far.stdout is not None
-            assert await far.stdout.receive_some(100) == b"news\n"
+            assert await far.stdout.receive_some(100) == b"news"
             # Queries come to everybody, so it is what a group's datagrams do not come to that counts.
             for _ in range(100):
                 fabric.send("a.0", datagram(fabric, group))
@@ -168,4 +168,4 @@ async def test_one_source_of_a_group() -> None:
             await until(lambda: joined(fabric, "s1-s2.a", GROUPS[0]))
             await send(fabric, "a", GROUPS[0])
             assert process.stdout is not None
-            assert await process.stdout.receive_some(100) == b"news\n"
+            assert await process.stdout.receive_some(100) == b"news"
