@@ -290,13 +290,14 @@ class Fabric:
         """The same, but `ports` is an iterator, which makes each entry as it is asked for: with thousands of
         them nobody else waits for all. What comes meanwhile is not among them, nor is what goes.
         """
-        ends = [*self.wiring.link_ends().values()]
         return {
             "name": self.name,
             "engine": {"driver": self._driver, "turns": self.engine.turns},
             "sandbox": self.confinement.status() if self.confinement else {"mode": "off"},
             "switches": self.switches(),
-            "ports": itertools.chain(self._entries(), (end.status() for end in ends)),
+            "ports": itertools.chain(
+                self._entries(), [end.status() for end in self.wiring.link_ends().values()]
+            ),
             "mirrors": mirrors.status(self),
             "machines": self.machines.status(),
             "flows": self.exporter.status(),
