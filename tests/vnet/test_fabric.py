@@ -12,6 +12,7 @@ import trio.testing
 
 import vnet
 from vnet import BadInput, Fabric, Unreachable, drive, events
+from vnet.control.server import written
 
 TENANTS = {
     "name": "tenants",
@@ -280,6 +281,30 @@ async def test_events_that_were_lost_leave_nobody_waiting(autojump_clock):
             assert frame in got
             assert len(got) == 2
         await stream.aclose()
+
+
+async def test_a_status_of_many_ports_lets_others_have_their_turn() -> None:
+    topology = vnet.Topology("crowd", seed=1)
+    topology.network("lan", subnets="10.0.0.0/16")
+    for number in range(200):
+        topology.guest(f"g{number}", network="lan")
+    async with vnet.Fabric(topology) as fabric:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            told = json.loads(await written(fabric.status_in_turns()))
+            seen = turns
+            nursery.cancel_scope.cancel()
+        assert [port["port"] for port in told["ports"]] == list(fabric.ports)
+        assert told.keys() == fabric.status().keys()
+        assert seen >= 10
 
 
 async def test_a_status_in_turns_is_made_as_it_is_read_and_tells_of_ports_that_are_there() -> None:

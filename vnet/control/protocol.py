@@ -74,9 +74,13 @@ def parse_call(line: bytes) -> Call:
     return Call(document["id"], name, arguments)
 
 
+text = json.JSONEncoder(separators=(",", ":")).encode
+"""A value as it is written on the wire."""
+
+
 def line(document: dict[str, Any]) -> bytes:
     """A document as it goes on the wire."""
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    return text(document).encode() + b"\n"
 
 
 def error_document(call: int, error: Exception) -> dict[str, Any]:

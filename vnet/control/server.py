@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import contextlib
 import itertools
-import json
 import logging
 import os
 import socket
@@ -109,7 +108,6 @@ ENTRIES_A_TURN = 16
 """Entries of a list that are written before others have their turn."""
 PATIENCE = 0.005
 """Seconds that a long answer waits for others at most, each time: they may always have something to do."""
-_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 async def _others_first() -> None:
@@ -126,13 +124,13 @@ async def written(value: Any) -> str:
     is never there as a whole.
     """
     if not _is_long(value):
-        return _json(value)
+        return protocol.text(value)
     if isinstance(value, dict):
-        members = [f"{_json(key)}:{await written(member)}" for key, member in value.items()]
+        members = [f"{protocol.text(key)}:{await written(member)}" for key, member in value.items()]
         return "{" + ",".join(members) + "}"
     pieces, entries = [], iter(value)
     while few := [*itertools.islice(entries, ENTRIES_A_TURN)]:
-        pieces.append(_json(few)[1:-1])
+        pieces.append(protocol.text(few)[1:-1])
         await _others_first()
     return "[" + ",".join(pieces) + "]"
 
