@@ -292,7 +292,8 @@ async def _comes_and_goes(maker: Maker, driver: str) -> None:
         if made.peer.sends_without_link:
             with within("a frame that is sent while the link is down"):
                 await made.peer.send(frame(A, PEER, 32))
-            await made.until("that frame is counted", lambda: made.drops().get("port-down") == 1)
+            # A kernel at the other end has something of its own to say now and then, which counts, too.
+            await made.until("that frame is counted", lambda: made.drops().get("port-down", 0) >= 1)
         made.engine.set_link(made.port, True)
         if made.peer.hung_up_by_link:
             with within("the peer's coming again after the link was down"):
