@@ -281,6 +281,8 @@ pub struct Burst<'a> {
     room: usize,
     /// From a link: who sent each of them. No other door says, for there it is whose door it is.
     pub origins: Option<&'a [Origin]>,
+    /// It is known that none of them is offloaded ([`Offload::NONE`]), so that nobody need ask each.
+    pub bare: bool,
 }
 
 impl<'a> Burst<'a> {
@@ -294,7 +296,7 @@ impl<'a> Burst<'a> {
     #[inline]
     #[must_use]
     pub fn of(room: usize) -> Self {
-        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), origins: None }
+        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), origins: None, bare: false }
     }
 
     /// How many more frames there is room for.

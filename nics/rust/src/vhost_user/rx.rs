@@ -110,6 +110,8 @@ fn lend_any<'a>(
     let mut more = waiting > n;
     let mut loan = Loan::default();
     let mut bytes = 0;
+    // Another ring's may be in there.
+    let mut bare = burst.bare || burst.is_empty();
     ring.hush();
     let ring: &'a Vring = ring;
     let (heads, mut segs) = arena.parts();
@@ -144,6 +146,7 @@ fn lend_any<'a>(
         match frame {
             Some(frame) => {
                 bytes += frame.len();
+                bare &= !sends.offloads || frame.offload.is_none();
                 // There is room: a burst is BURST long, and so is n at most.
                 let _ = burst.try_push(frame);
                 if bytes >= BYTES {
@@ -155,6 +158,7 @@ fn lend_any<'a>(
         }
     }
     drop(warmer);
+    burst.bare = bare;
     // What follows parses the private copies; the compiler must not read the originals again.
     compiler_fence(Ordering::SeqCst);
     ring.loan.set(loan);

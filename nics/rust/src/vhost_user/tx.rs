@@ -236,8 +236,8 @@ unsafe fn put_short(dst: *mut u8, frame: &[u8]) {
     unsafe {
         copy::short(dst.add(HEADER), frame.as_ptr(), frame.len());
         match frame.first_chunk::<4>() {
-            // The line is written anyway: nobody looks what stands there.
-            Some(begin) if dst as usize % LINE <= LINE - HEADER => {
+            // Its line is the frame's, and is written anyway: nobody looks what stands there.
+            Some(begin) if dst as usize % LINE < LINE - HEADER => {
                 let mut bytes = [0; HEADER + 4];
                 bytes[..HEADER].copy_from_slice(&PLAIN);
                 bytes[HEADER..].copy_from_slice(begin);
