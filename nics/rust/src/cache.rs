@@ -50,9 +50,10 @@ pub(crate) fn hand_on(ptr: *const u8) {
     let _ = ptr;
 }
 
-/// Ask for the lines that words are in, as a switch wants it (`Switch::set_fetch`).
-pub fn fetch(words: &[&u32]) {
-    for &word in words {
-        prefetch_read(std::ptr::from_ref(word).cast());
+/// Ask for some of a row of things, the first of which is at `row` and the others each `stride` bytes behind the one
+/// before, as a switch wants it (`Switch::set_fetch`).
+pub fn fetch(row: *const u8, stride: usize, numbers: &[u32]) {
+    for &number in numbers {
+        prefetch_read(row.wrapping_add(stride.wrapping_mul(number as usize)));
     }
 }

@@ -34,7 +34,7 @@ pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMa
 pub use counters::{Counter, PortCounters};
 pub use decision::{Came, Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
-pub use groups::{Connection, Groups, Judged, Rule};
+pub use groups::{Connection, Fetch, Groups, Judged, Rule};
 pub use guard::{Guard, Roles};
 pub use limits::{Limit, Limits, Meter, Storm};
 pub use private::{Place, Private};

@@ -88,18 +88,66 @@ pub(crate) struct Pairs {
     rest: u32,
 }
 
+/// Looks pairs up.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeker<'a> {
+    sets: &'a [Set],
+    secret: [u64; 2],
+    version: u64,
+}
+
+impl Seeker<'_> {
+    /// The port that a frame from the one to the other goes to, if that stands here.
+    #[inline(always)]
+    pub(crate) fn find(&self, pair: Pair, ip: u32) -> Option<PortId> {
+        let number = set(self.secret, pair);
+        look(self.sets.get(number)?, pair, ip, self.version).or_else(|| self.find_beside(number, pair, ip))
+    }
+
+    #[inline(never)]
+    fn find_beside(&self, number: usize, pair: Pair, ip: u32) -> Option<PortId> {
+        look(self.sets.get(number ^ 1)?, pair, ip, self.version)
+    }
+}
+
+/// Keyed multiply and fold, and once more by a fixed number, as the FDB does (`fdb/table.rs`).
+#[inline]
+fn set(secret: [u64; 2], Pair([a, b]): Pair) -> usize {
+    let product = u128::from(a ^ secret[0]) * u128::from(b ^ secret[1]);
+    let folded = (product >> 64) as u64 ^ product as u64;
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SET_BITS)) as usize
+}
+
+/// What a set says of a pair.
+#[inline(always)]
+fn look(Set(ways): &Set, pair: Pair, ip: u32, version: u64) -> Option<PortId> {
+    // Reckoned: which of the two it is can't be guessed.
+    let entry = &ways[usize::from(ways[1].pair.differs(pair) == 0)];
+    let differs = entry.pair.differs(pair) | (entry.version ^ version) | u64::from(entry.ip ^ ip);
+    (differs == 0).then_some(entry.port)
+}
+
 impl Pairs {
     /// `secret`: two numbers that no guest knows.
     pub(crate) fn new(secret: [u64; 2]) -> Self {
         Pairs { sets: Vec::new(), secret, refused: 0, hits: 0, misses: 0, rest: 0 }
     }
 
-    /// Keyed multiply and fold, and once more by a fixed number, as the FDB does (`fdb/table.rs`).
     #[inline]
-    fn set(&self, Pair([a, b]): Pair) -> usize {
-        let product = u128::from(a ^ self.secret[0]) * u128::from(b ^ self.secret[1]);
-        let folded = (product >> 64) as u64 ^ product as u64;
-        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SET_BITS)) as usize
+    fn set(&self, pair: Pair) -> usize {
+        set(self.secret, pair)
+    }
+
+    /// Many lookups under one version. Whoever finds something says so: [`Pairs::found`].
+    #[inline]
+    pub(crate) fn seek(&self, version: u64) -> Seeker<'_> {
+        Seeker { sets: if self.rest > 0 { &[] } else { &self.sets }, secret: self.secret, version }
+    }
+
+    /// So many pairs were found.
+    #[inline]
+    pub(crate) fn found(&mut self, pairs: usize) {
+        self.hits = self.hits.wrapping_add(pairs as u32);
     }
 
     /// The port that a frame from the one to the other goes to, if that was decided under this version
@@ -124,14 +172,9 @@ impl Pairs {
 
     #[inline(always)]
     fn find_in(&mut self, number: usize, pair: Pair, ip: u32, version: u64) -> Option<PortId> {
-        let Set(ways) = self.sets.get(number)?;
-        // Reckoned: which of the two it is can't be guessed.
-        let entry = &ways[usize::from(ways[1].pair.differs(pair) == 0)];
-        if entry.pair.differs(pair) | (entry.version ^ version) | u64::from(entry.ip ^ ip) != 0 {
-            return None;
-        }
-        self.hits = self.hits.wrapping_add(1);
-        Some(entry.port)
+        let port = look(self.sets.get(number)?, pair, ip, version)?;
+        self.found(1);
+        Some(port)
     }
 
     /// It was not found: remember it, if there is a place.

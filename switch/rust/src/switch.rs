@@ -9,7 +9,7 @@ use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, secret};
-use crate::groups::Tracker;
+use crate::groups::{Fetch, Tracker};
 use crate::guard::Memory;
 use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
@@ -81,6 +81,8 @@ pub struct Switch {
     pub(crate) learners: usize,
     /// Frames were admitted that have to be weighed (`guard/whole.rs`).
     pub(crate) weighs: bool,
+    /// All frames of the latest burst have the same decision.
+    pub(crate) alike: bool,
     /// When the next lease of any of them ends, or earlier.
     pub(crate) leases: Option<Nanos>,
     /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
@@ -120,6 +122,7 @@ impl Switch {
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
             learners: 0,
             weighs: false,
+            alike: true,
             leases: None,
             own: BTreeSet::new(),
             beyond: Beyond::new(),
@@ -128,10 +131,11 @@ impl Switch {
         }
     }
 
-    /// Have `fetch` bring what it is shown into the processor's cache, without waiting for it: connections are
+    /// Have `fetch` bring things into the processor's cache, without waiting for them: it is told where the first of a
+    /// row is, how many bytes from one to the next, and the numbers of some, which may be any. Connections are
     /// looked up a burst at a time, and that is what most of it is. It takes `unsafe`, which is not for here;
     /// without it all is the same, and slower where there are thousands of connections.
-    pub fn set_fetch(&mut self, fetch: fn(&[&u32])) {
+    pub fn set_fetch(&mut self, fetch: Fetch) {
         self.tracker.get_mut().set_fetch(fetch);
     }
 

@@ -5,13 +5,14 @@
 //! (sticky stations, the port's limit), then the destination, and last storm control.
 //!
 //! In reading order: here, what comes in, and what goes into the books; `judge.rs`, the checks; `learn.rs`;
-//! `route.rs`; `gates.rs`, security groups; and last `recall.rs`, the short way, which most frames take.
+//! `route.rs`; `gates.rs`, security groups; and last `recall.rs` and `runs.rs`, the short way, which most frames take.
 
 mod gates;
 mod judge;
 mod learn;
 mod recall;
 mod route;
+mod runs;
 
 pub(crate) use gates::is_payer;
 pub(crate) use judge::vlan;
@@ -23,7 +24,7 @@ use crate::decision::{Decision, Flood, Out, View};
 use crate::fdb::Fdb;
 use crate::groups::{BURST, Gate, Passing, Tracker};
 use crate::guard::Memory;
-use crate::limits::Bucket;
+use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
 use crate::multicast::Snooper;
 use crate::pairs::Pairs;
@@ -31,14 +32,16 @@ use crate::parse::First;
 use crate::proxy::Gateways;
 use crate::stp::PortState;
 use crate::switch::Port;
-use crate::{DropReason, Nanos, PortId, Switch};
-use recall::Memo;
+use crate::{DropReason, Nanos, PortCounters, PortId, Switch};
+use recall::{Memo, Next};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 impl Switch {
     /// Decide about a burst of frames that came in by `ingress`, in order, and learn from them.
     ///
-    /// Takes at most `out.len()` frames and writes one decision for each; returns how many. Counts
+    /// Takes at most `out.len()` frames and writes one decision for each; returns how many, and [`Switch::decided_alike`]
+    /// whether all decisions are the same. Counts
     /// received, forwarded and dropped frames at the ingress port. A frame for a port that does not
     /// exist is `port-down`, and counted nowhere.
     #[inline]
@@ -50,10 +53,13 @@ impl Switch {
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
-        let Switch { ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, weighs, .. } = self;
+        let Switch {
+            ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, weighs, alike, ..
+        } = self;
         let tracker = tracker.get_mut().watch(now);
         // Taken out for the time being, because the desk looks at the others.
         let Some(mut port) = ports.get_mut(usize::from(ingress)).and_then(Option::take) else {
+            *alike = true;
             // In this order, a frame there is no room for stays in the iterator.
             let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
@@ -87,43 +93,24 @@ impl Switch {
             reports,
         };
         desk.last.expect(desk.fdb.version());
-        let (mut counted, mut bytes, mut dropped) = (0, 0, 0);
-        let mut book = |out: &mut Decision, view: &View<'_>| {
-            counted += 1;
-            bytes += u64::from(view.len);
-            if let Some(kind) = out.out.flood()
-                && let Some(storm) = storm
-                && !storm.passes(now, kind, view.segments)
-            {
-                out.out = Out::Drop(storm_reason(kind));
-            }
-            if let Out::Drop(reason) = out.out {
-                dropped += 1;
-                counters.drops[reason as usize].add(1);
-            }
-        };
+        let mut books = Books { counters, storm, now, counted: 0, bytes: 0, dropped: 0, alike: true };
+        let mut burst = burst.into_iter();
         if desk.tracker.is_none() {
-            for (out, view) in out.iter_mut().zip(burst) {
-                desk.one(memo, &view, out);
-                book(out, &view);
-            }
+            desk.all(memo, &mut burst, out, 0..out.len(), &mut books);
         } else {
-            let mut burst = burst.into_iter();
-            for out in out.chunks_mut(BURST) {
+            for begin in (0..out.len()).step_by(BURST) {
+                let places = begin..out.len().min(begin + BURST);
                 // Each frame is looked at twice, which costs less than to keep what was seen of it.
-                desk.passing = desk.bring(memo, burst.clone().take(out.len()));
-                let mut number = 0;
-                for (out, view) in out.iter_mut().zip(burst.by_ref()) {
-                    desk.number = number;
-                    number += 1;
-                    desk.one(memo, &view, out);
-                    book(out, &view);
-                }
-                if number < BURST {
+                desk.passing = desk.bring(memo, burst.clone().take(places.len()));
+                desk.number = 0;
+                desk.all(memo, &mut burst, out, places, &mut books);
+                if desk.number < BURST {
                     break;
                 }
             }
         }
+        let Books { counters, counted, bytes, dropped, .. } = books;
+        *alike = books.alike;
         *last = desk.last.since(desk.fdb.version());
         *weighs |= std::mem::take(&mut memory.asked);
         counters.rx_frames.add(counted);
@@ -133,6 +120,68 @@ impl Switch {
         counted as usize
     }
 }
+
+impl Switch {
+    /// Whether all frames of the latest burst have the same decision.
+    #[inline]
+    #[must_use]
+    pub fn decided_alike(&self) -> bool {
+        self.alike
+    }
+}
+
+/// What a burst comes to.
+struct Books<'a> {
+    counters: &'a PortCounters,
+    storm: &'a mut Option<Box<StormMeter>>,
+    now: Nanos,
+    counted: u64,
+    bytes: u64,
+    dropped: u64,
+    /// All frames have the same decision so far.
+    alike: bool,
+}
+
+impl Books<'_> {
+    /// So many frames have this decision, with so many bytes in all.
+    #[inline]
+    fn enter(&mut self, out: Out, frames: u64, bytes: u64) {
+        self.counted += frames;
+        self.bytes += bytes;
+        if let Out::Drop(reason) = out {
+            self.dropped += frames;
+            self.counters.drops[reason as usize].add(frames);
+        }
+    }
+
+    /// One frame has this decision, or would have.
+    #[inline]
+    fn book(&mut self, out: &mut Decision, view: &View<'_>) {
+        if !matches!(out.out, Out::Port(_)) {
+            self.weather(out, view);
+        }
+        self.enter(out.out, 1, u64::from(view.len));
+    }
+
+    /// Whether there is no storm of such frames.
+    fn weather(&mut self, out: &mut Decision, view: &View<'_>) {
+        if let Some(kind) = out.out.flood()
+            && let Some(storm) = self.storm
+            && !storm.passes(self.now, kind, view.segments)
+        {
+            out.out = Out::Drop(storm_reason(kind));
+        }
+    }
+}
+
+/// Whether a decision is the same as the first. It has many branches, and is over at the first that differs.
+#[inline]
+fn is_first(out: &[Decision], at: usize) -> bool {
+    at == 0 || out.first() == out.get(at)
+}
+
+/// So many frames may be worth it to look for runs among them.
+const SEVERAL: usize = 4;
 
 /// Too many floods of this kind.
 #[cold]
@@ -187,6 +236,40 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Decide about a burst's next frames, as many as there are `places` for. Most bursts have many in a row that are
+    /// alike.
+    #[inline(always)]
+    fn all<'v>(
+        &mut self,
+        memo: Memo,
+        burst: &mut (impl Iterator<Item = View<'v>> + Clone),
+        out: &mut [Decision],
+        places: Range<usize>,
+        books: &mut Books<'_>,
+    ) {
+        // Of a few frames each is decided sooner than it would be seen that they are alike.
+        let many = burst.size_hint().0 >= SEVERAL;
+        let (mut at, end) = (places.start, places.end);
+        while at < end {
+            if many && self.last.next != Next::Other && (books.storm.is_none() || !self.last.floods()) {
+                let (count, bytes) = self.run(memo, burst, out.get_mut(at..end).unwrap_or_default());
+                if count > 0 {
+                    books.enter(self.last.out, count as u64, bytes);
+                    books.alike = books.alike && is_first(out, at);
+                    at += count;
+                    self.number += count;
+                }
+            }
+            let (true, Some(view)) = (at < end, burst.next()) else { break };
+            let Some(decision) = out.get_mut(at) else { break };
+            self.one(memo, &view, decision);
+            books.book(decision, &view);
+            books.alike = books.alike && is_first(out, at);
+            at += 1;
+            self.number += 1;
+        }
+    }
+
     /// Decide about a frame. Each way writes where the decision stays. Put together elsewhere, it would
     /// be written field by field and read as words, and such a read waits for the writes to arrive.
     #[inline(always)]
@@ -194,6 +277,7 @@ impl Desk<'_> {
         match First::of(view) {
             Some(first) => {
                 if !self.recall(memo, &first, view, out) {
+                    self.last.next = Next::Other;
                     self.judge(first, view, out);
                 }
             }

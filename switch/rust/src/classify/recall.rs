@@ -12,8 +12,10 @@
 //! entry of the station, which is looked up anyway. Whatever else looks at every frame of a port has to
 //! be asked in `recall` and `recall_stations`, or must say there that they don't apply.
 //!
-//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 40 instructions, one
-//! from and to other stations about 130, and 250 where their pair is not in the cache; so up to 100,000
+//! Where many come at once, runs of such frames are looked at first (`runs.rs`); what is here is for the others.
+//!
+//! What profiling said (`examples/cycles.rs`): a frame like the last one takes some 80 instructions, in a run 25, one
+//! from and to other stations about 200, in a run 90, and more where their pair is not in the cache; so up to 100,000
 //! stations it is instructions that count, not the processor's cache. Going over the burst once before, to bring the slots into
 //! the cache, gained nothing even then: the lookups of neighbouring frames do not depend on each other,
 //! and the processor overlaps them by itself. Words are loaded one by one, on purpose: the same with
@@ -38,24 +40,26 @@ use crate::{DropReason, PortId};
 /// The last decision at a port, and what it holds for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last {
-    first: First,
-    judged: &'static First,
+    pub(super) first: First,
+    pub(super) judged: &'static First,
     /// Where it went. What `decision` says of that is where the last one went that was parsed: a word
     /// that was written in part a moment ago can't be read as a whole without waiting.
-    out: Out,
-    decision: Decision,
+    pub(super) out: Out,
+    pub(super) decision: Decision,
     /// It came past the guard, or there is none.
-    admitted: bool,
+    pub(super) admitted: bool,
     /// Security groups look at every frame of this kind.
-    grouped: bool,
+    pub(super) grouped: bool,
     /// Where they do: the stamps of both gates, 0 where there is none.
     stamps: (u32, u32),
     /// At a port with a guard: the source that plain frames from this station are admitted with, of
     /// IPv4 and IPv6; 0 for none.
-    plain4: u32,
-    plain6: u128,
+    pub(super) plain4: u32,
+    pub(super) plain6: u128,
     /// No longer frame is like it; 0 when none is.
     pub(super) longest: u32,
+    /// What the next frames may be, by this one.
+    pub(super) next: Next,
     /// Of FDB and configuration, when the burst was over.
     version: u64,
 }
@@ -72,6 +76,7 @@ impl Last {
         plain4: 0,
         plain6: 0,
         longest: 0,
+        next: Next::Other,
         version: 0,
     };
 
@@ -83,11 +88,27 @@ impl Last {
         }
     }
 
+    /// Whether it may have gone to several ports.
+    #[inline]
+    pub(super) fn floods(&self) -> bool {
+        self.out.flood().is_some()
+    }
+
     /// The same, made by this version.
     #[inline]
     pub(super) fn since(self, version: u64) -> Last {
         Last { version, ..self }
     }
+}
+
+/// What the frames behind one may be, as far as it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It was like the last one: so may they be.
+    Same,
+    /// It differed in its stations, and theirs was a pair that is known.
+    Stations,
+    Other,
 }
 
 /// What a port may remember of the frames that it let in.
@@ -172,8 +193,15 @@ impl Desk<'_> {
             return false;
         }
         if !first.same(&last.first, last.judged) {
+            self.last.next = Next::Other;
             return self.recall_stations(memo, first, view, decision);
         }
+        if last.next != Next::Same {
+            // Not each time: what was written in part a moment ago can't be read as a whole without waiting, and
+            // all of it is when the burst is over.
+            self.last.next = Next::Same;
+        }
+        let last = &self.last;
         if last.grouped {
             if matches!(memo, Memo::Placed) && view.place != last.decision.place {
                 return false;
@@ -233,12 +261,15 @@ impl Desk<'_> {
             if plain4 == 0 {
                 return false;
             }
-        } else if !matches!(memo, Memo::Open) && !self.is_unasked(memo, view) {
+        } else if !matches!(memo, Memo::Open) && !self.is_unasked(memo, view.place) {
             return false;
         }
         let vlan = last.decision.vlan;
         let pair = Pair::new(first, vlan, self.id);
         let known = self.pairs.find(pair, plain4, self.fdb.version());
+        if known.is_some() {
+            self.last.next = Next::Stations;
+        }
         let Some(port) = known.or_else(|| self.look_up(first, pair, plain4)) else { return false };
         let out = Out::Port(port);
         *decision = Decision { out, ..self.last.decision };
@@ -251,8 +282,8 @@ impl Desk<'_> {
     /// Whether a frame is let in unasked that is like the last one but for its stations: over a link, where
     /// neither stands in a private network. All who do take the long way.
     #[inline(never)]
-    fn is_unasked(&self, memo: Memo, view: &View<'_>) -> bool {
-        matches!(memo, Memo::Placed) && [view.place, self.last.decision.place] == [Place::PROMISCUOUS; 2]
+    pub(super) fn is_unasked(&self, memo: Memo, place: Place) -> bool {
+        matches!(memo, Memo::Placed) && [place, self.last.decision.place] == [Place::PROMISCUOUS; 2]
     }
 
     /// Where a frame goes from one station to another, as long as the FDB stays as it is; `None` where
@@ -260,6 +291,7 @@ impl Desk<'_> {
     #[inline(never)]
     fn look_up(&mut self, first: &First, pair: Pair, plain4: u32) -> Option<PortId> {
         if let Some(port) = self.pairs.find_beside(pair, plain4, self.fdb.version()) {
+            self.last.next = Next::Stations;
             return Some(port);
         }
         if first.any_group() || !self.config.learning || self.config.private.is_some() {

@@ -39,6 +39,7 @@ use denied::Denied;
 use fragments::Fragments;
 use packet::{Kind, Read};
 use quick::Ready;
+pub use table::Fetch;
 use table::{Table, coarse};
 
 /// What the groups of both ends said about a frame so far.
@@ -148,7 +149,7 @@ impl Tracker {
     }
 
     /// Have something that brings what it is shown into the cache.
-    pub(crate) fn set_fetch(&mut self, fetch: fn(&[&u32])) {
+    pub(crate) fn set_fetch(&mut self, fetch: Fetch) {
         self.table.set_fetch(fetch);
     }
 

@@ -14,10 +14,12 @@
 //! A packet like the one before it, with the same ends, is not looked up at all: it shares what was found.
 //!
 //! Between two guests the instructions are what it costs, more than the memory: so there are no branches but those
-//! that go one way nearly always, and ends are compared as they lie in the packet, but for the order.
+//! that go one way nearly always, ends are compared as they lie in the packet, but for the order, and each of three small
+//! loops goes over the whole burst. What packets in a row have in common is not repeated for each, and where their lines
+//! are is reckoned for some at once, which is why the hash is of 32 bits. It takes some 95 instructions a packet.
 
 use super::packet::{Key, Segment};
-use super::table::{ASKED, Ends, STALE, State, Table};
+use super::table::{Ends, Line, STALE, Sought, State, Table};
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
@@ -25,20 +27,17 @@ use crate::headers::{TCP, UDP};
 /// Packets looked up together.
 pub(crate) const BURST: usize = 64;
 
-/// What the short way needs to know of a packet.
+/// What packets in a row have in common that are alike but for their ports.
 #[derive(Clone, Copy, Debug, Default)]
-struct Plain {
+struct Run {
+    /// All but the ports.
     ends: Ends,
-    /// Who sent it.
+    /// Who sent them.
     source: u32,
-    /// Where its connection's line is.
-    line: u32,
-    /// Of TCP: where the connection is, if it was found.
-    at: u32,
-    /// Which of the ends sent it.
+    /// Which of the ends sent them.
     near: u8,
-    /// The number of the first of the burst's packets that share this.
-    first: u8,
+    /// The number of the first that does not belong to it.
+    end: u8,
 }
 
 /// What is asked about packets at the gates that they pass.
@@ -59,23 +58,47 @@ pub(crate) struct Passing {
     pub(crate) segments: u64,
 }
 
-/// A burst's packets, and where their connections are. What is like the one before it shares its place.
+/// A burst's packets, as far as they differ, and where their connections are. Those in a row with the same ends share a
+/// place here. In columns, so that what is alike is there once, and little is written for each.
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
-    packets: [Plain; BURST],
-    /// By number in the burst: which of these.
+    /// Their ports, as they stand in them, then the words of their ends; where their lines are; and of TCP where the
+    /// connections are that were found.
+    ports: [u32; BURST],
+    words: [u64; BURST],
+    lines: [u32; BURST],
+    at: [u32; BURST],
+    /// Which of these runs each belongs to.
+    runs_of: [u8; BURST],
+    runs: [Run; BURST],
+    /// By number in the burst: which of these, and bits for those that share the place of the one before.
     which: [u8; BURST],
+    shared: u64,
 }
 
 /// Where the EtherType stands.
 const AT: usize = 12;
+/// What an index is at most.
+const LAST: usize = BURST - 1;
 
 impl Ready {
     pub(super) fn new() -> Ready {
-        Ready { packets: [Plain::default(); BURST], which: [0; BURST] }
+        Ready {
+            ports: [0; BURST],
+            words: [0; BURST],
+            lines: [0; BURST],
+            at: [0; BURST],
+            runs_of: [0; BURST],
+            runs: [Run::default(); BURST],
+            which: [0; BURST],
+            shared: 0,
+        }
     }
 
     /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets pass.
+    ///
+    /// In three loops, each of which is so small that the processor has all of it in registers: what they are, where
+    /// their lines are, and what is there.
     #[inline]
     pub(super) fn bring<'a>(
         &mut self,
@@ -85,74 +108,132 @@ impl Ready {
         asked: Option<Asked>,
         now: u32,
     ) -> Passing {
-        const { assert!(BURST <= u64::BITS as usize) };
-        let (mut count, mut all) = (0, 0);
-        let mut last = Raw::NONE;
-        // What packets between two addresses have in common: all but the ports.
-        let mut common = Common::default();
-        for (number, (view, which)) in views.zip(&mut self.which).enumerate() {
-            let raw = Raw::of(&view);
-            let sure = raw.is_sure();
-            let same = raw.is_like(&last) && sure;
-            if !(same && raw.ports == last.ports) {
-                if !same {
-                    common = Common::of(&raw, table, vlan);
-                }
-                last = raw;
-                if let Some(kept) = self.packets.get_mut(count) {
-                    *kept = common.with(raw.ports, table);
-                    kept.first = number as u8;
-                }
-                count += 1;
-                if count % ASKED == 0
-                    && let Some(some) = self.packets.get(count - ASKED..count)
-                {
-                    table.ask_for_lines(some.iter().map(|packet| packet.line));
-                }
-            }
-            *which = (count - 1) as u8;
-            all = number + 1;
-        }
-        if let Some(some) = self.packets.get(count / ASKED * ASKED..count) {
-            table.ask_for_lines(some.iter().map(|packet| packet.line));
-        }
-        self.look(table, count, all, asked, now)
+        const { assert!(BURST == u64::BITS as usize) };
+        let runs = self.sort(views, vlan);
+        self.find_lines(table, runs);
+        let passing = self.look(table, runs, asked, now);
+        if asked.is_some() { passing } else { Passing::default() }
     }
 
-    /// Look into the lines of the first `count` packets that differ, of `all`.
+    /// The packets' ports, and the runs, of which it says how many there are.
     #[inline]
-    fn look(&mut self, table: &Table, count: usize, all: usize, asked: Option<Asked>, now: u32) -> Passing {
-        let question = Question::of(asked, now);
-        let mut passing = Passing::default();
-        // The last first: who shares what with one is known where the next one begins.
-        let mut behind = mask(all);
-        for packet in self.packets.iter_mut().take(count).rev() {
-            let before = !(u64::MAX << (packet.first & 63));
-            let mine = behind & !before;
-            behind &= before;
-            let Some(line) = table.line(packet.line) else { continue };
-            let Some(place) = line.find(&packet.ends) else {
-                table.ask_for_first(line);
-                continue;
-            };
-            let (allowed, heard, at) = line.get(place);
-            let mine = if question.is_met(packet, allowed, heard) { mine } else { 0 };
-            if packet.ends.is_tcp() {
-                packet.at = at;
-                table.ask_for_halves(at);
-                passing.segments |= mine;
-            } else {
-                passing.sure |= mine;
+    fn sort<'a>(&mut self, views: impl Iterator<Item = View<'a>>, vlan: u16) -> usize {
+        let (mut number, mut count, mut runs, mut shared) = (0_usize, 0_usize, 0, 0);
+        let (mut like, mut last) = (Raw::NONE, 0);
+        // By `for_each`, which is compiled to half of what a `for` is here.
+        views.for_each(|view| {
+            let (raw, ports) = Raw::of(&view);
+            if !(raw.is_like(&like) & raw.is_sure()) {
+                like = self.begin(runs, count, &view, vlan);
+                runs += 1;
+            } else if ports == last {
+                self.which[number & LAST] = (count as u8).wrapping_sub(1);
+                shared |= 1 << (number & LAST);
+                number += 1;
+                return;
             }
+            last = ports;
+            self.which[number & LAST] = count as u8;
+            self.ports[count & LAST] = ports;
+            (count, number) = (count + 1, number + 1);
+        });
+        self.shared = shared;
+        self.end(runs, count);
+        runs
+    }
+
+    /// Another run begins with this one.
+    #[inline(never)]
+    fn begin(&mut self, runs: usize, count: usize, view: &View<'_>, vlan: u16) -> Raw {
+        let (raw, _) = Raw::of(view);
+        self.end(runs, count);
+        self.runs[runs & LAST] = Run::of(&raw, vlan);
+        raw
+    }
+
+    /// The latest run ends here.
+    #[inline]
+    fn end(&mut self, runs: usize, count: usize) {
+        self.runs[runs.wrapping_sub(1) & LAST].end = count as u8;
+    }
+
+    /// Where the packets' lines are; they are asked for.
+    #[inline]
+    fn find_lines(&mut self, table: &Table, runs: usize) {
+        let mut begin = 0;
+        for (number, run) in self.runs.iter().take(runs).enumerate() {
+            let end = usize::from(run.end).clamp(begin, BURST);
+            let some = begin..end;
+            begin = end;
+            self.runs_of[some.clone()].fill(number as u8);
+            if !run.goes() {
+                continue;
+            }
+            let (ports, words, lines) =
+                (&self.ports[some.clone()], &mut self.words[some.clone()], &mut self.lines[some]);
+            if run.near == 0 {
+                run.find_lines::<0>(table, ports, words, lines);
+            } else {
+                run.find_lines::<16>(table, ports, words, lines);
+            }
+            table.ask_for_lines(lines);
         }
-        if asked.is_some() { passing } else { Passing::default() }
+    }
+
+    /// Look into the lines.
+    #[inline]
+    fn look(&mut self, table: &Table, runs: usize, asked: Option<Asked>, now: u32) -> Passing {
+        let mut passing = Passing::default();
+        let mut begin = 0;
+        for run in self.runs.iter().take(runs) {
+            let end = usize::from(run.end).clamp(begin, BURST);
+            let some = begin..end;
+            if run.goes() && begin < end {
+                let question = Question::of(asked, now, run.near);
+                let (words, lines) = (&self.words[some.clone()], &self.lines[some.clone()]);
+                let at = &mut self.at[some];
+                if run.ends.is_tcp() {
+                    passing.segments |= run.look::<true>(table, words, lines, at, &question) << begin;
+                } else {
+                    passing.sure |= run.look::<false>(table, words, lines, at, &question) << begin;
+                }
+            }
+            begin = end;
+        }
+        if self.shared != 0 {
+            passing = Passing { sure: self.spread(passing.sure), segments: self.spread(passing.segments) };
+        }
+        passing
+    }
+
+    /// By number in the burst, what is said of those that differ.
+    fn spread(&self, mut bits: u64) -> u64 {
+        let (mut firsts, mut spread) = (!self.shared, 0);
+        while bits != 0 {
+            let from = firsts & firsts.wrapping_neg();
+            firsts ^= from;
+            // From the first that shares it to the last.
+            let to = firsts & firsts.wrapping_neg();
+            if bits & 1 != 0 {
+                spread |= to.wrapping_sub(from);
+            }
+            bits >>= 1;
+        }
+        spread
+    }
+
+    /// Where what was found for one of the burst stands.
+    #[inline]
+    fn place(&self, number: usize) -> usize {
+        usize::from(self.which[number & LAST]) & LAST
     }
 
     /// Whether a packet that [`Passing`] has as a segment is one more of its connection.
     #[inline]
     pub(super) fn carries_on(&self, table: &mut Table, number: usize, view: &View<'_>) -> bool {
-        let Some(packet) = self.packet(number) else { return false };
-        table.get_mut(packet.at).is_some_and(|conn| packet.carries_on(&mut conn.halves, view))
+        let place = self.place(number);
+        let near = self.runs[usize::from(self.runs_of[place]) & LAST].near;
+        table.get_mut(self.at[place]).is_some_and(|conn| carries_on(&mut conn.halves, near, view))
     }
 
     /// Whether it passes as one more packet of a connection, which then knows of it. Otherwise nothing has changed,
@@ -166,35 +247,34 @@ impl Ready {
         asked: Asked,
         now: u32,
     ) -> bool {
-        let Some(packet) = self.packet(number) else { return false };
-        let question = Question::of(Some(asked), now);
-        if let Some(line) = table.line(packet.line)
-            && let Some(place) = line.find(&packet.ends)
+        let place = self.place(number);
+        let run = &self.runs[usize::from(self.runs_of[place]) & LAST];
+        let question = Question::of(Some(asked), now, run.near);
+        if !run.goes() || !question.is_from(run.source) {
+            return false;
+        }
+        let plain = Plain {
+            ends: Ends { word: self.words[place], ..run.ends },
+            line: self.lines[place],
+            near: run.near,
+        };
+        let sought = Sought::of(&plain.ends);
+        if let Some(line) = table.line(plain.line)
+            && let place = line.find(&sought, plain.ends.word)
             && let (allowed, heard, at) = line.get(place)
-            && question.is_met(packet, allowed, heard)
+            && line.differs(place, &sought, plain.ends.word) | question.differs(allowed, heard) == 0
         {
             // TCP is established, or it would not be in its line.
-            return !packet.ends.is_tcp()
-                || table.get_mut(at).is_some_and(|conn| packet.carries_on(&mut conn.halves, view));
+            return !plain.ends.is_tcp()
+                || table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
         }
-        packet.behind(table, view, &question)
-    }
-
-    #[inline]
-    fn packet(&self, number: usize) -> Option<&Plain> {
-        self.packets.get(usize::from(*self.which.get(number)?))
+        plain.behind(table, view, &question)
     }
 }
 
-/// The lowest bits, 64 at most.
-#[inline]
-fn mask(bits: usize) -> u64 {
-    if bits < 64 { !(u64::MAX << bits) } else { u64::MAX }
-}
-
-/// What is asked, as it is compared.
+/// What is asked of the packets from one end, as it is compared.
 struct Question {
-    /// Of the near end and, above, of the far one: stamps, and where there are any.
+    /// Of the low end and, above, of the high one: stamps, and where there are any.
     stamps: u64,
     gates: u64,
     source: u32,
@@ -204,52 +284,129 @@ struct Question {
 
 impl Question {
     #[inline]
-    fn of(asked: Option<Asked>, now: u32) -> Question {
-        let Asked { source, stamps: (near, far) } = asked.unwrap_or(Asked { source: None, stamps: (0, 0) });
+    fn of(asked: Option<Asked>, now: u32, near: u8) -> Question {
+        let Asked { source, stamps: (own, far) } = asked.unwrap_or(Asked { source: None, stamps: (0, 0) });
         let all = |stamp: u32| if stamp == 0 { 0 } else { u64::from(u32::MAX) };
+        let turn = u32::from(near) * 32;
         Question {
-            stamps: u64::from(far) << 32 | u64::from(near),
-            gates: all(far) << 32 | all(near),
+            stamps: (u64::from(far) << 32 | u64::from(own)).rotate_left(turn),
+            gates: (all(far) << 32 | all(own)).rotate_left(turn),
             source: source.unwrap_or(0),
             sources: if source.is_some() { u32::MAX } else { 0 },
             now,
         }
     }
 
-    /// Of a connection that was allowed and heard so.
+    /// Whether packets that this one sent come from where they must.
     #[inline]
-    fn is_met(&self, packet: &Plain, allowed: u64, heard: u32) -> bool {
-        self.is_allowed(packet, allowed) & (self.now.wrapping_sub(heard) < STALE)
+    fn is_from(&self, source: u32) -> bool {
+        (source ^ self.source) & self.sources == 0
     }
 
-    /// Whether a packet comes from where it must, and both gates have let its connection pass.
+    /// 0 if both gates have let a connection pass that was allowed so.
     #[inline]
-    fn is_allowed(&self, packet: &Plain, allowed: u64) -> bool {
-        let stamps = allowed.rotate_left(u32::from(packet.near) * 32) ^ self.stamps;
-        stamps & self.gates | u64::from((packet.source ^ self.source) & self.sources) == 0
+    fn refuses(&self, allowed: u64) -> u64 {
+        (allowed ^ self.stamps) & self.gates
+    }
+
+    /// The same of one that was heard then; and if that was a moment ago.
+    #[inline]
+    fn differs(&self, allowed: u64, heard: u32) -> u64 {
+        const { assert!(STALE.is_power_of_two()) };
+        self.refuses(allowed) | u64::from(self.now.wrapping_sub(heard) & !(STALE - 1))
     }
 }
 
 impl Ends {
-    /// The last word of the key of such a connection.
-    #[inline]
-    fn last(&self) -> u64 {
-        let proto = if self.is_tcp() { TCP } else { UDP };
-        u64::from(self.ports()) << 32 | u64::from(self.vlan()) << 16 | 4 << 8 | u64::from(proto)
-    }
-
+    /// The key of such a connection.
     fn key(&self) -> Key {
-        Key([0, self.addresses >> 32, 0, self.addresses & 0xffff_ffff, self.last()])
+        let proto = if self.is_tcp() { TCP } else { UDP };
+        let ports = u64::from(u32::from_be(self.ports())) << 32;
+        let word = ports | u64::from(self.vlan()) << 16 | 4 << 8 | u64::from(proto);
+        Key([0, self.addresses >> 32, 0, self.addresses & 0xffff_ffff, word])
     }
 }
 
-impl Plain {
-    /// Whether it is one more segment of an established connection.
+impl Run {
+    /// One that begins with such a packet, of which the ends are known but for the ports.
     #[inline]
-    fn carries_on(&self, halves: &mut [tcp::Half; 2], view: &View<'_>) -> bool {
-        acknowledgement(view).is_some_and(|segment| tcp::carries_on(halves, usize::from(self.near), &segment))
+    fn of(raw: &Raw, vlan: u16) -> Run {
+        let (goes, tcp) = raw.kind();
+        if !goes {
+            return Run::default();
+        }
+        let (one, other) = (u64::from_be(raw.addresses), u64::from_be(raw.addresses).rotate_left(32));
+        // In order without a branch that a guest's addresses decide.
+        let near = one > other;
+        let ends = Ends { addresses: one.min(other), word: Ends::what(vlan, tcp, usize::from(near)) };
+        Run { ends, source: (one >> 32) as u32, near: u8::from(near), end: 0 }
     }
 
+    /// Whether its packets go this way at all.
+    #[inline]
+    fn goes(&self) -> bool {
+        self.ends.word != 0
+    }
+
+    /// The words of packets with these ports, and their lines. `TURN`: how far ports are rotated so that the low end's
+    /// is first.
+    #[inline]
+    fn find_lines<const TURN: u32>(
+        &self,
+        table: &Table,
+        ports: &[u32],
+        words: &mut [u64],
+        lines: &mut [u32],
+    ) {
+        let (word, way) = (self.ends.word, table.way(self.ends.addresses, self.ends.key().0[4]));
+        // Two loops, so that each is done for some packets at once.
+        for (&ports, line) in ports.iter().zip(lines) {
+            *line = way.to(ports.rotate_left(TURN));
+        }
+        for (&ports, both) in ports.iter().zip(words) {
+            *both = word | u64::from(ports.rotate_left(TURN)) << 32;
+        }
+    }
+
+    /// Which of its packets pass, by number from the lowest bit on: those with these words, whose lines are there.
+    #[inline(never)]
+    fn look<const TCP: bool>(
+        &self,
+        table: &Table,
+        words: &[u64],
+        lines: &[u32],
+        at: &mut [u32],
+        asked: &Question,
+    ) -> u64 {
+        let (mut bits, sought) = (0, Sought::of(&self.ends));
+        // The last first: so the bits of those before are put below without counting.
+        for ((&word, &line), at) in words.iter().zip(lines).zip(at).rev() {
+            bits <<= 1;
+            let Some(line) = table.line(line) else { continue };
+            let place = line.find(&sought, word);
+            let (allowed, heard, here) = line.get(place);
+            if line.differs(place, &sought, word) | asked.differs(allowed, heard) != 0 {
+                table.ask_for_first(line);
+                continue;
+            }
+            bits |= 1;
+            if TCP {
+                *at = here;
+                table.ask_for_halves(here);
+            }
+        }
+        if asked.is_from(self.source) { bits } else { 0 }
+    }
+}
+
+/// One packet, where its line does not say enough.
+struct Plain {
+    ends: Ends,
+    line: u32,
+    near: u8,
+}
+
+impl Plain {
     /// Whether it passes, where its line says nothing about its connection, or nothing that is fresh.
     #[cold]
     fn behind(&self, table: &mut Table, view: &View<'_>, question: &Question) -> bool {
@@ -260,28 +417,31 @@ impl Plain {
         let Some(at) = table.along(self.line, |key| *key == own) else { return false };
         let Some(conn) = table.get_mut(at) else { return false };
         let [low, high] = conn.allowed;
-        if !question.is_allowed(self, u64::from(high) << 32 | u64::from(low)) || conn.is_old(now) {
+        if question.refuses(u64::from(high) << 32 | u64::from(low)) != 0 || conn.is_old(now) {
             return false;
         }
         let passes = match conn.state {
-            State::Tcp(tcp::State::Established) => self.carries_on(&mut conn.halves, view),
+            State::Tcp(tcp::State::Established) => carries_on(&mut conn.halves, self.near, view),
             State::Answered => true,
             State::New => self.near == conn.origin,
             _ => false,
         };
         if passes {
             // One that shares its line with two others comes this way each time: that it was heard is only
-            // written where that says something new.
-            if now.wrapping_sub(conn.heard) >= STALE {
+            // written where that says something new, and a place only asked for where there may be one.
+            let stale = now.wrapping_sub(conn.heard) >= STALE;
+            if stale {
                 conn.heard = now;
             }
-            table.note_in(self.line, at);
+            if stale || table.line(self.line).is_some_and(Line::has_room) {
+                table.note_in(self.line, at);
+            }
         }
         passes
     }
 }
 
-/// The bytes that say whether a packet goes this way, and between which ends, as they stand there.
+/// The bytes that say whether a packet goes this way, and between which addresses, as they stand there.
 #[derive(Clone, Copy, Debug)]
 struct Raw {
     /// EtherType, version, header's length, type of service.
@@ -291,19 +451,18 @@ struct Raw {
     middle: u32,
     /// Source and target.
     addresses: u64,
-    /// Source and target.
-    ports: u32,
 }
 
 impl Raw {
-    const NONE: Raw = Raw { start: 0, total: 0, middle: 0, addresses: 0, ports: 0 };
+    const NONE: Raw = Raw { start: 0, total: 0, middle: 0, addresses: 0 };
 
+    /// And the ports, of the source and of the target.
     #[inline]
-    fn of(view: &View<'_>) -> Raw {
-        let Some(b) = view.head.first_chunk::<38>() else { return Raw::NONE };
+    fn of(view: &View<'_>) -> (Raw, u32) {
+        let Some(b) = view.head.first_chunk::<38>() else { return (Raw::NONE, 0) };
         let number = |at: usize| u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let (a, at) = (b, AT + 14);
-        Raw {
+        let raw = Raw {
             start: number(AT),
             total: u16::from_ne_bytes([b[AT + 4], b[AT + 5]]),
             middle: number(AT + 8),
@@ -317,8 +476,8 @@ impl Raw {
                 a[at + 6],
                 a[at + 7],
             ]),
-            ports: number(AT + 22),
-        }
+        };
+        (raw, number(AT + 22))
     }
 
     /// Whether its length is enough for any protocol.
@@ -327,11 +486,12 @@ impl Raw {
         u16::from_be(self.total) >= 40
     }
 
-    /// Whether it is like another one in all but lengths, hops and ports.
+    /// Whether it is like another one in all but lengths, type of service, hops, and that it may not be cut.
     #[inline]
     fn is_like(&self, other: &Raw) -> bool {
-        const ALL_BUT_HOPS: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0xff]);
-        let (one, two) = (self.start ^ other.start, (self.middle ^ other.middle) & ALL_BUT_HOPS);
+        const START: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+        const MIDDLE: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
+        let (one, two) = ((self.start ^ other.start) & START, (self.middle ^ other.middle) & MIDDLE);
         (self.addresses ^ other.addresses) | u64::from(one | two) == 0
     }
 
@@ -347,49 +507,10 @@ impl Raw {
     }
 }
 
-/// What packets have in common that are alike but for their ports.
-#[derive(Clone, Copy, Debug, Default)]
-struct Common {
-    /// All but the ports, and where.
-    plain: Plain,
-    /// Their addresses' hash, and the last word of their keys but for the ports.
-    hash: u64,
-    last: u64,
-    /// How far ports are rotated so that the low end's is first.
-    turn: u32,
-}
-
-impl Common {
-    #[inline]
-    fn of(raw: &Raw, table: &Table, vlan: u16) -> Common {
-        let (goes, tcp) = raw.kind();
-        if !goes {
-            return Common::default();
-        }
-        let (one, other) = (u64::from_be(raw.addresses), u64::from_be(raw.addresses).rotate_left(32));
-        // In order without a branch that a guest's addresses decide.
-        let near = one > other;
-        let ends = Ends { addresses: one.min(other), word: Ends::what(vlan, tcp, usize::from(near)) };
-        let source = (one >> 32) as u32;
-        Common {
-            plain: Plain { ends, source, near: u8::from(near), ..Plain::default() },
-            hash: table.hash_addresses(ends.addresses),
-            last: ends.last(),
-            turn: if near { 16 } else { 0 },
-        }
-    }
-
-    /// One with these ports, as they stand in it.
-    #[inline]
-    fn with(&self, ports: u32, table: &Table) -> Plain {
-        let ports = u64::from(u32::from_be(ports).rotate_left(self.turn)) << 32;
-        let Plain { ends: Ends { addresses, word }, .. } = self.plain;
-        if word == 0 {
-            return Plain { line: u32::MAX, ..self.plain };
-        }
-        let line = table.place(self.hash, self.last | ports);
-        Plain { ends: Ends { addresses, word: word | ports }, line, ..self.plain }
-    }
+/// Whether it is one more segment of an established connection.
+#[inline]
+fn carries_on(halves: &mut [tcp::Half; 2], near: u8, view: &View<'_>) -> bool {
+    acknowledgement(view).is_some_and(|segment| tcp::carries_on(halves, usize::from(near), &segment))
 }
 
 /// A segment that only acknowledges, with or without data.

@@ -119,12 +119,18 @@ proptest! {
             }
             let mut all = vec![Decision::default(); frames.len()];
             together.classify(now, 0, frames.iter().map(|bytes| view(bytes)), &mut all);
+            prop_assert_eq!(together.decided_alike(), all.iter().all(|decision| *decision == all[0]));
             for (number, (frame, decision)) in frames.iter().zip(&all).enumerate() {
                 let mut out = [Decision::default()];
                 apart.classify(now, 0, [view(frame)], &mut out);
                 prop_assert_eq!(out[0], *decision, "frame {} of {}", number, frames.len());
             }
             prop_assert_eq!(connections(&together, now), connections(&apart, now));
+            let counted = |switch: &Switch| {
+                let counters = switch.counters(0).unwrap();
+                (counters.rx_bytes.get(), counters.forwarded.get())
+            };
+            prop_assert_eq!(counted(&together), counted(&apart));
         }
     }
 }

@@ -30,6 +30,21 @@ fn each_kind_of_flood_has_its_rate_and_its_reason() {
 }
 
 #[test]
+fn each_frame_of_a_burst_counts() {
+    let mut bench = stormy(Storm { broadcast: 100, ..Storm::default() });
+    let bytes = frame(BROADCAST, A, &[], 46);
+    let mut out = [Decision::default(); 32];
+    for (now, left) in [(SECOND, 11), (SECOND, 0), (2 * SECOND, 11)] {
+        bench.0.classify(now, 0, [view(&bytes); 32], &mut out);
+        let passed = out.iter().take_while(|decision| !matches!(decision.out, Out::Drop(_))).count();
+        assert_eq!(passed, left);
+        assert!(out[passed..].iter().all(|decision| decision.out == Out::Drop(StormBroadcast)));
+        assert_eq!(bench.0.decided_alike(), passed == 0);
+    }
+    assert_eq!(bench.0.counters(0).unwrap().drops[StormBroadcast as usize].get(), 96 - 22);
+}
+
+#[test]
 fn a_storm_passes_at_its_rate() {
     let mut bench = stormy(Storm { broadcast: 1000, ..Storm::default() });
     let total: usize = (0..10_000).map(|tick| passed(&mut bench, tick * 1_000_000, BROADCAST, 3)).sum();

@@ -15,7 +15,7 @@ use crate::headers::{TCP, UDP};
 
 /// After this a connection is looked at again: so one that is kept up by the short way alone may end so much
 /// sooner than its time.
-pub(in crate::groups) const STALE: u32 = seconds(1) / 2;
+pub(in crate::groups) const STALE: u32 = 512;
 /// After this another one may have the place.
 const QUIET: i32 = seconds(1) as i32;
 
@@ -24,7 +24,7 @@ const QUIET: i32 = seconds(1) as i32;
 pub(in crate::groups) struct Ends {
     /// Of the low end, of the high one. Never the same: of such no line says anything.
     pub(in crate::groups) addresses: u64,
-    /// Their ports; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or this one comes, and
+    /// Their ports, as a packet has them; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or this one comes, and
     /// the VLAN; and 16 bits that are a line's own. 0: it does not go this way.
     pub(in crate::groups) word: u64,
 }
@@ -46,6 +46,7 @@ impl Ends {
         u64::from(vlan) << 16 & VLAN | KNOWN | tcp | from
     }
 
+    /// As a packet has them: not this machine's order of bytes.
     #[inline]
     pub(in crate::groups) fn ports(&self) -> u32 {
         (self.word >> 32) as u32
@@ -63,9 +64,25 @@ impl Ends {
 
     /// Such a packet does not go this way, wherever its connection is: from an address to itself, or of DHCP.
     pub(in crate::groups) fn is_odd(&self) -> bool {
-        let ports = [self.ports() >> 16, self.ports() & 0xffff];
+        let ports = u32::from_be(self.ports());
+        let ports = [ports >> 16, ports & 0xffff];
         let dhcp = !self.is_tcp() && ports.iter().any(|port| matches!(port, 67 | 68));
         self.word == 0 || dhcp || self.addresses == self.addresses.rotate_left(32)
+    }
+}
+
+/// What connections are looked for by that have all but their ports in common.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::groups) struct Sought {
+    addresses: u64,
+    /// Bits of the word that say something: from which other end packets may come does not matter.
+    sure: u64,
+}
+
+impl Sought {
+    #[inline]
+    pub(in crate::groups) fn of(ends: &Ends) -> Sought {
+        Sought { addresses: ends.addresses, sure: !(OWN | FROM_LOW | FROM_HIGH) | ends.word }
     }
 }
 
@@ -89,7 +106,7 @@ impl Brief {
             State::New if proto == UDP => FROM_LOW << (conn.origin & 1),
             _ => 0,
         };
-        let ports = word >> 32 << 32;
+        let ports = u64::from(((word >> 32) as u32).to_be()) << 32;
         let mut ends =
             Ends { addresses: low << 32 | high, word: ports | from | u64::from(vlan) << 16 | KNOWN };
         let goes = from != 0 && family == 4 && a | b == 0 && vlan >> 12 == 0;
@@ -129,31 +146,29 @@ impl Line {
         *high = *high & !OWN | u64::from(at) >> 16;
     }
 
-    /// Some word of it.
+    /// The place of the connection that is sought, with this word, or another one. No branch: which of the two it is,
+    /// nobody can guess before the line is there. Should both have the same ports, but other addresses, it may
+    /// be the other one all the same, and the chain has it.
     #[inline]
-    pub(super) fn any(&self) -> &u32 {
-        &self.heard[0]
+    pub(in crate::groups) fn find(&self, sought: &Sought, word: u64) -> usize {
+        usize::from(self.words[0] & sought.sure != word)
     }
 
-    /// The place of the connection between these ends, if a packet from there goes the short way. Only
-    /// whether there is one decides a branch: which of the two, nobody can guess before the line is there.
+    /// 0 if it is there, and a packet from there goes the short way.
     #[inline]
-    pub(in crate::groups) fn find(&self, ends: &Ends) -> Option<usize> {
-        let (first, second) = (self.differs(0, ends), self.differs(1, ends));
-        (first.min(second) == 0).then_some(usize::from(first != 0))
-    }
-
-    #[inline]
-    fn differs(&self, place: usize, ends: &Ends) -> u64 {
-        // From which other end its packets may come does not matter.
-        let sure = !(OWN | FROM_LOW | FROM_HIGH) | ends.word;
-        (self.addresses[place & 1] ^ ends.addresses) | ((self.words[place & 1] & sure) ^ ends.word)
+    pub(in crate::groups) fn differs(&self, place: usize, sought: &Sought, word: u64) -> u64 {
+        (self.addresses[place & 1] ^ sought.addresses) | ((self.words[place & 1] & sought.sure) ^ word)
     }
 
     /// The stamps; when it was heard; where all of it is.
     #[inline]
     pub(in crate::groups) fn get(&self, place: usize) -> (u64, u32, u32) {
         (self.allowed[place & 1], self.heard[place & 1], self.at[place & 1])
+    }
+
+    /// Whether a place is nobody's.
+    pub(in crate::groups) fn has_room(&self) -> bool {
+        self.at.contains(&NONE)
     }
 
     /// The connection at `at`, which was just heard, in brief. It has a place already, or gets one where nobody

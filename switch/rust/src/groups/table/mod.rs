@@ -20,14 +20,21 @@ mod line;
 mod owners;
 
 pub(in crate::groups) use conn::{Birth, Conn, State, coarse};
-pub(in crate::groups) use line::{Ends, STALE};
+pub(in crate::groups) use line::{Ends, Line, STALE, Sought};
 
 use super::packet::Key;
 use crate::{Nanos, PortId};
-use line::{Brief, Line};
+use line::Brief;
 use owners::{EMPTY, Owner, TRIES};
 
+/// Brings things into the cache: where the first one is, how many bytes from one to the next, and which.
+pub type Fetch = fn(*const u8, usize, &[u32]);
+
 const NONE: u32 = u32::MAX;
+/// Lines for each connection.
+const SPREAD: usize = 3;
+/// Where a connection has its windows.
+const HALVES: usize = std::mem::offset_of!(Conn, halves);
 /// Connections looked at by one `tick`, and how long it takes to look at all.
 const STRIDE: usize = 1024;
 const ROUND: Nanos = 8_000_000_000;
@@ -48,7 +55,7 @@ pub(super) struct Table {
     /// When the hand moves on.
     due: Nanos,
     /// Brings what it is shown into the cache: see [`crate::Switch::set_fetch`].
-    fetch: fn(&[&u32]),
+    fetch: Fetch,
     /// Is told of memory that will be read all over: see [`crate::Switch::set_spread`].
     spread: fn(*const u8, usize),
 }
@@ -65,14 +72,45 @@ fn room<T>(least: usize, spread: fn(*const u8, usize)) -> Vec<T> {
     room
 }
 
-/// So many things are asked for at once, at most: a call for each would cost more than what it does.
-pub(super) const ASKED: usize = 16;
-
 /// Both halves of a product, one over the other.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
+}
+
+/// See [`Table::way`].
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    keys: [u32; 2],
+    factors: [u32; 2],
+    /// Of the table: see there.
+    mask: u32,
+    lines: u32,
+}
+
+impl Way {
+    /// By both ports, as a packet has them. All is of 32 bits: so some are done at once. One product were not
+    /// enough: ports in a row would be led to lines at even distances, and by some seeds to few.
+    #[inline]
+    fn hash(&self, ports: u32) -> u32 {
+        let once = (ports ^ self.keys[0]).wrapping_mul(self.factors[0]);
+        let twice = (once ^ once >> 15 ^ self.keys[1]).wrapping_mul(self.factors[1]);
+        twice ^ twice >> 16
+    }
+
+    #[inline]
+    fn line(&self, hash: u32) -> u32 {
+        let (wide, narrow) = (hash & (self.mask << 1 | 1), hash & self.mask);
+        // As many as there are have been split in this round: a choice, not a branch that nobody can guess.
+        if wide < self.lines { wide } else { narrow }
+    }
+
+    /// Where the line of packets of IPv4 with these ports is.
+    #[inline]
+    pub(super) fn to(&self, ports: u32) -> u32 {
+        self.line(self.hash(ports))
+    }
 }
 
 impl Table {
@@ -97,12 +135,12 @@ impl Table {
             seed: [number(1), number(2) | 1, number(3), number(4), number(5), number(6) | 1],
             hand: 0,
             due: 0,
-            fetch: |_| (),
+            fetch: |_, _, _| (),
             spread: |_, _| (),
         }
     }
 
-    pub(super) fn set_fetch(&mut self, fetch: fn(&[&u32])) {
+    pub(super) fn set_fetch(&mut self, fetch: Fetch) {
         self.fetch = fetch;
     }
 
@@ -169,27 +207,27 @@ impl Table {
         let s = &self.seed;
         let v4 = word >> 8 & 0xff == 4;
         let addresses = if v4 { b << 32 | d } else { fold(fold(a ^ s[4], b ^ s[5]) ^ c, d ^ s[2]) };
-        self.hash_word(self.hash_addresses(addresses), word)
+        self.way(addresses, word).hash(((word >> 32) as u32).to_be())
     }
 
-    /// Keyed multiply and fold, as in wyhash: of both addresses, ascending, which many packets in a row have in common ...
+    /// What leads to the lines of connections between two addresses, ascending, and with the last word of their keys but
+    /// for the ports: packets in a row often have all of that in common. Keyed multiply and fold, as in wyhash.
     #[inline]
-    pub(super) fn hash_addresses(&self, addresses: u64) -> u64 {
-        fold(addresses ^ self.seed[0], self.seed[1]) ^ self.seed[2]
-    }
-
-    /// ... and of these and the last word of a key. Once were not enough: ports in a row would be led to lines at even
-    /// distances, and by some seeds to few.
-    #[inline]
-    fn hash_word(&self, addresses: u64, word: u64) -> u32 {
-        fold(fold(addresses, word ^ self.seed[3]) ^ self.seed[4], self.seed[5]) as u32
+    pub(super) fn way(&self, addresses: u64, word: u64) -> Way {
+        let s = &self.seed;
+        let key = fold(fold(addresses ^ s[0], s[1]) ^ s[2], word & 0xffff_ffff ^ s[3]);
+        Way {
+            keys: [key as u32, (key >> 32) as u32],
+            factors: [s[4] as u32 | 1, s[5] as u32 | 1],
+            mask: self.mask as u32,
+            lines: self.lines.len() as u32,
+        }
     }
 
     #[inline]
     fn bucket(&self, hash: u32) -> usize {
-        let (wide, narrow) = (hash as usize & (self.mask << 1 | 1), hash as usize & self.mask);
-        // As many as there are have been split in this round: a choice, not a branch that nobody can guess.
-        if wide < self.lines.len() { wide } else { narrow }
+        Way { keys: [0; 2], factors: [0; 2], mask: self.mask as u32, lines: self.lines.len() as u32 }
+            .line(hash) as usize
     }
 
     /// The connection with this key. `hint` is where the last one was found, and is set to this.
@@ -208,43 +246,27 @@ impl Table {
         self.along(self.bucket(hash) as u32, |other| other == key)
     }
 
-    /// Where the line of packets of IPv4 is: by [`Table::hash_addresses`] and the last word of their key.
-    #[inline]
-    pub(super) fn place(&self, addresses: u64, word: u64) -> u32 {
-        self.bucket(self.hash_word(addresses, word)) as u32
-    }
-
     #[inline]
     pub(super) fn line(&self, bucket: u32) -> Option<&Line> {
         self.lines.get(bucket as usize)
     }
 
-    /// Lines will be read soon, `ASKED` at most.
-    #[inline(never)]
-    pub(super) fn ask_for_lines(&self, buckets: impl Iterator<Item = u32>) {
-        let lines = buckets.map(|bucket| self.line(bucket).map_or(&self.limit, Line::any));
-        let (mut words, mut n) = ([&self.limit; ASKED], 0);
-        for (kept, word) in words.iter_mut().zip(lines) {
-            *kept = word;
-            n += 1;
-        }
-        (self.fetch)(&words[..n]);
+    /// Lines will be read soon.
+    #[inline]
+    pub(super) fn ask_for_lines(&self, buckets: &[u32]) {
+        (self.fetch)(self.lines.as_ptr().cast(), size_of::<Line>(), buckets);
     }
 
     /// What TCP asks for of a connection will be read soon.
     #[inline]
     pub(super) fn ask_for_halves(&self, at: u32) {
-        if let Some(conn) = self.conns.get(at as usize) {
-            (self.fetch)(&[&conn.born]);
-        }
+        (self.fetch)(self.conns.as_ptr().wrapping_byte_add(HALVES).cast(), size_of::<Conn>(), &[at]);
     }
 
     /// What else is to be known of the first connection in a line's chain will be read soon.
     #[cold]
     pub(super) fn ask_for_first(&self, line: &Line) {
-        if let Some(conn) = self.conns.get(line.head() as usize) {
-            (self.fetch)(&[&conn.heard]);
-        }
+        (self.fetch)(self.conns.as_ptr().cast(), size_of::<Conn>(), &[line.head()]);
     }
 
     /// A connection was heard, or judged: its line says so. One that finds no place there is the first of the
@@ -310,7 +332,7 @@ impl Table {
     /// Have room for connections, before the first one comes.
     pub(super) fn prepare(&mut self) {
         if self.lines.is_empty() {
-            self.lines = room(self.limit as usize * 2, self.spread);
+            self.lines = room(self.limit as usize * SPREAD + 64, self.spread);
             self.conns = room(self.limit as usize, self.spread);
             self.lines.resize(64, Line::EMPTY);
             self.mask = 63;
@@ -428,11 +450,11 @@ impl Table {
         }
     }
 
-    /// Split lines, when there are fewer than two for a connection: then one in thirty finds both places in its
-    /// line taken.
+    /// Split lines, when there are fewer than [`SPREAD`] for a connection: then one in sixty finds both places in its
+    /// line taken, and goes a way that is four times as long.
     fn grow(&mut self) {
-        for _ in 0..3 {
-            if self.used as usize * 2 > self.lines.len() {
+        for _ in 0..=SPREAD {
+            if self.used as usize * SPREAD > self.lines.len() {
                 self.split();
             }
         }

@@ -188,7 +188,9 @@ proptest! {
                     let conn = table.get(at).unwrap();
                     prop_assert_eq!(table.bucket(conn.hash), bucket);
                     prop_assert_eq!(brief, Brief::of(conn));
-                    prop_assert!(line.find(&brief.ends).is_some());
+                    let sought = Sought::of(&brief.ends);
+                    let place = line.find(&sought, brief.ends.word);
+                    prop_assert_eq!(line.differs(place, &sought, brief.ends.word), 0);
                 }
             }
             for port in 0..4 {
