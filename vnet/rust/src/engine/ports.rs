@@ -101,17 +101,38 @@ pub struct Slot {
     pub deadline: Option<Nanos>,
     /// Since when a polled NIC had nothing; `None` while it is not being polled.
     pub polled_since: Option<Nanos>,
+    /// Until then a polled NIC is not looked at: see [`Slot::pause`].
+    pub paused: Nanos,
     /// What its guest may send and receive, if that is limited.
     pub shaper: Option<Box<Shaper>>,
     /// Its part of the engine's time.
     pub share: Share,
 }
 
+/// From the beginning of a burst on: what a few cache lines take from one core to another one far away and back.
+const PAUSE: Nanos = 1_000;
+/// Who sends fewer frames at once waits for an answer, perhaps.
+const SEVERAL: usize = 4;
+
 impl Slot {
+    /// A burst of so many frames, of `room` at most, was taken from a NIC in shared memory that is looked at all the time.
+    /// If that was all that it had, its guest is filling the ring now, and is left alone with it for a moment. Who looks on takes
+    /// the ring's cache lines away for a frame or two again and again, and both sides wait for those lines more than they
+    /// work: an engine that was faster than its guest, on another core far away, moved a third less for that.
+    #[inline]
+    pub fn pause(&mut self, now: Nanos, count: usize, room: usize) {
+        if self.share.in_memory() && (SEVERAL..room).contains(&count) {
+            self.paused = now.saturating_add(PAUSE);
+        }
+    }
+
     /// A look at a polled NIC that has nothing: all that a turn does for it then, and most turns of an engine that looks
     /// on are nothing else. Since when it had nothing is noted as a burst in vain would.
     #[inline]
     pub fn is_quiet(&mut self, now: Nanos) -> bool {
+        if now < self.paused {
+            return true;
+        }
         let quiet = self.nic.as_mut().is_some_and(|nic| nic.quiet(now));
         if quiet && self.polled_since == Some(MOVED) {
             self.polled_since = Some(now);
@@ -176,6 +197,23 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_fills_its_ring_is_left_alone_for_a_moment() {
+        let paused = |kind: &str, count: usize, room: usize| {
+            // Without a NIC it is quiet for no other reason.
+            let mut slot = Slot { share: Share::of(kind), ..Slot::default() };
+            slot.pause(5_000, count, room);
+            let quiet = [5_000, 5_999, 6_000].map(|now| slot.is_quiet(now));
+            assert!(quiet == [true, true, false] || quiet == [false; 3], "{quiet:?}");
+            quiet[0]
+        };
+        assert!(paused("vhost-user", 4, 64) && paused("vhost-user", 63, 64));
+        assert!(!paused("vhost-user", 64, 64), "it may have more");
+        assert!(!paused("vhost-user", 3, 64), "it may wait for an answer");
+        assert!(!paused("vhost-user", 8, 8), "no more was asked for");
+        assert!(!paused("tap", 16, 64), "nobody looks on there");
+    }
 
     #[test]
     fn ports_are_walked_in_order() {

@@ -149,7 +149,8 @@ impl Engine {
         let switch = &mut switches[usize::from(slot.switch)];
         let mut burst = Burst::of(room);
         let rx = nic.rx_burst(now, arena, &mut burst);
-        let moved = !burst.is_empty();
+        let count = burst.len();
+        let moved = count > 0;
         if moved {
             self.worked = now;
             let cut = slot.shaper.as_mut().is_some_and(|shaper| {
@@ -180,6 +181,9 @@ impl Engine {
         }
         let slot = &mut slots[usize::from(port)];
         if nic.polled() {
+            if self.spin > 0 {
+                slot.pause(now, count, room);
+            }
             if moved || slot.polled_since.is_none() {
                 slot.polled_since = Some(MOVED);
                 hot.insert(port);

@@ -27,20 +27,31 @@ impl Work<'_, '_> {
             let caps = nic.caps();
             // What may pass unexamined, as it came: the edit makes it longer by a tag at the most.
             let fits = longest.min(caps.max_frame.saturating_sub(4)) as usize;
-            let mut bytes = 0;
+            let (mut bytes, mut most) = (0, 0);
             let mut out: ArrayVec<TxFrame<'_>, BURST> = ArrayVec::new();
-            let mut plain = true;
             // Nothing is to be done to any frame: so there is no super-frame.
-            let mut bare = true;
-            for frame in self.burst {
-                let gso = frame.offload.gso_type != Offload::GSO_NONE;
-                let none = frame.offload.is_none();
-                bare &= none;
-                plain &=
-                    none && frame.len() <= fits || caps.take(frame.offload) && (gso || frame.len() <= fits);
-                bytes += frame.len() as u64;
-                out.push(TxFrame { frame, edit });
-            }
+            let mut bare = self.bare;
+            let plain = if bare {
+                for frame in self.burst {
+                    bytes += frame.len() as u64;
+                    most = most.max(frame.len());
+                }
+                out.extend(self.burst.iter().map(|frame| TxFrame { frame, edit }));
+                most <= fits
+            } else {
+                bare = true;
+                let mut plain = true;
+                for frame in self.burst {
+                    let gso = frame.offload.gso_type != Offload::GSO_NONE;
+                    let none = frame.offload.is_none();
+                    bare &= none;
+                    plain &= none && frame.len() <= fits
+                        || caps.take(frame.offload) && (gso || frame.len() <= fits);
+                    bytes += frame.len() as u64;
+                    out.push(TxFrame { frame, edit });
+                }
+                plain
+            };
             if plain {
                 bytes = bytes.wrapping_add_signed(i64::from(edit.delta()) * out.len() as i64);
                 self.touched.insert(egress);

@@ -106,14 +106,15 @@ impl Delivery {
             floods,
         } = self;
         let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
+        let (weighs, listens) = (switch.has_to_weigh(), switch.listens());
         let weighed;
-        let burst = if switch.has_to_weigh() {
+        let burst = if weighs {
             weighed = wholes.weigh(switch, burst, &mut decisions[..count]);
             &weighed
         } else {
             burst
         };
-        if switch.listens() {
+        if listens {
             listen(switch, now, ingress, burst, &mut decisions[..count]);
         }
         let decisions = &decisions[..count];
@@ -126,7 +127,9 @@ impl Delivery {
             snoop(switch, now, ingress, burst, decisions);
         }
         let Some((first, rest)) = decisions.split_first() else { return };
-        let same = rest.iter().all(|decision| decision == first);
+        // As far as they are as they were made.
+        let made = !(weighs || listens);
+        let same = if made { switch.decided_alike() } else { rest.iter().all(|decision| decision == first) };
         let number = *packet;
         *packet = number.wrapping_add(count as u64);
         if flows.on() {
@@ -149,6 +152,7 @@ impl Delivery {
             slots,
             touched,
             burst,
+            bare: burst.bare,
             decisions,
             completer,
             report,

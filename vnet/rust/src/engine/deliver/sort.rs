@@ -27,6 +27,8 @@ pub(super) struct Work<'a, 'f> {
     pub(super) slots: &'a mut [Slot],
     pub(super) touched: &'a mut PortSet,
     pub(super) burst: &'a [Frame<'f>],
+    /// It is known that none of its frames is offloaded.
+    pub(super) bare: bool,
     pub(super) decisions: &'a [Decision],
     pub(super) completer: &'a mut Completer,
     pub(super) report: &'a mut TxReport,
