@@ -24,8 +24,8 @@ const QUIET: i32 = seconds(1) as i32;
 pub(in crate::groups) struct Ends {
     /// Of the low end, of the high one. Never the same: of such no line says anything.
     pub(in crate::groups) addresses: u64,
-    /// Their ports, as a packet has them; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or this one comes, and
-    /// the VLAN; and 16 bits that are a line's own. 0: it does not go this way.
+    /// Their ports, as a packet has them; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or
+    /// this one comes, and the VLAN; and 16 bits that are a line's own. 0: it does not go this way.
     pub(in crate::groups) word: u64,
 }
 
