@@ -97,7 +97,7 @@ pub(crate) struct Seeker<'a> {
 }
 
 impl Seeker<'_> {
-    /// The port that a frame from the one to the other goes to, if that stands here.
+    /// The port that a frame from the one to the other goes to, if that stands in their set or beside it.
     #[inline(always)]
     pub(crate) fn find(&self, pair: Pair, ip: u32) -> Option<PortId> {
         let number = set(self.secret, pair);
@@ -158,21 +158,7 @@ impl Pairs {
             self.rest -= 1;
             return None;
         }
-        self.find_in(self.set(pair), pair, ip, version)
-    }
-
-    /// The same in the set beside its own: for whom it was not in that.
-    #[inline(never)]
-    pub(crate) fn find_beside(&mut self, pair: Pair, ip: u32, version: u64) -> Option<PortId> {
-        if self.rest > 0 {
-            return None;
-        }
-        self.find_in(self.set(pair) ^ 1, pair, ip, version)
-    }
-
-    #[inline(always)]
-    fn find_in(&mut self, number: usize, pair: Pair, ip: u32, version: u64) -> Option<PortId> {
-        let port = look(self.sets.get(number)?, pair, ip, version)?;
+        let port = self.seek(version).find(pair, ip)?;
         self.found(1);
         Some(port)
     }
@@ -250,20 +236,15 @@ mod tests {
         pairs_of([1, 2])
     }
 
-    /// As whoever asks for it: in its set, and else beside it.
-    fn there(pairs: &mut Pairs, pair: Pair, version: u64) -> Option<PortId> {
-        pairs.find(pair, 0, version).or_else(|| pairs.find_beside(pair, 0, version))
-    }
-
     #[test]
     fn a_switch_that_carries_little_has_no_cache() {
         let mut pairs = Pairs::new(crate::fdb::secret([1, 2]));
         for n in 1..WORTH {
             pairs.put(pair(n, 10, 3), 0, VERSION, 1);
         }
-        assert_eq!((pairs.memory(), there(&mut pairs, pair(1, 10, 3), VERSION)), (0, None));
+        assert_eq!((pairs.memory(), pairs.find(pair(1, 10, 3), 0, VERSION)), (0, None));
         pairs.put(pair(1, 10, 3), 0, VERSION, 1);
-        assert_eq!(there(&mut pairs, pair(1, 10, 3), VERSION), Some(1));
+        assert_eq!(pairs.find(pair(1, 10, 3), 0, VERSION), Some(1));
     }
 
     #[test]
@@ -280,7 +261,6 @@ mod tests {
             (pair(1, 10, 3), 5, VERSION + 1),
         ] {
             assert_eq!(pairs.find(other, ip, version), None, "{other:?} {ip} {version}");
-            assert_eq!(pairs.find_beside(other, ip, version), None, "{other:?} {ip} {version}");
         }
         // What is known anew takes the place of what was.
         pairs.put(pair(1, 10, 3), 5, VERSION + 1, 8);
@@ -294,7 +274,7 @@ mod tests {
             let mut pairs = pairs_of([seed, seed]);
             let of = |n: u32| pair(n * stride, 10, 3);
             (0..1000).for_each(|n| pairs.put(of(n), 0, VERSION, 1));
-            let found = (0..1000).filter(|n| there(&mut pairs, of(*n), VERSION).is_some()).count();
+            let found = (0..1000).filter(|n| pairs.find(of(*n), 0, VERSION).is_some()).count();
             assert!(found > 990, "{seed} {stride}: {found}");
         }
     }
@@ -309,7 +289,7 @@ mod tests {
         for (port, pair) in same.iter().enumerate() {
             pairs.put(*pair, 0, VERSION, port as PortId);
         }
-        let found: Vec<_> = same.iter().filter_map(|pair| there(&mut pairs, *pair, VERSION)).collect();
+        let found: Vec<_> = same.iter().filter_map(|pair| pairs.find(*pair, 0, VERSION)).collect();
         // Two are in their set and two beside it. 36 found no place, and every eighth of them took one in the set, now
         // this and now that.
         assert_eq!(found, [2, 3, 27, 35]);

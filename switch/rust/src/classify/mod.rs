@@ -158,13 +158,13 @@ impl Books<'_> {
     #[inline]
     fn book(&mut self, out: &mut Decision, view: &View<'_>) {
         if !matches!(out.out, Out::Port(_)) {
-            self.weather(out, view);
+            self.calm(out, view);
         }
         self.enter(out.out, 1, u64::from(view.len));
     }
 
-    /// Whether there is no storm of such frames.
-    fn weather(&mut self, out: &mut Decision, view: &View<'_>) {
+    /// What would be one more of a storm is dropped instead.
+    fn calm(&mut self, out: &mut Decision, view: &View<'_>) {
         if let Some(kind) = out.out.flood()
             && let Some(storm) = self.storm
             && !storm.passes(self.now, kind, view.segments)

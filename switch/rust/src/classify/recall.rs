@@ -286,14 +286,10 @@ impl Desk<'_> {
         matches!(memo, Memo::Placed) && [place, self.last.decision.place] == [Place::PROMISCUOUS; 2]
     }
 
-    /// Where a frame goes from one station to another, as long as the FDB stays as it is; `None` where
-    /// more is to be done than to look both up. `plain4`: the source that the guard has to admit it with.
+    /// Where a frame goes from one station to another, as long as the FDB stays as it is, which the pairs don't
+    /// tell; `None` where more is to be done than to look both up. `plain4`: the source that the guard has to admit it with.
     #[inline(never)]
     fn look_up(&mut self, first: &First, pair: Pair, plain4: u32) -> Option<PortId> {
-        if let Some(port) = self.pairs.find_beside(pair, plain4, self.fdb.version()) {
-            self.last.next = Next::Stations;
-            return Some(port);
-        }
         if first.any_group() || !self.config.learning || self.config.private.is_some() {
             return None;
         }

@@ -89,6 +89,14 @@ pub(super) struct Way {
     lines: u32,
 }
 
+/// The line that a hash leads to, in a table of so many: as many as there are have been split in this round. A choice, not
+/// a branch that nobody can guess.
+#[inline]
+fn line_of(hash: u32, mask: u32, lines: u32) -> u32 {
+    let (wide, narrow) = (hash & (mask << 1 | 1), hash & mask);
+    if wide < lines { wide } else { narrow }
+}
+
 impl Way {
     /// By both ports, as a packet has them. All is of 32 bits: so some are done at once. One product were not
     /// enough: ports in a row would be led to lines at even distances, and by some seeds to few.
@@ -99,17 +107,10 @@ impl Way {
         twice ^ twice >> 16
     }
 
-    #[inline]
-    fn line(&self, hash: u32) -> u32 {
-        let (wide, narrow) = (hash & (self.mask << 1 | 1), hash & self.mask);
-        // As many as there are have been split in this round: a choice, not a branch that nobody can guess.
-        if wide < self.lines { wide } else { narrow }
-    }
-
     /// Where the line of packets of IPv4 with these ports is.
     #[inline]
     pub(super) fn to(&self, ports: u32) -> u32 {
-        self.line(self.hash(ports))
+        line_of(self.hash(ports), self.mask, self.lines)
     }
 }
 
@@ -226,8 +227,7 @@ impl Table {
 
     #[inline]
     fn bucket(&self, hash: u32) -> usize {
-        Way { keys: [0; 2], factors: [0; 2], mask: self.mask as u32, lines: self.lines.len() as u32 }
-            .line(hash) as usize
+        line_of(hash, self.mask as u32, self.lines.len() as u32) as usize
     }
 
     /// The connection with this key. `hint` is where the last one was found, and is set to this.
