@@ -94,6 +94,31 @@ impl Last {
         self.out.flood().is_some()
     }
 
+    /// Whether it is right for a frame like it, where no security group looks at it.
+    #[inline(always)]
+    fn knows(&self, memo: Memo, view: &View<'_>) -> bool {
+        match memo {
+            Memo::Open => true,
+            Memo::Placed => view.place == self.decision.place,
+            _ if !self.admitted => true,
+            Memo::Source if self.plain4 != 0 => Guard::plain4(view.head) == self.plain4,
+            Memo::Source => self.plain6 != 0 && Guard::plain6(view.head) == self.plain6,
+            Memo::Nothing => false,
+        }
+    }
+
+    /// Whether it is right for a frame that came by itself. What there is to do for a burst takes several times as long as
+    /// this, and somebody waits for the one frame. False when that is not certain.
+    #[inline(always)]
+    pub(super) fn holds(&self, config: &PortConfig, version: u64, view: &View<'_>) -> bool {
+        let to_one = matches!(self.out, Out::Port(_)) && self.next == Next::Same && !self.grouped;
+        to_one
+            && self.version == version
+            && view.len <= self.longest
+            && First::of(view).is_some_and(|first| first.same(&self.first, self.judged))
+            && self.knows(Memo::of(config), view)
+    }
+
     /// The same, made by this version.
     #[inline]
     pub(super) fn since(self, version: u64) -> Last {
@@ -217,14 +242,7 @@ impl Desk<'_> {
             }
             return true;
         }
-        let known = match memo {
-            Memo::Open => true,
-            Memo::Placed => view.place == last.decision.place,
-            _ if !last.admitted => true,
-            Memo::Source if last.plain4 != 0 => Guard::plain4(view.head) == last.plain4,
-            Memo::Source => last.plain6 != 0 && Guard::plain6(view.head) == last.plain6,
-            Memo::Nothing => false,
-        };
+        let known = last.knows(memo, view);
         if known {
             *decision = Decision { out: last.out, ..last.decision };
         }
