@@ -46,7 +46,7 @@ pub mod xdp;
 pub use context::{Context, Event, EventKind, Events, Waker};
 pub use error::OpenError;
 pub use frame::{Arena, BURST, Burst, Frame, HEAD, HeadScratch, Seg, TxFrame};
-pub use nic::{Caps, Nic, Rx, TxReport};
+pub use nic::{Caps, FEW, Nic, Rx, TxReport};
 pub use offload::{Completer, Offload};
 pub use origin::{Origin, Origins};
 pub use poller::{Interest, Poller, Readiness};

@@ -114,6 +114,9 @@ impl TxReport {
     }
 }
 
+/// So few frames are hurried on with: they are no bulk, and what is written for them early is not written in vain.
+pub const FEW: usize = 3;
+
 /// A door: bursts in from one guest or interface, bursts out to it.
 ///
 /// All calls come from one thread at a time (the engine's turn). No call may block, and none may
@@ -179,6 +182,10 @@ pub trait Nic: Send {
     /// Send up to [`BURST`] frames, in order. What is not taken is named in `report`; the rest was
     /// copied or sent before this returns. Frames are within `caps`.
     fn tx_burst(&mut self, now: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport);
+
+    /// `tx_burst` will be called within some hundred nanoseconds, with [`FEW`] frames at the most: somebody may be waiting for
+    /// them.
+    fn brace(&mut self) {}
 
     /// The last `tx_burst` of this turn is over: one system call or notification for all of it.
     /// Returns whether `rx_burst` should be called (an in-process guest may have answers ready).

@@ -52,8 +52,9 @@ pub struct VhostUser {
     messages: Messages,
     session: Option<Session>,
     steer: Steer,
-    /// The queue that frames were lent from last.
+    /// The queue that frames were lent from last, and whether any have not been taken back.
     lender: usize,
+    lent: bool,
     /// The next queue to receive from.
     turn: usize,
     scratch: Scratch,
@@ -89,6 +90,7 @@ impl VhostUser {
             session: None,
             steer: Steer::default(),
             lender: 0,
+            lent: false,
             turn: 0,
             scratch: Scratch::default(),
             carrier: false,
@@ -225,10 +227,11 @@ impl VhostUser {
             return Look::Announce(mac);
         }
         let pairs = session.queues.len() / 2;
-        let (mut found, mut broken, mut running, mut emptied) = (None, None, 0, false);
-        for step in 0..pairs {
-            let index = (self.turn + step) % pairs * 2 + 1;
-            let Some(queue) = session.queues.get_mut(index) else { continue };
+        let (mut found, mut emptied, mut running, mut at) = (None, false, 0, self.turn);
+        for _ in 0..pairs {
+            let pair = if at < pairs { at } else { 0 };
+            at = pair + 1;
+            let Some(queue) = session.queues.get_mut(pair * 2 + 1) else { continue };
             let Some(ring) = &mut queue.ring else { continue };
             running += 1;
             if found.is_some() {
@@ -236,24 +239,23 @@ impl VhostUser {
             }
             match ring.take::<false>(rx::AHEAD) {
                 Ok(0) => ring.call(queue.call.as_ref(), true),
-                Ok(waiting) if queue.enabled => found = Some((index, waiting)),
+                Ok(waiting) if queue.enabled => found = Some((pair, waiting)),
                 Ok(waiting) => {
                     // What a disabled queue holds is discarded, so that the guest does not wait.
                     ring.give_sent(waiting);
                     ring.call(queue.call.as_ref(), false);
                     emptied = true;
                 }
-                Err(fault) => broken = Some((index, fault)),
+                Err(fault) => {
+                    self.broke(pair * 2 + 1, fault);
+                    return Look::Nothing;
+                }
             }
         }
-        if let Some((index, fault)) = broken {
-            self.broke(index, fault);
-            return Look::Nothing;
-        }
         match found {
-            Some((queue, waiting)) => {
-                self.turn = queue / 2 + 1;
-                Look::Work(Work { queue, waiting, several: running > 1 })
+            Some((pair, waiting)) => {
+                self.turn = pair + 1;
+                Look::Work(Work { queue: pair * 2 + 1, waiting, several: running > 1 })
             }
             None if emptied => Look::Again,
             None => Look::Nothing,
@@ -340,8 +342,10 @@ impl Nic for VhostUser {
     fn rx_burst<'a>(&'a mut self, now: Nanos, arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         self.now = now;
         self.check_memory();
-        // A burst without a single frame was not followed by `rx_done`.
-        self.rx_done();
+        if self.lent {
+            // A burst without a single frame was not followed by `rx_done`.
+            self.rx_done();
+        }
         let look = match self.look() {
             Look::Work(look) => look,
             Look::Nothing => return Rx::Idle,
@@ -353,12 +357,12 @@ impl Nic for VhostUser {
                 return Rx::More;
             }
         };
-        let VhostUser { session: Some(session), steer, lender, .. } = self else { return Rx::Idle };
+        let VhostUser { session: Some(session), steer, lender, lent, .. } = self else { return Rx::Idle };
         let sends = session.sends;
         let Some(ring) = session.queues.get_mut(look.queue).and_then(|queue| queue.ring.as_mut()) else {
             return Rx::Idle;
         };
-        *lender = look.queue;
+        (*lender, *lent) = (look.queue, true);
         let more = rx::lend(ring, look.waiting, &sends, arena, burst);
         if look.several {
             steer.learn(look.queue / 2, burst);
@@ -368,6 +372,7 @@ impl Nic for VhostUser {
 
     fn rx_done(&mut self) {
         let index = self.lender;
+        self.lent = false;
         let Some(queue) = self.session.as_mut().and_then(|session| session.queues.get_mut(index)) else {
             return;
         };
@@ -397,6 +402,13 @@ impl Nic for VhostUser {
         });
         if let Some((index, fault)) = broken {
             self.broke(index, fault);
+        }
+    }
+
+    fn brace(&mut self) {
+        let Some(session) = &self.session else { return };
+        if let Some(ring) = session.queues.first().and_then(|queue| queue.ring.as_ref()) {
+            ring.brace();
         }
     }
 

@@ -16,7 +16,7 @@ use super::protocol::feature;
 use super::ring::{AHEAD_MAX, Ahead, RingFault, Used};
 use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
-use crate::nic::{Caps, TxReport};
+use crate::nic::{Caps, FEW, TxReport};
 use crate::offload::Offload;
 use arrayvec::ArrayVec;
 use switch::{DropReason, TagEdit};
@@ -125,6 +125,9 @@ pub fn deliver(
 ) -> Result<(), RingFault> {
     let Scratch { used, runs } = scratch;
     ring.will_give();
+    if frames.len() <= FEW {
+        ring.brace();
+    }
     // The first `n` buffers ahead are filled, as `used[..n]` says, and not given back yet.
     let mut n = 0;
     let mut i = 0;

@@ -213,6 +213,16 @@ impl Vring {
         }
     }
 
+    /// It will be within a moment.
+    #[inline(always)]
+    pub fn brace(&self) {
+        if let Layout::Split(split) = &self.layout
+            && self.used_log.is_none()
+        {
+            split.brace();
+        }
+    }
+
     /// The guest has read what it was given, and nothing happens: what is given next will find the ring's lines here.
     #[inline]
     pub fn get_ready(&self) {

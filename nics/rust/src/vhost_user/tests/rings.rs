@@ -221,6 +221,26 @@ fn a_look_at_a_polled_door_tells_whether_a_burst_would_give_anything() {
 }
 
 #[test]
+fn a_guest_sees_nothing_of_what_is_done_before_a_frame_is_sent() {
+    for features in [PLAIN, PLAIN | EVENT_IDX, PLAIN | RING_PACKED] {
+        let mut host = Host::new();
+        // Without a guest there is nothing to be done.
+        host.nic.brace();
+        let mut guest = Guest::running(&mut host, features);
+        for round in 0..600 {
+            host.nic.brace();
+            assert_eq!(guest.receive(), [], "nothing was sent");
+            // Few are hurried on with, many are not.
+            let frames: Vec<_> = (0..=round % 5).map(|seed| frame(60 + seed, seed)).collect();
+            assert_eq!(host.send(&frames), []);
+            host.nic.brace();
+            let got = guest.receive();
+            assert_eq!(got.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), frames);
+        }
+    }
+}
+
+#[test]
 fn what_a_guest_has_not_read_stays_as_it_is_while_its_door_gets_ready_for_more() {
     let mut host = Host::new();
     let mut guest = Guest::running(&mut host, PLAIN);

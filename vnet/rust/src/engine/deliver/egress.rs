@@ -8,7 +8,7 @@ use crate::engine::lost::Lost;
 use crate::engine::usage::Bill;
 use arrayvec::ArrayVec;
 use nics::pcapng::Direction;
-use nics::{BURST, Nic, Offload, TxFrame, TxReport};
+use nics::{BURST, FEW, Nic, Offload, TxFrame, TxReport};
 use switch::{Decision, DropReason, Nanos, PortCounters, PortId, TagEdit, VlanId};
 
 impl Work<'_, '_> {
@@ -17,6 +17,11 @@ impl Work<'_, '_> {
     /// long way.
     pub(super) fn send_all(&mut self, egress: PortId, decision: &Decision) {
         let Some(slot) = self.slots.get_mut(usize::from(egress)) else { return };
+        if self.burst.len() <= FEW
+            && let Some(nic) = &mut slot.nic
+        {
+            nic.brace();
+        }
         if let (Some(nic), Some(counters)) = (slot.nic.as_mut(), slot.counters.as_ref())
             && let Ok((edit, longest)) = self.switch.egress_all(egress, decision)
             && slot.shaper.as_ref().is_none_or(|shaper| shaper.ingress.is_none())
