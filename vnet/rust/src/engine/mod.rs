@@ -33,6 +33,7 @@ mod ports;
 mod pull;
 mod runs;
 pub(crate) mod shape;
+mod still;
 pub mod thread;
 mod turns;
 pub mod usage;
@@ -48,13 +49,16 @@ pub(crate) use ports::{PortSet, Slot};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use still::Look;
 use switch::{Counter, Nanos, PortId, Switch};
 
-/// While there is work at hand, descriptors are looked at every so many turns only, or when that work has cost
-/// `turns::UNPOLLED`. In turns in which nothing came a quarter as often: they are short, and the look is not.
+/// While there is work at hand, descriptors are looked at every so many turns only, when that work has cost
+/// `turns::UNPOLLED`. Turns in which nothing came count a quarter, for they are short, and the look is not: but it is made
+/// in one of them if the last one was so long ago.
 const TURNS_PER_POLL: u32 = 64;
 const TURN: u32 = 1;
 const BUSY_TURN: u32 = 4;
+const POLL: Nanos = 8_000;
 
 /// A NIC had something when it was polled last. The time without work begins with the first poll in
 /// vain: a burst of super-frames alone can take longer than the engine is willing to look on.
@@ -98,6 +102,10 @@ pub struct Engine {
     /// How long a polled NIC without work is polled on before it is armed.
     spin: Nanos,
     since_poll: u32,
+    /// When they were looked at last.
+    polled: Nanos,
+    /// Until then a turn has nothing to do but to look at the NICs that are polled (`still.rs`).
+    still: Nanos,
     /// What bursts have cost since.
     unpolled: turns::Cost,
     /// Ports that owe for earlier bursts and are passed by in this turn.
@@ -136,6 +144,8 @@ impl Engine {
             worked: 0,
             spin: 0,
             since_poll: 0,
+            polled: 0,
+            still: 0,
             unpolled: 0,
             late: Vec::new(),
             run: runs::Run::default(),
@@ -176,6 +186,7 @@ impl Engine {
     /// that goes back counts as the latest one.
     pub fn advance(&mut self, now: Nanos) {
         self.now = self.now.max(now);
+        self.still = 0;
     }
 
     /// When a frame last moved.
@@ -212,21 +223,21 @@ impl Engine {
 
     /// One turn. `now` must not go back; a `now` that does counts as the latest one.
     pub fn turn(&mut self, now: Nanos) -> Next {
-        if self.is_still(now) {
-            self.turns.add(1);
-            return Next::Again;
-        }
-        if self.worked == self.now {
-            self.since_poll += BUSY_TURN;
-        } else {
-            self.since_poll += TURN;
-            self.crowd.spared(now.saturating_sub(self.now));
-        }
-        self.advance(now);
-        let now = self.now;
         self.turns.add(1);
-        let whole = self.gather(now);
-        self.bursts(now);
+        let whole = match self.look(now) {
+            Look::Still => return Next::Again,
+            Look::Found(port) => {
+                self.burst(now, port);
+                false
+            }
+            Look::Unknown => {
+                self.begin(now);
+                let whole = self.gather(self.now);
+                self.bursts(self.now);
+                whole
+            }
+        };
+        let now = self.now;
         self.flush(now);
         if !self.crossed.is_empty() {
             self.cross(now);
@@ -241,7 +252,7 @@ impl Engine {
         for (port, trigger) in self.delivery.recorder.fired() {
             self.events.push(port, EventKind::Trigger(trigger));
         }
-        self.cool(now);
+        let cool = self.cool(now);
         if whole {
             let events = &self.events;
             self.crowd.look(now, |port, on| events.push(port, EventKind::Crowd(on)));
@@ -257,31 +268,20 @@ impl Engine {
         if self.delivery.captures.any() {
             self.delivery.captures.flush(now, self.worked != now, next != Next::Again);
         }
+        self.stay(next, cool);
         next
     }
 
-    /// Whether a turn would find what the one before found, nothing: no time has passed, nobody has been told of
-    /// anything, and NICs that are polled have nothing. Most turns of an engine that looks on are such ones, and a frame
-    /// waits for as long as one takes.
+    /// Time has passed since the turn before.
     #[inline]
-    fn is_still(&mut self, now: Nanos) -> bool {
-        if now != self.now || self.worked == now || self.spin == 0 || self.hot.is_empty() {
-            return false;
+    fn begin(&mut self, now: Nanos) {
+        if self.worked == self.now {
+            self.since_poll += BUSY_TURN;
+        } else {
+            self.since_poll += if now.saturating_sub(self.polled) < POLL { TURN } else { TURNS_PER_POLL };
+            self.crowd.spared(now.saturating_sub(self.now));
         }
-        if !self.ready.is_empty() || !self.touched.is_empty() || !self.crossed.is_empty() {
-            return false;
-        }
-        if self.waker.pending() || self.delivery.captures.any() {
-            return false;
-        }
-        let mut from = 0;
-        while let Some(port) = self.hot.next(from) {
-            from = port + 1;
-            if !self.slots.get_mut(usize::from(port)).is_some_and(|slot| slot.is_quiet(now)) {
-                return false;
-            }
-        }
-        true
+        self.advance(now);
     }
 
     /// Find out who has something: kicks, descriptors, timers, ageing. Whether this was a turn to look at
@@ -293,7 +293,7 @@ impl Engine {
             || self.unpolled >= turns::UNPOLLED
             || self.ready.is_empty() && self.hot.is_empty();
         if whole {
-            (self.since_poll, self.unpolled) = (0, 0);
+            (self.since_poll, self.unpolled, self.polled) = (0, 0, now);
             let Engine { poller, slots, ready, timers, .. } = self;
             // An error here could only be a bad descriptor or pointer, which are ours and valid.
             let _ = poller.wait(Some(0), |number, sub, readiness| {
@@ -364,14 +364,16 @@ impl Engine {
         }
     }
 
-    /// Stop polling NICs that had nothing for a while: from now on their guests notify us.
-    fn cool(&mut self, now: Nanos) {
-        let mut from = 0;
+    /// Stop polling NICs that had nothing for a while: from now on their guests notify us. When the next one will have
+    /// had nothing for that long, if nothing comes.
+    fn cool(&mut self, now: Nanos) -> Nanos {
+        let (mut from, mut next) = (0, Nanos::MAX);
         while let Some(port) = self.hot.next(from) {
             from = port + 1;
             let slot = &mut self.slots[usize::from(port)];
             let Some(since) = slot.polled_since else { continue };
             if now.saturating_sub(since) < self.spin {
+                next = next.min(since.saturating_add(self.spin));
                 continue;
             }
             let Some(nic) = slot.nic.as_mut() else { continue };
@@ -380,8 +382,10 @@ impl Engine {
                 self.hot.remove(port);
             } else {
                 slot.polled_since = Some(now);
+                next = next.min(now.saturating_add(self.spin));
             }
         }
+        next
     }
 
     fn next(&self) -> Next {
