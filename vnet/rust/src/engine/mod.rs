@@ -203,7 +203,7 @@ impl Engine {
 
     /// Poll NICs in shared memory for so long after their last frame. 0 where nobody spins (trio).
     pub fn set_spin(&mut self, spin: Nanos) {
-        self.spin = spin;
+        (self.spin, self.still) = (spin, 0);
     }
 
     pub fn switch(&self, switch: u16) -> Result<&Switch, EngineError> {
