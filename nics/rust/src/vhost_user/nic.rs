@@ -407,6 +407,7 @@ impl Nic for VhostUser {
 
     fn brace(&mut self) {
         let Some(session) = &self.session else { return };
+        // Which of several queues a frame is for is not known yet; `tx.rs` does the same where it is.
         if let Some(ring) = session.queues.first().and_then(|queue| queue.ring.as_ref()) {
             ring.brace();
         }

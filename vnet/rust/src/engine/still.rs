@@ -56,8 +56,12 @@ impl Engine {
             && next == Next::Again
             && !self.bridges.busy(&self.delivery.bpdus)
             && !self.delivery.captures.any();
+        if !idle {
+            self.still = 0;
+            return;
+        }
         let known = [self.timers.next(), self.bridges.deadline(), self.loops.deadline()];
-        let change = known.into_iter().flatten().fold(cool, Nanos::min);
-        self.still = if idle { change.min(self.now.saturating_add(STILL)) } else { 0 };
+        let latest = cool.min(self.now.saturating_add(STILL));
+        self.still = known.into_iter().flatten().fold(latest, Nanos::min);
     }
 }
