@@ -172,6 +172,18 @@ pub struct Piece {
     pub len: usize,
 }
 
+impl Piece {
+    /// Take in the `next` piece, if it lies behind this one on both sides: Linux cuts the buffers that it receives in one
+    /// after the other from larger pieces of memory, and long runs are copied faster. Whether it was done.
+    #[inline(always)]
+    pub fn join(&mut self, next: &Piece) -> bool {
+        let behind =
+            self.dst.wrapping_add(self.len) == next.dst && self.src.wrapping_add(self.len) == next.src;
+        self.len += if behind { next.len } else { 0 };
+        behind
+    }
+}
+
 /// Goes through the pieces of a copy ahead of it, and asks for the lines that it will need.
 struct Scout<'a> {
     dst: *const u8,
@@ -262,6 +274,23 @@ mod tests {
             assert!(a[len..].iter().all(|x| *x == 0));
             assert_eq!(a, b);
         }
+    }
+
+    #[test]
+    fn a_piece_takes_in_the_next_where_both_sides_go_on() {
+        let (mut to, from) = ([0_u8; 100], [1_u8; 100]);
+        let dst = to.as_mut_ptr();
+        let piece = |to: usize, at: usize, len| super::Piece {
+            dst: dst.wrapping_add(to),
+            src: &raw const from[at],
+            len,
+        };
+        let mut first = piece(10, 20, 5);
+        assert!(!first.join(&piece(15, 26, 7)), "the source has a gap");
+        assert!(!first.join(&piece(14, 25, 7)), "the target goes back");
+        assert_eq!(first.len, 5);
+        assert!(first.join(&piece(15, 25, 7)));
+        assert_eq!((first.dst, first.src, first.len), (dst.wrapping_add(10), &raw const from[20], 12));
     }
 
     #[test]

@@ -362,13 +362,16 @@ fn spread(
                 continue;
             }
             let n = seg.len().min(left);
-            if pieces.is_full() {
-                // SAFETY: as below.
-                unsafe { copy::pieces(&pieces, dst, seg.as_ptr()) };
-                pieces.clear();
+            let piece = Piece { dst, src: seg.as_ptr(), len: n };
+            if !pieces.last_mut().is_some_and(|last| last.join(&piece)) {
+                if pieces.is_full() {
+                    // SAFETY: as below.
+                    unsafe { copy::pieces(&pieces, dst, seg.as_ptr()) };
+                    pieces.clear();
+                }
+                // There is room.
+                let _ = pieces.try_push(piece);
             }
-            // There is room.
-            let _ = pieces.try_push(Piece { dst, src: seg.as_ptr(), len: n });
             dst = dst.wrapping_add(n);
             left -= n;
             seg = seg.skip(n);

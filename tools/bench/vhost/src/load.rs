@@ -53,7 +53,12 @@ const UDP: usize = FRONT + HEADER + 34;
 /// From one transmit buffer to the next: with room for a tag, and not a power of two, or all would share a few sets of
 /// the cache.
 pub fn tx_stride(options: &Options) -> usize {
-    (FRONT + HEADER + options.size + 4).next_multiple_of(LINE) | LINE
+    (FRONT + HEADER + options.size + 4 + options.segments * gap(options)).next_multiple_of(LINE) | LINE
+}
+
+/// Between the pieces of a frame.
+fn gap(options: &Options) -> usize {
+    if options.apart { LINE } else { 0 }
 }
 
 /// From one receive buffer to the next: side by side, for they are cut from larger pieces of memory.
@@ -113,23 +118,22 @@ impl Load {
         for slot in 0..options.frames() {
             let at = tx + slot * self.tx_stride;
             let (header, frame) = self.frame(index, slot);
-            self.memory.write(at, &header);
-            self.memory.write(at + HEADER, &frame);
-            if slot >= frames {
-                continue;
-            }
-            let total = HEADER + frame.len();
-            let mut done = 0;
+            let bytes = [&header[..], &frame[..]].concat();
+            let (mut at, mut done) = (at, 0);
             for segment in 0..options.segments {
                 let last = segment + 1 == options.segments;
                 // A driver that can't put the header in front of the frame sends it alone.
                 let len = match (segment, last) {
-                    (_, true) => total - done,
+                    (_, true) => bytes.len() - done,
                     (0, _) => HEADER,
-                    _ => (total - HEADER) / (options.segments - 1),
+                    _ => frame.len() / (options.segments - 1),
                 };
-                let number = slot * options.segments + segment;
-                guest.rings[1].set(number, base + at + done, len, u16::from(!last), number + 1);
+                self.memory.write(at, &bytes[done..done + len]);
+                if slot < frames {
+                    let number = slot * options.segments + segment;
+                    guest.rings[1].set(number, base + at, len, u16::from(!last), number + 1);
+                }
+                at += len + if segment > 0 { gap(options) } else { 0 };
                 done += len;
             }
         }

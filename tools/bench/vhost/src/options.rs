@@ -18,6 +18,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --touch        write the beginning of each frame sent, read that of each one received
   --check        compare every byte received (slow)
   --segments N   descriptors of each frame sent: 1, or a header alone and the rest in N - 1
+  --apart        what these describe does not lie side by side in memory
   --buffer N     bytes of each receive buffer (as Linux has them for frames of the size)
   --gso          TCP super-frames: the size may be up to 65,000
   --ring N       entries of each ring (1024)
@@ -57,6 +58,7 @@ pub struct Options {
     pub touch: bool,
     pub check: bool,
     pub segments: usize,
+    pub apart: bool,
     pub buffer: usize,
     pub gso: bool,
     pub ring: usize,
@@ -79,6 +81,7 @@ impl Options {
             touch: false,
             check: false,
             segments: 1,
+            apart: false,
             buffer: 0,
             gso: false,
             ring: 1024,
@@ -114,6 +117,7 @@ impl Options {
                 "--segments" => options.segments = number(&value()?)?,
                 "--buffer" => options.buffer = number(&value()?)?,
                 "--gso" => options.gso = true,
+                "--apart" => options.apart = true,
                 "--ring" => options.ring = number(&value()?)?,
                 "--sources" => options.sources = number(&value()?)?,
                 "--rotate" => options.rotate = number(&value()?)?,
