@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from tests import turns
 from vnet.control import server
 from vnet.control.client import Client
 from vnet.errors import BadInput, VnetError
@@ -180,19 +181,9 @@ async def test_a_long_answer_lets_others_have_their_turn():
     told = json.loads(await server.written(answer))
     assert told == json.loads(json.dumps(answer))
     del answer[3]
-    turns = 0
-
-    async def count():
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
+    async with turns.counted() as so_far:
         told = json.loads(await server.written(answer))
-        seen = turns
-        nursery.cancel_scope.cancel()
+        seen = so_far()
     assert told == answer
     assert seen >= 10
     assert "\n" not in await server.written({"text": "a\nb"})

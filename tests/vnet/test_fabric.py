@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 import vnet
+from tests import turns
 from vnet import BadInput, Fabric, Unreachable, drive, events
 from vnet.control.server import written
 
@@ -289,19 +290,9 @@ async def test_a_status_of_many_ports_lets_others_have_their_turn() -> None:
     for number in range(200):
         topology.guest(f"g{number}", network="lan")
     async with vnet.Fabric(topology) as fabric:
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                await trio.lowlevel.checkpoint()
-                turns += 1
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(count)
+        async with turns.counted() as so_far:
             told = json.loads(await written(fabric.status_in_turns()))
-            seen = turns
-            nursery.cancel_scope.cancel()
+            seen = so_far()
         assert [port["port"] for port in told["ports"]] == list(fabric.ports)
         assert told.keys() == fabric.status().keys()
         assert seen >= 10

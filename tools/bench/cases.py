@@ -97,8 +97,8 @@ GUARD = {
     "guard off, 1,000 MACs": Case("--touch --macs 1000", "mpps", "Mpps", guard=False),
 }
 
-# Super-frames of 64 KB, as Linux sends them: headers, and page fragments of 32 KB or of 4 KB. These lie side by side in
-# memory, as those do that were cut from one larger piece, or apart.
+# Super-frames of 64 KB, as Linux sends them: headers, and page fragments of 32 KB or of 4 KB. These lie side
+# by side in memory, as those do that were cut from one larger piece, or apart.
 _LARGE, _SMALL = "--size 65000 --segments 4 --ring 256", "--size 65000 --segments 16 --ring 256"
 GSO = {
     "64 KB": Case(f"--gso --touch {_LARGE} --buffer 65100", "gbps", "Gbit/s"),
