@@ -5,7 +5,7 @@
 //! asked for (`table/line.rs`), and nobody waits for it: thousands of connections don't fit the fastest caches, and
 //! copying long frames displaces lines from the second one. Then all lines are looked into: which packets pass is
 //! known with that, and of TCP only the windows are left to be asked, in order. Where a connection is none of the two
-//! in its line, the first of the chain is asked for.
+//! in its line, the first of the chain is asked for, and looked at when all the others have been (`look_behind`).
 //!
 //! That holds as long as nothing but the short way is taken. Whatever else happens to a connection, or changes what
 //! is asked, makes the rest of the burst ask one by one ([`Tracker::passes`](super::Tracker::passes)); a connection
@@ -20,7 +20,7 @@
 
 use super::packet::Key;
 use super::raw::{Raw, acknowledgement};
-use super::table::{Ends, Line, STALE, Sought, State, Table};
+use super::table::{Conn, Ends, STALE, Sought, State, Table};
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
@@ -314,6 +314,24 @@ impl Question {
         const { assert!(STALE.is_power_of_two()) };
         self.refuses(allowed) | u64::from(self.now.wrapping_sub(heard) & !(STALE - 1))
     }
+
+    /// Whether that a connection was heard has to be written down.
+    #[inline]
+    fn is_stale(&self, heard: u32) -> bool {
+        self.now.wrapping_sub(heard) >= STALE
+    }
+
+    /// Whether packets from its `near` end pass as more of a connection, but for TCP's windows.
+    #[inline]
+    fn goes_on(&self, conn: &Conn, near: u8) -> bool {
+        let [low, high] = conn.allowed;
+        let state = match conn.state {
+            State::Tcp(tcp::State::Established) | State::Answered => true,
+            State::New => near == conn.origin,
+            _ => false,
+        };
+        state && self.refuses(u64::from(high) << 32 | u64::from(low)) == 0 && !conn.is_old(self.now)
+    }
 }
 
 impl Ends {
@@ -383,7 +401,7 @@ impl Run {
     ) -> u64 {
         let (mut bits, sought) = (0, Sought::of(&self.ends));
         // The last first: so the bits of those before are put below without counting.
-        for ((&word, &line), at) in words.iter().zip(lines).zip(at).rev() {
+        for ((&word, &line), at) in words.iter().zip(lines).zip(at.iter_mut()).rev() {
             bits <<= 1;
             let Some(line) = table.line(line) else { continue };
             let place = line.find(&sought, word);
@@ -398,7 +416,55 @@ impl Run {
                 table.ask_for_halves(here);
             }
         }
-        if asked.is_from(self.source) { bits } else { 0 }
+        if !asked.is_from(self.source) {
+            return 0;
+        }
+        let missed = !bits & u64::MAX.wrapping_shr((BURST - words.len()) as u32);
+        if missed != 0 {
+            bits |= self.look_behind::<TCP>(table, missed, words, lines, at, asked);
+        }
+        bits
+    }
+
+    /// The same of the `missed`, which are not in their lines: two others may be busy there. Who found no place is the
+    /// first of the chain, and is asked for by now. Whatever has to be written down, or looked for further behind, is left
+    /// for the long way.
+    #[cold]
+    #[inline(never)]
+    fn look_behind<const TCP: bool>(
+        &self,
+        table: &Table,
+        mut missed: u64,
+        words: &[u64],
+        lines: &[u32],
+        at: &mut [u32],
+        asked: &Question,
+    ) -> u64 {
+        let mut bits = 0;
+        while missed != 0 {
+            let number = missed.trailing_zeros() as usize;
+            missed &= missed - 1;
+            let (Some(&word), Some(&line), Some(at)) =
+                (words.get(number), lines.get(number), at.get_mut(number))
+            else {
+                break;
+            };
+            let ends = Ends { word, ..self.ends };
+            if let Some(line) = table.line(line).filter(|line| !line.has_room())
+                && let Some(conn) = table.get(line.head())
+                && conn.key == ends.key()
+                && !ends.is_odd()
+                && !asked.is_stale(conn.heard)
+                && asked.goes_on(conn, self.near)
+            {
+                bits |= 1 << number;
+                if TCP {
+                    *at = line.head();
+                    table.ask_for_halves(*at);
+                }
+            }
+        }
+        bits
     }
 }
 
@@ -416,27 +482,19 @@ impl Plain {
         if self.ends.is_odd() {
             return false;
         }
-        let (own, now) = (self.ends.key(), question.now);
+        let own = self.ends.key();
         let Some(at) = table.along(self.line, |key| *key == own) else { return false };
         let Some(conn) = table.get_mut(at) else { return false };
-        let [low, high] = conn.allowed;
-        if question.refuses(u64::from(high) << 32 | u64::from(low)) != 0 || conn.is_old(now) {
-            return false;
-        }
-        let passes = match conn.state {
-            State::Tcp(tcp::State::Established) => carries_on(&mut conn.halves, self.near, view),
-            State::Answered => true,
-            State::New => self.near == conn.origin,
-            _ => false,
-        };
+        let passes = question.goes_on(conn, self.near)
+            && (!self.ends.is_tcp() || carries_on(&mut conn.halves, self.near, view));
         if passes {
-            // One that shares its line with two others comes this way each time: that it was heard is only
-            // written where that says something new, and a place only asked for where there may be one.
-            let stale = now.wrapping_sub(conn.heard) >= STALE;
+            // That it was heard is only written where that says something new, and a place only asked for where there
+            // may be one; or else to be the first behind, whom `look_behind` finds.
+            let stale = question.is_stale(conn.heard);
             if stale {
-                conn.heard = now;
+                conn.heard = question.now;
             }
-            if stale || table.line(self.line).is_some_and(Line::has_room) {
+            if stale || table.line(self.line).is_some_and(|line| line.has_room() || line.head() != at) {
                 table.note_in(self.line, at);
             }
         }
@@ -449,3 +507,7 @@ impl Plain {
 fn carries_on(halves: &mut [tcp::Half; 2], near: u8, view: &View<'_>) -> bool {
     acknowledgement(view).is_some_and(|segment| tcp::carries_on(halves, usize::from(near), &segment))
 }
+
+#[cfg(test)]
+#[path = "tests_quick.rs"]
+mod tests;

@@ -135,7 +135,7 @@ impl Line {
 
     /// The first connection of the chain.
     #[inline]
-    pub(super) fn head(&self) -> u32 {
+    pub(in crate::groups) fn head(&self) -> u32 {
         let [low, high] = self.words;
         ((high & OWN) << 16 | low & OWN) as u32
     }
