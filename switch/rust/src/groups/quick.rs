@@ -509,5 +509,4 @@ fn carries_on(halves: &mut [tcp::Half; 2], near: u8, view: &View<'_>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests_quick.rs"]
 mod tests;

@@ -7,10 +7,11 @@ use super::groups::{ConnectionTuple, Groups, tuple};
 use super::impair::Steps;
 use super::port::PortConfig;
 use super::told::{
-    BindingTuple, EventTuple, FdbTuple, UsageTuple, bindings, hop_dict, mac_text, usage_tuple, words,
+    BindingTuple, EventTuple, FdbTuple, LostTuple, UsageTuple, bindings, hop_dict, lost_tuple, mac_text,
+    usage_tuple, words,
 };
 use crate::engine::thread::{Driver, Poll};
-use crate::engine::{Engine as Inner, EngineError, LostFrame, Next};
+use crate::engine::{Engine as Inner, EngineError, Next};
 use nics::frame::FRAME_MAX;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
@@ -352,17 +353,10 @@ impl Engine {
 
     /// The last frame that a port lost for each reason, a few of them: (reason, when, VLAN, length, its first
     /// bytes).
-    #[allow(clippy::type_complexity)]
-    fn lost(
-        &self,
-        py: Python<'_>,
-        port: PortId,
-    ) -> PyResult<Vec<(&'static str, Nanos, VlanId, u32, Vec<u8>)>> {
+    fn lost(&self, py: Python<'_>, port: PortId) -> PyResult<Vec<LostTuple>> {
         self.command(py, |engine| {
             engine.port_switch(port)?;
-            let of =
-                |lost: &LostFrame| (lost.reason.name(), lost.at, lost.vlan, lost.len, lost.head.to_vec());
-            Ok(engine.lost(port).map(of).collect())
+            Ok(engine.lost(port).map(lost_tuple).collect())
         })
     }
 

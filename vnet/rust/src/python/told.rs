@@ -1,5 +1,6 @@
 //! What the engine tells, in Python's words.
 
+use crate::engine::LostFrame;
 use crate::engine::explain::Hop;
 use crate::engine::usage::Usage;
 use pyo3::prelude::*;
@@ -32,6 +33,13 @@ pub type UsageTuple = [(u64, u64); 4];
 pub fn usage_tuple(usage: &Usage) -> UsageTuple {
     let [[a, b], [c, d]] = [usage.egress, usage.ingress];
     [a, b, c, d].map(|count| (count.frames, count.bytes))
+}
+
+/// The last frame lost for a reason: (reason, when, VLAN, length, its first bytes).
+pub type LostTuple = (&'static str, Nanos, VlanId, u32, Vec<u8>);
+
+pub fn lost_tuple(lost: &LostFrame) -> LostTuple {
+    (lost.reason.name(), lost.at, lost.vlan, lost.len, lost.head.to_vec())
 }
 
 /// A decision in words: `to` and the port, `flood`, or the drop reason.

@@ -1,3 +1,5 @@
+//! Lines that more connections lead to than have a place there.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;
