@@ -106,6 +106,7 @@ GSO = {
     "64 KB in 16 pieces": Case(f"--gso --touch {_SMALL} --buffer 65100", "gbps", "Gbit/s"),
     "64 KB, 16 apart": Case(f"--gso --touch {_SMALL} --apart --buffer 65100", "gbps", "Gbit/s"),
     "64 KB into 4 KB": Case(f"--gso --touch {_LARGE} --buffer 4096", "gbps", "Gbit/s"),
+    "64 KB into 1.5 KB": Case(f"--gso --touch {_LARGE} --buffer 1536", "gbps", "Gbit/s"),
 }
 
 # How near one core comes to what it could copy if it did nothing else.
