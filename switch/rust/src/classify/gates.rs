@@ -6,7 +6,7 @@ use crate::PortId;
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Out, View};
 use crate::groups::{Frame, Gate, Gates, Judged, Passing, Payer, Refusal};
-use crate::parse::Header;
+use crate::parse::{First, Header};
 
 impl Desk<'_> {
     /// Have the tracker look a burst up: it will be asked for its connections.
@@ -17,7 +17,9 @@ impl Desk<'_> {
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),
         };
         let asked = if self.is_grouped() { self.asked(memo) } else { None };
-        self.tracker.as_mut().map_or(Passing::default(), |tracker| tracker.bring(views, vlan, asked))
+        let (last, judged) = (&self.last.first, self.last.judged);
+        let like = |view: &View<'a>| First::of(view).is_some_and(|first| first.same(last, judged));
+        self.tracker.as_mut().map_or(Passing::NONE, |tracker| tracker.bring(views, vlan, asked, like))
     }
 
     /// Whether a frame with this decision passes a port with security groups on its way in here, or out
@@ -41,7 +43,7 @@ impl Desk<'_> {
     #[inline]
     pub(super) fn judge_groups(&mut self, header: &Header, decision: Decision, view: &View<'_>) -> Decision {
         // Connections may come and go.
-        self.passing = Passing::default();
+        self.passing = Passing::NONE;
         let Some(tracker) = self.tracker.as_mut() else { return decision };
         let other =
             decision.to().and_then(|port| Some((port, self.ports.get(usize::from(port))?.as_deref()?)));

@@ -99,7 +99,7 @@ impl Switch {
             gate,
             tracker,
             number: 0,
-            passing: Passing::default(),
+            passing: Passing::NONE,
             pass,
             moves,
             snooper: multicast.as_deref(),

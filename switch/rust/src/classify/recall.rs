@@ -173,7 +173,7 @@ impl Desk<'_> {
     ) {
         let tags = header.tags.count();
         // What was looked up was for the last one.
-        self.passing = Passing::default();
+        self.passing = Passing::NONE;
         self.last.first = first;
         self.last.judged = &JUDGED[usize::from(tags).min(2)];
         // The addresses don't tell which group a frame is for, nor that it is a report.

@@ -42,8 +42,9 @@ impl Desk<'_> {
     ) -> (usize, u64) {
         let last = self.last;
         let mut decision = Decision { out: last.out, ..last.decision };
-        let (mut room, mut segments) = (out.len(), false);
+        let (mut room, mut segments, mut alike) = (out.len(), false, false);
         if last.grouped {
+            alike = self.passing.longest <= last.longest;
             decision.judged = passed(last.out);
             let in_a_row = |bits: u64| (bits >> (self.number & 63)).trailing_ones() as usize;
             let mut passing = in_a_row(self.passing.sure);
@@ -66,6 +67,7 @@ impl Desk<'_> {
                 })
             }
             Memo::Placed => last.repeats(burst, room, |view| view.place == place),
+            _ if alike => take(burst, room),
             _ if last.grouped || !last.admitted || matches!(memo, Memo::Open) => {
                 last.repeats(burst, room, |_| true)
             }
@@ -180,6 +182,13 @@ impl Last {
         }
         (count, bytes)
     }
+}
+
+/// A burst's next frames, `room` at most, which are like the last one as far as anybody asks: how many, and their bytes.
+#[inline(always)]
+fn take<'v>(burst: &mut impl Iterator<Item = View<'v>>, room: usize) -> (usize, u64) {
+    let taken = burst.take(room);
+    taken.fold((0, 0), |(count, bytes), view| (count + 1, bytes + u64::from(view.len)))
 }
 
 /// All of these are decided so. Not inlined: it is known field by field there, and would be written so.

@@ -250,15 +250,16 @@ impl Tracker {
     // -- the short way ---------------------------------------------------------------------------
 
     /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`, for
-    /// [`Tracker::passes`]; which of them pass already, as far as they are like the last one.
+    /// [`Tracker::passes`]; which of them pass already, as far as they are `like` the last one.
     #[inline]
     pub(crate) fn bring<'a>(
         &mut self,
         views: impl Iterator<Item = View<'a>>,
         vlan: VlanId,
         asked: Option<Asked>,
+        like: impl Fn(&View<'a>) -> bool,
     ) -> Passing {
-        self.ready.bring(&self.table, views, vlan, asked, coarse(self.now))
+        self.ready.bring(&self.table, views, vlan, asked, coarse(self.now), like)
     }
 
     /// Whether a frame that passes as a segment is one more of its connection, which then knows of it.

@@ -24,11 +24,12 @@ use super::table::{Conn, Ends, STALE, Sought, State, Table};
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
+use std::ops::Range;
 
 /// Packets looked up together.
 pub(crate) const BURST: usize = 64;
 
-/// What packets in a row have in common that are alike but for their ports.
+/// What packets in a row have in common that are alike but for their ports, their stations included.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     /// All but the ports.
@@ -37,8 +38,11 @@ struct Run {
     source: u32,
     /// Which of the ends sent them.
     near: u8,
-    /// The number of the first that does not belong to it.
+    /// The numbers of the first, and of the first that does not belong to it.
+    begin: u8,
     end: u8,
+    /// They have the ports in common, too.
+    same: bool,
 }
 
 /// What is asked about packets at the gates that they pass.
@@ -51,30 +55,32 @@ pub(crate) struct Asked {
 }
 
 /// Which of a burst's packets pass, by number from the lowest bit on, as long as nothing changes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Passing {
     /// As they are.
     pub(crate) sure: u64,
     /// If the windows of their connection allow: [`Tracker::carries_on`](super::Tracker::carries_on).
     pub(crate) segments: u64,
+    /// How long the longest is, if all are like the last one before them; `u32::MAX`: they are not.
+    pub(crate) longest: u32,
 }
 
-/// A burst's packets, as far as they differ, and where their connections are. Those in a row with the same ends share a
-/// place here. In columns, so that what is alike is there once, and little is written for each.
+impl Passing {
+    pub(crate) const NONE: Passing = Passing { sure: 0, segments: 0, longest: u32::MAX };
+}
+
+/// A burst's packets, and where their connections are, by number in the burst. In columns, so that what is alike is there
+/// once, and little is written for each.
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
-    /// Their ports, as they stand in them, then the words of their ends; where their lines are; and of TCP where the
-    /// connections are that were found.
+    /// Their ports, as they stand in them, and then the low end's first; where their lines are; and of TCP where the
+    /// connections are that were found. Of packets with the same ends the first has all but the ports.
     ports: [u32; BURST],
-    words: [u64; BURST],
     lines: [u32; BURST],
     at: [u32; BURST],
     /// Which of these runs each belongs to.
     runs_of: [u8; BURST],
     runs: [Run; BURST],
-    /// By number in the burst: which of these, and bits for those that share the place of the one before.
-    which: [u8; BURST],
-    shared: u64,
 }
 
 /// What an index is at most.
@@ -84,17 +90,15 @@ impl Ready {
     pub(super) fn new() -> Ready {
         Ready {
             ports: [0; BURST],
-            words: [0; BURST],
             lines: [0; BURST],
             at: [0; BURST],
             runs_of: [0; BURST],
             runs: [Run::default(); BURST],
-            which: [0; BURST],
-            shared: 0,
         }
     }
 
-    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets pass.
+    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets pass. `like`:
+    /// whether one has the stations and tags of the last one before them.
     ///
     /// In three loops, each of which is so small that the processor has all of it in registers: what they are, where
     /// their lines are, and what is there.
@@ -106,133 +110,110 @@ impl Ready {
         vlan: u16,
         asked: Option<Asked>,
         now: u32,
+        like: impl Fn(&View<'a>) -> bool,
     ) -> Passing {
         const { assert!(BURST == u64::BITS as usize) };
-        let runs = self.sort(views, vlan);
+        let (runs, longest) = self.sort(views, vlan, like);
         self.find_lines(table, runs);
-        let passing = self.look(table, runs, asked, now);
-        if asked.is_some() { passing } else { Passing::default() }
+        let (sure, segments) = self.look(table, runs, asked, now);
+        if asked.is_some() { Passing { sure, segments, longest } } else { Passing::NONE }
     }
 
-    /// The packets' ports, and the runs, of which it says how many there are.
+    /// The packets' ports, and the runs, of which it says how many there are; and how long the longest is, as in
+    /// [`Passing`]. Those of a run have the same stations: so one of them is asked about.
     #[inline]
-    fn sort<'a>(&mut self, views: impl Iterator<Item = View<'a>>, vlan: u16) -> usize {
-        let (mut number, mut count, mut runs, mut shared) = (0_usize, 0_usize, 0, 0);
-        let (mut like, mut last) = (Raw::NONE, 0);
+    fn sort<'a>(
+        &mut self,
+        views: impl Iterator<Item = View<'a>>,
+        vlan: u16,
+        like: impl Fn(&View<'a>) -> bool,
+    ) -> (usize, u32) {
+        let (mut number, mut runs) = (0_usize, 0);
+        // The ports of the latest run's first, and where those of others differ.
+        let (mut first, mut own, mut differ) = (Raw::NONE, 0, 0);
+        let (mut longest, mut alike) = (0, true);
         // By `for_each`, which is compiled to half of what a `for` is here.
         views.for_each(|view| {
             let (raw, ports) = Raw::of(&view);
-            if !(raw.is_like(&like) & raw.is_sure()) {
-                like = self.begin(runs, count, &view, vlan);
+            longest = view.len.max(longest);
+            if !(raw.is_like(&first) & raw.is_sure()) {
+                self.end(runs, number, differ);
+                first = self.begin(runs, number, &view, vlan);
+                (own, differ) = (ports, 0);
+                alike &= like(&view);
                 runs += 1;
-            } else if ports == last {
-                self.which[number & LAST] = (count as u8).wrapping_sub(1);
-                shared |= 1 << (number & LAST);
-                number += 1;
-                return;
             }
-            last = ports;
-            self.which[number & LAST] = count as u8;
-            self.ports[count & LAST] = ports;
-            (count, number) = (count + 1, number + 1);
+            differ |= ports ^ own;
+            self.ports[number & LAST] = ports;
+            number += 1;
         });
-        self.shared = shared;
-        self.end(runs, count);
-        runs
+        self.end(runs, number, differ);
+        (runs, if alike { longest } else { u32::MAX })
     }
 
     /// Another run begins with this one.
     #[inline(never)]
-    fn begin(&mut self, runs: usize, count: usize, view: &View<'_>, vlan: u16) -> Raw {
+    fn begin(&mut self, runs: usize, number: usize, view: &View<'_>, vlan: u16) -> Raw {
         let (raw, _) = Raw::of(view);
-        self.end(runs, count);
-        self.runs[runs & LAST] = Run::of(&raw, vlan);
+        self.runs[runs & LAST] = Run { begin: number as u8, ..Run::of(&raw, vlan) };
         raw
     }
 
-    /// The latest run ends here.
+    /// The latest run ends here. `differ`: 0 if all of it have the same ports.
     #[inline]
-    fn end(&mut self, runs: usize, count: usize) {
-        self.runs[runs.wrapping_sub(1) & LAST].end = count as u8;
+    fn end(&mut self, runs: usize, number: usize, differ: u32) {
+        let run = &mut self.runs[runs.wrapping_sub(1) & LAST];
+        (run.end, run.same) = (number as u8, differ == 0);
     }
 
     /// Where the packets' lines are; they are asked for.
     #[inline]
     fn find_lines(&mut self, table: &Table, runs: usize) {
-        let mut begin = 0;
         for (number, run) in self.runs.iter().take(runs).enumerate() {
-            let end = usize::from(run.end).clamp(begin, BURST);
-            let some = begin..end;
-            begin = end;
-            self.runs_of[some.clone()].fill(number as u8);
-            if !run.goes() {
-                continue;
-            }
-            let (ports, words, lines) =
-                (&self.ports[some.clone()], &mut self.words[some.clone()], &mut self.lines[some]);
-            if run.near == 0 {
-                run.find_lines::<0>(table, ports, words, lines);
-            } else {
-                run.find_lines::<16>(table, ports, words, lines);
-            }
-            table.ask_for_lines(lines);
-        }
-    }
-
-    /// Look into the lines.
-    #[inline]
-    fn look(&mut self, table: &Table, runs: usize, asked: Option<Asked>, now: u32) -> Passing {
-        let mut passing = Passing::default();
-        let mut begin = 0;
-        for run in self.runs.iter().take(runs) {
-            let end = usize::from(run.end).clamp(begin, BURST);
-            let some = begin..end;
-            if run.goes() && begin < end {
-                let question = Question::of(asked, now, run.near);
-                let (words, lines) = (&self.words[some.clone()], &self.lines[some.clone()]);
-                let at = &mut self.at[some];
-                if run.ends.is_tcp() {
-                    passing.segments |= run.look::<true>(table, words, lines, at, &question) << begin;
-                } else {
-                    passing.sure |= run.look::<false>(table, words, lines, at, &question) << begin;
+            let (all, some) = (run.all(), run.some());
+            self.runs_of[all].fill(number as u8);
+            if run.goes() {
+                let (ports, lines) = (&mut self.ports[some.clone()], &mut self.lines[some]);
+                if run.near != 0 {
+                    ports.iter_mut().for_each(|ports| *ports = ports.rotate_left(16));
                 }
+                table.way(run.ends.addresses, run.ends.last()).lines(ports, lines);
+                table.ask_for_lines(lines);
             }
-            begin = end;
         }
-        if self.shared != 0 {
-            passing = Passing { sure: self.spread(passing.sure), segments: self.spread(passing.segments) };
-        }
-        passing
     }
 
-    /// By number in the burst, what is said of those that differ.
-    fn spread(&self, mut bits: u64) -> u64 {
-        let (mut firsts, mut spread) = (!self.shared, 0);
-        while bits != 0 {
-            let from = firsts & firsts.wrapping_neg();
-            firsts ^= from;
-            // From the first that shares it to the last.
-            let to = firsts & firsts.wrapping_neg();
-            if bits & 1 != 0 {
-                spread |= to.wrapping_sub(from);
-            }
-            bits >>= 1;
-        }
-        spread
-    }
-
-    /// Where what was found for one of the burst stands.
+    /// Look into the lines. Which pass: surely, and as segments.
     #[inline]
-    fn place(&self, number: usize) -> usize {
-        usize::from(self.which[number & LAST]) & LAST
+    fn look(&mut self, table: &Table, runs: usize, asked: Option<Asked>, now: u32) -> (u64, u64) {
+        let (mut sure, mut segments) = (0, 0);
+        for run in self.runs.iter().take(runs).filter(|run| run.goes()) {
+            let (all, some) = (run.all(), run.some());
+            let question = Question::of(asked, now, run.near);
+            let (ports, lines) = (&self.ports[some.clone()], &self.lines[some.clone()]);
+            let (at, begin) = (&mut self.at[some], all.start);
+            let whole = |bits: u64| if run.same && bits != 0 { lowest(all.len()) } else { bits };
+            if run.ends.is_tcp() {
+                segments |= whole(run.look::<true>(table, ports, lines, at, &question)) << begin;
+            } else {
+                sure |= whole(run.look::<false>(table, ports, lines, at, &question)) << begin;
+            }
+        }
+        (sure, segments)
+    }
+
+    /// The run that one of the burst belongs to, and where what was found for it stands.
+    #[inline]
+    fn place(&self, number: usize) -> (&Run, usize) {
+        let run = &self.runs[usize::from(self.runs_of[number & LAST]) & LAST];
+        (run, if run.same { usize::from(run.begin) } else { number } & LAST)
     }
 
     /// Whether a packet that [`Passing`] has as a segment is one more of its connection.
     #[inline]
     pub(super) fn carries_on(&self, table: &mut Table, number: usize, view: &View<'_>) -> bool {
-        let place = self.place(number);
-        let near = self.runs[usize::from(self.runs_of[place]) & LAST].near;
-        table.get_mut(self.at[place]).is_some_and(|conn| carries_on(&mut conn.halves, near, view))
+        let (run, place) = self.place(number);
+        table.get_mut(self.at[place]).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view))
     }
 
     /// Whether it passes as one more packet of a connection, which then knows of it. Otherwise nothing has changed,
@@ -246,17 +227,12 @@ impl Ready {
         asked: Asked,
         now: u32,
     ) -> bool {
-        let place = self.place(number);
-        let run = &self.runs[usize::from(self.runs_of[place]) & LAST];
+        let (run, place) = self.place(number);
         let question = Question::of(Some(asked), now, run.near);
         if !run.goes() || !question.is_from(run.source) {
             return false;
         }
-        let plain = Plain {
-            ends: Ends { word: self.words[place], ..run.ends },
-            line: self.lines[place],
-            near: run.near,
-        };
+        let plain = Plain { ends: run.ends.with(self.ports[place]), line: self.lines[place], near: run.near };
         let sought = Sought::of(&plain.ends);
         if let Some(line) = table.line(plain.line)
             && let place = line.find(&sought, plain.ends.word)
@@ -334,7 +310,19 @@ impl Question {
     }
 }
 
+/// So many bits, from the lowest on.
+#[inline]
+fn lowest(many: usize) -> u64 {
+    u64::MAX.wrapping_shr((BURST - many) as u32)
+}
+
 impl Ends {
+    /// With these ports, the low end's first.
+    #[inline]
+    fn with(self, ports: u32) -> Ends {
+        Ends { word: self.word | u64::from(ports) << 32, ..self }
+    }
+
     /// The last word of the key of such a connection.
     #[inline]
     fn last(&self) -> u64 {
@@ -360,7 +348,21 @@ impl Run {
         // In order without a branch that a guest's addresses decide.
         let near = one > other;
         let ends = Ends { addresses: one.min(other), word: Ends::what(vlan, tcp, usize::from(near)) };
-        Run { ends, source: (one >> 32) as u32, near: u8::from(near), end: 0 }
+        Run { ends, source: (one >> 32) as u32, near: u8::from(near), ..Run::default() }
+    }
+
+    /// Its packets' numbers.
+    #[inline]
+    fn all(&self) -> Range<usize> {
+        let begin = usize::from(self.begin).min(BURST);
+        begin..usize::from(self.end).clamp(begin, BURST)
+    }
+
+    /// Those of whom it is found out: of packets with the same ends the first.
+    #[inline]
+    fn some(&self) -> Range<usize> {
+        let all = self.all();
+        if self.same { all.start..all.end.min(all.start + 1) } else { all }
     }
 
     /// Whether its packets go this way at all.
@@ -369,45 +371,24 @@ impl Run {
         self.ends.word != 0
     }
 
-    /// The words of packets with these ports, and their lines. `TURN`: how far ports are rotated so that the low end's
-    /// is first.
-    #[inline]
-    fn find_lines<const TURN: u32>(
-        &self,
-        table: &Table,
-        ports: &[u32],
-        words: &mut [u64],
-        lines: &mut [u32],
-    ) {
-        let (word, way) = (self.ends.word, table.way(self.ends.addresses, self.ends.last()));
-        // Two loops, so that each is done for some packets at once.
-        for (&ports, line) in ports.iter().zip(lines) {
-            *line = way.to(ports.rotate_left(TURN));
-        }
-        for (&ports, both) in ports.iter().zip(words) {
-            *both = word | u64::from(ports.rotate_left(TURN)) << 32;
-        }
-    }
-
-    /// Which of its packets pass, by number from the lowest bit on: those with these words, whose lines are there.
+    /// Which of its packets pass, by number from the lowest bit on: those with these ports, whose lines are there.
     #[inline(never)]
     fn look<const TCP: bool>(
         &self,
         table: &Table,
-        words: &[u64],
+        ports: &[u32],
         lines: &[u32],
         at: &mut [u32],
         asked: &Question,
     ) -> u64 {
         let (mut bits, sought) = (0, Sought::of(&self.ends));
         // The last first: so the bits of those before are put below without counting.
-        for ((&word, &line), at) in words.iter().zip(lines).zip(at.iter_mut()).rev() {
+        for ((&ports, &line), at) in ports.iter().zip(lines).zip(at.iter_mut()).rev() {
             bits <<= 1;
-            let Some(line) = table.line(line) else { continue };
+            let (Some(line), word) = (table.line(line), self.ends.with(ports).word) else { continue };
             let place = line.find(&sought, word);
             let (allowed, heard, here) = line.get(place);
             if line.differs(place, &sought, word) | asked.differs(allowed, heard) != 0 {
-                table.ask_for_first(line);
                 continue;
             }
             bits |= 1;
@@ -419,37 +400,39 @@ impl Run {
         if !asked.is_from(self.source) {
             return 0;
         }
-        let missed = !bits & u64::MAX.wrapping_shr((BURST - words.len()) as u32);
+        let missed = !bits & lowest(lines.len());
         if missed != 0 {
-            bits |= self.look_behind::<TCP>(table, missed, words, lines, at, asked);
+            bits |= self.look_behind::<TCP>(table, missed, ports, lines, at, asked);
         }
         bits
     }
 
     /// The same of the `missed`, which are not in their lines: two others may be busy there. Who found no place is the
-    /// first of the chain, and is asked for by now. Whatever has to be written down, or looked for further behind, is left
-    /// for the long way.
+    /// first of the chain: all of these are asked for, and then looked at. Whatever has to be written down, or looked for
+    /// further behind, is left for the long way.
     #[cold]
     #[inline(never)]
     fn look_behind<const TCP: bool>(
         &self,
         table: &Table,
-        mut missed: u64,
-        words: &[u64],
+        missed: u64,
+        ports: &[u32],
         lines: &[u32],
         at: &mut [u32],
         asked: &Question,
     ) -> u64 {
+        let numbers = || Ones(missed);
+        for line in numbers().filter_map(|number| table.line(*lines.get(number)?)) {
+            table.ask_for_first(line);
+        }
         let mut bits = 0;
-        while missed != 0 {
-            let number = missed.trailing_zeros() as usize;
-            missed &= missed - 1;
-            let (Some(&word), Some(&line), Some(at)) =
-                (words.get(number), lines.get(number), at.get_mut(number))
+        for number in numbers() {
+            let (Some(&ports), Some(&line), Some(at)) =
+                (ports.get(number), lines.get(number), at.get_mut(number))
             else {
                 break;
             };
-            let ends = Ends { word, ..self.ends };
+            let ends = self.ends.with(ports);
             if let Some(line) = table.line(line).filter(|line| !line.has_room())
                 && let Some(conn) = table.get(line.head())
                 && conn.key == ends.key()
@@ -465,6 +448,19 @@ impl Run {
             }
         }
         bits
+    }
+}
+
+/// The numbers of the bits that are set, ascending.
+struct Ones(u64);
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let number = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (number < u64::BITS).then_some(number as usize)
     }
 }
 

@@ -11,66 +11,56 @@ const AT: usize = 12;
 /// The bytes that say whether a packet goes this way, and between which addresses, as they stand there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raw {
-    /// EtherType, version, header's length, type of service.
-    start: u32,
-    total: u16,
-    /// Flags, offset, hops, protocol.
-    middle: u32,
+    /// Destination, and the beginning of the source.
+    start: u64,
+    /// The rest of it, EtherType, version, header's length, type of service.
+    kind: u64,
+    /// Length, identification, flags, offset, hops, protocol.
+    middle: u64,
     /// Source and target.
     pub(super) addresses: u64,
 }
 
 impl Raw {
-    pub(super) const NONE: Raw = Raw { start: 0, total: 0, middle: 0, addresses: 0 };
+    pub(super) const NONE: Raw = Raw { start: 0, kind: 0, middle: 0, addresses: 0 };
 
     /// And the ports, of the source and of the target.
     #[inline]
     pub(super) fn of(view: &View<'_>) -> (Raw, u32) {
         let Some(b) = view.head.first_chunk::<38>() else { return (Raw::NONE, 0) };
-        let number = |at: usize| u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
-        let (a, at) = (b, AT + 14);
-        let raw = Raw {
-            start: number(AT),
-            total: u16::from_ne_bytes([b[AT + 4], b[AT + 5]]),
-            middle: number(AT + 8),
-            addresses: u64::from_ne_bytes([
-                a[at],
-                a[at + 1],
-                a[at + 2],
-                a[at + 3],
-                a[at + 4],
-                a[at + 5],
-                a[at + 6],
-                a[at + 7],
-            ]),
+        // One by one: see `classify/recall.rs`.
+        let word = |i: usize| {
+            u64::from_ne_bytes([b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7]])
         };
-        (raw, number(AT + 22))
+        let at = AT + 22;
+        let ports = u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        (Raw { start: word(0), kind: word(8), middle: word(16), addresses: word(AT + 14) }, ports)
     }
 
     /// Whether its length is enough for any protocol.
     #[inline]
     pub(super) fn is_sure(&self) -> bool {
-        u16::from_be(self.total) >= 40
+        u64::from_be(self.middle) >= 40 << 48
     }
 
     /// Whether it is like another one in all but lengths, type of service, hops, and that it may not be cut.
     #[inline]
     pub(super) fn is_like(&self, other: &Raw) -> bool {
-        const START: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
-        const MIDDLE: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
-        let (one, two) = ((self.start ^ other.start) & START, (self.middle ^ other.middle) & MIDDLE);
-        (self.addresses ^ other.addresses) | u64::from(one | two) == 0
+        const KIND: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
+        const MIDDLE: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0x3f, 0xff, 0, 0xff]);
+        let (one, two) = ((self.kind ^ other.kind) & KIND, (self.middle ^ other.middle) & MIDDLE);
+        (self.start ^ other.start) | (self.addresses ^ other.addresses) | one | two == 0
     }
 
     /// Whether it may go this way; and whether it is TCP.
     #[inline]
     pub(super) fn kind(&self) -> (bool, bool) {
-        let (start, middle) = (u32::from_be(self.start), u32::from_be(self.middle));
+        let (kind, middle) = (u64::from_be(self.kind), u64::from_be(self.middle));
         // No fragment, and the protocol.
         let part = middle & 0x3fff_00ff;
-        let tcp = part == u32::from(TCP);
-        let long = u16::from_be(self.total) >= if tcp { 40 } else { 28 };
-        (start >> 8 == 0x08_0045 && (tcp || part == u32::from(UDP)) && long, tcp)
+        let tcp = part == u64::from(TCP);
+        let long = middle >> 48 >= if tcp { 40 } else { 28 };
+        (kind as u32 >> 8 == 0x08_0045 && (tcp || part == u64::from(UDP)) && long, tcp)
     }
 }
 

@@ -107,10 +107,12 @@ impl Way {
         twice ^ twice >> 16
     }
 
-    /// Where the line of packets of IPv4 with these ports is.
+    /// Where the lines of packets of IPv4 with these ports are, the low end's first.
     #[inline]
-    pub(super) fn to(&self, ports: u32) -> u32 {
-        line_of(self.hash(ports), self.mask, self.lines)
+    pub(super) fn lines(&self, ports: &[u32], lines: &mut [u32]) {
+        for (&ports, line) in ports.iter().zip(lines) {
+            *line = line_of(self.hash(ports), self.mask, self.lines);
+        }
     }
 }
 
