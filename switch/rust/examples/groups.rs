@@ -15,15 +15,20 @@ const MANY: usize = 10_000;
 
 type Bytes = [u8; 60];
 
-/// From guest 1 to guest 2 (or back) by flow: UDP, or TCP with these flags.
-fn frame(back: bool, flow: usize, tcp: Option<u8>) -> Bytes {
+/// From guest 1 to guest 2 (or back) by flow: UDP, or TCP with these flags. Flows are of as many ports, or of as many
+/// peers behind guest 1.
+fn frame(back: bool, flow: usize, peers: bool, tcp: Option<u8>) -> Bytes {
     let mut bytes = [0; 60];
     let (own, other) = if back { (2, 1) } else { (1, 2) };
     bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, other, 2, 0, 0, 0, 0, own, 8, 0]);
     let proto = if tcp.is_some() { 6 } else { 17 };
     bytes[14..34]
         .copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, own, 10, 0, 0, other]);
-    let port = (1024 + flow as u16).to_be_bytes();
+    if peers {
+        let at = if back { 30 } else { 26 };
+        bytes[at + 1..at + 3].copy_from_slice(&(256 + flow as u16).to_be_bytes());
+    }
+    let port = (1024 + if peers { 0 } else { flow as u16 }).to_be_bytes();
     let (from, to) = if back { (34, 36) } else { (36, 34) };
     bytes[from..from + 2].copy_from_slice(&[0, 9]);
     bytes[to..to + 2].copy_from_slice(&port);
@@ -59,11 +64,8 @@ fn rules() -> Vec<Rule> {
         numbers: (100 + u16::from(n), 100 + u16::from(n)),
         remotes: Some(vec![([198, 51, n, 0].into(), 24, None)]),
     };
-    let last = Rule {
-        protocol: None,
-        numbers: (0, u16::MAX),
-        remotes: Some(vec![([10, 0, 0, 0].into(), 24, None)]),
-    };
+    let last =
+        Rule { protocol: None, numbers: (0, u16::MAX), remotes: Some(vec![([10, 0, 0, 0].into(), 8, None)]) };
     (0..99).map(rule).chain([last]).collect()
 }
 
@@ -108,7 +110,19 @@ impl Payload {
     }
 }
 
-fn measure(name: &str, tcp: bool, busy: usize, guarded: bool, groups: Option<&Arc<Groups>>, long: bool) {
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    tcp: bool,
+    peers: bool,
+    /// Flows that are busy.
+    busy: usize,
+    guarded: bool,
+    groups: Option<&'a Arc<Groups>>,
+    long: bool,
+}
+
+fn measure(name: &str, Case { tcp, peers, busy, guarded, groups, long }: Case<'_>) {
     if std::env::args().nth(1).is_some_and(|only| !format!("{name}.").contains(&only)) {
         return;
     }
@@ -124,13 +138,14 @@ fn measure(name: &str, tcp: bool, busy: usize, guarded: bool, groups: Option<&Ar
         }
     };
     for flow in 0..MANY {
-        say(0, frame(false, flow, tcp.then_some(2)));
-        say(1, frame(true, flow, tcp.then_some(18)));
-        say(0, frame(false, flow, tcp.then_some(16)));
+        say(0, frame(false, flow, peers, tcp.then_some(2)));
+        say(1, frame(true, flow, peers, tcp.then_some(18)));
+        say(0, frame(false, flow, peers, tcp.then_some(16)));
     }
     assert_eq!(switch.connection_count(0).0, if groups.is_some() { MANY as u32 } else { 0 });
     // In an order that no prefetcher knows.
-    let frames: Vec<Bytes> = (0..MANY).map(|n| frame(false, n * 7919 % busy, tcp.then_some(16))).collect();
+    let frames: Vec<Bytes> =
+        (0..MANY).map(|n| frame(false, n * 7919 % busy, peers, tcp.then_some(16))).collect();
     let rounds = std::env::var("ROUNDS").map_or(15, |n| n.parse().unwrap());
     let mut best = f64::MAX;
     let mut payload = Payload::new();
@@ -161,9 +176,14 @@ fn main() {
         for (flows, busy) in [("1 flow", 1), ("10,000 flows", MANY)] {
             for (guard, groups) in [("plain", None), ("guard", None), ("guard and groups", Some(&groups))] {
                 let name = format!("{protocol}, {flows}, {guard}{size}");
-                measure(&name, tcp, busy, guard != "plain", groups, !size.is_empty());
+                let (guarded, long) = (guard != "plain", !size.is_empty());
+                measure(&name, Case { tcp, peers: false, busy, guarded, groups, long });
             }
         }
+    }
+    for (name, groups) in [("plain", None), ("groups", Some(&groups))] {
+        let case = Case { tcp: false, peers: true, busy: MANY, guarded: false, groups, long: false };
+        measure(&format!("udp, 10,000 peers, {name}"), case);
     }
     println!("{} bytes of rules", groups.memory());
 }

@@ -4,8 +4,7 @@
 //! A burst is looked up before it is decided. First each packet's ends are hashed and the line that they lead to is
 //! asked for (`table/line.rs`), and nobody waits for it: thousands of connections don't fit the fastest caches, and
 //! copying long frames displaces lines from the second one. Then all lines are looked into: which packets pass is
-//! known with that, and of TCP only the windows are left to be asked, in order. Where a connection is none of the two
-//! in its line, the first of the chain is asked for, and looked at when all the others have been (`look_behind`).
+//! known with that, and of TCP only the windows are left to be asked, in order.
 //!
 //! That holds as long as nothing but the short way is taken. Whatever else happens to a connection, or changes what
 //! is asked, makes the rest of the burst ask one by one ([`Tracker::passes`](super::Tracker::passes)); a connection
@@ -20,7 +19,7 @@
 
 use super::packet::Key;
 use super::raw::{Raw, acknowledgement};
-use super::table::{Conn, Ends, STALE, Sought, State, Table};
+use super::table::{Brief, Common, Conn, Ends, Line, STALE, State, Table};
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
@@ -82,6 +81,9 @@ pub(super) struct Ready {
     runs_of: [u8; BURST],
     runs: [Run; BURST],
 }
+
+/// No connections have this in common.
+const UNKNOWN: u32 = u32::MAX - 1;
 
 /// What an index is at most.
 const LAST: usize = BURST - 1;
@@ -232,16 +234,15 @@ impl Ready {
         if !run.goes() || !question.is_from(run.source) {
             return false;
         }
-        let plain = Plain { ends: run.ends.with(self.ports[place]), line: self.lines[place], near: run.near };
-        let sought = Sought::of(&plain.ends);
-        if let Some(line) = table.line(plain.line)
-            && let place = line.find(&sought, plain.ends.word)
-            && let (allowed, heard, at) = line.get(place)
-            && line.differs(place, &sought, plain.ends.word) | question.differs(allowed, heard) == 0
-        {
+        let plain = Plain {
+            ends: Ends { ports: self.ports[place], ..run.ends },
+            line: self.lines[place],
+            near: run.near,
+        };
+        if let Some(brief) = question.finds(table, plain.line, &plain.ends) {
             // TCP is established, or it would not be in its line.
             return !plain.ends.is_tcp()
-                || table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
+                || table.get_mut(brief.at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
         }
         plain.behind(table, view, &question)
     }
@@ -278,17 +279,17 @@ impl Question {
         (source ^ self.source) & self.sources == 0
     }
 
-    /// 0 if both gates have let a connection pass that was allowed so.
+    /// Whether a gate has not let a connection pass that was allowed so.
     #[inline]
-    fn refuses(&self, allowed: u64) -> u64 {
-        (allowed ^ self.stamps) & self.gates
+    fn refuses(&self, allowed: u64) -> bool {
+        (allowed ^ self.stamps) & self.gates != 0
     }
 
-    /// The same of one that was heard then; and if that was a moment ago.
-    #[inline]
-    fn differs(&self, allowed: u64, heard: u32) -> u64 {
-        const { assert!(STALE.is_power_of_two()) };
-        self.refuses(allowed) | u64::from(self.now.wrapping_sub(heard) & !(STALE - 1))
+    /// What a line says of the connection of a packet with such ends: if it passes, and was heard a moment ago.
+    fn finds(&self, table: &Table, line: u32, ends: &Ends) -> Option<Brief> {
+        let is_it = |common: &Common| common.has(ends) && !self.refuses(common.allowed);
+        let mut there = table.line(line)?.with(ends.ports);
+        there.find(|brief| !self.is_stale(brief.heard) && table.common(brief.common).is_some_and(is_it))
     }
 
     /// Whether that a connection was heard has to be written down.
@@ -306,7 +307,7 @@ impl Question {
             State::New => near == conn.origin,
             _ => false,
         };
-        state && self.refuses(u64::from(high) << 32 | u64::from(low)) == 0 && !conn.is_old(self.now)
+        state && !self.refuses(u64::from(high) << 32 | u64::from(low)) && !conn.is_old(self.now)
     }
 }
 
@@ -317,17 +318,11 @@ fn lowest(many: usize) -> u64 {
 }
 
 impl Ends {
-    /// With these ports, the low end's first.
-    #[inline]
-    fn with(self, ports: u32) -> Ends {
-        Ends { word: self.word | u64::from(ports) << 32, ..self }
-    }
-
     /// The last word of the key of such a connection.
     #[inline]
     fn last(&self) -> u64 {
         let proto = if self.is_tcp() { TCP } else { UDP };
-        let ports = u64::from(u32::from_be(self.ports())) << 32;
+        let ports = u64::from(u32::from_be(self.ports)) << 32;
         ports | u64::from(self.vlan()) << 16 | 4 << 8 | u64::from(proto)
     }
 
@@ -347,7 +342,8 @@ impl Run {
         let (one, other) = (u64::from_be(raw.addresses), u64::from_be(raw.addresses).rotate_left(32));
         // In order without a branch that a guest's addresses decide.
         let near = one > other;
-        let ends = Ends { addresses: one.min(other), word: Ends::what(vlan, tcp, usize::from(near)) };
+        let what = Ends::what(vlan, tcp, usize::from(near));
+        let ends = Ends { addresses: one.min(other), ports: 0, what };
         Run { ends, source: (one >> 32) as u32, near: u8::from(near), ..Run::default() }
     }
 
@@ -368,7 +364,7 @@ impl Run {
     /// Whether its packets go this way at all.
     #[inline]
     fn goes(&self) -> bool {
-        self.ends.word != 0
+        self.ends.what != 0
     }
 
     /// Which of its packets pass, by number from the lowest bit on: those with these ports, whose lines are there.
@@ -381,15 +377,17 @@ impl Run {
         at: &mut [u32],
         asked: &Question,
     ) -> u64 {
-        let (mut bits, sought) = (0, Sought::of(&self.ends));
+        // The latest that was found has this in common with others, which are known by that.
+        let mut common = UNKNOWN;
+        let mut bits = 0;
         // The last first: so the bits of those before are put below without counting.
-        for ((&ports, &line), at) in ports.iter().zip(lines).zip(at.iter_mut()).rev() {
+        for ((&ports, &number), at) in ports.iter().zip(lines).zip(at.iter_mut()).rev() {
             bits <<= 1;
-            let (Some(line), word) = (table.line(line), self.ends.with(ports).word) else { continue };
-            let place = line.find(&sought, word);
-            let (allowed, heard, here) = line.get(place);
-            if line.differs(place, &sought, word) | asked.differs(allowed, heard) != 0 {
-                continue;
+            let Some(line) = table.line(number) else { continue };
+            let (found, mut here) = line.find(ports, common, asked.now);
+            if !found {
+                let Some(brief) = asked.finds(table, number, &Ends { ports, ..self.ends }) else { continue };
+                (common, here) = (brief.common, brief.at);
             }
             bits |= 1;
             if TCP {
@@ -397,70 +395,7 @@ impl Run {
                 table.ask_for_halves(here);
             }
         }
-        if !asked.is_from(self.source) {
-            return 0;
-        }
-        let missed = !bits & lowest(lines.len());
-        if missed != 0 {
-            bits |= self.look_behind::<TCP>(table, missed, ports, lines, at, asked);
-        }
-        bits
-    }
-
-    /// The same of the `missed`, which are not in their lines: two others may be busy there. Who found no place is the
-    /// first of the chain: all of these are asked for, and then looked at. Whatever has to be written down, or looked for
-    /// further behind, is left for the long way.
-    #[cold]
-    #[inline(never)]
-    fn look_behind<const TCP: bool>(
-        &self,
-        table: &Table,
-        missed: u64,
-        ports: &[u32],
-        lines: &[u32],
-        at: &mut [u32],
-        asked: &Question,
-    ) -> u64 {
-        let numbers = || Ones(missed);
-        for line in numbers().filter_map(|number| table.line(*lines.get(number)?)) {
-            table.ask_for_first(line);
-        }
-        let mut bits = 0;
-        for number in numbers() {
-            let (Some(&ports), Some(&line), Some(at)) =
-                (ports.get(number), lines.get(number), at.get_mut(number))
-            else {
-                break;
-            };
-            let ends = self.ends.with(ports);
-            if let Some(line) = table.line(line).filter(|line| !line.has_room())
-                && let Some(conn) = table.get(line.head())
-                && conn.key == ends.key()
-                && !ends.is_odd()
-                && !asked.is_stale(conn.heard)
-                && asked.goes_on(conn, self.near)
-            {
-                bits |= 1 << number;
-                if TCP {
-                    *at = line.head();
-                    table.ask_for_halves(*at);
-                }
-            }
-        }
-        bits
-    }
-}
-
-/// The numbers of the bits that are set, ascending.
-struct Ones(u64);
-
-impl Iterator for Ones {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let number = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (number < u64::BITS).then_some(number as usize)
+        if asked.is_from(self.source) { bits } else { 0 }
     }
 }
 
@@ -485,12 +420,12 @@ impl Plain {
             && (!self.ends.is_tcp() || carries_on(&mut conn.halves, self.near, view));
         if passes {
             // That it was heard is only written where that says something new, and a place only asked for where there
-            // may be one; or else to be the first behind, whom `look_behind` finds.
+            // may be one.
             let stale = question.is_stale(conn.heard);
             if stale {
                 conn.heard = question.now;
             }
-            if stale || table.line(self.line).is_some_and(|line| line.has_room() || line.head() != at) {
+            if stale || table.line(self.line).is_some_and(Line::has_room) {
                 table.note_in(self.line, at);
             }
         }

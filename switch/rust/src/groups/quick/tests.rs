@@ -76,46 +76,90 @@ fn frames(proto: u8, ports: &[u16], back: bool) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_third_in_a_line_passes_with_the_burst() {
-    let (table, ports) = crowded(UDP, State::Answered, 3);
+fn all_that_have_a_place_in_a_line_pass_with_the_burst() {
+    let (table, ports) = crowded(UDP, State::Answered, 4);
     let mut ready = Ready::new();
     let there = frames(UDP, &ports, false);
     let mut sure = |stamps, now| bring(&mut ready, &table, &there, stamps, now).sure;
-    assert_eq!(sure((5, 6), NOW), 0b111);
+    assert_eq!(sure((5, 6), NOW), 0b1111);
     assert_eq!(sure((5, 7), NOW), 0, "by other rules");
     assert_eq!(sure((5, 6), NOW + STALE), 0, "that it was heard has to be written down");
-    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, true), (6, 5), NOW).sure, 0b111);
+    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, true), (6, 5), NOW).sure, 0b1111);
 }
 
 #[test]
-fn a_third_that_nobody_answered_is_passed_from_its_own_end_alone() {
-    let (table, ports) = crowded(UDP, State::New, 3);
+fn who_finds_no_place_passes_when_it_is_asked_about() {
+    let (mut table, ports) = crowded(UDP, State::Answered, 5);
     let mut ready = Ready::new();
-    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, false), (5, 6), NOW).sure, 0b111);
-    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, true), (6, 5), NOW).sure, 0);
+    let there = frames(UDP, &ports, false);
+    assert_eq!(bring(&mut ready, &table, &there, (5, 6), NOW).sure, 0b01111);
+    for (number, bytes) in there.iter().enumerate() {
+        let view = View::plain(bytes, 60);
+        assert!(ready.passes(&mut table, number, &view, Asked { source: None, stamps: (5, 6) }, NOW));
+        assert!(!ready.passes(&mut table, number, &view, Asked { source: None, stamps: (5, 7) }, NOW));
+    }
 }
 
 #[test]
-fn a_third_is_asked_for_its_own_windows() {
-    let (table, ports) = crowded(TCP, State::Tcp(tcp::State::Established), 3);
+fn who_was_not_answered_is_passed_from_its_own_end_alone() {
+    let (mut table, ports) = crowded(UDP, State::New, 4);
+    let mut ready = Ready::new();
+    let mut sure = |table: &Table, back| {
+        let stamps = if back { (6, 5) } else { (5, 6) };
+        bring(&mut ready, table, &frames(UDP, &ports, back), stamps, NOW).sure
+    };
+    assert_eq!((sure(&table, false), sure(&table, true)), (0b1111, 0));
+    // Two that were, among two that were not.
+    for port in [ports[0], ports[2]] {
+        let at = table.find(&birth(UDP, State::New, port).key, &mut u32::MAX.clone()).unwrap();
+        table.get_mut(at).unwrap().state = State::Answered;
+        table.note(at);
+    }
+    assert_eq!((sure(&table, false), sure(&table, true)), (0b1111, 0b0101));
+}
+
+#[test]
+fn each_is_asked_for_its_own_windows() {
+    let (table, ports) = crowded(TCP, State::Tcp(tcp::State::Established), 4);
     let mut ready = Ready::new();
     let passing = bring(&mut ready, &table, &frames(TCP, &ports, false), (5, 6), NOW);
-    assert_eq!((passing.sure, passing.segments), (0, 0b111));
+    assert_eq!((passing.sure, passing.segments), (0, 0b1111));
     for (number, &port) in ports.iter().enumerate() {
         let conn = table.get(ready.at[ready.place(number).1]).unwrap();
         assert_eq!(conn.key, birth(TCP, State::New, port).key);
     }
 }
 
-/// The fourth is further behind, until it is asked about.
+/// Packets of one connection in a row are looked up once, and of others in turn with them each run.
 #[test]
-fn who_is_asked_about_is_the_next_to_pass_with_a_burst() {
-    let (mut table, ports) = crowded(UDP, State::Answered, 4);
+fn runs_of_one_connection_pass_as_a_whole() {
+    let (table, ports) = crowded(UDP, State::Answered, 2);
     let mut ready = Ready::new();
-    let there = frames(UDP, &ports, false);
-    for (passing, asked) in [(0b1011, 2), (0b0111, 3), (0b1011, 2)] {
-        assert_eq!(bring(&mut ready, &table, &there, (5, 6), NOW).sure, passing);
-        let view = View::plain(&there[asked], 60);
-        assert!(ready.passes(&mut table, asked, &view, Asked { source: None, stamps: (5, 6) }, NOW));
-    }
+    let mut sure = |ports: &[u16], there: &[bool]| {
+        let frames: Vec<_> =
+            ports.iter().zip(there).map(|(&port, &there)| frame(UDP, port, !there)).collect();
+        bring(&mut ready, &table, &frames, (5, 6), NOW).sure
+    };
+    let (one, two, strange) = (ports[0], ports[1], ports[1] + 1);
+    assert_eq!(sure(&[one; 64], &[true; 64]), u64::MAX);
+    assert_eq!(sure(&[strange; 64], &[true; 64]), 0);
+    assert_eq!(sure(&[one, one, two, one, strange, two], &[true; 6]), 0b10_1111);
+    // From the other end it would be by other rules.
+    assert_eq!(sure(&[one, one, one, two, one], &[true, true, false, true, true]), 0b1_1011);
+    assert_eq!(sure(&[strange, strange, one, one], &[true, true, false, true]), 0b1000);
+}
+
+#[test]
+fn a_burst_is_as_long_as_its_longest_if_all_are_like_the_last() {
+    let (table, ports) = crowded(UDP, State::Answered, 2);
+    let mut ready = Ready::new();
+    let there = frames(UDP, &[ports[0], ports[1], ports[1]], false);
+    let mut longest = |lens: [u32; 3], like: &dyn Fn(&View<'_>) -> bool| {
+        let views = there.iter().zip(lens).map(|(bytes, len)| View::plain(bytes, len));
+        let asked = Some(Asked { source: None, stamps: (5, 6) });
+        ready.bring(&table, views, VLAN, asked, NOW, like).longest
+    };
+    assert_eq!(longest([60, 1514, 60], &|_| true), 1514);
+    assert_eq!(longest([60, 60, 1515], &|_| true), 1515);
+    assert_eq!(longest([60, 60, 60], &|_| false), u32::MAX);
 }

@@ -1,169 +1,94 @@
-//! Where a hash leads: one cache line. It has the head of a chain of connections, and beside it, of two of
-//! them, all that the short way asks for (`quick.rs`): thousands of connections don't fit the fastest caches, and
-//! each line that a packet needs from farther away costs as much as copying one of its payload.
+//! Where a hash leads: one cache line, in which is, of four connections, all that the short way asks for (`quick.rs`):
+//! thousands of connections don't fit the fastest caches, and each line that a packet needs from farther away costs as
+//! much as copying one of its payload. In columns, so that all four are compared at once.
 //!
 //! What is said here of a connection may be older than what is known there, but never wrong: stamps are of rules
 //! that did let it pass; whoever changes its state, or forgets it, says so here. That it was heard is
 //! written down when the last time is some `STALE` ago, here and there: a line that is only read need not be written
 //! back to memory.
 
-use super::conn::{Conn, State, seconds};
-use super::{Key, NONE};
-use crate::VlanId;
-use crate::groups::tcp;
-use crate::headers::{TCP, UDP};
+use super::NONE;
+use super::common::{Common, Commons, NOBODY};
+use super::conn::seconds;
 
 /// After this a connection is looked at again: so one that is kept up by the short way alone may end so much
 /// sooner than its time.
 pub(in crate::groups) const STALE: u32 = 512;
 /// After this another one may have the place.
 const QUIET: i32 = seconds(1) as i32;
+/// Connections that have a place.
+pub(super) const PLACES: usize = 4;
 
-/// Both ends of a connection or a packet of IPv4, by ascending address, and which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::groups) struct Ends {
-    /// Of the low end, of the high one. Never the same: of such no line says anything.
-    pub(in crate::groups) addresses: u64,
-    /// Their ports, as a packet has them; below these `IS_TCP`, `KNOWN`, from which ends packets need nobody's leave, or
-    /// this one comes, and the VLAN; and 16 bits that are a line's own. 0: it does not go this way.
-    pub(in crate::groups) word: u64,
-}
-
-/// Bits of `word`.
-const OWN: u64 = 0xffff;
-const VLAN: u64 = 0xfff << 16;
-const FROM_LOW: u64 = 1 << 28;
-const FROM_HIGH: u64 = 1 << 29;
-const IS_TCP: u64 = 1 << 30;
-const KNOWN: u64 = 1 << 31;
-
-impl Ends {
-    /// The word of packets of UDP or TCP, sent by the `near` end (0: the low one), but for the ports.
-    #[inline]
-    pub(in crate::groups) fn what(vlan: VlanId, tcp: bool, near: usize) -> u64 {
-        let from = FROM_LOW << (near & 1);
-        let tcp = if tcp { IS_TCP } else { 0 };
-        u64::from(vlan) << 16 & VLAN | KNOWN | tcp | from
-    }
-
-    /// As a packet has them: not this machine's order of bytes.
-    #[inline]
-    pub(in crate::groups) fn ports(&self) -> u32 {
-        (self.word >> 32) as u32
-    }
-
-    #[inline]
-    pub(in crate::groups) fn vlan(&self) -> VlanId {
-        ((self.word & VLAN) >> 16) as u16
-    }
-
-    #[inline]
-    pub(in crate::groups) fn is_tcp(&self) -> bool {
-        self.word & IS_TCP != 0
-    }
-
-    /// Such a packet does not go this way, wherever its connection is: from an address to itself, or of DHCP.
-    pub(in crate::groups) fn is_odd(&self) -> bool {
-        let ports = u32::from_be(self.ports());
-        let ports = [ports >> 16, ports & 0xffff];
-        let dhcp = !self.is_tcp() && ports.iter().any(|port| matches!(port, 67 | 68));
-        self.word == 0 || dhcp || self.addresses == self.addresses.rotate_left(32)
-    }
-}
-
-/// What connections are looked for by that have all but their ports in common.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::groups) struct Sought {
-    addresses: u64,
-    /// Bits of the word that say something: from which other end packets may come does not matter.
-    sure: u64,
-}
-
-impl Sought {
-    #[inline]
-    pub(in crate::groups) fn of(ends: &Ends) -> Sought {
-        Sought { addresses: ends.addresses, sure: !(OWN | FROM_LOW | FROM_HIGH) | ends.word }
-    }
-}
-
-/// What the short way asks for of a connection.
+/// What is known of a connection that has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::groups) struct Brief {
-    pub(in crate::groups) ends: Ends,
-    /// The stamps of the ports and rules that allowed it, of the low end and, above, of the high one.
-    pub(in crate::groups) allowed: u64,
+    /// As a packet has them, the low end's first.
+    pub(super) ports: u32,
+    /// The number of what it has in common with others.
+    pub(in crate::groups) common: u32,
     pub(in crate::groups) heard: u32,
+    /// Where all of it is.
+    pub(in crate::groups) at: u32,
 }
 
-impl Brief {
-    /// Of a connection, as far as it goes this way.
-    pub(super) fn of(conn: &Conn) -> Brief {
-        let Key([a, low, b, high, word]) = conn.key;
-        let (family, proto, vlan) = (word >> 8 & 0xff, word as u8, (word >> 16) as u16);
-        let from = match conn.state {
-            State::Tcp(tcp::State::Established) if proto == TCP => FROM_LOW | FROM_HIGH | IS_TCP,
-            State::Answered if proto == UDP => FROM_LOW | FROM_HIGH,
-            State::New if proto == UDP => FROM_LOW << (conn.origin & 1),
-            _ => 0,
-        };
-        let ports = u64::from(((word >> 32) as u32).to_be()) << 32;
-        let mut ends =
-            Ends { addresses: low << 32 | high, word: ports | from | u64::from(vlan) << 16 | KNOWN };
-        let goes = from != 0 && family == 4 && a | b == 0 && vlan >> 12 == 0;
-        if !goes || ends.is_odd() {
-            ends.word = 0;
-        }
-        let [one, other] = conn.allowed;
-        Brief { ends, allowed: u64::from(other) << 32 | u64::from(one), heard: conn.heard }
-    }
-}
-
-/// Two connections in brief, and the chain of all, the first connection of which is in what their words leave of 32 bits.
+/// Four connections in brief.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(in crate::groups) struct Line {
-    addresses: [u64; 2],
-    words: [u64; 2],
-    allowed: [u64; 2],
-    heard: [u32; 2],
-    at: [u32; 2],
+    ports: [u32; PLACES],
+    commons: [u32; PLACES],
+    heard: [u32; PLACES],
+    at: [u32; PLACES],
 }
 
 impl Line {
     pub(super) const EMPTY: Line =
-        Line { addresses: [0; 2], words: [OWN; 2], allowed: [0; 2], heard: [0; 2], at: [NONE; 2] };
+        Line { ports: [0; PLACES], commons: [NOBODY; PLACES], heard: [0; PLACES], at: [NONE; PLACES] };
 
-    /// The first connection of the chain.
-    #[inline]
-    pub(in crate::groups) fn head(&self) -> u32 {
-        let [low, high] = self.words;
-        ((high & OWN) << 16 | low & OWN) as u32
+    /// Whether a connection with these ports, which has that in common with others and was heard a moment ago, is there; and
+    /// if so, where all of it is. No branch: in which place it is nobody can guess.
+    #[inline(always)]
+    pub(in crate::groups) fn find(&self, ports: u32, common: u32, now: u32) -> (bool, u32) {
+        const { assert!(STALE.is_power_of_two()) };
+        let (mut any, mut at) = (0, 0);
+        for i in 0..PLACES {
+            let stale = now.wrapping_sub(self.heard[i]) & !(STALE - 1);
+            let differs = (self.ports[i] ^ ports) | (self.commons[i] ^ common) | stale;
+            // All bits, or none.
+            let here = u32::from(differs == 0).wrapping_neg();
+            any |= here;
+            at |= self.at[i] & here;
+        }
+        (any != 0, at)
     }
 
-    pub(super) fn set_head(&mut self, at: u32) {
-        let [low, high] = &mut self.words;
-        *low = *low & !OWN | u64::from(at) & OWN;
-        *high = *high & !OWN | u64::from(at) >> 16;
+    /// What is in the places of connections that have these ports.
+    pub(in crate::groups) fn with(&self, ports: u32) -> impl Iterator<Item = Brief> {
+        self.briefs().filter(move |brief| brief.ports == ports)
     }
 
-    /// The place of the connection that is sought, with this word, or another one. No branch: which of the two it is,
-    /// nobody can guess before the line is there. Should both have the same ports, but other addresses, it may
-    /// be the other one all the same, and the chain has it.
-    #[inline]
-    pub(in crate::groups) fn find(&self, sought: &Sought, word: u64) -> usize {
-        usize::from(self.words[0] & sought.sure != word)
+    /// What is in the places that somebody has.
+    pub(super) fn briefs(&self) -> impl Iterator<Item = Brief> {
+        let all = (0..PLACES).filter_map(|place| self.get(place));
+        all.filter(|brief| brief.at != NONE)
     }
 
-    /// 0 if it is there, and a packet from there goes the short way.
     #[inline]
-    pub(in crate::groups) fn differs(&self, place: usize, sought: &Sought, word: u64) -> u64 {
-        (self.addresses[place & 1] ^ sought.addresses) | ((self.words[place & 1] & sought.sure) ^ word)
+    fn get(&self, place: usize) -> Option<Brief> {
+        Some(Brief {
+            ports: *self.ports.get(place)?,
+            common: *self.commons.get(place)?,
+            heard: *self.heard.get(place)?,
+            at: *self.at.get(place)?,
+        })
     }
 
-    /// The stamps; when it was heard; where all of it is.
-    #[inline]
-    pub(in crate::groups) fn get(&self, place: usize) -> (u64, u32, u32) {
-        (self.allowed[place & 1], self.heard[place & 1], self.at[place & 1])
+    fn set(&mut self, place: usize, brief: Brief) {
+        let place = place % PLACES;
+        self.ports[place] = brief.ports;
+        self.commons[place] = brief.common;
+        self.heard[place] = brief.heard;
+        self.at[place] = brief.at;
     }
 
     /// Whether a place is nobody's.
@@ -171,59 +96,48 @@ impl Line {
         self.at.contains(&NONE)
     }
 
-    /// The connection at `at`, which was just heard, in brief. It has a place already, or gets one where nobody
-    /// is, or somebody who is quiet, so that three that are busy don't take each other's in turn. `false`: it
-    /// goes the short way and has none.
-    pub(super) fn note(&mut self, at: u32, brief: &Brief) -> bool {
-        let heard = brief.heard;
-        let which = |good: &dyn Fn(usize) -> bool| [0, 1].into_iter().find(|&place| good(place));
-        let known = which(&|place| self.at[place] == at);
-        if brief.ends.word == 0 {
-            if let Some(place) = known {
-                self.clear(place);
-            }
-            return true;
+    /// One that had a place in the line that was split: it has one here.
+    pub(super) fn take_in(&mut self, brief: Brief) {
+        if let Some(place) = self.at.iter().position(|at| *at == NONE) {
+            self.set(place, brief);
         }
-        let free = || which(&|place| self.at[place] == NONE);
+    }
+
+    /// The connection at `at` was just heard; what it has in common with others, and its ports, if it goes the short way.
+    /// It has a place already, or gets one where nobody is, or somebody who is quiet, so that five that are busy don't
+    /// take each other's in turn.
+    pub(super) fn note(&mut self, at: u32, heard: u32, goes: Option<(Common, u32)>, commons: &mut Commons) {
+        let known = self.at.iter().position(|other| *other == at);
+        let Some((common, ports)) = goes else {
+            if let Some(place) = known {
+                self.clear(place, commons);
+            }
+            return;
+        };
+        let free = || self.at.iter().position(|other| *other == NONE);
         // Of one that is behind, when it was heard may be written down later than of another.
-        let since = |place: usize| heard.wrapping_sub(self.heard[place]) as i32;
-        let quiet = || which(&|place| since(place) > QUIET);
-        let Some(place) = known.or_else(free).or_else(quiet) else { return false };
-        self.addresses[place & 1] = brief.ends.addresses;
-        self.say(place, brief.ends.word);
-        self.allowed[place & 1] = brief.allowed;
-        self.heard[place & 1] = heard;
-        self.at[place & 1] = at;
-        true
+        let quiet = || self.heard.iter().position(|since| heard.wrapping_sub(*since) as i32 > QUIET);
+        let Some(place) = known.or_else(free).or_else(quiet) else { return };
+        let old = self.get(place).map_or(NOBODY, |brief| brief.common);
+        let same = commons.get(old) == Some(&common);
+        let number = if same { old } else { commons.take(&common) };
+        if !same {
+            commons.give_back(old);
+        }
+        self.set(place, Brief { ports, common: number, heard, at });
     }
 
     /// There is no connection at `at` any more.
-    pub(super) fn forget(&mut self, at: u32) {
-        for place in [0, 1] {
-            if self.at[place] == at {
-                self.clear(place);
-            }
+    pub(super) fn forget(&mut self, at: u32, commons: &mut Commons) {
+        if let Some(place) = self.at.iter().position(|other| *other == at) {
+            self.clear(place, commons);
         }
     }
 
-    fn clear(&mut self, place: usize) {
-        self.say(place, 0);
-        self.at[place & 1] = NONE;
-    }
-
-    /// Have this word but for what is the line's own in it.
-    fn say(&mut self, place: usize, word: u64) {
-        let old = &mut self.words[place & 1];
-        *old = *old & OWN | word;
-    }
-
-    /// The connections that have a place, and what is said of them.
-    #[cfg(test)]
-    pub(super) fn briefs(&self) -> impl Iterator<Item = (u32, Brief)> {
-        [0, 1].into_iter().filter(|&place| self.at[place] != NONE).map(|place| {
-            let ends = Ends { addresses: self.addresses[place], word: self.words[place] & !OWN };
-            let (allowed, heard, at) = self.get(place);
-            (at, Brief { ends, allowed, heard })
-        })
+    fn clear(&mut self, place: usize, commons: &mut Commons) {
+        if let Some(brief) = self.get(place) {
+            commons.give_back(brief.common);
+        }
+        self.set(place, Brief { ports: 0, common: NOBODY, heard: 0, at: NONE });
     }
 }

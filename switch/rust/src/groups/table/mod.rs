@@ -2,9 +2,9 @@
 //!
 //! What it must do, and what follows:
 //!  * One lookup a packet, cheap for thousands of connections: the hash leads to one cache line (`line.rs`), in
-//!    which is all that most packets ask for of two connections, and the head of the chain that has all of them.
+//!    which is all that most packets ask for of four connections, and to the head of the chain that has all of them.
 //!  * A guest chooses the keys: the hash is keyed with a secret.
-//!  * It must not stop for growing: lines are split one at a time (linear hashing), and both arrays
+//!  * It must not stop for growing: lines are split one at a time (linear hashing), and all arrays
 //!    are reserved for as many connections as there may be, which costs addresses and no memory. They
 //!    are on large pages: what is read all over, a processor does not find again fast in thousands of small ones.
 //!  * No guest takes another's place. A connection belongs to the port that has to pay for it
@@ -15,16 +15,18 @@
 //!  * Old ones are not found, whether they are still there or not; what makes room and lets counters
 //!    be right is a hand that goes round once in eight seconds, a thousand connections at a time.
 
+mod common;
 mod conn;
 mod line;
 mod owners;
 
+pub(in crate::groups) use common::{Common, Ends};
 pub(in crate::groups) use conn::{Birth, Conn, State, coarse};
-pub(in crate::groups) use line::{Ends, Line, STALE, Sought};
+pub(in crate::groups) use line::{Brief, Line, STALE};
 
 use super::packet::Key;
 use crate::{Nanos, PortId};
-use line::Brief;
+use common::Commons;
 use owners::{EMPTY, Owner, TRIES};
 
 /// Brings things into the cache: where the first one is, how many bytes from one to the next, and which.
@@ -32,7 +34,7 @@ pub type Fetch = fn(*const u8, usize, &[u32]);
 
 const NONE: u32 = u32::MAX;
 /// Lines for each connection.
-const SPREAD: usize = 3;
+const SPREAD: usize = 2;
 /// Where a connection has its windows.
 const HALVES: usize = std::mem::offset_of!(Conn, halves);
 /// Connections looked at by one `tick`, and how long it takes to look at all.
@@ -42,6 +44,9 @@ const ROUND: Nanos = 8_000_000_000;
 #[derive(Debug)]
 pub(super) struct Table {
     lines: Vec<Line>,
+    /// By line: the first connection of its chain.
+    heads: Vec<u32>,
+    commons: Commons,
     /// Lines before `split` have been split in this round, in which there are `mask + 1` at first.
     split: usize,
     mask: usize,
@@ -70,6 +75,18 @@ fn room<T>(least: usize, spread: fn(*const u8, usize)) -> Vec<T> {
     let room = Vec::<T>::with_capacity(bytes / size_of::<T>());
     spread(room.as_ptr().cast(), room.capacity() * size_of::<T>());
     room
+}
+
+/// A keyed hash, by multiply and fold as in wyhash.
+#[derive(Clone, Copy, Debug)]
+struct Fold([u64; 4]);
+
+impl Fold {
+    #[inline]
+    fn of(&self, a: u64, b: u64) -> u64 {
+        let s = &self.0;
+        fold(fold(a ^ s[0], s[1]) ^ s[2], b ^ s[3])
+    }
 }
 
 /// Both halves of a product, one over the other.
@@ -126,8 +143,11 @@ impl Table {
             let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ z >> 31
         };
+        let seed = [number(1), number(2) | 1, number(3), number(4), number(5), number(6) | 1];
         Table {
             lines: vec![],
+            heads: vec![],
+            commons: Commons::new(Fold([number(7), number(8) | 1, number(9), number(10)])),
             split: 0,
             mask: 0,
             conns: vec![],
@@ -135,7 +155,7 @@ impl Table {
             used: 0,
             limit,
             owners: vec![],
-            seed: [number(1), number(2) | 1, number(3), number(4), number(5), number(6) | 1],
+            seed,
             hand: 0,
             due: 0,
             fetch: |_, _, _| (),
@@ -156,6 +176,8 @@ impl Table {
         let owner = |owner: &Owner| Owner { count: owner.count, unanswered: EMPTY, answered: EMPTY };
         Table {
             lines: vec![Line::EMPTY; 64],
+            heads: vec![NONE; 64],
+            commons: Commons::new(self.commons.seed()),
             split: 0,
             mask: 63,
             conns: vec![],
@@ -218,7 +240,7 @@ impl Table {
     #[inline]
     pub(super) fn way(&self, addresses: u64, word: u64) -> Way {
         let s = &self.seed;
-        let key = fold(fold(addresses ^ s[0], s[1]) ^ s[2], word & 0xffff_ffff ^ s[3]);
+        let key = Fold([s[0], s[1], s[2], s[3]]).of(addresses, word & 0xffff_ffff);
         Way {
             keys: [key as u32, (key >> 32) as u32],
             factors: [s[4] as u32 | 1, s[5] as u32 | 1],
@@ -265,14 +287,19 @@ impl Table {
         (self.fetch)(self.conns.as_ptr().wrapping_byte_add(HALVES).cast(), size_of::<Conn>(), &[at]);
     }
 
-    /// What else is to be known of the first connection in a line's chain will be read soon.
-    #[cold]
-    pub(super) fn ask_for_first(&self, line: &Line) {
-        (self.fetch)(self.conns.as_ptr().cast(), size_of::<Conn>(), &[line.head()]);
+    /// The first connection of a line's chain.
+    #[inline]
+    fn head(&self, bucket: u32) -> u32 {
+        self.heads.get(bucket as usize).copied().unwrap_or(NONE)
     }
 
-    /// A connection was heard, or judged: its line says so. One that finds no place there is the first of the
-    /// chain from now on, because that one can be asked for ahead.
+    /// What connections have in common that have this number.
+    #[inline]
+    pub(super) fn common(&self, number: u32) -> Option<&Common> {
+        self.commons.get(number)
+    }
+
+    /// A connection was heard, or judged: its line says so, if there is a place.
     #[inline]
     pub(super) fn note(&mut self, at: u32) {
         if let Some(conn) = self.conns.get(at as usize) {
@@ -284,20 +311,16 @@ impl Table {
     #[inline]
     pub(super) fn note_in(&mut self, bucket: u32, at: u32) {
         let Some(conn) = self.conns.get(at as usize) else { return };
-        let (bucket, brief) = (bucket as usize, Brief::of(conn));
-        if let Some(line) = self.lines.get_mut(bucket)
-            && !line.note(at, &brief)
-            && line.head() != at
-        {
-            self.unchain(at, bucket);
-            self.chain_in(bucket, at);
+        let (heard, goes) = (conn.heard, Common::of(conn));
+        if let Some(line) = self.lines.get_mut(bucket as usize) {
+            line.note(at, heard, goes, &mut self.commons);
         }
     }
 
     /// Follow a line's chain to the connection whose key it is.
     #[inline]
     pub(super) fn along(&self, bucket: u32, is_it: impl Fn(&Key) -> bool) -> Option<u32> {
-        let mut at = self.lines.get(bucket as usize)?.head();
+        let mut at = self.head(bucket);
         // A chain is as long as there are connections at most.
         loop {
             let conn = self.conns.get(at as usize)?;
@@ -325,7 +348,8 @@ impl Table {
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.conns.len() * size_of::<Conn>()
-            + self.lines.len() * size_of::<Line>()
+            + self.lines.len() * (size_of::<Line>() + size_of::<u32>())
+            + self.commons.memory()
             + self.owners.capacity() * size_of::<Owner>()
     }
 
@@ -335,8 +359,11 @@ impl Table {
     pub(super) fn prepare(&mut self) {
         if self.lines.is_empty() {
             self.lines = room(self.limit as usize * SPREAD + 64, self.spread);
+            self.heads = room(self.limit as usize * SPREAD + 64, self.spread);
             self.conns = room(self.limit as usize, self.spread);
+            self.commons.prepare(self.limit as usize, self.spread);
             self.lines.resize(64, Line::EMPTY);
+            self.heads.resize(64, NONE);
             self.mask = 63;
         }
     }
@@ -405,7 +432,7 @@ impl Table {
         let bucket = self.bucket(hash);
         self.unchain(at, bucket);
         if let Some(line) = self.lines.get_mut(bucket) {
-            line.forget(at);
+            line.forget(at, &mut self.commons);
         }
         let free = self.free;
         if let Some(conn) = self.get_mut(at) {
@@ -423,15 +450,15 @@ impl Table {
     fn unchain(&mut self, at: u32, bucket: usize) {
         let next = self.get(at).map_or(NONE, |conn| conn.next);
         let mut before = NONE;
-        let mut here = self.lines.get(bucket).map_or(NONE, Line::head);
+        let mut here = self.head(bucket as u32);
         while here != at && here != NONE {
             (before, here) = (here, self.get(here).map_or(NONE, |conn| conn.next));
         }
         match self.get_mut(before) {
             Some(conn) => conn.next = next,
             None => {
-                if let Some(line) = self.lines.get_mut(bucket) {
-                    line.set_head(next);
+                if let Some(head) = self.heads.get_mut(bucket) {
+                    *head = next;
                 }
             }
         }
@@ -439,21 +466,16 @@ impl Table {
 
     /// Put a connection into its chain, as the first.
     fn chain(&mut self, at: u32) {
-        let Some(hash) = self.get(at).map(|conn| conn.hash) else { return };
-        self.chain_in(self.bucket(hash), at);
-    }
-
-    fn chain_in(&mut self, bucket: usize, at: u32) {
-        let Some(line) = self.lines.get_mut(bucket) else { return };
-        let next = line.head();
-        line.set_head(at);
+        let Some(bucket) = self.get(at).map(|conn| self.bucket(conn.hash)) else { return };
+        let Some(head) = self.heads.get_mut(bucket) else { return };
+        let next = std::mem::replace(head, at);
         if let Some(conn) = self.get_mut(at) {
             conn.next = next;
         }
     }
 
-    /// Split lines, when there are fewer than [`SPREAD`] for a connection: then one in sixty finds both places in its
-    /// line taken, and goes a way that is four times as long.
+    /// Split lines, when there are fewer than [`SPREAD`] for a connection: then one in some thousand finds all places
+    /// in its line taken, and goes a way that is four times as long.
     fn grow(&mut self) {
         for _ in 0..=SPREAD {
             if self.used as usize * SPREAD > self.lines.len() {
@@ -463,9 +485,13 @@ impl Table {
     }
 
     fn split(&mut self) {
-        let Some(line) = self.lines.get_mut(self.split) else { return };
-        let mut at = std::mem::replace(line, Line::EMPTY).head();
+        let (Some(line), Some(head)) = (self.lines.get_mut(self.split), self.heads.get_mut(self.split))
+        else {
+            return;
+        };
+        let (line, mut at) = (std::mem::replace(line, Line::EMPTY), std::mem::replace(head, NONE));
         self.lines.push(Line::EMPTY);
+        self.heads.push(NONE);
         self.split += 1;
         if self.split > self.mask {
             self.split = 0;
@@ -475,6 +501,12 @@ impl Table {
             let next = self.get(at).map_or(NONE, |conn| conn.next);
             self.chain(at);
             at = next;
+        }
+        for brief in line.briefs() {
+            let bucket = self.get(brief.at).map(|conn| self.bucket(conn.hash));
+            if let Some(line) = bucket.and_then(|bucket| self.lines.get_mut(bucket)) {
+                line.take_in(brief);
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use super::conn::seconds;
+use super::line::PLACES;
 use super::*;
 use crate::groups::tcp::{self, Half};
 use proptest::prelude::*;
@@ -42,9 +43,9 @@ fn thousands_are_found() {
     assert!((1..=50_000).all(|n| find(&table, n).is_some() == (n % 2 == 0)));
     assert_eq!(table.len(), 25_000);
     let longest = table
-        .lines
+        .heads
         .iter()
-        .map(|line| std::iter::successors(table.get(line.head()), |conn| table.get(conn.next)).count());
+        .map(|&head| std::iter::successors(table.get(head), |conn| table.get(conn.next)).count());
     assert!(longest.max().unwrap() < 12);
 }
 
@@ -61,8 +62,9 @@ fn ports_in_a_row_are_spread() {
         for conn in &table.conns {
             *lines.entry(table.bucket(conn.hash)).or_default() += 1;
         }
-        let behind: u32 = lines.values().map(|n| n.saturating_sub(2)).sum();
-        assert!((150..500).contains(&behind), "{behind} of 10,000 by seed {seed}");
+        let behind = |places| lines.values().map(|n| n.saturating_sub(places)).sum::<u32>();
+        assert!((300..1000).contains(&behind(2)), "{} of 10,000 by seed {seed}", behind(2));
+        assert!(behind(PLACES as u32) < 30, "{} of 10,000 by seed {seed}", behind(PLACES as u32));
     }
 }
 
@@ -113,25 +115,70 @@ fn when_all_is_full_the_largest_makes_room() {
     assert_eq!((table.owned(1), table.owned(2)), (5, 5), "nobody gains by more");
 }
 
+/// A connection of UDP from this port.
+fn conn(port: u64) -> Conn {
+    let mut table = Table::new(10, [1, 2]);
+    let at = table.add(0, &birth(port, 1, 10)).unwrap();
+    table.get(at).unwrap().clone()
+}
+
+fn commons() -> Commons {
+    let mut commons = Commons::new(Fold([1, 2, 3, 4]));
+    commons.prepare(16, |_, _| ());
+    commons
+}
+
 #[test]
-fn three_in_a_line_take_nobody_s_place_who_is_busy() {
-    let mut table = Table::new(1000, [1, 2]);
-    let at = table.add(0, &birth(1, 1, 10)).unwrap();
-    let conn = table.get(at).unwrap().clone();
-    let mut line = Line::EMPTY;
+fn five_in_a_line_take_nobody_s_place_who_is_busy() {
+    let (mut line, mut commons) = (Line::EMPTY, commons());
+    let goes = Common::of(&conn(1));
+    assert!(goes.is_some());
     let mut note = |at, heard| {
-        line.note(at, &Brief::of(&Conn { heard, ..conn.clone() }));
-        line.briefs().map(|(at, _)| at).collect::<Vec<_>>()
+        line.note(at, heard, goes, &mut commons);
+        line.briefs().map(|brief| brief.at).collect::<Vec<_>>()
     };
     let start = seconds(10);
-    assert_eq!(note(7, start), [7]);
-    assert_eq!(note(8, start), [7, 8]);
-    assert_eq!(note(9, start), [7, 8]);
-    assert_eq!(note(9, start - seconds(5)), [7, 8], "it was heard later than is written");
-    note(8, start + seconds(2));
-    assert_eq!(note(9, start + seconds(2)), [9, 8], "the other is quiet");
-    line.forget(8);
-    assert_eq!(line.briefs().count(), 1);
+    assert_eq!(note(5, start), [5]);
+    for at in 6..=8 {
+        note(at, start);
+    }
+    assert_eq!(note(9, start), [5, 6, 7, 8]);
+    assert_eq!(note(9, start - seconds(5)), [5, 6, 7, 8], "it was heard later than is written");
+    for at in [5, 7, 8] {
+        note(at, start + seconds(2));
+    }
+    assert_eq!(note(9, start + seconds(2)), [5, 9, 7, 8], "the other is quiet");
+    line.forget(8, &mut commons);
+    assert_eq!(line.briefs().map(|brief| brief.at).collect::<Vec<_>>(), [5, 9, 7]);
+    assert_eq!(commons.users().collect::<Vec<_>>(), [(0, 3)]);
+}
+
+#[test]
+fn what_is_had_in_common_is_kept_as_long_as_somebody_has_it() {
+    let mut commons = commons();
+    let [one, two, three] = [1, 2, 3].map(|n| Common::of(&conn(n)).unwrap().0);
+    let [a, b] = [&one, &two].map(|common| commons.take(common));
+    assert_ne!(a, b);
+    assert_eq!(commons.take(&one), a);
+    commons.give_back(a);
+    assert_eq!(commons.get(a), Some(&one));
+    commons.give_back(a);
+    assert_ne!(commons.get(a), Some(&one));
+    assert_eq!(commons.take(&three), a, "a place is used again");
+    assert_eq!(commons.take(&two), b);
+    assert_eq!(commons.users().collect::<Vec<_>>(), [(a, 1), (b, 2)]);
+    commons.give_back(common::NOBODY);
+}
+
+#[test]
+fn who_moves_to_another_line_keeps_its_place() {
+    let mut table = Table::new(10_000, [1, 2]);
+    for n in 1..=2000 {
+        let at = table.add(0, &birth(n, 1, 10_000)).unwrap();
+        table.note(at);
+    }
+    let there = table.lines.iter().flat_map(Line::briefs).count();
+    assert!(there > 1980, "{there}");
 }
 
 #[test]
@@ -183,16 +230,20 @@ proptest! {
                 _ => {}
             }
             prop_assert_eq!(table.len() as usize, model.len());
+            let mut users = BTreeMap::<u32, u32>::new();
             for (bucket, line) in table.lines.iter().enumerate() {
-                for (at, brief) in line.briefs() {
+                for Brief { ports, common, heard, at } in line.briefs() {
                     let conn = table.get(at).unwrap();
                     prop_assert_eq!(table.bucket(conn.hash), bucket);
-                    prop_assert_eq!(brief, Brief::of(conn));
-                    let sought = Sought::of(&brief.ends);
-                    let place = line.find(&sought, brief.ends.word);
-                    prop_assert_eq!(line.differs(place, &sought, brief.ends.word), 0);
+                    let is = table.common(common).map(|common| (*common, ports));
+                    prop_assert_eq!((is, heard), (Common::of(conn), conn.heard));
+                    prop_assert_eq!(line.find(ports, common, heard + STALE - 1), (true, at));
+                    prop_assert!(!line.find(ports, common, heard + STALE).0);
+                    prop_assert!(!line.find(ports ^ 1, common, heard).0);
+                    *users.entry(common).or_default() += 1;
                 }
             }
+            prop_assert_eq!(users, table.commons.users().collect::<BTreeMap<_, _>>());
             for port in 0..4 {
                 prop_assert_eq!(table.owned(port) as usize, model.values().filter(|o| **o == port).count());
             }
