@@ -286,6 +286,7 @@ impl Question {
     }
 
     /// What a line says of the connection of a packet with such ends: if it passes, and was heard a moment ago.
+    #[inline(never)]
     fn finds(&self, table: &Table, line: u32, ends: &Ends) -> Option<Brief> {
         let is_it = |common: &Common| common.has(ends) && !self.refuses(common.allowed);
         let mut there = table.line(line)?.with(ends.ports);

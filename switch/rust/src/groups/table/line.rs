@@ -63,24 +63,25 @@ impl Line {
     }
 
     /// What is in the places of connections that have these ports.
+    #[inline(always)]
     pub(in crate::groups) fn with(&self, ports: u32) -> impl Iterator<Item = Brief> {
-        self.briefs().filter(move |brief| brief.ports == ports)
+        (0..PLACES).filter(move |&place| self.ports[place] == ports).map(|place| self.get(place))
     }
 
     /// What is in the places that somebody has.
     pub(super) fn briefs(&self) -> impl Iterator<Item = Brief> {
-        let all = (0..PLACES).filter_map(|place| self.get(place));
-        all.filter(|brief| brief.at != NONE)
+        (0..PLACES).map(|place| self.get(place)).filter(|brief| brief.at != NONE)
     }
 
-    #[inline]
-    fn get(&self, place: usize) -> Option<Brief> {
-        Some(Brief {
-            ports: *self.ports.get(place)?,
-            common: *self.commons.get(place)?,
-            heard: *self.heard.get(place)?,
-            at: *self.at.get(place)?,
-        })
+    #[inline(always)]
+    fn get(&self, place: usize) -> Brief {
+        let place = place % PLACES;
+        Brief {
+            ports: self.ports[place],
+            common: self.commons[place],
+            heard: self.heard[place],
+            at: self.at[place],
+        }
     }
 
     fn set(&mut self, place: usize, brief: Brief) {
@@ -118,7 +119,7 @@ impl Line {
         // Of one that is behind, when it was heard may be written down later than of another.
         let quiet = || self.heard.iter().position(|since| heard.wrapping_sub(*since) as i32 > QUIET);
         let Some(place) = known.or_else(free).or_else(quiet) else { return };
-        let old = self.get(place).map_or(NOBODY, |brief| brief.common);
+        let old = self.get(place).common;
         let same = commons.get(old) == Some(&common);
         let number = if same { old } else { commons.take(&common) };
         if !same {
@@ -135,9 +136,7 @@ impl Line {
     }
 
     fn clear(&mut self, place: usize, commons: &mut Commons) {
-        if let Some(brief) = self.get(place) {
-            commons.give_back(brief.common);
-        }
+        commons.give_back(self.get(place).common);
         self.set(place, Brief { ports: 0, common: NOBODY, heard: 0, at: NONE });
     }
 }
