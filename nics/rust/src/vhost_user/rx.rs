@@ -217,7 +217,7 @@ fn chain<'a>(
             // SAFETY: the run is guest memory that the ring keeps mapped, n is within what is left
             // of it; the parts are private and `end` long at least.
             unsafe {
-                std::ptr::copy_nonoverlapping(ptr, part[*at..].as_mut_ptr(), n);
+                copy::short(part[*at..].as_mut_ptr(), ptr, n);
                 ptr = ptr.add(n);
             }
             *at += n;

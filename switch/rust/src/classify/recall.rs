@@ -56,7 +56,7 @@ pub(crate) struct Last {
     /// IPv4 and IPv6; 0 for none.
     pub(super) plain4: u32,
     pub(super) plain6: u128,
-    /// No longer frame is like it; 0 when none is.
+    /// No longer frame is like it, but for super-frames; 0 when none is.
     pub(super) longest: u32,
     /// What the next frames may be, by this one.
     pub(super) next: Next,
@@ -114,7 +114,7 @@ impl Last {
         let to_one = matches!(self.out, Out::Port(_)) && self.next == Next::Same && !self.grouped;
         to_one
             && self.version == version
-            && view.len <= self.longest
+            && is_as_long(view, self.longest)
             && First::of(view).is_some_and(|first| first.same(&self.first, self.judged))
             && self.knows(Memo::of(config), view)
     }
@@ -124,6 +124,12 @@ impl Last {
     pub(super) fn since(self, version: u64) -> Last {
         Last { version, ..self }
     }
+}
+
+/// Whether a frame is as long as one may be that is like the last one. Super-frames are cut, or received as they are.
+#[inline(always)]
+pub(super) fn is_as_long(view: &View<'_>, longest: u32) -> bool {
+    view.len <= longest || view.gso && longest > 0
 }
 
 /// What the frames behind one may be, as far as it tells.
@@ -214,7 +220,7 @@ impl Desk<'_> {
         decision: &mut Decision,
     ) -> bool {
         let last = &self.last;
-        if view.len > last.longest {
+        if !is_as_long(view, last.longest) {
             return false;
         }
         if !first.same(&last.first, last.judged) {

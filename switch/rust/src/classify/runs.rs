@@ -7,7 +7,7 @@
 
 use super::Desk;
 use super::gates::passed;
-use super::recall::{Last, Memo, Next};
+use super::recall::{Last, Memo, Next, is_as_long};
 use crate::decision::{Decision, Out, View};
 use crate::groups::Tracker;
 use crate::guard::Guard;
@@ -130,7 +130,7 @@ impl Desk<'_> {
                 let (Some(first), Some(source)) = (First::of(&view), source(&view)) else {
                     break 'known None;
                 };
-                if !first.same_behind(&last, &judged) || view.len > longest {
+                if !first.same_behind(&last, &judged) || !is_as_long(&view, longest) {
                     break 'known None;
                 }
                 seeker.find(Pair::new(&first, decision.vlan, ingress), source)
@@ -173,7 +173,7 @@ impl Last {
             let before = burst.clone();
             let Some(view) = burst.next() else { break };
             let like = First::of(&view).is_some_and(|first| first.same(&last, &judged));
-            if !(like && view.len <= longest && known(&view)) {
+            if !(like && is_as_long(&view, longest) && known(&view)) {
                 *burst = before;
                 break;
             }

@@ -92,15 +92,22 @@ proptest! {
         for (ingress, wait, draws) in bursts {
             now += wait;
             // Each frame three times, for what is the same is remembered otherwise than what is like.
-            // Some of the last ones are too long.
+            // Some of the last ones are too long, some are super-frames, and the second ones with them.
             let frames: Vec<_> = draws
                 .into_iter()
                 .flat_map(|draw| {
-                    let longer = if draw.4 == 3 { 1600 } else { 200 };
-                    [(packet(draw), 80), (packet(draw), 80), (packet(draw), longer)]
+                    let (second, third) = match draw.4 {
+                        3 => ((80, false), (1600, false)),
+                        2 => ((9000, true), (65_000, true)),
+                        1 => ((80, true), (1600, draw.5)),
+                        _ => ((80, false), (200, false)),
+                    };
+                    [(packet(draw), (80, false)), (packet(draw), second), (packet(draw), third)]
                 })
                 .collect();
-            let views = || frames.iter().map(|(bytes, len)| View::plain(&bytes[..80], *len));
+            let views = || {
+                frames.iter().map(|(bytes, (len, gso))| View { gso: *gso, ..View::plain(&bytes[..80], *len) })
+            };
             let mut out = [Decision::default(); 64];
             let n = quick.0.classify(now, ingress, views(), &mut out);
             prop_assert_eq!(n, frames.len());
