@@ -174,11 +174,7 @@ impl<const IN: bool> Warmer<'_, IN> {
             if !buf.simple() {
                 continue;
             }
-            if IN {
-                copy::prefetch_in(buf.ptr)
-            } else {
-                copy::prefetch_out(buf.ptr, buf.len())
-            }
+            if IN { copy::prefetch_in(buf.ptr) } else { copy::prefetch_out(buf.ptr, buf.len()) }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that in common. Found by a hash with a secret, like connections; but rarely: when one gets its place in a line.
 
 use super::conn::{Conn, State};
-use super::{Fold, Key, room};
+use super::{Fold, Key};
 use crate::VlanId;
 use crate::groups::tcp;
 use crate::headers::{TCP, UDP};
@@ -129,8 +129,8 @@ impl Commons {
     }
 
     /// Room for those of so many connections.
-    pub(super) fn prepare(&mut self, connections: usize, spread: fn(*const u8, usize)) {
-        self.places = room(connections, spread);
+    pub(super) fn prepare(&mut self, connections: usize) {
+        self.places = Vec::with_capacity(connections);
         self.heads = vec![0; connections.next_power_of_two().min(1 << 31)];
     }
 

@@ -5,7 +5,7 @@
 //!    which is all that most packets ask for of four connections, and to the head of the chain that has all of them.
 //!  * A guest chooses the keys: the hash is keyed with a secret.
 //!  * It must not stop for growing: lines are split one at a time (linear hashing), and all arrays
-//!    are reserved for as many connections as there may be, which costs addresses and no memory. They
+//!    are reserved for as many connections as there may be, which costs addresses and no memory. Lines and connections
 //!    are on large pages: what is read all over, a processor does not find again fast in thousands of small ones.
 //!  * No guest takes another's place. A connection belongs to the port that has to pay for it
 //!    (`owner`), and counts against that port's limit. Each owner has two lists, by age: of
@@ -281,10 +281,10 @@ impl Table {
         (self.fetch)(self.lines.as_ptr().cast(), size_of::<Line>(), buckets);
     }
 
-    /// What TCP asks for of a connection will be read soon.
+    /// What TCP asks for of connections will be read soon.
     #[inline]
-    pub(super) fn ask_for_halves(&self, at: u32) {
-        (self.fetch)(self.conns.as_ptr().wrapping_byte_add(HALVES).cast(), size_of::<Conn>(), &[at]);
+    pub(super) fn ask_for_halves(&self, at: &[u32]) {
+        (self.fetch)(self.conns.as_ptr().wrapping_byte_add(HALVES).cast(), size_of::<Conn>(), at);
     }
 
     /// The first connection of a line's chain.
@@ -358,10 +358,11 @@ impl Table {
     /// Have room for connections, before the first one comes.
     pub(super) fn prepare(&mut self) {
         if self.lines.is_empty() {
-            self.lines = room(self.limit as usize * SPREAD + 64, self.spread);
-            self.heads = room(self.limit as usize * SPREAD + 64, self.spread);
-            self.conns = room(self.limit as usize, self.spread);
-            self.commons.prepare(self.limit as usize, self.spread);
+            let (lines, connections) = (self.limit as usize * SPREAD + 64, self.limit as usize);
+            self.lines = room(lines, self.spread);
+            self.heads = Vec::with_capacity(lines);
+            self.conns = room(connections, self.spread);
+            self.commons.prepare(connections);
             self.lines.resize(64, Line::EMPTY);
             self.heads.resize(64, NONE);
             self.mask = 63;

@@ -124,7 +124,7 @@ fn conn(port: u64) -> Conn {
 
 fn commons() -> Commons {
     let mut commons = Commons::new(Fold([1, 2, 3, 4]));
-    commons.prepare(16, |_, _| ());
+    commons.prepare(16);
     commons
 }
 
