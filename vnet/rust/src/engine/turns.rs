@@ -76,7 +76,7 @@ impl Share {
     /// What frames cost, `bytes` in all.
     #[inline]
     pub fn cost(&self, frames: u64, bytes: u64) -> Cost {
-        if self.memory { frames * 40 + bytes / 28 } else { frames * 700 + bytes / 8 }
+        if self.memory { frames * 40 + bytes / 14 } else { frames * 700 + bytes / 8 }
     }
 
     #[inline]
