@@ -177,8 +177,9 @@ impl Commons {
 
     /// A connection has it no more.
     pub(super) fn give_back(&mut self, number: u32) {
-        let Some(place) = self.places.get_mut(number as usize) else { return };
-        place.users = place.users.saturating_sub(1);
+        let used = self.places.get_mut(number as usize).filter(|place| place.users > 0);
+        let Some(place) = used else { return };
+        place.users -= 1;
         if place.users > 0 {
             return;
         }
