@@ -96,8 +96,9 @@ pub(crate) const JUDGED: [First; 3] = [
 /// Of the second word: the bytes that are behind the addresses.
 const BEHIND: u64 = 0xffff_ffff_u64.to_be();
 
+/// Eight bytes as they lie in memory. One by one: see `classify/recall.rs`.
 #[inline]
-fn word(bytes: &[u8; FIRST], at: usize) -> u64 {
+pub(crate) fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     let b = bytes;
     u64::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3], b[at + 4], b[at + 5], b[at + 6], b[at + 7]])
 }

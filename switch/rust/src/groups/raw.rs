@@ -4,6 +4,7 @@ use super::packet::Segment;
 use super::tcp;
 use crate::View;
 use crate::headers::{TCP, UDP};
+use crate::parse;
 
 /// Where the EtherType stands.
 const AT: usize = 12;
@@ -28,11 +29,7 @@ impl Raw {
     #[inline]
     pub(super) fn of(view: &View<'_>) -> (Raw, u32) {
         let Some(b) = view.head.first_chunk::<38>() else { return (Raw::NONE, 0) };
-        // One by one: see `classify/recall.rs`.
-        let word = |i: usize| {
-            u64::from_ne_bytes([b[i], b[i + 1], b[i + 2], b[i + 3], b[i + 4], b[i + 5], b[i + 6], b[i + 7]])
-        };
-        let at = AT + 22;
+        let (word, at) = (|at| parse::word(b, at), AT + 22);
         let ports = u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         (Raw { start: word(0), kind: word(8), middle: word(16), addresses: word(AT + 14) }, ports)
     }

@@ -4,8 +4,9 @@
 //! A number is given to another one only when no connection has it any more, so whoever has the same number has all of
 //! that in common. Found by a hash with a secret, like connections; but rarely: when one gets its place in a line.
 
+use super::Key;
 use super::conn::{Conn, State};
-use super::{Fold, Key};
+use super::hash::Fold;
 use crate::VlanId;
 use crate::groups::tcp;
 use crate::headers::{TCP, UDP};
