@@ -36,6 +36,7 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 impl Headers {
     /// Look at the first bytes of a frame. None when they are not TCP or UDP over IP, or cut off
     /// before the fixed part of that header ends.
+    #[inline(always)]
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Headers> {
         let mut l3 = ETH;

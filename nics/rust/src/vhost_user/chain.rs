@@ -4,7 +4,7 @@
 //! indirect table of a packed ring all entries belong to the chain. Whatever the guest writes meanwhile, a walk ends:
 //! it takes as many steps as the table has entries, and no more.
 
-use super::memory::Memory;
+use super::memory::{Memory, Window};
 use super::ring::RingFault;
 
 /// The most descriptors in one chain that goes through an indirect table; Linux uses 19.
@@ -55,14 +55,27 @@ impl Desc {
 
     /// All its bytes, which must be for us to write (`IN`) or to read: as one run or, where they go on in the next
     /// region, several.
+    #[inline(always)]
     fn runs<const IN: bool>(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
         if (self.flags & WRITE != 0) != IN {
             return Err(RingFault::Direction);
         }
+        if let Some(ptr) = space.window.translate(self.addr, self.len) {
+            return if self.len > 0 { each(Run { ptr, len: self.len }) } else { Ok(()) };
+        }
+        self.runs_anywhere(space.memory, each)
+    }
+
+    #[cold]
+    fn runs_anywhere(
+        &self,
+        memory: &Memory,
+        each: &mut impl FnMut(Run) -> Result<(), RingFault>,
+    ) -> Result<(), RingFault> {
         let (mut addr, mut left) = (self.addr, self.len);
         while left > 0 {
             let (ptr, room) = memory.run(addr).ok_or(RingFault::Address)?;
@@ -73,6 +86,13 @@ impl Desc {
         }
         Ok(())
     }
+}
+
+/// Where addresses lead: a guest's memory, and the region of it that nearly all of them are in.
+#[derive(Clone, Copy)]
+pub struct Space<'a> {
+    pub memory: &'a Memory,
+    pub window: &'a Window,
 }
 
 /// A table of descriptors in guest memory.
@@ -114,9 +134,10 @@ impl<const PACKED: bool> Table<PACKED> {
     }
 
     /// Every run of bytes of the chain that begins at `head` of a ring's own table, with `indirect` tables or without.
+    #[inline]
     pub fn walk<const IN: bool>(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         head: u16,
         indirect: bool,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
@@ -130,9 +151,9 @@ impl<const PACKED: bool> Table<PACKED> {
                 if !indirect || !alone || desc.flags & NEXT != 0 {
                     return Err(RingFault::Indirect);
                 }
-                return Self::of(&desc, memory)?.walk_all::<IN>(memory, each);
+                return Self::of(&desc, space.memory)?.walk_all::<IN>(space, each);
             }
-            desc.runs::<IN>(memory, each)?;
+            desc.runs::<IN>(space, each)?;
             if desc.flags & NEXT == 0 {
                 return Ok(());
             }
@@ -144,7 +165,7 @@ impl<const PACKED: bool> Table<PACKED> {
     /// The same of an indirect table. In a packed ring's only WRITE means something among the flags.
     fn walk_all<const IN: bool>(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
         let mut index = 0;
@@ -153,7 +174,7 @@ impl<const PACKED: bool> Table<PACKED> {
             if desc.flags & INDIRECT != 0 {
                 return Err(RingFault::Indirect);
             }
-            desc.runs::<IN>(memory, each)?;
+            desc.runs::<IN>(space, each)?;
             index = if PACKED { index + 1 } else { usize::from(desc.last) };
             if if PACKED { index >= self.entries } else { desc.flags & NEXT == 0 } {
                 return Ok(());

@@ -10,6 +10,7 @@
 
 use crate::cache::{prefetch_read, prefetch_write};
 use crate::frame::HEAD;
+use arrayvec::ArrayVec;
 use std::ptr::copy_nonoverlapping as copy;
 
 /// Bytes that a virtio-net header takes in front of the frame, for the prefetches; a few bytes less
@@ -164,6 +165,9 @@ pub unsafe fn run(
     }
 }
 
+/// Pieces that are copied as one stream: a burst of super-frames, or one of them in small buffers.
+const PIECES: usize = 64;
+
 /// So many bytes from here to there.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
@@ -176,7 +180,7 @@ impl Piece {
     /// Take in the `next` piece, if it lies behind this one on both sides: Linux cuts the buffers that it receives in one
     /// after the other from larger pieces of memory, and long runs are copied faster. Whether it was done.
     #[inline(always)]
-    pub fn join(&mut self, next: &Piece) -> bool {
+    fn join(&mut self, next: &Piece) -> bool {
         let behind =
             self.dst.wrapping_add(self.len) == next.dst && self.src.wrapping_add(self.len) == next.src;
         self.len += if behind { next.len } else { 0 };
@@ -194,9 +198,9 @@ struct Scout<'a> {
 }
 
 impl<'a> Scout<'a> {
-    /// One that is [`LEAD`] bytes ahead.
+    /// One that is [`LEAD`] bytes ahead. When it has seen all it stays where it is.
     #[inline(always)]
-    fn sent(pieces: &'a [Piece], next: *const u8, then: *const u8) -> Self {
+    fn sent(pieces: &'a [Piece]) -> Self {
         let mut later = pieces.iter();
         let mut lead = LEAD;
         for piece in later.by_ref() {
@@ -206,31 +210,54 @@ impl<'a> Scout<'a> {
             }
             lead -= piece.len;
         }
-        Scout { dst: next.wrapping_add(lead), src: then.wrapping_add(lead), left: usize::MAX, later }
+        let (dst, src) =
+            pieces.last().map_or((std::ptr::null_mut(), std::ptr::null()), |last| (last.dst, last.src));
+        Scout { dst, src, left: 0, later }
     }
 
-    /// One line on; behind the last piece to where the next copy begins.
+    /// One line on.
     #[inline(always)]
-    fn step(&mut self, next: *const u8, then: *const u8) {
+    fn step(&mut self) {
         if self.left > 64 {
             self.left -= 64;
             (self.dst, self.src) = (self.dst.wrapping_add(64), self.src.wrapping_add(64));
         } else if let Some(piece) = self.later.next() {
             (self.dst, self.src, self.left) = (piece.dst, piece.src, piece.len);
-        } else {
-            (self.dst, self.src, self.left) = (next, then, usize::MAX);
         }
     }
 }
 
-/// Copy a frame that is in several pieces; `next` and `then` as for [`run`]. What is asked for is always what will be
-/// copied [`LEAD`] bytes later: the last piece is mostly short, and lines behind its end, asked for in vain
-/// while those of the next frame are not, cost a tenth of the rate of large frames.
+/// Copy the long pieces at the front by the processor's own move of strings, if that is the fastest way. How many.
 ///
 /// # Safety
 /// As for [`short`], for each piece.
-pub unsafe fn pieces(pieces: &[Piece], next: *const u8, then: *const u8) {
-    let mut scout = Scout::sent(pieces, next, then);
+unsafe fn strings(pieces: &[Piece]) -> usize {
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if moves_strings() {
+        let mut next = pieces.first().copied();
+        while let Some(piece) = next.filter(|piece| piece.len >= STRING) {
+            done += 1;
+            // Read before the copy, which leaves nothing of it in the nearest cache, and must wait for nothing itself.
+            // SAFETY: a reference is valid.
+            next = pieces.get(done).map(|next| unsafe { std::ptr::from_ref(next).read_volatile() });
+            // SAFETY: the caller's promise.
+            unsafe { string(piece.dst, piece.src, piece.len) };
+        }
+    }
+    done
+}
+
+/// Copy frames that are in several pieces. What is asked for is always what will be copied [`LEAD`] bytes later: the
+/// last piece of a frame is mostly short, and lines behind its end, asked for in vain while those of the next frame are
+/// not, cost a tenth of the rate of large frames.
+///
+/// # Safety
+/// As for [`short`], for each piece.
+unsafe fn pieces(pieces: &[Piece]) {
+    // SAFETY: as promised.
+    let pieces = &pieces[unsafe { strings(pieces) }..];
+    let mut scout = Scout::sent(pieces);
     for &Piece { mut dst, mut src, mut len } in pieces {
         // SAFETY: `len` counts down with the pointers, which thus stay within what the caller promised.
         unsafe {
@@ -241,7 +268,7 @@ pub unsafe fn pieces(pieces: &[Piece], next: *const u8, then: *const u8) {
             while len >= 64 {
                 prefetch_write(scout.dst);
                 prefetch_read(scout.src);
-                scout.step(next, then);
+                scout.step();
                 copy(src, dst, 64);
                 src = src.add(64);
                 dst = dst.add(64);
@@ -250,7 +277,42 @@ pub unsafe fn pieces(pieces: &[Piece], next: *const u8, then: *const u8) {
             short(dst, src, len);
         }
         if len > 0 {
-            scout.step(next, then);
+            scout.step();
+        }
+    }
+}
+
+/// What remains to be copied into buffers before they are given back.
+///
+/// Bodies of large frames are copied one after the other when all else has been done for their burst: a copy of 64 KB
+/// leaves nothing of what the rest works with in the nearest cache.
+#[derive(Debug, Default)]
+pub struct Copies(ArrayVec<Piece, PIECES>);
+
+impl Copies {
+    /// Note a copy.
+    ///
+    /// # Safety
+    /// `piece` must be readable and writable as it says until [`Copies::make`] was called.
+    #[inline(always)]
+    pub unsafe fn add(&mut self, piece: Piece) {
+        if self.0.last_mut().is_some_and(|last| last.join(&piece)) {
+            return;
+        }
+        if self.0.is_full() {
+            self.make();
+        }
+        // There is room.
+        let _ = self.0.try_push(piece);
+    }
+
+    /// Make all of them.
+    #[inline(always)]
+    pub fn make(&mut self) {
+        if !self.0.is_empty() {
+            // SAFETY: by the promise of `add`. A guest that lets source and target overlap garbles its own frame.
+            unsafe { pieces(&self.0) };
+            self.0.clear();
         }
     }
 }
@@ -315,7 +377,7 @@ mod tests {
                 to += len + 2;
             }
             // SAFETY: as above; they are apart.
-            unsafe { super::pieces(&list, src.as_ptr(), std::ptr::null()) };
+            unsafe { super::pieces(&list) };
             let mut wanted = vec![0; src.len()];
             let (mut from, mut to) = (3, 5);
             for len in lens {

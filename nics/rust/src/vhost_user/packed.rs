@@ -31,7 +31,7 @@
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
 
-use super::chain::{Desc, NEXT, Run, Table, WRITE};
+use super::chain::{Desc, NEXT, Run, Space, Table, WRITE};
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
@@ -252,13 +252,13 @@ impl Packed {
     /// Every run of bytes of the chain that begins at descriptor `head`.
     pub fn walk<const IN: bool>(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         head: u16,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
         // SAFETY: as for `flags`.
         let table = unsafe { Table::<true>::new(self.ring, usize::from(self.size)) };
-        table.walk::<IN>(memory, head, self.features.indirect, each)
+        table.walk::<IN>(space, head, self.features.indirect, each)
     }
 
     /// Give `n` buffers back, in the ring's order; all of them become visible at once.

@@ -50,18 +50,19 @@ impl Buf {
     #[inline(always)]
     #[must_use]
     pub fn of<const IN: bool>(memory: &Memory, window: &mut Window, head: u16, desc: &Desc, id: u16) -> Buf {
-        if desc.flags & (NEXT | WRITE | INDIRECT) == if IN { WRITE } else { 0 } {
-            let mut at = window.translate(desc.addr, desc.len);
-            if at.is_none() {
-                *window = memory.window(desc.addr);
-                at = window.translate(desc.addr, desc.len);
+        let mut at = window.translate(desc.addr, desc.len);
+        if at.is_none() {
+            // Also for a chain, whose walk begins in this region, too.
+            *window = memory.window(desc.addr);
+            at = window.translate(desc.addr, desc.len);
+        }
+        match at {
+            Some(ptr) if desc.flags & (NEXT | WRITE | INDIRECT) == if IN { WRITE } else { 0 } => {
+                Buf::new(ptr, desc.len, id)
             }
             // What is not in one region is walked as a chain is, which finds out why.
-            if let Some(ptr) = at {
-                return Buf::new(ptr, desc.len, id);
-            }
+            _ => Buf::new(std::ptr::null_mut(), u32::from(head), id),
         }
-        Buf::new(std::ptr::null_mut(), u32::from(head), id)
     }
 
     /// One contiguous buffer, as nearly all are.

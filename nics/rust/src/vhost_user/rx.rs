@@ -4,20 +4,18 @@
 //! those bytes. The virtio-net header in front is read when the guest negotiated something that it
 //! could say with it, and otherwise not at all: it would be one more cache line from another core.
 
+use super::chain::Run;
 use super::copy;
 use super::protocol::feature;
 use super::ring::{Buf, RingFault};
 use super::vring::{Loan, Vring};
-use crate::frame::{Arena, BURST, Burst, FRAME_MAX, Frame, HEAD, Seg};
+use crate::frame::{Arena, BULK, BURST, Burst, FRAME_MAX, Frame, HEAD, Seg};
 use crate::offload::Offload;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Buffers to take ahead: a burst, and more whose first lines arrive while the burst is worked on.
 pub const AHEAD: usize = BURST + 32;
-/// Bytes after which a burst is long enough: a few super-frames. Copying them takes some 50 us, in which nobody
-/// else has a turn, and a guest whose ring holds few frames gets none of them back.
-const BYTES: usize = 640 << 10;
 /// The longest virtio-net header.
 const HEADER_MAX: usize = 12;
 
@@ -149,7 +147,7 @@ fn lend_any<'a>(
                 bare &= !sends.offloads || frame.offload.is_none();
                 // There is room: a burst is BURST long, and so is n at most.
                 let _ = burst.try_push(frame);
-                if bytes >= BYTES {
+                if bytes >= BULK && (bytes >= burst.bulk || 4 * loan.buffers >= 3 * waiting) {
                     more |= loan.buffers < n;
                     break;
                 }
@@ -204,18 +202,60 @@ fn chain<'a>(
     head: &'a mut [u8; HEAD],
     segs: &'a mut [MaybeUninit<Seg<'static>>],
 ) -> Result<Option<(Option<Frame<'a>>, &'a mut [MaybeUninit<Seg<'static>>])>, RingFault> {
-    let mut header = [0; HEADER_MAX];
-    // How much of the header and of the head is there, runs behind them, and bytes in all.
-    let (mut got, mut short, mut used, mut bytes) = (0, 0, 0, 0u64);
-    let mut room = true;
+    let mut front = Front { header: [0; HEADER_MAX], got: 0, head, short: 0 };
+    let mut rest = Rest { segs, used: 0, first: Seg::EMPTY, last: Seg::EMPTY, room: true };
+    let mut bytes = 0u64;
     ring.walk::<false>(i, &mut |run| {
         bytes += u64::from(run.len);
         let (mut ptr, mut left) = (run.ptr.cast_const(), run.len as usize);
-        for (part, at, end) in [(&mut header[..], &mut got, sends.header), (&mut head[..], &mut short, HEAD)]
-        {
+        if front.short < HEAD {
+            let n = front.fill(run, sends.header);
+            // SAFETY: it took n bytes of the run.
+            ptr = unsafe { ptr.add(n) };
+            left -= n;
+        }
+        if left > 0 {
+            // SAFETY: the rest of the run, which is mapped while the ring is borrowed; it is handed out for that long only.
+            rest.push(unsafe { Seg::new(ptr, left as u32) });
+        }
+        Ok(())
+    })?;
+    let Front { header, head, short, .. } = front;
+    let Some((tail, more, segs)) = rest.done() else { return Ok(None) };
+    let len = bytes.saturating_sub(sends.header as u64);
+    if len == 0 || len > FRAME_MAX as u64 {
+        return Ok(Some((None, segs)));
+    }
+    let head = &head[..short];
+    let mut offload = Offload::NONE;
+    if sends.offloads {
+        let Some(said) = header.first_chunk().and_then(|bytes| sends.accept(bytes, len as usize, head))
+        else {
+            return Ok(Some((None, segs)));
+        };
+        offload = said;
+    }
+    Ok(Some((Some(Frame::scattered(head, tail, more, offload)), segs)))
+}
+
+/// What a chain begins with: how much of the virtio-net header and of the head is there.
+struct Front<'h> {
+    header: [u8; HEADER_MAX],
+    got: usize,
+    head: &'h mut [u8; HEAD],
+    short: usize,
+}
+
+impl Front<'_> {
+    /// Copy what belongs here from the beginning of a run of the chain, whose header takes `header` bytes. How much that was.
+    fn fill(&mut self, run: Run, header: usize) -> usize {
+        let (mut ptr, mut left) = (run.ptr.cast_const(), run.len as usize);
+        let parts =
+            [(&mut self.header[..], &mut self.got, header), (&mut self.head[..], &mut self.short, HEAD)];
+        for (part, at, end) in parts {
             let n = left.min(end - *at);
-            // SAFETY: the run is guest memory that the ring keeps mapped, n is within what is left
-            // of it; the parts are private and `end` long at least.
+            // SAFETY: the run is guest memory that the ring keeps mapped, n is within what is left of it; the parts are
+            // private and `end` long at least.
             unsafe {
                 copy::short(part[*at..].as_mut_ptr(), ptr, n);
                 ptr = ptr.add(n);
@@ -223,36 +263,55 @@ fn chain<'a>(
             *at += n;
             left -= n;
         }
-        if left > 0 {
-            match segs.get_mut(used) {
-                // SAFETY: the rest of the run, which is mapped while the ring is borrowed; the slice is
-                // handed out for that long only.
-                Some(seg) => drop(seg.write(unsafe { Seg::new(ptr, left as u32) })),
-                None => room = false,
-            }
-            used += 1;
+        run.len as usize - left
+    }
+}
+
+/// What a chain holds behind the head, in as few runs as possible: what lies side by side is one, as mostly all of it does
+/// that Linux sends at once.
+struct Rest<'a> {
+    /// Room for the runs of this chain and those behind it, of which so many are used.
+    segs: &'a mut [MaybeUninit<Seg<'static>>],
+    used: usize,
+    /// The first run, and the one that may grow yet.
+    first: Seg<'static>,
+    last: Seg<'static>,
+    room: bool,
+}
+
+impl<'a> Rest<'a> {
+    #[inline(always)]
+    fn push(&mut self, run: Seg<'static>) {
+        if !self.last.join(&run) {
+            self.close();
+            self.last = run;
         }
-        Ok(())
-    })?;
-    if !room {
-        return Ok(None);
     }
-    let (mine, rest) = segs.split_at_mut(used);
-    // SAFETY: the walk has written each of the first `used`.
-    let mine: &'a [Seg<'a>] = unsafe { std::slice::from_raw_parts(mine.as_ptr().cast(), used) };
-    let len = bytes.saturating_sub(sends.header as u64);
-    if len == 0 || len > FRAME_MAX as u64 {
-        return Ok(Some((None, rest)));
+
+    /// The latest run grows no further.
+    #[inline(always)]
+    fn close(&mut self) {
+        if self.first.is_empty() {
+            self.first = self.last;
+            return;
+        }
+        match self.segs.get_mut(self.used) {
+            Some(seg) => drop(seg.write(self.last)),
+            None => self.room = false,
+        }
+        self.used += 1;
     }
-    let head = &head[..short];
-    let mut offload = Offload::NONE;
-    if sends.offloads {
-        let Some(said) = header.first_chunk().and_then(|bytes| sends.accept(bytes, len as usize, head))
-        else {
-            return Ok(Some((None, rest)));
-        };
-        offload = said;
+
+    /// The first run, the others, and the room that is left for other chains; None if there was not enough.
+    #[allow(clippy::type_complexity)]
+    fn done(mut self) -> Option<(Seg<'a>, &'a [Seg<'a>], &'a mut [MaybeUninit<Seg<'static>>])> {
+        self.close();
+        if !self.room {
+            return None;
+        }
+        let (mine, rest) = self.segs.split_at_mut(self.used);
+        // SAFETY: `close` has written each of the first `used`.
+        let mine: &'a [Seg<'a>] = unsafe { std::slice::from_raw_parts(mine.as_ptr().cast(), self.used) };
+        Some((self.first, mine, rest))
     }
-    let (tail, more) = mine.split_first().map_or((Seg::EMPTY, &[][..]), |(tail, more)| (*tail, more));
-    Ok(Some((Some(Frame::scattered(head, tail, more, offload)), rest)))
 }

@@ -39,7 +39,7 @@
 //! IN_ORDER negotiated one used entry may stand for a whole run of transmit buffers. It also means
 //! that `used.idx` tells a successor all it needs: what lies behind it was not done.
 
-use super::chain::{Desc, Run, Table};
+use super::chain::{Desc, Run, Space, Table};
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
@@ -196,13 +196,13 @@ impl Split {
     /// Every run of bytes of the chain that begins at descriptor `head`.
     pub fn walk<const IN: bool>(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         head: u16,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
         // SAFETY: as for `desc`.
         let table = unsafe { Table::<false>::new(self.desc, usize::from(self.size)) };
-        table.walk::<IN>(memory, head, self.features.indirect, each)
+        table.walk::<IN>(space, head, self.features.indirect, each)
     }
 
     /// Where used entry `index` is.

@@ -10,7 +10,7 @@
 //! is written, and told to the guest together.
 
 use super::chain::Run;
-use super::copy::{self, Piece};
+use super::copy::{self, Copies, Piece};
 use super::log::Log;
 use super::protocol::feature;
 use super::ring::{AHEAD_MAX, Ahead, RingFault, Used};
@@ -18,15 +18,14 @@ use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
 use crate::nic::{Caps, FEW, TxReport};
 use crate::offload::Offload;
-use arrayvec::ArrayVec;
 use switch::{DropReason, TagEdit};
 
 /// Buffers taken ahead, so that their first lines are ours when frames come for them.
 const LOOK: usize = 64;
 /// Of a frame's bytes, those whose line a warmer asks for.
 const WARMED: usize = 64;
-/// Pieces of a frame that are copied as one stream; what has more is copied in several.
-const PIECES: usize = 64;
+/// A body of so many bytes is large: see [`Copies`].
+const LARGE: usize = 16 << 10;
 /// Header bytes of a modern device.
 const HEADER: usize = 12;
 /// A line of the cache.
@@ -124,17 +123,18 @@ pub fn deliver(
     report: &mut TxReport,
 ) -> Result<(), RingFault> {
     let Scratch { used, runs } = scratch;
+    let copies = &mut Copies::default();
     ring.will_give();
     if frames.len() <= FEW {
         ring.brace();
     }
-    // The first `n` buffers ahead are filled, as `used[..n]` says, and not given back yet.
+    // The first `n` buffers ahead are filled, as `used[..n]` says and but for `copies`, and not given back yet.
     let mut n = 0;
     let mut i = 0;
     let mut ahead = ring.take::<true>(frames.len())?;
     while i < frames.len() {
         if n >= ahead {
-            give(ring, &used[..n], log);
+            give(ring, &used[..n], log, copies);
             n = 0;
             ahead = ring.take::<true>(frames.len() - i)?;
             if ahead == 0 {
@@ -142,17 +142,16 @@ pub fn deliver(
                 break;
             }
         }
-        for fill in [short, plain] {
-            if i < frames.len() && n < ahead {
-                let done = fill(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
-                n += done;
-                i += done;
-            }
+        let done = short(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
+        (n, i) = (n + done, i + done);
+        if i < frames.len() && n < ahead {
+            let done = plain(&ring.ahead, n, takes, &frames[i..], &mut used[n..], copies);
+            (n, i) = (n + done, i + done);
         }
         if i >= frames.len() || n >= ahead {
             continue;
         }
-        match spread(&ring.ahead, n, takes, &frames[i..], used) {
+        match spread(&ring.ahead, n, takes, &frames[i], used, copies) {
             Spread::Done(end) => {
                 n = end;
                 i += 1;
@@ -160,13 +159,15 @@ pub fn deliver(
             }
             // Those before this frame are done with, so there is room for more ahead.
             Spread::Short if n > 0 => {
-                give(ring, &used[..n], log);
+                give(ring, &used[..n], log, copies);
                 n = 0;
                 ahead = ring.take::<true>(LOOK)?;
                 continue;
             }
             Spread::Short | Spread::Otherwise => {}
         }
+        // Buffers may be given back in there.
+        copies.make();
         n = match scattered(ring, takes, &frames[i], log, runs, used, n)? {
             Ok(n) => n,
             Err((n, reason)) => {
@@ -177,7 +178,7 @@ pub fn deliver(
         i += 1;
         ahead = ring.ahead.len();
     }
-    give(ring, &used[..n], log);
+    give(ring, &used[..n], log, copies);
     ring.take::<true>(LOOK)?;
     Ok(())
 }
@@ -253,7 +254,14 @@ unsafe fn put_short(dst: *mut u8, frame: &[u8]) {
 
 /// As [`short`], with any frame that is in one piece and fits.
 #[inline(always)]
-fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], used: &mut [Used]) -> usize {
+fn plain(
+    ahead: &Ahead,
+    first: usize,
+    takes: &Takes,
+    frames: &[TxFrame<'_>],
+    used: &mut [Used],
+    copies: &mut Copies,
+) -> usize {
     if takes.header != HEADER {
         return 0;
     }
@@ -277,7 +285,10 @@ fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], use
         unsafe {
             let dst = buf.ptr.add(HEADER);
             copy::short(dst, head.as_ptr(), head.len());
-            if !tail.is_empty() {
+            if tail.len() >= LARGE {
+                let dst = dst.add(head.len());
+                copies.add(Piece { dst, src: tail.as_ptr(), len: tail.len() });
+            } else if !tail.is_empty() {
                 let next = ahead.get(i + 1).ptr.wrapping_add(HEADER + WARMED);
                 let then = after(frames, i - first);
                 copy::run(dst.add(head.len()), tail.as_ptr(), tail.len(), next, then);
@@ -290,10 +301,10 @@ fn plain(ahead: &Ahead, first: usize, takes: &Takes, frames: &[TxFrame<'_>], use
     done
 }
 
-/// Where the body of the frame behind the `i`th lies.
+/// Where the body of the frame behind the `i`th lies; of the last one, its own.
 #[inline(always)]
 fn after(frames: &[TxFrame<'_>], i: usize) -> *const u8 {
-    frames.get(i + 1).map_or(std::ptr::null(), |tx| tx.frame.tail().0.as_ptr())
+    frames.get(i + 1).or(frames.get(i)).map_or(std::ptr::null(), |tx| tx.frame.tail().0.as_ptr())
 }
 
 /// What [`spread`] came to.
@@ -306,17 +317,20 @@ enum Spread {
     Otherwise,
 }
 
-/// Fill as many contiguous buffers as the first of `frames` takes, from the `first` ahead on: it is in
-/// several pieces, or too long for one buffer.
+/// Fill as many contiguous buffers as the frame takes, from the `first` ahead on: it is in several pieces, or too long
+/// for one buffer. Its body is left to `copies`.
 #[inline(always)]
 fn spread(
     ahead: &Ahead,
     first: usize,
     takes: &Takes,
-    frames: &[TxFrame<'_>],
+    tx: &TxFrame<'_>,
     used: &mut [Used; AHEAD_MAX],
+    copies: &mut Copies,
 ) -> Spread {
-    let Some(tx) = frames.first().filter(|_| takes.header == HEADER) else { return Spread::Otherwise };
+    if takes.header != HEADER {
+        return Spread::Otherwise;
+    }
     let need = HEADER + tx.len();
     let (mut room, mut end) = (0, first);
     while room < need {
@@ -346,9 +360,6 @@ fn spread(
         buf.ptr.add(HEADER + head.len())
     };
     let mut next = first + 1;
-    let then = after(frames, 0);
-    let behind = ahead.get(end).ptr.wrapping_add(HEADER + WARMED);
-    let mut pieces = ArrayVec::<Piece, PIECES>::new();
     let (tail, more) = tx.frame.tail();
     for mut seg in std::iter::once(tail).chain(more.iter().copied()) {
         while !seg.is_empty() {
@@ -362,30 +373,26 @@ fn spread(
                 continue;
             }
             let n = seg.len().min(left);
-            let piece = Piece { dst, src: seg.as_ptr(), len: n };
-            if !pieces.last_mut().is_some_and(|last| last.join(&piece)) {
-                if pieces.is_full() {
-                    // SAFETY: as below.
-                    unsafe { copy::pieces(&pieces, dst, seg.as_ptr()) };
-                    pieces.clear();
-                }
-                // There is room.
-                let _ = pieces.try_push(piece);
-            }
+            // SAFETY: the piece lies within what is left of a buffer, as above, and is readable by Seg's promise, which
+            // holds as long as the frames are lent.
+            unsafe { copies.add(Piece { dst, src: seg.as_ptr(), len: n }) };
             dst = dst.wrapping_add(n);
             left -= n;
             seg = seg.skip(n);
         }
     }
-    // SAFETY: each piece lies within what is left of a buffer, as above, and is readable by Seg's promise; source and
-    // target lie apart: a guest that lets them overlap garbles its own frame.
-    unsafe { copy::pieces(&pieces, behind, then) };
     Spread::Done(end)
 }
 
-/// Give the buffers that were filled back.
+/// Make `copies`, and give the buffers that are filled by then back.
 #[inline(always)]
-fn give(ring: &mut Vring, used: &[Used], log: Option<&Log>) {
+fn give(ring: &mut Vring, used: &[Used], log: Option<&Log>, copies: &mut Copies) {
+    copies.make();
+    give_back(ring, used, log);
+}
+
+#[inline(always)]
+fn give_back(ring: &mut Vring, used: &[Used], log: Option<&Log>) {
     if used.is_empty() {
         return;
     }
@@ -423,7 +430,7 @@ fn scattered(
         }
         if n + buffers >= ring.ahead.len() {
             // The buffers before this frame's are done with, so there is room for more ahead.
-            give(ring, &used[..n], log);
+            give_back(ring, &used[..n], log);
             used.copy_within(n..n + buffers, 0);
             n = 0;
             if ring.take::<true>(buffers + LOOK)? <= buffers {

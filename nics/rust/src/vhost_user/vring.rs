@@ -12,7 +12,7 @@
 //! woken at once, but for the rare case that it fell asleep while we were giving, which is when
 //! that "soon" is needed.
 
-use super::chain::Run;
+use super::chain::{Run, Space};
 use super::eventfd::EventFd;
 use super::inflight::InflightQueue;
 use super::log::Log;
@@ -192,7 +192,8 @@ impl Vring {
         if buf.simple() {
             return each(Run { ptr: buf.ptr, len: buf.len() });
         }
-        either!(&self.layout, ring => ring.walk::<IN>(&self.memory, buf.len() as u16, each))
+        let space = Space { memory: &self.memory, window: &self.window };
+        either!(&self.layout, ring => ring.walk::<IN>(space, buf.len() as u16, each))
     }
 
     /// The frames that were lent are no longer looked at: their buffers go back.

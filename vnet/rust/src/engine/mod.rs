@@ -291,7 +291,7 @@ impl Engine {
     fn gather(&mut self, now: Nanos) -> bool {
         self.waker.take(|port| self.ready.insert(port));
         let whole = self.since_poll >= TURNS_PER_POLL
-            || self.unpolled >= turns::UNPOLLED
+            || self.unpolled >= turns::UNPOLLED && self.polled_long_ago(now)
             || self.ready.is_empty() && self.hot.is_empty();
         if whole {
             (self.since_poll, self.unpolled, self.polled) = (0, 0, now);
@@ -345,6 +345,12 @@ impl Engine {
             }
         }
         whole
+    }
+
+    /// Whether the bursts since descriptors were looked at took long, or cost more than one can be mistaken about.
+    #[cold]
+    fn polled_long_ago(&self, now: Nanos) -> bool {
+        now.saturating_sub(self.polled) >= turns::UNPOLLED || self.unpolled >= turns::UNPOLLED_MOST
     }
 
     fn flush(&mut self, now: Nanos) {

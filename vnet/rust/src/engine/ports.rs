@@ -70,6 +70,13 @@ impl PortSet {
         false
     }
 
+    /// A member besides this one.
+    #[inline]
+    #[must_use]
+    pub fn other(&self, port: PortId) -> Option<PortId> {
+        self.next(0).and_then(|first| if first == port { self.next(port + 1) } else { Some(first) })
+    }
+
     /// The lowest member at or above `from`.
     #[inline]
     #[must_use]

@@ -1,8 +1,10 @@
 //! Taking bursts in: from which ports in a turn, and how much.
 
 use super::shape::Pull;
-use super::{Engine, MOVED};
+use super::turns::LONG;
+use super::{Engine, MOVED, PortSet, Slot};
 use nics::context::PORTS_MAX;
+use nics::frame::BULK;
 use nics::{BURST, Burst, EventKind, Rx};
 use switch::{Nanos, Out, PortCounters, PortId};
 
@@ -76,7 +78,7 @@ impl Engine {
             let to = if let Out::Port(to) = self.delivery.decided().out { Some(to) } else { None };
             owed = self.run.gave(port, bytes, to, cost);
         }
-        share.took(self.turns.get(), owed);
+        share.took(self.turns.get(), owed, bytes);
         if lost > 0 && self.delivery.ledger.is_guest(port) {
             let each = cost / frames.max(1);
             if share.wasted(now, each * lost) {
@@ -148,6 +150,9 @@ impl Engine {
         let before = Taken::of(&counters);
         let switch = &mut switches[usize::from(slot.switch)];
         let mut burst = Burst::of(room);
+        if slot.share.in_bulk() {
+            burst.bulk = bulk(slot, port, ready, hot);
+        }
         let rx = nic.rx_burst(now, arena, &mut burst);
         let count = burst.len();
         let moved = count > 0;
@@ -207,6 +212,14 @@ impl Engine {
         }
         moved
     }
+}
+
+/// With how many bytes a burst of super-frames from `port` is long enough.
+#[cold]
+fn bulk(slot: &Slot, port: PortId, ready: &PortSet, hot: &PortSet) -> usize {
+    let other = ready.other(port).or_else(|| hot.other(port)).unwrap_or(port);
+    let third = ready.has_others(port, other) || hot.has_others(port, other);
+    if third || slot.shaper.is_some() { BULK } else { LONG }
 }
 
 /// What a port has taken in so far.

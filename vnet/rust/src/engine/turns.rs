@@ -14,6 +14,7 @@
 //! guard or a limit drops gets one 25th of the engine's time, whether anybody else wants it or not: the same
 //! CPU may be wanted by the guests. Uplinks and links never rest.
 
+use nics::frame::BULK;
 use switch::Nanos;
 
 /// About nanoseconds.
@@ -23,8 +24,13 @@ pub type Cost = u64;
 /// waits for turns that others fill with single acknowledgements, and eight TCP connections lose a third.
 pub const QUANTUM: Cost = 100_000;
 
-/// Descriptors are looked at when bursts have cost so much since.
+/// Descriptors are looked at when bursts have cost so much since, and taken as long ...
 pub const UNPOLLED: Cost = 50_000;
+/// ... or cost so much: a machine that is faster than estimated is not that much faster.
+pub const UNPOLLED_MOST: Cost = 4 * UNPOLLED;
+
+/// Of who sends in bulk a burst may have so many bytes while no third port has something.
+pub const LONG: usize = 4 * BULK;
 
 /// Dropped frames may take one in so many parts of the time ...
 const WASTE: u64 = 25;
@@ -43,6 +49,8 @@ const IN_MEMORY: [&str; 3] = ["vhost-user", "packet", "xdp"];
 pub struct Share {
     /// Its frames lie in memory.
     memory: bool,
+    /// Its latest burst was of super-frames.
+    bulk: bool,
     tap: bool,
     /// What it has to pay before it is served again while others are: so much in that turn, and
     /// [`QUANTUM`] less in each turn after it, whether it has something or not.
@@ -93,10 +101,16 @@ impl Share {
         self.owed = self.owed.saturating_sub(part);
     }
 
-    /// A burst was taken in this turn.
+    /// A burst of so many bytes was taken in this turn.
     #[inline]
-    pub fn took(&mut self, turn: u64, cost: Cost) {
-        (self.owed, self.turn) = (cost, turn);
+    pub fn took(&mut self, turn: u64, cost: Cost, bytes: u64) {
+        (self.owed, self.turn, self.bulk) = (cost, turn, bytes >= BULK as u64);
+    }
+
+    /// Whether its latest burst was of super-frames.
+    #[inline]
+    pub fn in_bulk(&self) -> bool {
+        self.bulk
     }
 
     /// Of what was taken, so much was for nothing. Whether that is to be told.

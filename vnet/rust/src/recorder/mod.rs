@@ -20,7 +20,7 @@ pub use trigger::Trigger;
 
 use nics::offload::complete_in_place;
 use nics::{Frame, HEAD, Offload, TxFrame};
-use ring::{CHUNK, FIRST, GAP, Record, Ring, Verdict};
+use ring::{CHUNK, FIRST, GAP, Record, Ring, USUAL, Verdict};
 use switch::{Decision, DropReason, Nanos, Out, PortId, VlanId};
 use trigger::Triggers;
 
@@ -37,7 +37,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { size: 256 << 10, total: 64 << 20, snap: 96 }
+        Settings { size: 256 << 10, total: 64 << 20, snap: USUAL }
     }
 }
 
@@ -99,7 +99,9 @@ impl Track {
         kept
     }
 
-    #[inline]
+    /// In line, so that the record is put together in registers: written in words and read as a whole it would have to
+    /// wait until all stores before it have reached the cache.
+    #[inline(always)]
     fn keep(&mut self, mut record: Record, head: &[u8], offload: Offload, rooms: &mut Rooms) {
         let (ring, gap, most) = if record.verdict.dropped().is_some() {
             (&mut self.dropped, &mut self.dropped_gap, rooms.most_dropped)

@@ -5,7 +5,7 @@ use super::super::protocol::feature::{
 };
 use super::front::{GPA, Guest, PLAIN, SIZE, frame};
 use super::host::Host;
-use crate::frame::{Frame, HEAD, Seg};
+use crate::frame::{BULK, Frame, HEAD, Seg};
 use crate::nic::{Nic, Rx};
 use crate::offload::Offload;
 use std::sync::atomic::Ordering;
@@ -113,7 +113,8 @@ fn a_full_ring_costs_the_frames_that_do_not_fit() {
 
 #[test]
 fn chains_and_indirect_tables_are_frames_too() {
-    for indirect in [false, true] {
+    // What lies side by side is taken as one piece.
+    for (indirect, gap) in [(false, 0), (false, 1), (true, 0), (true, 9)] {
         let mut host = Host::new();
         let mut guest = Guest::running(&mut host, PLAIN | INDIRECT_DESC);
         for len in [14, 60, 128, 129, 1514, 9014, 65_500] {
@@ -121,15 +122,16 @@ fn chains_and_indirect_tables_are_frames_too() {
             for cuts in [vec![12], vec![5, 12], vec![5, 20, 21, 100, 150], vec![12 + len / 2]] {
                 let bytes = frame(len, len);
                 let data = guest.rings[1].buffers;
-                guest.write(data, &[0; 12]);
-                guest.write(data + 12, &bytes);
+                let sent = [&[0; 12], &bytes[..]].concat();
                 let mut edges: Vec<usize> = cuts.into_iter().filter(|cut| *cut < len + 12).collect();
                 edges.insert(0, 0);
                 edges.push(len + 12);
                 let last = edges.len() - 2;
                 let tables = guest.rings[1].buffers + 0x18000;
                 for (i, edge) in edges.windows(2).enumerate() {
-                    let (addr, n) = (GPA + data + edge[0] as u64, (edge[1] - edge[0]) as u32);
+                    let at = data + (edge[0] + i * gap) as u64;
+                    guest.write(at, &sent[edge[0]..edge[1]]);
+                    let (addr, n) = (GPA + at, (edge[1] - edge[0]) as u32);
                     let flags = u16::from(i != last);
                     if indirect {
                         guest.write_desc(tables + 16 * i as u64, addr, n, flags, i as u16 + 1);
@@ -228,18 +230,28 @@ fn super_frames_go_in_short_bursts_whose_buffers_are_given_back() {
         let mut host = Host::new();
         let mut guest = Guest::running(&mut host, PLAIN | layout);
         // All of them from one place: nobody looks at what is in them.
-        for index in 0..30 {
+        let offer = |guest: &mut Guest, index| {
             if guest.packed() {
                 guest.offer_packed(1, &[(GPA + SIZE / 2, 60_012, 0)], index);
             } else {
                 guest.desc(1, index, GPA + SIZE / 2, 60_012, 0, 0);
                 guest.offer(1, index);
             }
-        }
+        };
+        (0..30).for_each(|index| offer(&mut guest, index));
         for (frames, rx) in [(11, Rx::More), (11, Rx::More), (8, Rx::Idle)] {
             let (told, got) = host.receive();
             assert_eq!((got.len(), told), (frames, rx));
             assert_eq!(guest.used(1).len(), frames);
+        }
+        // Where nobody else waits bursts are longer, and a quarter of what there is remains.
+        for (bulk, bursts) in [(4 * BULK, &[23, 7][..]), (2 * BULK, &[22, 8])] {
+            host.bulk = bulk;
+            (0..30).for_each(|index| offer(&mut guest, index));
+            for frames in bursts {
+                assert_eq!(host.receive().1.len(), *frames);
+                assert_eq!(guest.used(1).len(), *frames);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::nic::{Config, VhostUser};
 use crate::context::{Context, Event, EventKind, Events, Waker};
-use crate::frame::{Arena, Burst, Frame, TxFrame};
+use crate::frame::{Arena, BULK, Burst, Frame, TxFrame};
 use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
@@ -21,6 +21,8 @@ pub struct Host {
     arena: Arena,
     pub now: Nanos,
     pub path: PathBuf,
+    /// With so many bytes a burst is long enough.
+    pub bulk: usize,
 }
 
 impl Host {
@@ -47,7 +49,7 @@ impl Host {
         let waker = Arc::new(Waker::new().unwrap());
         let cx = Context { port: 7, poller: poller.clone(), waker, events: events.clone() };
         nic.attach(cx, 1).unwrap();
-        Host { nic, poller, events, arena: Arena::new(), now: 1, path }
+        Host { nic, poller, events, arena: Arena::new(), now: 1, path, bulk: BULK }
     }
 
     /// Let the door do what its descriptors and deadlines ask for, until they ask for nothing.
@@ -90,6 +92,7 @@ impl Host {
     pub fn receive(&mut self) -> (Rx, Vec<(Vec<u8>, Offload)>) {
         self.now += 1000;
         let mut burst = Burst::new();
+        burst.bulk = self.bulk;
         let rx = self.nic.rx_burst(self.now, &mut self.arena, &mut burst);
         let frames: Vec<_> = burst
             .iter()
