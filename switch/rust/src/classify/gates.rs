@@ -11,7 +11,7 @@ use crate::parse::{First, Header};
 impl Desk<'_> {
     /// Have the tracker look a burst up: it will be asked for its connections.
     #[inline(never)]
-    pub(super) fn bring<'a>(&mut self, memo: Memo, views: impl Iterator<Item = View<'a>>) -> Passing {
+    pub(super) fn bring<'a>(&mut self, memo: Memo, views: impl Iterator<Item = View<'a>> + Clone) -> Passing {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),

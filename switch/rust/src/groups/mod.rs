@@ -254,7 +254,7 @@ impl Tracker {
     #[inline]
     pub(crate) fn bring<'a>(
         &mut self,
-        views: impl Iterator<Item = View<'a>>,
+        views: impl Iterator<Item = View<'a>> + Clone,
         vlan: VlanId,
         asked: Option<Asked>,
         like: impl Fn(&View<'a>) -> bool,

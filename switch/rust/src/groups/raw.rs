@@ -49,6 +49,22 @@ impl Raw {
         (self.start ^ other.start) | (self.addresses ^ other.addresses) | one | two == 0
     }
 
+    /// Note in `self` where these differ.
+    #[inline(always)]
+    pub(super) fn note(&mut self, one: &Raw, other: &Raw) {
+        self.start |= one.start ^ other.start;
+        self.kind |= one.kind ^ other.kind;
+        self.middle |= one.middle ^ other.middle;
+        self.addresses |= one.addresses ^ other.addresses;
+    }
+
+    /// Whether no more was noted there than what may differ between those that are alike, nor a length.
+    #[inline]
+    pub(super) fn is_little(&self) -> bool {
+        const LENGTH: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0, 0, 0, 0]);
+        self.is_like(&Raw::NONE) && self.middle & LENGTH == 0
+    }
+
     /// Whether it may go this way; and whether it is TCP.
     #[inline]
     pub(super) fn kind(&self) -> (bool, bool) {
