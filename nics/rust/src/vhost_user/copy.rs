@@ -166,7 +166,7 @@ pub unsafe fn run(
 }
 
 /// Pieces that are copied as one stream: a burst of super-frames, or one of them in small buffers.
-const PIECES: usize = 64;
+const PIECES: usize = 192;
 
 /// So many bytes from here to there.
 #[derive(Clone, Copy, Debug)]
