@@ -30,7 +30,7 @@ pub const UNPOLLED: Cost = 50_000;
 pub const UNPOLLED_MOST: Cost = 4 * UNPOLLED;
 
 /// Of who sends in bulk a burst may have so many bytes while no third port has something.
-pub const LONG: usize = 4 * BULK;
+pub const LONG: usize = 3 * BULK;
 
 /// Dropped frames may take one in so many parts of the time ...
 const WASTE: u64 = 25;
