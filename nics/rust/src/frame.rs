@@ -285,16 +285,16 @@ impl<'a> TxFrame<'a> {
 
 /// Bytes after which a burst is long enough where others wait: a few super-frames. Copying them takes a core 10 to 50 us,
 /// in which nobody else has a turn.
-pub const BULK: usize = 640 << 10;
+pub const ENOUGH: usize = 640 << 10;
 
 /// The frames of one turn at one door: as a vector of them, with room for so many as the door may lend.
 #[derive(Debug)]
 pub struct Burst<'a> {
     frames: ArrayVec<Frame<'a>, BURST>,
     room: usize,
-    /// With so many bytes it is long enough, for doors whose frames may be long. Beyond [`BULK`] a door keeps a quarter of
+    /// With so many bytes it is long enough, for doors whose frames may be long. Beyond [`ENOUGH`] a door keeps a quarter of
     /// what it has for the next burst: what is given back for this one is filled again meanwhile.
-    pub bulk: usize,
+    pub enough: usize,
     /// From a link: who sent each of them. No other door says, for there it is whose door it is.
     pub origins: Option<&'a [Origin]>,
     /// It is known that none of them is offloaded ([`Offload::NONE`]), so that nobody need ask each.
@@ -312,7 +312,13 @@ impl<'a> Burst<'a> {
     #[inline]
     #[must_use]
     pub fn of(room: usize) -> Self {
-        Burst { frames: ArrayVec::new(), room: room.clamp(1, BURST), bulk: BULK, origins: None, bare: false }
+        Burst {
+            frames: ArrayVec::new(),
+            room: room.clamp(1, BURST),
+            enough: ENOUGH,
+            origins: None,
+            bare: false,
+        }
     }
 
     /// How many more frames there is room for.

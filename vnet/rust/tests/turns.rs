@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use _native::engine::{Engine, Next};
-use nics::frame::BULK;
+use nics::frame::ENOUGH;
 use nics::{
     Arena, Burst, Caps, Context, EventKind, Frame, Interest, Nic, Offload, Readiness, Rx, TxFrame, TxReport,
 };
@@ -19,7 +19,7 @@ struct Mill {
     frame: Vec<u8>,
     each: Arc<AtomicUsize>,
     /// How many bytes a burst may have, as it was told last.
-    bulk: Arc<AtomicUsize>,
+    enough: Arc<AtomicUsize>,
     /// Asked only when this is readable.
     fd: Option<UnixDatagram>,
     got: Arc<AtomicU64>,
@@ -49,7 +49,7 @@ impl Nic for Mill {
     }
     fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, burst: &mut Burst<'a>) -> Rx {
         let mut n = self.each.load(Relaxed);
-        self.bulk.store(burst.bulk, Relaxed);
+        self.enough.store(burst.enough, Relaxed);
         if let Some(fd) = &self.fd {
             n = if fd.recv(&mut [0]).is_ok() { n } else { 0 };
         }
@@ -64,7 +64,7 @@ impl Nic for Mill {
 struct Port {
     id: PortId,
     each: Arc<AtomicUsize>,
-    bulk: Arc<AtomicUsize>,
+    enough: Arc<AtomicUsize>,
     got: Arc<AtomicU64>,
     counters: Arc<PortCounters>,
 }
@@ -106,14 +106,14 @@ impl Lab {
             // A tag on an access port.
             frame[12..16].copy_from_slice(&[0x81, 0, 0, 9]);
         }
-        let (each, bulk) = (Arc::new(AtomicUsize::new(each)), Arc::<AtomicUsize>::default());
+        let (each, enough) = (Arc::new(AtomicUsize::new(each)), Arc::<AtomicUsize>::default());
         let got = Arc::<AtomicU64>::default();
         let door =
-            Mill { kind, frame, each: each.clone(), bulk: bulk.clone(), fd, got: got.clone(), cx: None };
+            Mill { kind, frame, each: each.clone(), enough: enough.clone(), fd, got: got.clone(), cx: None };
         let config = PortConfig { mtu: 65_000, ..PortConfig::access(10) };
         let (id, counters) = self.engine.add_port(Box::new(door), 0, config).unwrap();
         self.engine.fdb_set(id, 10, mac(me), false).unwrap();
-        self.ports.push(Port { id, each, bulk, got, counters });
+        self.ports.push(Port { id, each, enough, got, counters });
     }
 
     fn turn(&mut self) -> Next {
@@ -218,7 +218,7 @@ fn bursts_of_super_frames_are_longer_while_no_third_has_anything() {
     for to in [1, 0, 0] {
         lab.add(to, 0, 60_000, true, None);
     }
-    let bulk = |lab: &Lab| lab.ports[0].bulk.load(Relaxed);
+    let enough = |lab: &Lab| lab.ports[0].enough.load(Relaxed);
     let turn = |lab: &mut Lab, each: [usize; 3]| {
         for (port, each) in lab.ports.iter().zip(each) {
             port.each.store(each, Relaxed);
@@ -227,24 +227,24 @@ fn bursts_of_super_frames_are_longer_while_no_third_has_anything() {
         lab.turn();
     };
     turn(&mut lab, [20, 0, 0]);
-    assert_eq!(bulk(&lab), BULK, "nobody knows yet");
+    assert_eq!(enough(&lab), ENOUGH, "nobody knows yet");
     // A port with nothing is asked and then forgotten.
     turn(&mut lab, [20, 0, 0]);
     lab.turn();
-    assert_eq!(bulk(&lab), 3 * BULK);
+    assert_eq!(enough(&lab), 3 * ENOUGH);
     for _ in 0..9 {
         turn(&mut lab, [20, 1, 0]);
         lab.turn();
     }
-    assert_eq!(bulk(&lab), 3 * BULK, "who receives them answers");
+    assert_eq!(enough(&lab), 3 * ENOUGH, "who receives them answers");
     turn(&mut lab, [20, 1, 1]);
     for _ in 0..9 {
         lab.turn();
-        assert_eq!(bulk(&lab), BULK, "a third");
+        assert_eq!(enough(&lab), ENOUGH, "a third");
     }
     turn(&mut lab, [2, 0, 0]);
     (0..9).for_each(|_| _ = lab.turn());
-    assert_eq!(bulk(&lab), BULK, "few of them are none");
+    assert_eq!(enough(&lab), ENOUGH, "few of them are none");
 }
 
 #[test]
@@ -326,8 +326,8 @@ fn what_is_dropped_of_an_uplink_never_holds_it_up() {
     let each = Arc::new(AtomicUsize::new(64));
     let mut frame = vec![0x81; 60];
     frame[6..12].copy_from_slice(&mac(9));
-    let (bulk, got) = (Arc::default(), Arc::default());
-    let door = Mill { kind: "mill", frame, each, bulk, fd: None, got, cx: None };
+    let (enough, got) = (Arc::default(), Arc::default());
+    let door = Mill { kind: "mill", frame, each, enough, fd: None, got, cx: None };
     let (_, counters) = lab.engine.add_port(Box::new(door), 0, config).unwrap();
     for _ in 0..1000 {
         lab.turn();

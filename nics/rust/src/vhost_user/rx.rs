@@ -9,7 +9,7 @@ use super::copy;
 use super::protocol::feature;
 use super::ring::{Buf, RingFault};
 use super::vring::{Loan, Vring};
-use crate::frame::{Arena, BULK, BURST, Burst, FRAME_MAX, Frame, HEAD, Seg};
+use crate::frame::{Arena, BURST, Burst, ENOUGH, FRAME_MAX, Frame, HEAD, Seg};
 use crate::offload::Offload;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -147,7 +147,7 @@ fn lend_any<'a>(
                 bare &= !sends.offloads || frame.offload.is_none();
                 // There is room: a burst is BURST long, and so is n at most.
                 let _ = burst.try_push(frame);
-                if bytes >= BULK && (bytes >= burst.bulk || 4 * loan.buffers >= 3 * waiting) {
+                if bytes >= ENOUGH && (bytes >= burst.enough || 4 * loan.buffers >= 3 * waiting) {
                     more |= loan.buffers < n;
                     break;
                 }

@@ -53,9 +53,9 @@ use std::sync::Arc;
 use still::Look;
 use switch::{Counter, Nanos, PortId, Switch};
 
-/// While there is work at hand, descriptors are looked at every so many turns only, when that work has cost
-/// `turns::UNPOLLED`. Turns in which nothing came count a quarter, for they are short, and the look is not: but it is made
-/// in one of them if the last one was so long ago.
+/// While there is work at hand, descriptors are looked at every so many turns only, or when that work has cost
+/// `turns::UNPOLLED` and taken as long. Turns in which nothing came count a quarter, for they are short, and the look is
+/// not: but it is made in one of them if the last one was so long ago.
 const TURNS_PER_POLL: u32 = 64;
 const TURN: u32 = 1;
 const BUSY_TURN: u32 = 4;

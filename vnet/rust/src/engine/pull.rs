@@ -4,7 +4,7 @@ use super::shape::Pull;
 use super::turns::LONG;
 use super::{Engine, MOVED, PortSet, Slot};
 use nics::context::PORTS_MAX;
-use nics::frame::BULK;
+use nics::frame::ENOUGH;
 use nics::{BURST, Burst, EventKind, Rx};
 use switch::{Nanos, Out, PortCounters, PortId};
 
@@ -151,7 +151,7 @@ impl Engine {
         let switch = &mut switches[usize::from(slot.switch)];
         let mut burst = Burst::of(room);
         if slot.share.in_bulk() {
-            burst.bulk = bulk(slot, port, ready, hot);
+            burst.enough = enough(slot, port, ready, hot);
         }
         let rx = nic.rx_burst(now, arena, &mut burst);
         let count = burst.len();
@@ -216,10 +216,10 @@ impl Engine {
 
 /// With how many bytes a burst of super-frames from `port` is long enough.
 #[cold]
-fn bulk(slot: &Slot, port: PortId, ready: &PortSet, hot: &PortSet) -> usize {
+fn enough(slot: &Slot, port: PortId, ready: &PortSet, hot: &PortSet) -> usize {
     let other = ready.other(port).or_else(|| hot.other(port)).unwrap_or(port);
     let third = ready.has_others(port, other) || hot.has_others(port, other);
-    if third || slot.shaper.is_some() { BULK } else { LONG }
+    if third || slot.shaper.is_some() { ENOUGH } else { LONG }
 }
 
 /// What a port has taken in so far.

@@ -14,7 +14,7 @@
 //! guard or a limit drops gets one 25th of the engine's time, whether anybody else wants it or not: the same
 //! CPU may be wanted by the guests. Uplinks and links never rest.
 
-use nics::frame::BULK;
+use nics::frame::ENOUGH;
 use switch::Nanos;
 
 /// About nanoseconds.
@@ -30,7 +30,7 @@ pub const UNPOLLED: Cost = 50_000;
 pub const UNPOLLED_MOST: Cost = 4 * UNPOLLED;
 
 /// Of who sends in bulk a burst may have so many bytes while no third port has something.
-pub const LONG: usize = 3 * BULK;
+pub const LONG: usize = 3 * ENOUGH;
 
 /// Dropped frames may take one in so many parts of the time ...
 const WASTE: u64 = 25;
@@ -104,7 +104,7 @@ impl Share {
     /// A burst of so many bytes was taken in this turn.
     #[inline]
     pub fn took(&mut self, turn: u64, cost: Cost, bytes: u64) {
-        (self.owed, self.turn, self.bulk) = (cost, turn, bytes >= BULK as u64);
+        (self.owed, self.turn, self.bulk) = (cost, turn, bytes >= ENOUGH as u64);
     }
 
     /// Whether its latest burst was of super-frames.

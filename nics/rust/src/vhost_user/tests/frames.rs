@@ -5,7 +5,7 @@ use super::super::protocol::feature::{
 };
 use super::front::{GPA, Guest, PLAIN, SIZE, frame};
 use super::host::Host;
-use crate::frame::{BULK, Frame, HEAD, Seg};
+use crate::frame::{ENOUGH, Frame, HEAD, Seg};
 use crate::nic::{Nic, Rx};
 use crate::offload::Offload;
 use std::sync::atomic::Ordering;
@@ -245,8 +245,8 @@ fn super_frames_go_in_short_bursts_whose_buffers_are_given_back() {
             assert_eq!(guest.used(1).len(), frames);
         }
         // Where nobody else waits bursts are longer, and a quarter of what there is remains.
-        for (bulk, bursts) in [(4 * BULK, &[23, 7][..]), (2 * BULK, &[22, 8])] {
-            host.bulk = bulk;
+        for (enough, bursts) in [(4 * ENOUGH, &[23, 7][..]), (2 * ENOUGH, &[22, 8])] {
+            host.enough = enough;
             (0..30).for_each(|index| offer(&mut guest, index));
             for frames in bursts {
                 assert_eq!(host.receive().1.len(), *frames);

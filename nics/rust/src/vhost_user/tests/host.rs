@@ -2,7 +2,7 @@
 
 use super::super::nic::{Config, VhostUser};
 use crate::context::{Context, Event, EventKind, Events, Waker};
-use crate::frame::{Arena, BULK, Burst, Frame, TxFrame};
+use crate::frame::{Arena, Burst, ENOUGH, Frame, TxFrame};
 use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
@@ -22,7 +22,7 @@ pub struct Host {
     pub now: Nanos,
     pub path: PathBuf,
     /// With so many bytes a burst is long enough.
-    pub bulk: usize,
+    pub enough: usize,
 }
 
 impl Host {
@@ -49,7 +49,7 @@ impl Host {
         let waker = Arc::new(Waker::new().unwrap());
         let cx = Context { port: 7, poller: poller.clone(), waker, events: events.clone() };
         nic.attach(cx, 1).unwrap();
-        Host { nic, poller, events, arena: Arena::new(), now: 1, path, bulk: BULK }
+        Host { nic, poller, events, arena: Arena::new(), now: 1, path, enough: ENOUGH }
     }
 
     /// Let the door do what its descriptors and deadlines ask for, until they ask for nothing.
@@ -92,7 +92,7 @@ impl Host {
     pub fn receive(&mut self) -> (Rx, Vec<(Vec<u8>, Offload)>) {
         self.now += 1000;
         let mut burst = Burst::new();
-        burst.bulk = self.bulk;
+        burst.enough = self.enough;
         let rx = self.nic.rx_burst(self.now, &mut self.arena, &mut burst);
         let frames: Vec<_> = burst
             .iter()
