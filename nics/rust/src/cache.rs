@@ -1,6 +1,8 @@
 //! Asking for what will be read or written soon: it is brought into the processor's cache, and nobody waits for it.
 //! And handing on what another core will read.
 
+use switch::Lookup;
+
 /// Ask for the cache line that `ptr` is in.
 #[inline(always)]
 pub(crate) fn prefetch_read(ptr: *const u8) {
@@ -50,10 +52,20 @@ pub(crate) fn hand_on(ptr: *const u8) {
     let _ = ptr;
 }
 
-/// Ask for some of a row of things, the first of which is at `row` and the others each `stride` bytes behind the one
-/// before, as a switch wants it (`Switch::set_fetch`).
-pub fn fetch(row: *const u8, stride: usize, numbers: &[u32]) {
-    for &number in numbers {
-        prefetch_read(row.wrapping_add(stride.wrapping_mul(number as usize)));
+/// Look up a burst's connections as a switch wants it (`Switch::set_look_up`): compiled for this processor, and asking
+/// for what will be read.
+#[must_use]
+pub fn look_up(lookup: Lookup<'_>) -> (u64, u64) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: this processor has it.
+        return unsafe { look_up_avx2(lookup) };
     }
+    lookup.run(prefetch_read)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn look_up_avx2(lookup: Lookup<'_>) -> (u64, u64) {
+    lookup.run(prefetch_read)
 }

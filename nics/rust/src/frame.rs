@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use switch::{Place, TagEdit};
+use switch::{Alike, Place, TagEdit};
 
 /// Frames handled together; the unit of work everywhere.
 pub const BURST: usize = 64;
@@ -299,6 +299,8 @@ pub struct Burst<'a> {
     pub origins: Option<&'a [Origin]>,
     /// It is known that none of them is offloaded ([`Offload::NONE`]), so that nobody need ask each.
     pub bare: bool,
+    /// What is known of all of them; doors say so that copy their heads.
+    pub alike: Option<Alike>,
 }
 
 impl<'a> Burst<'a> {
@@ -318,6 +320,7 @@ impl<'a> Burst<'a> {
             enough: ENOUGH,
             origins: None,
             bare: false,
+            alike: None,
         }
     }
 

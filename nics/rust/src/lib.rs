@@ -10,6 +10,8 @@ pub mod bpf;
 pub mod bytering;
 pub mod cache;
 pub mod clock;
+#[cfg(target_arch = "x86_64")]
+mod compare;
 pub mod confine;
 pub mod context;
 pub mod dgram;

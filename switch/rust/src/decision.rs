@@ -4,7 +4,7 @@ use crate::groups::Judged;
 use crate::{DropReason, Place, PortId, VlanId};
 
 /// What the switch sees of a frame: a private copy of its first bytes, and its length.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View<'a> {
     /// The first bytes, at least `min(len, 128)` of them, which is as far as a guard sees. Nobody else can change them.
     pub head: &'a [u8],

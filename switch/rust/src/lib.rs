@@ -5,6 +5,7 @@
 //! engine (`vnet`). Nothing here allocates, locks or makes a system call for a frame.
 #![forbid(unsafe_code)]
 
+mod alike;
 mod beyond;
 mod classify;
 pub mod config;
@@ -30,11 +31,12 @@ pub mod stp;
 mod switch;
 pub mod twin;
 
+pub use alike::Alike;
 pub use config::{Native, PortConfig, PortMode, SwitchConfig, SwitchError, VlanMap, VlanSet};
 pub use counters::{Counter, PortCounters};
 pub use decision::{Came, Decision, Flood, Out, TagEdit, View};
 pub use fdb::{FdbCount, FdbEntry, Flush, Kind, Mac};
-pub use groups::{Connection, Fetch, Groups, Judged, Rule};
+pub use groups::{Connection, Groups, Judged, LookUp, Lookup, Rule};
 pub use guard::{Guard, Roles};
 pub use limits::{Limit, Limits, Meter, Storm};
 pub use private::{Place, Private};

@@ -121,6 +121,12 @@ impl First {
         (self.a ^ other.a) | ((self.b ^ other.b) & judged.b) | ((self.c ^ other.c) & judged.c) == 0
     }
 
+    /// Of bits in which frames differ: whether none is set in the bytes that `judged` is set in.
+    #[inline]
+    pub(crate) fn is_nowhere(&self, judged: &First) -> bool {
+        self.same(&First { a: 0, b: 0, c: 0 }, judged)
+    }
+
     /// The same without the addresses.
     #[inline]
     pub(crate) fn same_behind(&self, other: &First, judged: &First) -> bool {

@@ -9,7 +9,7 @@ use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, FdbCount, FdbEntry, Flush, Kind, Mac, secret};
-use crate::groups::{Fetch, Tracker};
+use crate::groups::{LookUp, Tracker};
 use crate::guard::Memory;
 use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
@@ -131,12 +131,11 @@ impl Switch {
         }
     }
 
-    /// Have `fetch` bring things into the processor's cache, without waiting for them: it is told where the first of a
-    /// row is, how many bytes from one to the next, and the numbers of some, which may be any. Connections are
-    /// looked up a burst at a time, and that is what most of it is. It takes `unsafe`, which is not for here;
-    /// without it all is the same, and slower where there are thousands of connections.
-    pub fn set_fetch(&mut self, fetch: Fetch) {
-        self.tracker.get_mut().set_fetch(fetch);
+    /// Have connections be looked up, a burst at a time, in another way than one that any processor knows: `look_up` calls
+    /// [`Lookup::run`] where it is compiled for more, and tells it how to bring things into the cache. Both takes `unsafe`,
+    /// which is not for here; without it all is the same, and slower where there are thousands of connections.
+    pub fn set_look_up(&mut self, look_up: LookUp) {
+        self.tracker.get_mut().set_look_up(look_up);
     }
 
     /// Have `spread` be told of memory that will be read all over, before any of it is used: of connections. It can have it

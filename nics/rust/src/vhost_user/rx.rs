@@ -9,6 +9,8 @@ use super::copy;
 use super::protocol::feature;
 use super::ring::{Buf, RingFault};
 use super::vring::{Loan, Vring};
+#[cfg(target_arch = "x86_64")]
+use crate::compare;
 use crate::frame::{Arena, BURST, Burst, ENOUGH, FRAME_MAX, Frame, HEAD, Seg};
 use crate::offload::Offload;
 use std::mem::MaybeUninit;
@@ -83,7 +85,7 @@ pub fn lend<'a>(
     lend_any(ring, waiting, sends, arena, burst)
 }
 
-/// [`lend`] with moves as wide as AVX has them.
+/// [`lend`] with moves as wide as AVX has them, which makes it cheap to compare the heads as well.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn lend_avx2<'a>(
@@ -93,7 +95,9 @@ fn lend_avx2<'a>(
     arena: &'a mut Arena,
     burst: &mut Burst<'a>,
 ) -> bool {
-    lend_any(ring, waiting, sends, arena, burst)
+    let more = lend_any(ring, waiting, sends, arena, burst);
+    burst.alike = if burst.bare { compare::all(burst) } else { None };
+    more
 }
 
 #[inline(always)]

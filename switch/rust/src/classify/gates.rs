@@ -2,16 +2,21 @@
 
 use super::Desk;
 use super::recall::Memo;
-use crate::PortId;
 use crate::config::{PortConfig, PortMode};
 use crate::decision::{Decision, Out, View};
 use crate::groups::{Frame, Gate, Gates, Judged, Passing, Payer, Refusal};
 use crate::parse::{First, Header};
+use crate::{Alike, PortId};
 
 impl Desk<'_> {
     /// Have the tracker look a burst up: it will be asked for its connections.
     #[inline(never)]
-    pub(super) fn bring<'a>(&mut self, memo: Memo, views: impl Iterator<Item = View<'a>> + Clone) -> Passing {
+    pub(super) fn bring<'a>(
+        &mut self,
+        memo: Memo,
+        views: impl Iterator<Item = View<'a>> + Clone,
+        alike: Option<&Alike>,
+    ) -> Passing {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,
             PortMode::Trunk { native, .. } => native.map_or(0, |native| native.vlan),
@@ -19,7 +24,7 @@ impl Desk<'_> {
         let asked = if self.is_grouped() { self.asked(memo) } else { None };
         let (last, judged) = (&self.last.first, self.last.judged);
         let like = |view: &View<'a>| First::of(view).is_some_and(|first| first.same(last, judged));
-        self.tracker.as_mut().map_or(Passing::NONE, |tracker| tracker.bring(views, vlan, asked, like))
+        self.tracker.as_mut().map_or(Passing::NONE, |tracker| tracker.bring(views, alike, vlan, asked, like))
     }
 
     /// Whether a frame with this decision passes a port with security groups on its way in here, or out

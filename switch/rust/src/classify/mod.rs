@@ -32,7 +32,7 @@ use crate::parse::First;
 use crate::proxy::Gateways;
 use crate::stp::PortState;
 use crate::switch::Port;
-use crate::{DropReason, Nanos, PortCounters, PortId, Switch};
+use crate::{Alike, DropReason, Nanos, PortCounters, PortId, Switch};
 use recall::{Memo, Next};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -52,12 +52,27 @@ impl Switch {
         burst: impl IntoIterator<Item = View<'a>, IntoIter: Clone>,
         out: &mut [Decision],
     ) -> usize {
+        self.classify_alike(now, ingress, burst, None, out)
+    }
+
+    /// The same for a burst of which it may be known what its frames have in common: of all of them, or what is decided
+    /// here is wrong.
+    #[inline]
+    pub fn classify_alike<'a>(
+        &mut self,
+        now: Nanos,
+        ingress: PortId,
+        burst: impl IntoIterator<Item = View<'a>, IntoIter: Clone>,
+        common: Option<&Alike>,
+        out: &mut [Decision],
+    ) -> usize {
         self.fdb.advance(now);
         let Switch {
             ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, weighs, alike, ..
         } = self;
         let tracker = tracker.get_mut().watch(now);
         let mut burst = burst.into_iter();
+        debug_assert!(common.is_none_or(|common| common.is_true(burst.clone())));
         if burst.size_hint() == (1, Some(1))
             && let (Some(Some(port)), Some(view), Some(out)) =
                 (ports.get(usize::from(ingress)), burst.clone().next(), out.first_mut())
@@ -98,6 +113,7 @@ impl Switch {
             now,
             gate,
             tracker,
+            common,
             number: 0,
             passing: Passing::NONE,
             pass,
@@ -113,7 +129,7 @@ impl Switch {
             for begin in (0..out.len()).step_by(BURST) {
                 let places = begin..out.len().min(begin + BURST);
                 // Each frame is looked at twice, which costs less than to keep what was seen of it.
-                desk.passing = desk.bring(memo, burst.clone().take(places.len()));
+                desk.passing = desk.bring(memo, burst.clone().take(places.len()), common);
                 desk.number = 0;
                 desk.all(memo, &mut burst, out, places, &mut books);
                 if desk.number < BURST {
@@ -233,6 +249,8 @@ struct Desk<'a> {
     number: usize,
     /// Which of those pass as long as nothing changes.
     passing: Passing,
+    /// What is known of the whole burst.
+    common: Option<&'a Alike>,
     pass: Pass,
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.
@@ -262,6 +280,16 @@ impl Desk<'_> {
         // Of a few frames each is decided sooner than it would be seen that they are alike.
         let many = burst.size_hint().0 >= SEVERAL;
         let (mut at, end) = (places.start, places.end);
+        if let Some(common) = self.common
+            && (books.storm.is_none() || !self.last.floods())
+            && let Some((count, bytes)) =
+                self.whole(memo, common, burst, out.get_mut(at..end).unwrap_or_default())
+        {
+            books.enter(self.last.out, count as u64, bytes);
+            books.alike = books.alike && is_first(out, at);
+            self.number += count;
+            return;
+        }
         while at < end {
             if many && self.last.next != Next::Other && (books.storm.is_none() || !self.last.floods()) {
                 let (count, bytes) = self.run(memo, burst, out.get_mut(at..end).unwrap_or_default());

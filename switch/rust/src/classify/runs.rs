@@ -8,6 +8,7 @@
 use super::Desk;
 use super::gates::passed;
 use super::recall::{Last, Memo, Next, is_as_long};
+use crate::Alike;
 use crate::decision::{Decision, Out, View};
 use crate::groups::Tracker;
 use crate::guard::Guard;
@@ -30,6 +31,68 @@ impl Desk<'_> {
             Next::Stations => self.stations(memo, burst, out),
             Next::Other => (0, 0),
         }
+    }
+
+    /// Decide about a whole burst, if all of it is like the last one and known with that: how many they are, and their
+    /// bytes. They are out of the burst.
+    #[inline(always)]
+    pub(super) fn whole<'v>(
+        &mut self,
+        memo: Memo,
+        common: &Alike,
+        burst: &mut (impl Iterator<Item = View<'v>> + Clone),
+        out: &mut [Decision],
+    ) -> Option<(usize, u64)> {
+        let (count, most) = burst.size_hint();
+        let (view, out) = (burst.clone().next()?, out.get_mut(..count)?);
+        if most != Some(count) || self.last.next != Next::Same {
+            return None;
+        }
+        let decision = self.known(memo, common, &view, burst, count)?;
+        fill(out, &decision);
+        burst.for_each(drop);
+        Some((count, count as u64 * u64::from(view.len)))
+    }
+
+    /// What is decided about all `count` frames of a burst, if it is known by the first one and by what they have in common.
+    #[inline(never)]
+    fn known<'v>(
+        &self,
+        memo: Memo,
+        common: &Alike,
+        view: &View<'v>,
+        burst: &(impl Iterator<Item = View<'v>> + Clone),
+        count: usize,
+    ) -> Option<Decision> {
+        let (last, differ) = (&self.last, common.view());
+        let (first, noted) = (First::of(view)?, First::of(&differ)?);
+        let same = first.same(&last.first, last.judged) && noted.is_nowhere(last.judged);
+        if !same || !is_as_long(view, last.longest) {
+            return None;
+        }
+        let decision = Decision { out: last.out, ..last.decision };
+        if last.grouped {
+            let passes =
+                self.passing.longest <= last.longest && self.passing.sure.trailing_ones() as usize >= count;
+            return passes.then_some(decision.judged(passed(last.out)));
+        }
+        let known = match memo {
+            Memo::Placed => false,
+            Memo::Open => true,
+            _ if !last.admitted => true,
+            Memo::Source if last.plain4 != 0 => {
+                let source = |view: View<'_>| Guard::plain4(view.head);
+                source(*view) == last.plain4
+                    && (Guard::is_plain4_alike(view.head, differ.head)
+                        || burst.clone().all(|view| source(view) == last.plain4))
+            }
+            Memo::Source if last.plain6 != 0 => {
+                Guard::plain6(view.head) == last.plain6 && Guard::is_plain6_alike(view.head, differ.head)
+            }
+            Memo::Source => false,
+            Memo::Nothing => false,
+        };
+        known.then_some(decision)
     }
 
     /// Those that are like the last one and known with that.

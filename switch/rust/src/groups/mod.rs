@@ -32,15 +32,15 @@ mod tcp;
 pub(crate) use judge::Frame;
 pub use list::Connection;
 pub(crate) use quick::{Asked, BURST, Passing};
+pub use quick::{LookUp, Lookup};
 pub(crate) use refuse::Refusal;
 pub use rules::{Groups, Rule};
 
-use crate::{DropReason, Nanos, PortConfig, PortId, View, VlanId};
+use crate::{Alike, DropReason, Nanos, PortConfig, PortId, View, VlanId};
 use denied::Denied;
 use fragments::Fragments;
 use packet::{Kind, Read};
 use quick::Ready;
-pub use table::Fetch;
 use table::{Table, coarse};
 
 /// What the groups of both ends said about a frame so far.
@@ -149,9 +149,9 @@ impl Tracker {
         self.table.set_limit(limit);
     }
 
-    /// Have something that brings what it is shown into the cache.
-    pub(crate) fn set_fetch(&mut self, fetch: Fetch) {
-        self.table.set_fetch(fetch);
+    /// Have another way to look bursts up.
+    pub(crate) fn set_look_up(&mut self, look_up: LookUp) {
+        self.table.set_look_up(look_up);
     }
 
     /// Have something that is told of memory which will be read all over.
@@ -250,16 +250,18 @@ impl Tracker {
     // -- the short way ---------------------------------------------------------------------------
 
     /// Look up at most `BURST` frames at once that came in by a port whose untagged frames are in `vlan`, for
-    /// [`Tracker::passes`]; which of them pass already, as far as they are `like` the last one.
+    /// [`Tracker::passes`]; which of them pass already, as far as they are `like` the last one. `alike`: what is known
+    /// of all of them.
     #[inline]
     pub(crate) fn bring<'a>(
         &mut self,
         views: impl Iterator<Item = View<'a>> + Clone,
+        alike: Option<&Alike>,
         vlan: VlanId,
         asked: Option<Asked>,
         like: impl Fn(&View<'a>) -> bool,
     ) -> Passing {
-        self.ready.bring(&self.table, views, vlan, asked, coarse(self.now), like)
+        self.ready.bring(&self.table, views, alike, (vlan, coarse(self.now)), asked, like)
     }
 
     /// Whether a frame that passes as a segment is one more of its connection, which then knows of it.

@@ -19,11 +19,15 @@
 
 use super::packet::Key;
 use super::raw::{Raw, acknowledgement};
-use super::table::{Brief, Common, Conn, Ends, Line, STALE, State, Table};
+use super::table::{Ends, Table};
 use super::tcp;
-use crate::View;
 use crate::headers::{TCP, UDP};
+use crate::{Alike, View};
+use look::Question;
+pub use look::{LookUp, Lookup};
 use std::ops::Range;
+
+mod look;
 
 /// Packets looked up together.
 pub(crate) const BURST: usize = 64;
@@ -82,9 +86,6 @@ pub(super) struct Ready {
     runs: [Run; BURST],
 }
 
-/// No connections have this in common.
-const UNKNOWN: u32 = u32::MAX - 1;
-
 /// What an index is at most.
 const LAST: usize = BURST - 1;
 
@@ -99,8 +100,8 @@ impl Ready {
         }
     }
 
-    /// Look up a burst that came in by a port whose untagged frames are in `vlan`. Which of its packets pass. `like`:
-    /// whether one has the stations and tags of the last one before them.
+    /// Look up a burst that came in `now` by a port whose untagged frames are in `vlan`. Which of its packets pass. `alike`:
+    /// what is known of all of them. `like`: whether one has the stations and tags of the last one before them.
     ///
     /// In three loops, each of which is so small that the processor has all of it in registers: what they are, where
     /// their lines are, and what is there.
@@ -109,17 +110,49 @@ impl Ready {
         &mut self,
         table: &Table,
         views: impl Iterator<Item = View<'a>> + Clone,
-        vlan: u16,
+        alike: Option<&Alike>,
+        (vlan, now): (u16, u32),
         asked: Option<Asked>,
-        now: u32,
         like: impl Fn(&View<'a>) -> bool,
     ) -> Passing {
         const { assert!(BURST == u64::BITS as usize) };
-        let one = self.whole(views.clone(), vlan, &like);
+        let one = match alike {
+            Some(alike) => self.alike(views.clone(), alike, vlan, &like),
+            None => self.whole(views.clone(), vlan, &like),
+        };
         let (runs, longest) = one.map_or_else(|| self.sort(views, vlan, &like), |longest| (1, longest));
-        self.find_lines(table, runs);
-        let (sure, segments) = self.look(table, runs, asked, now);
+        let (sure, segments) = table.look_up(Lookup { ready: self, table, runs, asked, now });
         if asked.is_some() { Passing { sure, segments, longest } } else { Passing::NONE }
+    }
+
+    /// The packets' ports, where all are one run, by what is known of all of them. The rest as of [`Ready::sort`].
+    #[inline]
+    fn alike<'a>(
+        &mut self,
+        mut views: impl Iterator<Item = View<'a>> + Clone,
+        alike: &Alike,
+        vlan: u16,
+        like: &impl Fn(&View<'a>) -> bool,
+    ) -> Option<u32> {
+        let view = views.next()?;
+        let ((first, own), (noted, differ)) = (Raw::of(&view), Raw::of(&alike.view()));
+        if !first.is_sure() || !noted.is_little() {
+            return None;
+        }
+        let [place, places @ ..] = &mut self.ports;
+        *place = own;
+        let mut number = 1;
+        if differ == 0 {
+            number += views.count();
+        } else {
+            views.zip(places).for_each(|(view, place)| {
+                *place = Raw::ports(&view);
+                number += 1;
+            });
+        }
+        self.begin(0, 0, &view, vlan);
+        self.end(1, number, differ);
+        Some(if like(&view) { view.len } else { u32::MAX })
     }
 
     /// The packets' ports, where all are one run and of one length, as they are where somebody sends much: then it is enough
@@ -202,42 +235,6 @@ impl Ready {
         (run.end, run.same) = (number as u8, differ == 0);
     }
 
-    /// Where the packets' lines are; they are asked for.
-    #[inline]
-    fn find_lines(&mut self, table: &Table, runs: usize) {
-        for (number, run) in self.runs.iter().take(runs).enumerate() {
-            let (all, some) = (run.all(), run.some());
-            self.runs_of[all].fill(number as u8);
-            if run.goes() {
-                let (ports, lines) = (&mut self.ports[some.clone()], &mut self.lines[some]);
-                if run.near != 0 {
-                    ports.iter_mut().for_each(|ports| *ports = ports.rotate_left(16));
-                }
-                table.way(run.ends.addresses, run.ends.last()).lines(ports, lines);
-                table.ask_for_lines(lines);
-            }
-        }
-    }
-
-    /// Look into the lines. Which pass: surely, and as segments.
-    #[inline]
-    fn look(&mut self, table: &Table, runs: usize, asked: Option<Asked>, now: u32) -> (u64, u64) {
-        let (mut sure, mut segments) = (0, 0);
-        for run in self.runs.iter().take(runs).filter(|run| run.goes()) {
-            let (all, some) = (run.all(), run.some());
-            let question = Question::of(asked, now, run.near);
-            let (ports, lines) = (&self.ports[some.clone()], &self.lines[some.clone()]);
-            let (at, begin) = (&mut self.at[some], all.start);
-            let whole = |bits: u64| if run.same && bits != 0 { lowest(all.len()) } else { bits };
-            if run.ends.is_tcp() {
-                segments |= whole(run.look::<true>(table, ports, lines, at, &question)) << begin;
-            } else {
-                sure |= whole(run.look::<false>(table, ports, lines, at, &question)) << begin;
-            }
-        }
-        (sure, segments)
-    }
-
     /// The run that one of the burst belongs to, and where what was found for it stands.
     #[inline]
     fn place(&self, number: usize) -> (&Run, usize) {
@@ -275,81 +272,13 @@ impl Ready {
         };
         if let Some(brief) = question.finds(table, plain.line, &plain.ends) {
             // TCP is established, or it would not be in its line.
-            return !plain.ends.is_tcp()
-                || table.get_mut(brief.at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
+            return !plain.ends.is_tcp() || {
+                let at = table.at(plain.line, brief.place);
+                table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view))
+            };
         }
         plain.behind(table, view, &question)
     }
-}
-
-/// What is asked of the packets from one end, as it is compared.
-struct Question {
-    /// Of the low end and, above, of the high one: stamps, and where there are any.
-    stamps: u64,
-    gates: u64,
-    source: u32,
-    sources: u32,
-    now: u32,
-}
-
-impl Question {
-    #[inline]
-    fn of(asked: Option<Asked>, now: u32, near: u8) -> Question {
-        let Asked { source, stamps: (own, far) } = asked.unwrap_or(Asked { source: None, stamps: (0, 0) });
-        let all = |stamp: u32| if stamp == 0 { 0 } else { u64::from(u32::MAX) };
-        let turn = u32::from(near) * 32;
-        Question {
-            stamps: (u64::from(far) << 32 | u64::from(own)).rotate_left(turn),
-            gates: (all(far) << 32 | all(own)).rotate_left(turn),
-            source: source.unwrap_or(0),
-            sources: if source.is_some() { u32::MAX } else { 0 },
-            now,
-        }
-    }
-
-    /// Whether packets that this one sent come from where they must.
-    #[inline]
-    fn is_from(&self, source: u32) -> bool {
-        (source ^ self.source) & self.sources == 0
-    }
-
-    /// Whether a gate has not let a connection pass that was allowed so.
-    #[inline]
-    fn refuses(&self, allowed: u64) -> bool {
-        (allowed ^ self.stamps) & self.gates != 0
-    }
-
-    /// What a line says of the connection of a packet with such ends: if it passes, and was heard a moment ago.
-    #[inline(never)]
-    fn finds(&self, table: &Table, line: u32, ends: &Ends) -> Option<Brief> {
-        let is_it = |common: &Common| common.has(ends) && !self.refuses(common.allowed);
-        let mut there = table.line(line)?.with(ends.ports);
-        there.find(|brief| !self.is_stale(brief.heard) && table.common(brief.common).is_some_and(is_it))
-    }
-
-    /// Whether that a connection was heard has to be written down.
-    #[inline]
-    fn is_stale(&self, heard: u32) -> bool {
-        self.now.wrapping_sub(heard) >= STALE
-    }
-
-    /// Whether packets from its `near` end pass as more of a connection, but for TCP's windows.
-    #[inline]
-    fn goes_on(&self, conn: &Conn, near: u8) -> bool {
-        let [low, high] = conn.allowed;
-        let state = match conn.state {
-            State::Tcp(tcp::State::Established) | State::Answered => true,
-            State::New => near == conn.origin,
-            _ => false,
-        };
-        state && !self.refuses(u64::from(high) << 32 | u64::from(low)) && !conn.is_old(self.now)
-    }
-}
-
-/// So many bits, from the lowest on.
-#[inline]
-fn lowest(many: usize) -> u64 {
-    u64::MAX.wrapping_shr((BURST - many) as u32)
 }
 
 impl Ends {
@@ -401,43 +330,6 @@ impl Run {
     fn goes(&self) -> bool {
         self.ends.what != 0
     }
-
-    /// Which of its packets pass, by number from the lowest bit on: those with these ports, whose lines are there.
-    #[inline(never)]
-    fn look<const TCP: bool>(
-        &self,
-        table: &Table,
-        ports: &[u32],
-        lines: &[u32],
-        at: &mut [u32],
-        asked: &Question,
-    ) -> u64 {
-        // The latest that was found has this in common with others, which are known by that.
-        let mut common = UNKNOWN;
-        let mut bits = 0;
-        // The last first: so the bits of those before are put below without counting.
-        let mut all = ports.iter().zip(lines).zip(at.iter_mut()).rev();
-        // Who is found by that needs no call here, so all that is compared stays in registers.
-        while let Some(((&ports, &line), at)) = all.find_map(|((ports, line), at)| {
-            bits <<= 1;
-            let there = table.line(*line).map(|line| line.find(*ports, common, asked.now));
-            let Some((true, here)) = there else { return Some(((ports, line), at)) };
-            bits |= 1;
-            if TCP {
-                *at = here;
-            }
-            None
-        }) {
-            if let Some(brief) = asked.finds(table, line, &Ends { ports, ..self.ends }) {
-                bits |= 1;
-                (common, *at) = (brief.common, brief.at);
-            }
-        }
-        if TCP {
-            table.ask_for_halves(at);
-        }
-        if asked.is_from(self.source) { bits } else { 0 }
-    }
 }
 
 /// One packet, where its line does not say enough.
@@ -455,18 +347,16 @@ impl Plain {
             return false;
         }
         let own = self.ends.key();
-        let Some(at) = table.along(self.line, |key| *key == own) else { return false };
+        let Some(at) = table.seek(&own) else { return false };
         let Some(conn) = table.get_mut(at) else { return false };
         let passes = question.goes_on(conn, self.near)
             && (!self.ends.is_tcp() || carries_on(&mut conn.halves, self.near, view));
         if passes {
             // That it was heard is only written where that says something new, and a place only asked for where there
             // may be one.
-            let stale = question.is_stale(conn.heard);
-            if stale {
+            let there = table.row(self.line).is_some_and(|row| row.offers(at));
+            if let Some(conn) = table.get_mut(at).filter(|conn| there || question.is_stale(conn.heard)) {
                 conn.heard = question.now;
-            }
-            if stale || table.line(self.line).is_some_and(Line::has_room) {
                 table.note_in(self.line, at);
             }
         }

@@ -34,6 +34,15 @@ impl Raw {
         (Raw { start: word(0), kind: word(8), middle: word(16), addresses: word(AT + 14) }, ports)
     }
 
+    /// The ports alone.
+    #[inline]
+    pub(super) fn ports(view: &View<'_>) -> u32 {
+        view.head
+            .get(AT + 22..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |ports| u32::from_ne_bytes(*ports))
+    }
+
     /// Whether its length is enough for any protocol.
     #[inline]
     pub(super) fn is_sure(&self) -> bool {

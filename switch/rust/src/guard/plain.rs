@@ -4,7 +4,8 @@
 //! IPv4 or IPv6 looks here, too.
 
 use super::Guard;
-use crate::headers::{TCP, UDP, be128};
+use crate::headers::{TCP, UDP, be16, be128};
+use std::ops::RangeInclusive;
 
 impl Guard {
     /// The source of a frame that is so plain that nothing but its source decides: untagged IPv4
@@ -31,10 +32,102 @@ impl Guard {
         if plain && (b[20] == TCP || (b[20] == UDP && !special)) { be128(b, 22).unwrap_or(0) } else { 0 }
     }
 
+    /// Whether what [`Guard::plain4`] says is the same for each of several frames, of which one has this head and all `differ`
+    /// in these bits at most. False where that is not certain.
+    #[inline]
+    pub(crate) fn is_plain4_alike(head: &[u8], differ: &[u8]) -> bool {
+        let Some(b) = differ.first_chunk::<38>() else { return false };
+        let word = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        let same = word(12) & 0xffff_ff00 | word(20) & 0x3fff_00ff | word(26) == 0;
+        same && !may_be(head, differ, 34, 67..=67, 67..=68)
+    }
+
+    /// The same of [`Guard::plain6`].
+    #[inline]
+    pub(crate) fn is_plain6_alike(head: &[u8], differ: &[u8]) -> bool {
+        let Some(b) = differ.first_chunk::<58>() else { return false };
+        let same = u32::from_be_bytes([b[12], b[13], b[14] & 0xf0, b[20]]) == 0 && be128(b, 22) == Some(0);
+        same && !may_be(head, differ, 54, 547..=547, 546..=547)
+    }
+
     /// Whether a plain frame that was admitted once from a station is admitted again whenever its
     /// source is the same. Not where the guest may change its MAC address: there the last one counts.
     #[inline]
     pub(crate) fn remembers(&self) -> bool {
         !self.roles.mac_changes
+    }
+}
+
+/// Whether one of several frames, of which one has this `head` and all `differ` in these bits at most, may come from
+/// a port in `from` or go to one in `to`, which stand `at` there: not if a bit says otherwise in which none differ.
+#[inline]
+fn may_be(head: &[u8], differ: &[u8], at: usize, from: RangeInclusive<u16>, to: RangeInclusive<u16>) -> bool {
+    let may = |at: usize, mut ports: RangeInclusive<u16>| match (be16(head, at), be16(differ, at)) {
+        (Some(own), Some(differ)) => ports.any(|port| (own ^ port) & !differ == 0),
+        _ => true,
+    };
+    may(at, from) || may(at + 2, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A plain frame of either family, whose ports are `from` and `to`.
+    fn frame(six: bool, protocol: u8, from: u16, to: u16) -> [u8; 60] {
+        let mut bytes = [0; 60];
+        let (kind, at) = if six { ([0x86, 0xdd, 0x60], 54) } else { ([8, 0, 0x45], 34) };
+        bytes[12..15].copy_from_slice(&kind);
+        bytes[if six { 20 } else { 23 }] = protocol;
+        bytes[26..30].copy_from_slice(&[10, 0, 0, 1]);
+        bytes[at..at + 2].copy_from_slice(&from.to_be_bytes());
+        bytes[at + 2..at + 4].copy_from_slice(&to.to_be_bytes());
+        bytes
+    }
+
+    const PORTS: [u16; 10] = [66, 67, 68, 69, 545, 546, 547, 9, 1024, 65_535];
+
+    fn port() -> impl Strategy<Value = u16> {
+        prop::sample::select(&PORTS)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        /// One of the frames is asked about, and any of them may be there.
+        #[test]
+        fn what_is_said_of_all_is_so_of_each(
+            (six, tcp) in any::<(bool, bool)>(),
+            (from, to) in (port(), port()),
+            other in (port(), port()),
+            changes in prop::collection::vec((12..60_usize, 0..8_u8), 0..2),
+            chosen in prop::collection::vec(any::<u8>(), 60),
+        ) {
+            let protocol = if tcp { TCP } else { UDP };
+            let (head, mut other) = (frame(six, protocol, from, to), frame(six, protocol, other.0, other.1));
+            for (at, bit) in changes {
+                other[at] ^= 1 << bit;
+            }
+            let differ: [u8; 60] = std::array::from_fn(|at| head[at] ^ other[at]);
+            let third: [u8; 60] = std::array::from_fn(|at| head[at] ^ differ[at] & chosen[at]);
+            for frame in [other, third] {
+                if Guard::is_plain4_alike(&head, &differ) {
+                    prop_assert_eq!(Guard::plain4(&frame), Guard::plain4(&head));
+                }
+                if Guard::is_plain6_alike(&head, &differ) {
+                    prop_assert_eq!(Guard::plain6(&frame), Guard::plain6(&head));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ports_that_differ_elsewhere_are_not_dhcp_s() {
+        let [one, other] = [1024, 1087].map(|port| frame(false, UDP, port, 9));
+        let differ: [u8; 60] = std::array::from_fn(|at| one[at] ^ other[at]);
+        assert!(Guard::is_plain4_alike(&one, &differ));
+        let far: [u8; 60] = std::array::from_fn(|at| one[at] ^ frame(false, UDP, 67, 9)[at]);
+        assert!(!Guard::is_plain4_alike(&one, &far));
     }
 }

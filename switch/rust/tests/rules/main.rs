@@ -16,7 +16,7 @@ mod uplink;
 
 use switch::DropReason::{self, *};
 use switch::{
-    Came, Decision, FdbCount, Flood, Flush, Guard, Kind, Mac, Nanos, Native, Out, PortConfig, PortId,
+    Alike, Came, Decision, FdbCount, Flood, Flush, Guard, Kind, Mac, Nanos, Native, Out, PortConfig, PortId,
     PortMode, Switch, SwitchConfig, SwitchError, TagEdit, View, VlanId, VlanMap, VlanSet,
 };
 
@@ -38,6 +38,21 @@ fn frame(dst: Mac, src: Mac, tags: &[u16], payload: usize) -> Vec<u8> {
 
 fn view(bytes: &[u8]) -> View<'_> {
     View::plain(&bytes[..bytes.len().min(64)], bytes.len() as u32)
+}
+
+/// What a door says of a burst: nothing if its frames have more to tell apart than first bytes.
+fn alike<'a>(mut views: impl Iterator<Item = View<'a>>) -> Option<Alike> {
+    let first = views.next()?;
+    let mut differ = [0; Alike::BYTES];
+    for view in views {
+        let bytes = view.head.get(..Alike::BYTES).filter(|_| view.len == first.len && !view.gso)?;
+        differ
+            .iter_mut()
+            .zip(first.head)
+            .zip(bytes)
+            .for_each(|((differ, one), other)| *differ |= one ^ other);
+    }
+    (!first.gso && first.head.len() >= Alike::BYTES).then(|| Alike::new(differ))
 }
 
 /// What an egress looks at.

@@ -11,6 +11,9 @@ type Draw = (u16, usize, usize, usize, usize, bool);
 const DESTINATIONS: [Mac; 6] = [A, B, C, [2, 0, 0, 0, 0, 0xd], BROADCAST, MULTICAST];
 const SOURCES: [Mac; 5] = [A, [2, 0, 0, 0, 0, 0xd], C, MULTICAST, B];
 
+/// Ports that a guard looks at, and others that differ from them in a bit or many.
+const PORTS: [u16; 8] = [67, 68, 546, 547, 66, 69, 9, 40_000];
+
 /// A packet from 10.0.0.`ip`, or its IPv6 sibling.
 fn packet((_, dst, src, kind, ip, tagged): Draw) -> Vec<u8> {
     let mut bytes = [&DESTINATIONS[dst][..], &SOURCES[src]].concat();
@@ -109,7 +112,7 @@ proptest! {
                 frames.iter().map(|(bytes, (len, gso))| View { gso: *gso, ..View::plain(&bytes[..80], *len) })
             };
             let mut out = [Decision::default(); 64];
-            let n = quick.0.classify(now, ingress, views(), &mut out);
+            let n = quick.0.classify_alike(now, ingress, views(), alike(views()).as_ref(), &mut out);
             prop_assert_eq!(n, frames.len());
             prop_assert_eq!(quick.0.decided_alike(), out[..n].iter().all(|decision| *decision == out[0]));
             for (view, decision) in views().zip(&out) {
@@ -121,6 +124,62 @@ proptest! {
                 let counters = bench.0.counters(ingress).unwrap();
                 let drops: Vec<_> = counters.drops.iter().map(|drops| drops.get()).collect();
                 (counters.rx_frames.get(), counters.rx_bytes.get(), counters.forwarded.get(), drops)
+            };
+            prop_assert_eq!(counted(&quick), counted(&slow));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// The same of bursts whose frames differ in little, which a door says.
+    #[test]
+    fn what_is_known_of_all_of_them_decides_as_if_each_were_asked(
+        kind in 0..16u8,
+        bursts in prop::collection::vec(
+            (
+                (0..6usize, 0..3usize, 0..10usize, 0..4usize, any::<bool>()),
+                (prop::sample::select(&PORTS), prop::sample::select(&PORTS)),
+                1..65usize,
+                prop::collection::vec((0..64usize, 0..60usize, 0..8u8), 0..4),
+                1..3usize,
+            ),
+            1..8,
+        ),
+    ) {
+        let ports = || [setup(kind), trunk(&[1, 2], Some((1, false))), PortConfig::access(1)];
+        let (mut quick, mut slow) = (Bench::new(ports()), Bench::new(ports()));
+        for bench in [&mut quick, &mut slow] {
+            bench.0.fdb_set(1, B, 1, false).unwrap();
+        }
+        for ((dst, src, kind, ip, tagged), (from, to), count, changes, times) in bursts {
+            let mut bytes = packet((0, dst, src, kind, ip, tagged));
+            // Where the ports are of untagged IPv4 and IPv6; they are told apart in both.
+            for at in [34, 54] {
+                if kind < 2 || kind == at / 9 {
+                    bytes[at..at + 4].copy_from_slice(&[from, to].map(u16::to_be_bytes).concat());
+                }
+            }
+            let mut frames = vec![bytes; count];
+            for (number, at, bit) in changes {
+                frames[number % count][at] ^= 1 << bit;
+            }
+            let views = || frames.iter().map(|bytes| View::plain(&bytes[..80], 80));
+            let known = alike(views());
+            prop_assert!(known.is_some());
+            for _ in 0..times {
+                let mut out = [Decision::default(); 64];
+                prop_assert_eq!(quick.0.classify_alike(0, 0, views(), known.as_ref(), &mut out), count);
+                prop_assert_eq!(quick.0.decided_alike(), out[..count].iter().all(|decision| *decision == out[0]));
+                for (view, decision) in views().zip(&out) {
+                    slow.0.set_port(0, slow.0.port(0).unwrap().clone()).unwrap();
+                    prop_assert_eq!(&slow.decide_view(0, 0, view), decision);
+                }
+            }
+            let counted = |bench: &Bench| {
+                let counters = bench.0.counters(0).unwrap();
+                (counters.rx_frames.get(), counters.rx_bytes.get(), counters.forwarded.get())
             };
             prop_assert_eq!(counted(&quick), counted(&slow));
         }

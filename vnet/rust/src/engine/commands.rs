@@ -20,7 +20,7 @@ impl Engine {
     pub fn add_switch(&mut self, config: SwitchConfig) -> u16 {
         let number = self.free_switches.pop().unwrap_or(self.switches.len() as u16);
         let mut switch = Switch::new(config);
-        switch.set_fetch(nics::cache::fetch);
+        switch.set_look_up(nics::cache::look_up);
         // They take 4 MB at a switch with groups, which is for thousands of connections at one, not for a few at each of many.
         if number < LARGE_PAGED {
             switch.set_spread(nics::pages::on_large_pages);

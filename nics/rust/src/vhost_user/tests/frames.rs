@@ -255,3 +255,39 @@ fn super_frames_go_in_short_bursts_whose_buffers_are_given_back() {
         }
     }
 }
+
+/// Where that is known it is so, of whatever is received: the host looks. Here it is that it is known.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_frames_have_in_common_is_known_if_they_are_alike_and_ask_for_nothing() {
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return;
+    }
+    let udp = |len, number| {
+        let mut bytes = frame(len, 0);
+        bytes[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17]);
+        bytes[35] = number;
+        bytes
+    };
+    for layout in [0, RING_PACKED] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN | CSUM | layout);
+        let mut compared = |odd: &dyn Fn(&mut Guest)| {
+            for number in 0..20 {
+                guest.send(&udp(60, number));
+                if number == 10 {
+                    odd(&mut guest);
+                }
+            }
+            let (_, got) = host.receive();
+            (host.compared, got.len())
+        };
+        assert_eq!(compared(&|_| {}), (true, 20));
+        assert_eq!(compared(&|guest| guest.send(&udp(61, 0))), (false, 21));
+        // Its checksum is asked for.
+        let header = [1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 0, 0];
+        assert_eq!(compared(&|guest| guest.send_with(1, &header, &udp(60, 0))), (false, 21));
+        // No frame at all, whose place among the heads is left out.
+        assert_eq!(compared(&|guest| guest.send_with(1, &[0; 5], &[])), (true, 20));
+    }
+}

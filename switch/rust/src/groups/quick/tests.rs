@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::groups::table::Birth;
+use crate::groups::table::{Birth, STALE, State};
 use crate::groups::tcp::Half;
 
 const VLAN: u16 = 1;
@@ -68,7 +68,7 @@ fn crowded(proto: u8, state: State, many: usize) -> (Table, Vec<u16>) {
 
 fn bring(ready: &mut Ready, table: &Table, frames: &[Vec<u8>], stamps: (u32, u32), now: u32) -> Passing {
     let views = frames.iter().map(|bytes| View::plain(bytes, bytes.len() as u32));
-    ready.bring(table, views, VLAN, Some(Asked { source: None, stamps }), now, |_| true)
+    ready.bring(table, views, None, (VLAN, now), Some(Asked { source: None, stamps }), |_| true)
 }
 
 fn frames(proto: u8, ports: &[u16], back: bool) -> Vec<Vec<u8>> {
@@ -77,22 +77,22 @@ fn frames(proto: u8, ports: &[u16], back: bool) -> Vec<Vec<u8>> {
 
 #[test]
 fn all_that_have_a_place_in_a_line_pass_with_the_burst() {
-    let (table, ports) = crowded(UDP, State::Answered, 4);
+    let (table, ports) = crowded(UDP, State::Answered, 8);
     let mut ready = Ready::new();
     let there = frames(UDP, &ports, false);
     let mut sure = |stamps, now| bring(&mut ready, &table, &there, stamps, now).sure;
-    assert_eq!(sure((5, 6), NOW), 0b1111);
+    assert_eq!(sure((5, 6), NOW), 0xff);
     assert_eq!(sure((5, 7), NOW), 0, "by other rules");
     assert_eq!(sure((5, 6), NOW + STALE), 0, "that it was heard has to be written down");
-    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, true), (6, 5), NOW).sure, 0b1111);
+    assert_eq!(bring(&mut ready, &table, &frames(UDP, &ports, true), (6, 5), NOW).sure, 0xff);
 }
 
 #[test]
 fn who_finds_no_place_passes_when_it_is_asked_about() {
-    let (mut table, ports) = crowded(UDP, State::Answered, 5);
+    let (mut table, ports) = crowded(UDP, State::Answered, 9);
     let mut ready = Ready::new();
     let there = frames(UDP, &ports, false);
-    assert_eq!(bring(&mut ready, &table, &there, (5, 6), NOW).sure, 0b01111);
+    assert_eq!(bring(&mut ready, &table, &there, (5, 6), NOW).sure, 0xff);
     for (number, bytes) in there.iter().enumerate() {
         let view = View::plain(bytes, 60);
         assert!(ready.passes(&mut table, number, &view, Asked { source: None, stamps: (5, 6) }, NOW));
@@ -157,7 +157,7 @@ fn a_burst_is_as_long_as_its_longest_if_all_are_like_the_last() {
     let mut longest = |lens: [u32; 3], like: &dyn Fn(&View<'_>) -> bool| {
         let views = there.iter().zip(lens).map(|(bytes, len)| View::plain(bytes, len));
         let asked = Some(Asked { source: None, stamps: (5, 6) });
-        ready.bring(&table, views, VLAN, asked, NOW, like).longest
+        ready.bring(&table, views, None, (VLAN, NOW), asked, like).longest
     };
     assert_eq!(longest([60, 1514, 60], &|_| true), 1514);
     assert_eq!(longest([60, 60, 1515], &|_| true), 1515);

@@ -4,15 +4,15 @@
 //! A number is given to another one only when no connection has it any more, so whoever has the same number has all of
 //! that in common. Found by a hash with a secret, like connections; but rarely: when one gets its place in a line.
 
-use super::Key;
 use super::conn::{Conn, State};
 use super::hash::Fold;
+use super::{Key, NONE};
 use crate::VlanId;
 use crate::groups::tcp;
 use crate::headers::{TCP, UDP};
 
-/// Nobody's number.
-pub(super) const NOBODY: u32 = u32::MAX;
+/// Nobody's number; there are no more than that, which are as many as a tag has bits for (`line.rs`).
+pub(super) const NOBODY: u32 = (1 << 20) - 1;
 
 /// Both ends of a connection or a packet of IPv4, by ascending address, and what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,12 +126,12 @@ pub(super) struct Commons {
 impl Commons {
     /// For none yet.
     pub(super) fn new(seed: Fold) -> Commons {
-        Commons { places: vec![], heads: vec![], free: NOBODY, seed }
+        Commons { places: vec![], heads: vec![], free: NONE, seed }
     }
 
     /// Room for those of so many connections.
     pub(super) fn prepare(&mut self, connections: usize) {
-        self.places = Vec::with_capacity(connections);
+        self.places = Vec::with_capacity(connections.min(NOBODY as usize));
         self.heads = vec![0; connections.next_power_of_two().min(1 << 31)];
     }
 
@@ -149,16 +149,16 @@ impl Commons {
         key as usize & self.heads.len().wrapping_sub(1)
     }
 
-    /// The number of what one more connection has, which gives it back.
-    pub(super) fn take(&mut self, common: &Common) -> u32 {
+    /// The number of what one more connection has, which gives it back. `None`: there is no number left.
+    pub(super) fn take(&mut self, common: &Common) -> Option<u32> {
         let bucket = self.bucket(common);
-        let Some(head) = self.heads.get_mut(bucket) else { return NOBODY };
+        let head = self.heads.get_mut(bucket)?;
         let first = head.wrapping_sub(1);
         let mut number = first;
         while let Some(place) = self.places.get_mut(number as usize) {
             if place.common == *common {
                 place.users += 1;
-                return number;
+                return Some(number);
             }
             number = place.next;
         }
@@ -169,11 +169,15 @@ impl Commons {
             *place = new;
             number
         } else {
+            let number = self.places.len() as u32;
+            if number >= NOBODY {
+                return None;
+            }
             self.places.push(new);
-            (self.places.len() - 1) as u32
+            number
         };
         *head = number.wrapping_add(1);
-        number
+        Some(number)
     }
 
     /// A connection has it no more.

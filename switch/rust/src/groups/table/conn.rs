@@ -72,6 +72,8 @@ pub(in crate::groups) struct Conn {
     pub(in crate::groups) origin: u8,
     pub(super) answered: bool,
     pub(super) owner: PortId,
+    /// It had a place in its line, and may have it yet.
+    pub(super) placed: bool,
     pub(in crate::groups) halves: [Half; 2],
     /// Neighbours in the owner's list: (older, newer).
     pub(super) list: (u32, u32),

@@ -15,39 +15,40 @@
 //!  * Old ones are not found, whether they are still there or not; what makes room and lets counters
 //!    be right is a hand that goes round once in eight seconds, a thousand connections at a time.
 
+mod chains;
 mod common;
 mod conn;
+mod hand;
 mod hash;
 mod line;
 mod owners;
 
 pub(in crate::groups) use common::{Common, Ends};
 pub(in crate::groups) use conn::{Birth, Conn, State, coarse};
-pub(in crate::groups) use line::{Brief, Line, STALE};
+pub(in crate::groups) use line::{Brief, Row, STALE, Tags};
 
 use super::packet::Key;
+use super::quick::{LookUp, Lookup};
 use crate::{Nanos, PortId};
+use chains::CHAINS;
 use common::Commons;
+use hand::LATE;
 use hash::{Fold, Way, fold, line_of};
+use line::{Line, Places, RowMut};
 use owners::{EMPTY, Owner, TRIES};
 
-/// Brings things into the cache: where the first one is, how many bytes from one to the next, and which.
-pub type Fetch = fn(*const u8, usize, &[u32]);
-
 const NONE: u32 = u32::MAX;
-/// Lines for each connection.
-const SPREAD: usize = 2;
+/// Connections for each line.
+const SHARE: usize = 2;
 /// Where a connection has its windows.
 const HALVES: usize = std::mem::offset_of!(Conn, halves);
-/// Connections looked at by one `tick`, and how long it takes to look at all.
-const STRIDE: usize = 1024;
-const ROUND: Nanos = 8_000_000_000;
-
 #[derive(Debug)]
 pub(super) struct Table {
     lines: Vec<Line>,
-    /// By line: the first connection of its chain.
-    heads: Vec<u32>,
+    /// By line: where those are that have a place in it.
+    places: Vec<Places>,
+    /// By line: the first connections of the chains of all that it is for.
+    chains: Vec<[u32; CHAINS]>,
     commons: Commons,
     /// Lines before `split` have been split in this round, in which there are `mask + 1` at first.
     split: usize,
@@ -61,8 +62,12 @@ pub(super) struct Table {
     hand: usize,
     /// When the hand moves on.
     due: Nanos,
-    /// Brings what it is shown into the cache: see [`crate::Switch::set_fetch`].
-    fetch: Fetch,
+    /// Then it would be late.
+    late: u32,
+    /// It was late: before that, lines say nothing.
+    blind: Option<Nanos>,
+    /// How bursts are looked up: see [`crate::Switch::set_look_up`].
+    look_up: LookUp,
     /// Is told of memory that will be read all over: see [`crate::Switch::set_spread`].
     spread: fn(*const u8, usize),
 }
@@ -92,7 +97,8 @@ impl Table {
         let seed = [number(1), number(2) | 1, number(3), number(4), number(5), number(6) | 1];
         Table {
             lines: vec![],
-            heads: vec![],
+            places: vec![],
+            chains: vec![],
             commons: Commons::new(Fold([number(7), number(8) | 1, number(9), number(10)])),
             split: 0,
             mask: 0,
@@ -104,13 +110,15 @@ impl Table {
             seed,
             hand: 0,
             due: 0,
-            fetch: |_, _, _| (),
+            late: 0,
+            blind: None,
+            look_up: |lookup| lookup.run(|_| ()),
             spread: |_, _| (),
         }
     }
 
-    pub(super) fn set_fetch(&mut self, fetch: Fetch) {
-        self.fetch = fetch;
+    pub(super) fn set_look_up(&mut self, look_up: LookUp) {
+        self.look_up = look_up;
     }
 
     pub(super) fn set_spread(&mut self, spread: fn(*const u8, usize)) {
@@ -122,7 +130,8 @@ impl Table {
         let owner = |owner: &Owner| Owner { count: owner.count, unanswered: EMPTY, answered: EMPTY };
         Table {
             lines: vec![Line::EMPTY; 64],
-            heads: vec![NONE; 64],
+            places: vec![Places::EMPTY; 64],
+            chains: vec![[NONE; CHAINS]; 64],
             commons: Commons::new(self.commons.seed()),
             split: 0,
             mask: 63,
@@ -213,7 +222,12 @@ impl Table {
 
     #[inline]
     fn look(&self, key: &Key, hash: u32) -> Option<u32> {
-        self.along(self.bucket(hash) as u32, |other| other == key)
+        self.along(hash, |other| other == key)
+    }
+
+    /// The connection with this key, where no hint says where it is.
+    pub(super) fn seek(&self, key: &Key) -> Option<u32> {
+        self.look(key, self.hash(key))
     }
 
     #[inline]
@@ -221,22 +235,44 @@ impl Table {
         self.lines.get(bucket as usize)
     }
 
-    /// Lines will be read soon.
+    /// Where all of the connection in a place of a line is.
+    #[inline(always)]
+    pub(super) fn at(&self, bucket: u32, place: usize) -> u32 {
+        self.places.get(bucket as usize).map_or(NONE, |places| places.at(place))
+    }
+
     #[inline]
-    pub(super) fn ask_for_lines(&self, buckets: &[u32]) {
-        (self.fetch)(self.lines.as_ptr().cast(), size_of::<Line>(), buckets);
+    pub(super) fn row(&self, bucket: u32) -> Option<Row<'_>> {
+        Some(Row(self.lines.get(bucket as usize)?, self.places.get(bucket as usize)?))
+    }
+
+    #[inline]
+    fn row_mut(&mut self, bucket: usize) -> Option<RowMut<'_>> {
+        Some(RowMut(self.lines.get_mut(bucket)?, self.places.get_mut(bucket)?))
+    }
+
+    /// Look a burst up here, in the way that there is for it.
+    #[inline]
+    pub(super) fn look_up(&self, lookup: Lookup<'_>) -> (u64, u64) {
+        (self.look_up)(lookup)
+    }
+
+    /// Lines will be read soon.
+    #[inline(always)]
+    pub(super) fn ask_for_lines(&self, buckets: &[u32], ask: &impl Fn(*const u8)) {
+        ask_for(&self.lines, 0, buckets, ask);
+    }
+
+    /// The same for where all of their connections is.
+    #[inline(always)]
+    pub(super) fn ask_for_places(&self, buckets: &[u32], ask: &impl Fn(*const u8)) {
+        ask_for(&self.places, 0, buckets, ask);
     }
 
     /// What TCP asks for of connections will be read soon.
-    #[inline]
-    pub(super) fn ask_for_halves(&self, at: &[u32]) {
-        (self.fetch)(self.conns.as_ptr().wrapping_byte_add(HALVES).cast(), size_of::<Conn>(), at);
-    }
-
-    /// The first connection of a line's chain.
-    #[inline]
-    fn head(&self, bucket: u32) -> u32 {
-        self.heads.get(bucket as usize).copied().unwrap_or(NONE)
+    #[inline(always)]
+    pub(super) fn ask_for_halves(&self, at: &[u32], ask: &impl Fn(*const u8)) {
+        ask_for(&self.conns, HALVES, at, ask);
     }
 
     /// What connections have in common that have this number.
@@ -256,25 +292,13 @@ impl Table {
     /// The same where its line is known: its hash is in a cache line that the short way does not ask for.
     #[inline]
     pub(super) fn note_in(&mut self, bucket: u32, at: u32) {
-        let Some(conn) = self.conns.get(at as usize) else { return };
-        let (heard, goes) = (conn.heard, Common::of(conn));
-        if let Some(line) = self.lines.get_mut(bucket as usize) {
-            line.note(at, heard, goes, &mut self.commons);
-        }
-    }
-
-    /// Follow a line's chain to the connection whose key it is.
-    #[inline]
-    pub(super) fn along(&self, bucket: u32, is_it: impl Fn(&Key) -> bool) -> Option<u32> {
-        let mut at = self.head(bucket);
-        // A chain is as long as there are connections at most.
-        loop {
-            let conn = self.conns.get(at as usize)?;
-            if is_it(&conn.key) {
-                return Some(at);
-            }
-            at = conn.next;
-        }
+        let Table { lines, places, conns, commons, .. } = self;
+        let (Some(conn), Some(line), Some(places)) =
+            (conns.get_mut(at as usize), lines.get_mut(bucket as usize), places.get_mut(bucket as usize))
+        else {
+            return;
+        };
+        conn.placed = RowMut(line, places).note(at, conn.heard, Common::of(conn), commons);
     }
 
     #[inline]
@@ -294,7 +318,7 @@ impl Table {
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.conns.len() * size_of::<Conn>()
-            + self.lines.len() * (size_of::<Line>() + size_of::<u32>())
+            + self.lines.len() * (size_of::<Line>() + size_of::<Places>() + size_of::<[u32; CHAINS]>())
             + self.commons.memory()
             + self.owners.capacity() * size_of::<Owner>()
     }
@@ -304,13 +328,15 @@ impl Table {
     /// Have room for connections, before the first one comes.
     pub(super) fn prepare(&mut self) {
         if self.lines.is_empty() {
-            let (lines, connections) = (self.limit as usize * SPREAD + 64, self.limit as usize);
+            let (lines, connections) = (self.limit as usize / SHARE + 64, self.limit as usize);
             self.lines = room(lines, self.spread);
-            self.heads = Vec::with_capacity(lines);
+            self.places = room(lines, self.spread);
+            self.chains = Vec::with_capacity(lines);
             self.conns = room(connections, self.spread);
             self.commons.prepare(connections);
             self.lines.resize(64, Line::EMPTY);
-            self.heads.resize(64, NONE);
+            self.places.resize(64, Places::EMPTY);
+            self.chains.resize(64, [NONE; CHAINS]);
             self.mask = 63;
         }
     }
@@ -333,6 +359,10 @@ impl Table {
             }
         }
         self.prepare();
+        if self.used == 0 {
+            // Lines are empty, and nobody had to look at them.
+            (self.late, self.blind) = (now.wrapping_add(LATE), None);
+        }
         let hash = self.hash(&birth.key);
         let conn = Conn {
             key: birth.key,
@@ -343,6 +373,7 @@ impl Table {
             origin: birth.origin as u8,
             answered: false,
             owner: birth.owner,
+            placed: false,
             halves: birth.halves,
             list: (NONE, NONE),
             born: now,
@@ -376,11 +407,8 @@ impl Table {
             return;
         };
         self.delist(at);
-        let bucket = self.bucket(hash);
-        self.unchain(at, bucket);
-        if let Some(line) = self.lines.get_mut(bucket) {
-            line.forget(at, &mut self.commons);
-        }
+        self.unchain(at, hash);
+        self.displace(at, hash);
         let free = self.free;
         if let Some(conn) = self.get_mut(at) {
             conn.key = Key::NONE;
@@ -393,95 +421,51 @@ impl Table {
         }
     }
 
-    /// Take a connection out of its line's chain.
-    fn unchain(&mut self, at: u32, bucket: usize) {
-        let next = self.get(at).map_or(NONE, |conn| conn.next);
-        let mut before = NONE;
-        let mut here = self.head(bucket as u32);
-        while here != at && here != NONE {
-            (before, here) = (here, self.get(here).map_or(NONE, |conn| conn.next));
-        }
-        match self.get_mut(before) {
-            Some(conn) => conn.next = next,
-            None => {
-                if let Some(head) = self.heads.get_mut(bucket) {
-                    *head = next;
-                }
-            }
+    /// Take its place in its line from a connection.
+    pub(super) fn displace(&mut self, at: u32, hash: u32) {
+        let bucket = self.bucket(hash);
+        let Table { lines, places, commons, .. } = self;
+        if let (Some(line), Some(places)) = (lines.get_mut(bucket), places.get_mut(bucket)) {
+            RowMut(line, places).forget(at, commons);
         }
     }
 
-    /// Put a connection into its chain, as the first.
-    fn chain(&mut self, at: u32) {
-        let Some(bucket) = self.get(at).map(|conn| self.bucket(conn.hash)) else { return };
-        let Some(head) = self.heads.get_mut(bucket) else { return };
-        let next = std::mem::replace(head, at);
-        if let Some(conn) = self.get_mut(at) {
-            conn.next = next;
-        }
-    }
-
-    /// Split lines, when there are fewer than [`SPREAD`] for a connection: then one in some thousand finds all places
-    /// in its line taken, and goes a way that is four times as long.
+    /// Split a line, when there are more than [`SHARE`] connections for each: then one in some thousand finds all places
+    /// in its line taken, and goes a way that is many times as long.
     fn grow(&mut self) {
-        for _ in 0..=SPREAD {
-            if self.used as usize * SPREAD > self.lines.len() {
-                self.split();
-            }
+        if self.used as usize > self.lines.len() * SHARE {
+            self.split();
         }
     }
 
     fn split(&mut self) {
-        let (Some(line), Some(head)) = (self.lines.get_mut(self.split), self.heads.get_mut(self.split))
-        else {
-            return;
-        };
-        let (line, mut at) = (std::mem::replace(line, Line::EMPTY), std::mem::replace(head, NONE));
+        let split = self.split;
+        let Some(chains) = self.chains.get_mut(split) else { return };
+        let chains = std::mem::replace(chains, [NONE; CHAINS]);
+        let Some(RowMut(line, places)) = self.row_mut(split) else { return };
+        let line = std::mem::replace(line, Line::EMPTY);
+        let places = std::mem::replace(places, Places::EMPTY);
         self.lines.push(Line::EMPTY);
-        self.heads.push(NONE);
+        self.places.push(Places::EMPTY);
+        self.chains.push([NONE; CHAINS]);
         self.split += 1;
         if self.split > self.mask {
             self.split = 0;
             self.mask = self.mask << 1 | 1;
         }
-        while at != NONE {
-            let next = self.get(at).map_or(NONE, |conn| conn.next);
-            self.chain(at);
-            at = next;
-        }
-        for brief in line.briefs() {
-            let bucket = self.get(brief.at).map(|conn| self.bucket(conn.hash));
-            if let Some(line) = bucket.and_then(|bucket| self.lines.get_mut(bucket)) {
-                line.take_in(brief);
+        for mut at in chains {
+            while at != NONE {
+                let next = self.get(at).map_or(NONE, |conn| conn.next);
+                self.chain(at);
+                at = next;
             }
         }
-    }
-
-    // -- time --------------------------------------------------------------------------------------
-
-    /// Forget some of what is old.
-    pub(super) fn tick(&mut self, now: Nanos) {
-        if now < self.due {
-            return;
-        }
-        let time = coarse(now);
-        for _ in 0..STRIDE.min(self.conns.len()) {
-            if self.hand >= self.conns.len() {
-                self.hand = 0;
+        for (brief, at) in Row(&line, &places).briefs() {
+            let bucket = self.get(at).map(|conn| self.bucket(conn.hash));
+            if let Some(mut row) = bucket.and_then(|bucket| self.row_mut(bucket)) {
+                row.set(brief, at);
             }
-            let at = self.hand as u32;
-            if self.get(at).is_some_and(|conn| conn.key != Key::NONE && conn.is_old(time)) {
-                self.remove(at);
-            }
-            self.hand += 1;
         }
-        let strides = (self.conns.len() / STRIDE + 1) as u64;
-        self.due = now + ROUND / strides;
-    }
-
-    /// When `tick` has something to do.
-    pub(super) fn deadline(&self) -> Option<Nanos> {
-        (self.used > 0).then_some(self.due)
     }
 
     /// A page of connections from `cursor` on, `limit` places of the table, and where the next begins.
@@ -489,6 +473,14 @@ impl Table {
         let end = cursor.saturating_add(limit).min(self.conns.len());
         let page = self.conns.get(cursor..end).unwrap_or_default();
         (page.iter().filter(|conn| conn.key != Key::NONE), (end < self.conns.len()).then_some(end))
+    }
+}
+
+/// Ask for some things in a row, from so many bytes on in each.
+#[inline(always)]
+fn ask_for<T>(row: &[T], from: usize, numbers: &[u32], ask: &impl Fn(*const u8)) {
+    for &number in numbers {
+        ask(row.as_ptr().wrapping_add(number as usize).wrapping_byte_add(from).cast());
     }
 }
 

@@ -105,7 +105,13 @@ impl Delivery {
             answers,
             floods,
         } = self;
-        let count = switch.classify(now, ingress, burst.iter().map(Frame::view), decisions);
+        let count = switch.classify_alike(
+            now,
+            ingress,
+            burst.iter().map(Frame::view),
+            burst.alike.as_ref(),
+            decisions,
+        );
         let (weighs, listens) = (switch.has_to_weigh(), switch.listens());
         let weighed;
         let burst = if weighs {
