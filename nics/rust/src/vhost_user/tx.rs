@@ -22,6 +22,9 @@ use switch::{DropReason, TagEdit};
 
 /// Buffers taken ahead, so that their first lines are ours when frames come for them.
 const LOOK: usize = 64;
+/// And so many more where all of a burst were short, whose lines are asked for while the last of them are filled: the next
+/// burst would begin by waiting for them. Where bodies are copied meanwhile, these come later for it.
+const BEYOND: usize = 8;
 /// Of a frame's bytes, those whose line a warmer asks for.
 const WARMED: usize = 64;
 /// A body of so many bytes is large: see [`Copies`].
@@ -131,6 +134,7 @@ pub fn deliver(
     // The first `n` buffers ahead are filled, as `used[..n]` says and but for `copies`, and not given back yet.
     let mut n = 0;
     let mut i = 0;
+    let mut brief = 0;
     let mut ahead = ring.take::<true>(frames.len())?;
     while i < frames.len() {
         if n >= ahead {
@@ -144,6 +148,7 @@ pub fn deliver(
         }
         let done = short(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
         (n, i) = (n + done, i + done);
+        brief += done;
         if i < frames.len() && n < ahead {
             let done = plain(&ring.ahead, n, takes, &frames[i..], &mut used[n..], copies);
             (n, i) = (n + done, i + done);
@@ -179,7 +184,7 @@ pub fn deliver(
         ahead = ring.ahead.len();
     }
     give(ring, &used[..n], log, copies);
-    ring.take::<true>(LOOK)?;
+    ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK })?;
     Ok(())
 }
 

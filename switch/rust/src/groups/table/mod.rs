@@ -2,7 +2,7 @@
 //!
 //! What it must do, and what follows:
 //!  * One lookup a packet, cheap for thousands of connections: the hash leads to one cache line (`line.rs`), in
-//!    which is all that most packets ask for of four connections, and to the head of the chain that has all of them.
+//!    which is all that most packets ask for of eight connections; and to a chain that has all of them (`chains.rs`).
 //!  * A guest chooses the keys: the hash is keyed with a secret.
 //!  * It must not stop for growing: lines are split one at a time (linear hashing), and all arrays
 //!    are reserved for as many connections as there may be, which costs addresses and no memory. Lines and connections
@@ -13,7 +13,7 @@
 //!    never answered goes; if there is none, one that was quiet for a while; if there is none
 //!    either, nothing new begins. When the whole table is full, whoever owns most makes room so.
 //!  * Old ones are not found, whether they are still there or not; what makes room and lets counters
-//!    be right is a hand that goes round once in eight seconds, a thousand connections at a time.
+//!    be right is a hand that goes round once in eight seconds, a thousand connections at a time (`hand.rs`).
 
 mod chains;
 mod common;
@@ -330,7 +330,7 @@ impl Table {
         if self.lines.is_empty() {
             let (lines, connections) = (self.limit as usize / SHARE + 64, self.limit as usize);
             self.lines = room(lines, self.spread);
-            self.places = room(lines, self.spread);
+            self.places = Vec::with_capacity(lines);
             self.chains = Vec::with_capacity(lines);
             self.conns = room(connections, self.spread);
             self.commons.prepare(connections);
