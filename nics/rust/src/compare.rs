@@ -10,7 +10,7 @@ use switch::Alike;
 const FEW: usize = 8;
 /// Addresses, and what follows them: where there are many senders it differs in the last frame already.
 const STATIONS: usize = 14;
-/// What is compared at once. The first two and the last such bytes of those that are compared overlap.
+/// Bytes that are compared at once: the first ones, and the last ones, which overlap.
 const WIDE: usize = 32;
 const BEHIND: usize = Alike::BYTES - WIDE;
 

@@ -17,6 +17,7 @@ impl Alike {
     /// Bytes that are compared, as many as the shortest frame of Ethernet has. Frames that have fewer are not known so.
     pub const BYTES: usize = 60;
 
+    /// `differ`: the bits that are not the same in all of the frames.
     #[inline]
     #[must_use]
     pub fn new(differ: [u8; Self::BYTES]) -> Alike {

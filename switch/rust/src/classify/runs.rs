@@ -89,8 +89,7 @@ impl Desk<'_> {
             Memo::Source if last.plain6 != 0 => {
                 Guard::plain6(view.head) == last.plain6 && Guard::is_plain6_alike(view.head, differ.head)
             }
-            Memo::Source => false,
-            Memo::Nothing => false,
+            Memo::Source | Memo::Nothing => false,
         };
         known.then_some(decision)
     }

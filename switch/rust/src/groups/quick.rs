@@ -271,11 +271,12 @@ impl Ready {
             near: run.near,
         };
         if let Some(brief) = question.finds(table, plain.line, &plain.ends) {
-            // TCP is established, or it would not be in its line.
-            return !plain.ends.is_tcp() || {
-                let at = table.at(plain.line, brief.place);
-                table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view))
-            };
+            if !plain.ends.is_tcp() {
+                return true;
+            }
+            // It is established, or it would not be in its line.
+            let at = table.at(plain.line, brief.place);
+            return table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
         }
         plain.behind(table, view, &question)
     }

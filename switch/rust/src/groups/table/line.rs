@@ -51,6 +51,7 @@ fn epoch(time: u32, place: u32) -> u32 {
 /// What is known of a connection that has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::groups) struct Brief {
+    /// Which one.
     pub(in crate::groups) place: usize,
     /// As a packet has them, the low end's first.
     pub(super) ports: u32,
@@ -137,7 +138,7 @@ impl Line {
 pub(in crate::groups) struct Row<'a>(pub(super) &'a Line, pub(super) &'a Places);
 
 impl Row<'_> {
-    /// The same; and if it is there, where all of it is.
+    /// As [`Line::has`]; and if it is there, where all of it is.
     #[inline(always)]
     pub(in crate::groups) fn find(&self, ports: u32, tags: &Tags) -> (bool, u32) {
         let (mut any, mut at) = (0, 0);
