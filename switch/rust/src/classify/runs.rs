@@ -67,7 +67,8 @@ impl Desk<'_> {
         let (last, differ) = (&self.last, common.view());
         let (first, noted) = (First::of(view)?, First::of(&differ)?);
         let same = first.same(&last.first, last.judged) && noted.is_nowhere(last.judged);
-        if !same || !is_as_long(view, last.longest) {
+        // Over a link, what is beside a frame is asked as well, also where groups look at it.
+        if !same || !is_as_long(view, last.longest) || matches!(memo, Memo::Placed) {
             return None;
         }
         let decision = Decision { out: last.out, ..last.decision };
@@ -77,7 +78,6 @@ impl Desk<'_> {
             return passes.then_some(decision.judged(passed(last.out)));
         }
         let known = match memo {
-            Memo::Placed => false,
             Memo::Open => true,
             _ if !last.admitted => true,
             Memo::Source if last.plain4 != 0 => {
@@ -89,7 +89,7 @@ impl Desk<'_> {
             Memo::Source if last.plain6 != 0 => {
                 Guard::plain6(view.head) == last.plain6 && Guard::is_plain6_alike(view.head, differ.head)
             }
-            Memo::Source | Memo::Nothing => false,
+            Memo::Source | Memo::Placed | Memo::Nothing => false,
         };
         known.then_some(decision)
     }

@@ -18,14 +18,14 @@ impl Table {
         self.chains.get_mut(bucket).map(|chains| &mut chains[chain_of(hash)])
     }
 
-    /// Follow a chain to the connection whose key it is.
+    /// Follow a chain to the connection with this key.
     #[inline]
-    pub(super) fn along(&self, hash: u32, is_it: impl Fn(&Key) -> bool) -> Option<u32> {
+    pub(super) fn along(&self, hash: u32, key: &Key) -> Option<u32> {
         let mut at = self.head(hash);
         // A chain is as long as there are connections at most.
         loop {
             let conn = self.conns.get(at as usize)?;
-            if is_it(&conn.key) {
+            if conn.key == *key {
                 return Some(at);
             }
             at = conn.next;

@@ -145,7 +145,7 @@ impl Table {
 
     /// One connection as it is there, if it is, unless it was brought before.
     pub(super) fn bring(&mut self, from: &Table, key: &Key) {
-        if let Some(conn) = from.look(key, from.hash(key)).and_then(|at| from.get(at)) {
+        if let Some(conn) = from.seek(key).and_then(|at| from.get(at)) {
             self.adopt(conn);
         }
     }
@@ -169,7 +169,7 @@ impl Table {
 
     /// It is counted already.
     fn adopt(&mut self, conn: &Conn) {
-        if self.look(&conn.key, conn.hash).is_none() {
+        if self.along(conn.hash, &conn.key).is_none() {
             let at = self.conns.len() as u32;
             self.conns.push(Conn { next: NONE, list: (NONE, NONE), ..conn.clone() });
             self.chain(at);
@@ -215,19 +215,15 @@ impl Table {
         if self.conns.get(*hint as usize).is_some_and(|conn| conn.key == *key) {
             return Some(*hint);
         }
-        let found = self.look(key, self.hash(key))?;
+        let found = self.seek(key)?;
         *hint = found;
         Some(found)
     }
 
-    #[inline]
-    fn look(&self, key: &Key, hash: u32) -> Option<u32> {
-        self.along(hash, |other| other == key)
-    }
-
     /// The connection with this key, where no hint says where it is.
+    #[inline]
     pub(super) fn seek(&self, key: &Key) -> Option<u32> {
-        self.look(key, self.hash(key))
+        self.along(self.hash(key), key)
     }
 
     #[inline]
@@ -244,11 +240,6 @@ impl Table {
     #[inline]
     pub(super) fn row(&self, bucket: u32) -> Option<Row<'_>> {
         Some(Row(self.lines.get(bucket as usize)?, self.places.get(bucket as usize)?))
-    }
-
-    #[inline]
-    fn row_mut(&mut self, bucket: usize) -> Option<RowMut<'_>> {
-        Some(RowMut(self.lines.get_mut(bucket)?, self.places.get_mut(bucket)?))
     }
 
     /// Look a burst up here, in the way that there is for it.
@@ -293,12 +284,11 @@ impl Table {
     #[inline]
     pub(super) fn note_in(&mut self, bucket: u32, at: u32) {
         let Table { lines, places, conns, commons, .. } = self;
-        let (Some(conn), Some(line), Some(places)) =
-            (conns.get_mut(at as usize), lines.get_mut(bucket as usize), places.get_mut(bucket as usize))
-        else {
-            return;
-        };
-        conn.placed = RowMut(line, places).note(at, conn.heard, Common::of(conn), commons);
+        if let (Some(conn), Some(mut row)) =
+            (conns.get_mut(at as usize), row_mut(lines, places, bucket as usize))
+        {
+            conn.placed = row.note(at, conn.heard, Common::of(conn), commons);
+        }
     }
 
     #[inline]
@@ -425,8 +415,8 @@ impl Table {
     pub(super) fn displace(&mut self, at: u32, hash: u32) {
         let bucket = self.bucket(hash);
         let Table { lines, places, commons, .. } = self;
-        if let (Some(line), Some(places)) = (lines.get_mut(bucket), places.get_mut(bucket)) {
-            RowMut(line, places).forget(at, commons);
+        if let Some(mut row) = row_mut(lines, places, bucket) {
+            row.forget(at, commons);
         }
     }
 
@@ -442,7 +432,7 @@ impl Table {
         let split = self.split;
         let Some(chains) = self.chains.get_mut(split) else { return };
         let chains = std::mem::replace(chains, [NONE; CHAINS]);
-        let Some(RowMut(line, places)) = self.row_mut(split) else { return };
+        let Some(RowMut(line, places)) = row_mut(&mut self.lines, &mut self.places, split) else { return };
         let line = std::mem::replace(line, Line::EMPTY);
         let places = std::mem::replace(places, Places::EMPTY);
         self.lines.push(Line::EMPTY);
@@ -462,7 +452,8 @@ impl Table {
         }
         for (brief, at) in Row(&line, &places).briefs() {
             let bucket = self.get(at).map(|conn| self.bucket(conn.hash));
-            if let Some(mut row) = bucket.and_then(|bucket| self.row_mut(bucket)) {
+            let row = bucket.and_then(|bucket| row_mut(&mut self.lines, &mut self.places, bucket));
+            if let Some(mut row) = row {
                 row.set(brief, at);
             }
         }
@@ -474,6 +465,12 @@ impl Table {
         let page = self.conns.get(cursor..end).unwrap_or_default();
         (page.iter().filter(|conn| conn.key != Key::NONE), (end < self.conns.len()).then_some(end))
     }
+}
+
+/// A line to be written to, with where those are that have a place in it.
+#[inline]
+fn row_mut<'a>(lines: &'a mut [Line], places: &'a mut [Places], bucket: usize) -> Option<RowMut<'a>> {
+    Some(RowMut(lines.get_mut(bucket)?, places.get_mut(bucket)?))
 }
 
 /// Ask for some things in a row, from so many bytes on in each.
