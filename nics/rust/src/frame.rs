@@ -300,7 +300,7 @@ pub struct Burst<'a> {
     /// It is known that none of them is offloaded ([`Offload::NONE`]), so that nobody need ask each.
     pub bare: bool,
     /// What is known of all of them; doors say so that copy their heads.
-    pub alike: Option<Alike>,
+    pub alike: Option<Alike<'a>>,
 }
 
 impl<'a> Burst<'a> {
@@ -376,6 +376,7 @@ impl<'b, 'a> IntoIterator for &'b Burst<'a> {
 pub struct Arena {
     bytes: Box<[u8]>,
     segs: Box<[MaybeUninit<Seg<'static>>]>,
+    words: Box<[u32; BURST]>,
 }
 
 impl Arena {
@@ -389,7 +390,11 @@ impl Arena {
 
     #[must_use]
     pub fn new() -> Self {
-        Arena { bytes: vec![0; Self::SIZE].into_boxed_slice(), segs: Box::new_uninit_slice(Self::SEGS) }
+        Arena {
+            bytes: vec![0; Self::SIZE].into_boxed_slice(),
+            segs: Box::new_uninit_slice(Self::SEGS),
+            words: Box::new([0; BURST]),
+        }
     }
 
     /// All of it. A door reads at the front, splits off what it got, and goes on behind.
@@ -410,11 +415,11 @@ impl Arena {
         &self.bytes[index * Self::SLOT..(index + 1) * Self::SLOT]
     }
 
-    /// All of it, and room for the runs of frames that lie in pieces in a guest's memory. What an
+    /// All of it, room for the runs of frames that lie in pieces in a guest's memory, and a word for each frame. What an
     /// earlier burst left there is no longer valid.
     #[inline]
-    pub fn parts(&mut self) -> (&mut [u8], &mut [MaybeUninit<Seg<'static>>]) {
-        (&mut self.bytes, &mut self.segs)
+    pub fn parts(&mut self) -> (&mut [u8], &mut [MaybeUninit<Seg<'static>>], &mut [u32; BURST]) {
+        (&mut self.bytes, &mut self.segs, &mut self.words)
     }
 }
 

@@ -8,20 +8,33 @@ use crate::View;
 
 /// Where the frames of a burst differ, which are as long as each other, without offload and without a place beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alike {
+pub struct Alike<'a> {
     /// Of their first bytes, the bits that are not the same in all of them.
     differ: [u8; Alike::BYTES],
+    /// Of each, where that was asked for, what stands at [`Alike::PORTS`].
+    ports: Option<&'a [u32]>,
 }
 
-impl Alike {
+impl<'a> Alike<'a> {
     /// Bytes that are compared, as many as the shortest frame of Ethernet has. Frames that have fewer are not known so.
     pub const BYTES: usize = 60;
 
-    /// `differ`: the bits that are not the same in all of the frames.
+    /// Where packets of IPv4 have their ports, without tags and options: most have nothing else that differs and that
+    /// anybody asks for.
+    pub const PORTS: usize = 34;
+
+    /// `differ`: the bits that are not the same in all of the frames. `ports`: of each of them the four bytes at
+    /// [`Alike::PORTS`], as they stand there, if they are known.
     #[inline]
     #[must_use]
-    pub fn new(differ: [u8; Self::BYTES]) -> Alike {
-        Alike { differ }
+    pub fn new(differ: [u8; Alike::BYTES], ports: Option<&'a [u32]>) -> Self {
+        Alike { differ, ports }
+    }
+
+    /// The ports of so many frames, if they are known.
+    #[inline]
+    pub(crate) fn ports(&self, frames: usize) -> Option<&'a [u32]> {
+        self.ports.filter(|ports| ports.len() == frames)
     }
 
     /// As if it were a frame: what is read of it differs in the bits that are set.
@@ -32,14 +45,22 @@ impl Alike {
 
     /// Whether it is so.
     #[must_use]
-    pub fn is_true<'a>(&self, burst: impl IntoIterator<Item = View<'a>>) -> bool {
-        let mut burst = burst.into_iter();
-        let Some(first) = burst.next() else { return true };
-        let like = |view: &View<'_>| {
+    pub fn is_true<'v>(&self, burst: impl IntoIterator<Item = View<'v>>) -> bool {
+        let burst: Vec<_> = burst.into_iter().collect();
+        let Some(first) = burst.first() else { return true };
+        let like = |(number, view): (usize, &View<'_>)| {
             let same = |i: usize| (view.head[i] ^ first.head[i]) & !self.differ[i] == 0;
             let plain = View { head: view.head, ..View::plain(first.head, first.len) };
-            *view == plain && view.head.len() >= Self::BYTES && (0..Self::BYTES).all(same)
+            let ports = |ports: &[u32]| {
+                ports
+                    .get(number)
+                    .is_some_and(|word| view.head[Self::PORTS..].starts_with(&word.to_ne_bytes()))
+            };
+            *view == plain
+                && view.head.len() >= Self::BYTES
+                && (0..Self::BYTES).all(same)
+                && self.ports.is_none_or(ports)
         };
-        like(&first) && burst.all(|view| like(&view))
+        burst.iter().enumerate().all(like) && self.ports.is_none_or(|ports| ports.len() == burst.len())
     }
 }

@@ -82,7 +82,8 @@ pub fn lend<'a>(
         // SAFETY: this processor has it.
         return unsafe { lend_avx2(ring, waiting, sends, arena, burst) };
     }
-    lend_any(ring, waiting, sends, arena, burst)
+    let (heads, segs, _) = arena.parts();
+    lend_any(ring, waiting, sends, (heads, segs), burst)
 }
 
 /// [`lend`] with moves as wide as AVX has them, which makes it cheap to compare the heads as well.
@@ -95,8 +96,9 @@ fn lend_avx2<'a>(
     arena: &'a mut Arena,
     burst: &mut Burst<'a>,
 ) -> bool {
-    let more = lend_any(ring, waiting, sends, arena, burst);
-    burst.alike = if burst.bare { compare::all(burst) } else { None };
+    let (heads, segs, ports) = arena.parts();
+    let more = lend_any(ring, waiting, sends, (heads, segs), burst);
+    burst.alike = if burst.bare { compare::all(burst, ports) } else { None };
     more
 }
 
@@ -105,7 +107,7 @@ fn lend_any<'a>(
     ring: &'a mut Vring,
     waiting: usize,
     sends: &Sends,
-    arena: &'a mut Arena,
+    (heads, mut segs): (&'a mut [u8], &'a mut [MaybeUninit<Seg<'static>>]),
     burst: &mut Burst<'a>,
 ) -> bool {
     let n = waiting.min(burst.room());
@@ -116,7 +118,6 @@ fn lend_any<'a>(
     let mut bare = burst.bare || burst.is_empty();
     ring.hush();
     let ring: &'a Vring = ring;
-    let (heads, mut segs) = arena.parts();
     let mut warmer = ring.ahead.warmer::<false>();
     for (i, head) in heads.as_chunks_mut::<HEAD>().0.iter_mut().enumerate().take(n) {
         warmer.at(i);

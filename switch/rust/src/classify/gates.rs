@@ -15,7 +15,7 @@ impl Desk<'_> {
         &mut self,
         memo: Memo,
         views: impl Iterator<Item = View<'a>> + Clone,
-        alike: Option<&Alike>,
+        alike: Option<&Alike<'_>>,
     ) -> Passing {
         let vlan = match &self.config.mode {
             PortMode::Access(vlan) => *vlan,

@@ -63,7 +63,7 @@ impl Switch {
         now: Nanos,
         ingress: PortId,
         burst: impl IntoIterator<Item = View<'a>, IntoIter: Clone>,
-        common: Option<&Alike>,
+        common: Option<&Alike<'_>>,
         out: &mut [Decision],
     ) -> usize {
         self.fdb.advance(now);
@@ -250,7 +250,7 @@ struct Desk<'a> {
     /// Which of those pass as long as nothing changes.
     passing: Passing,
     /// What is known of the whole burst.
-    common: Option<&'a Alike>,
+    common: Option<&'a Alike<'a>>,
     pass: Pass,
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.

@@ -39,7 +39,7 @@ impl Desk<'_> {
     pub(super) fn whole<'v>(
         &mut self,
         memo: Memo,
-        common: &Alike,
+        common: &Alike<'_>,
         burst: &mut (impl Iterator<Item = View<'v>> + Clone),
         out: &mut [Decision],
     ) -> Option<(usize, u64)> {
@@ -59,7 +59,7 @@ impl Desk<'_> {
     fn known<'v>(
         &self,
         memo: Memo,
-        common: &Alike,
+        common: &Alike<'_>,
         view: &View<'v>,
         burst: &(impl Iterator<Item = View<'v>> + Clone),
         count: usize,
@@ -83,7 +83,7 @@ impl Desk<'_> {
             Memo::Source if last.plain4 != 0 => {
                 let source = |view: View<'_>| Guard::plain4(view.head);
                 source(*view) == last.plain4
-                    && (Guard::is_plain4_alike(view.head, differ.head)
+                    && (Guard::is_plain4_alike(view.head, differ.head, common.ports(count))
                         || burst.clone().all(|view| source(view) == last.plain4))
             }
             Memo::Source if last.plain6 != 0 => {

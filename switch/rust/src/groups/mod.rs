@@ -256,7 +256,7 @@ impl Tracker {
     pub(crate) fn bring<'a>(
         &mut self,
         views: impl Iterator<Item = View<'a>> + Clone,
-        alike: Option<&Alike>,
+        alike: Option<&Alike<'_>>,
         vlan: VlanId,
         asked: Option<Asked>,
         like: impl Fn(&View<'a>) -> bool,

@@ -111,7 +111,7 @@ impl Ready {
         &mut self,
         table: &Table,
         views: impl Iterator<Item = View<'a>> + Clone,
-        alike: Option<&Alike>,
+        alike: Option<&Alike<'_>>,
         (vlan, now): (u16, u32),
         asked: Option<Asked>,
         like: impl Fn(&View<'a>) -> bool,
@@ -131,7 +131,7 @@ impl Ready {
     fn alike<'a>(
         &mut self,
         mut views: impl Iterator<Item = View<'a>> + Clone,
-        alike: &Alike,
+        alike: &Alike<'_>,
         vlan: u16,
         like: &impl Fn(&View<'a>) -> bool,
     ) -> Option<u32> {
@@ -140,16 +140,16 @@ impl Ready {
         if !first.is_sure() || !noted.is_little() {
             return None;
         }
-        let [place, places @ ..] = &mut self.ports;
-        *place = own;
-        let mut number = 1;
-        if differ == 0 {
-            number += views.count();
-        } else {
-            views.zip(places).for_each(|(view, place)| {
-                *place = Raw::ports(&view);
-                number += 1;
-            });
+        let (others, most) = views.size_hint();
+        let number = if most == Some(others) { others + 1 } else { 1 + views.clone().count() };
+        self.ports[0] = own;
+        match (alike.ports(number), self.ports.get_mut(..number)) {
+            _ if differ == 0 => {}
+            (Some(ports), Some(places)) => places.copy_from_slice(ports),
+            _ => {
+                let [_, places @ ..] = &mut self.ports;
+                views.zip(places).for_each(|(view, place)| *place = Raw::ports(&view));
+            }
         }
         self.begin(0, 0, &view, vlan);
         self.end(1, number, differ);

@@ -33,13 +33,14 @@ impl Guard {
     }
 
     /// Whether what [`Guard::plain4`] says is the same for each of several frames, of which one has this head and all `differ`
-    /// in these bits at most. False where that is not certain.
+    /// in these bits at most. `ports`: of all of them, as they stand there, if they are known. False where that is not
+    /// certain.
     #[inline]
-    pub(crate) fn is_plain4_alike(head: &[u8], differ: &[u8]) -> bool {
+    pub(crate) fn is_plain4_alike(head: &[u8], differ: &[u8], ports: Option<&[u32]>) -> bool {
         let Some(b) = differ.first_chunk::<38>() else { return false };
         let word = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let same = word(12) & 0xffff_ff00 | word(20) & 0x3fff_00ff | word(26) == 0;
-        same && !may_be(head, differ, 34, 67..=67, 67..=68)
+        same && (!may_be(head, differ, 34, 67..=67, 67..=68) || ports.is_some_and(|ports| !any_dhcp(ports)))
     }
 
     /// The same of [`Guard::plain6`].
@@ -67,6 +68,18 @@ fn may_be(head: &[u8], differ: &[u8], at: usize, from: RangeInclusive<u16>, to: 
         _ => true,
     };
     may(at, from) || may(at + 2, to)
+}
+
+/// Whether any packet has such ports, which [`Guard::plain4`] asks for. All are looked at, some at once.
+fn any_dhcp(ports: &[u32]) -> bool {
+    const fn port(from: u16, to: u16) -> u32 {
+        let ([a, b], [c, d]) = (from.to_be_bytes(), to.to_be_bytes());
+        u32::from_ne_bytes([a, b, c, d])
+    }
+    ports.iter().fold(false, |any, &ports| {
+        let (from, to) = (ports & port(u16::MAX, 0), ports & port(0, u16::MAX));
+        any | (from == port(67, 0)) | (to == port(0, 67)) | (to == port(0, 68))
+    })
 }
 
 #[cfg(test)]
@@ -103,6 +116,7 @@ mod tests {
             other in (port(), port()),
             changes in prop::collection::vec((12..60_usize, 0..8_u8), 0..2),
             chosen in prop::collection::vec(any::<u8>(), 60),
+            told in any::<bool>(),
         ) {
             let protocol = if tcp { TCP } else { UDP };
             let (head, mut other) = (frame(six, protocol, from, to), frame(six, protocol, other.0, other.1));
@@ -111,8 +125,10 @@ mod tests {
             }
             let differ: [u8; 60] = std::array::from_fn(|at| head[at] ^ other[at]);
             let third: [u8; 60] = std::array::from_fn(|at| head[at] ^ differ[at] & chosen[at]);
-            for frame in [other, third] {
-                if Guard::is_plain4_alike(&head, &differ) {
+            let frames = [head, other, third];
+            let ports = frames.map(|frame| frame[34..38].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word)));
+            for frame in frames {
+                if Guard::is_plain4_alike(&head, &differ, told.then_some(&ports)) {
                     prop_assert_eq!(Guard::plain4(&frame), Guard::plain4(&head));
                 }
                 if Guard::is_plain6_alike(&head, &differ) {
@@ -126,8 +142,25 @@ mod tests {
     fn ports_that_differ_elsewhere_are_not_dhcp_s() {
         let [one, other] = [1024, 1087].map(|port| frame(false, UDP, port, 9));
         let differ: [u8; 60] = std::array::from_fn(|at| one[at] ^ other[at]);
-        assert!(Guard::is_plain4_alike(&one, &differ));
+        assert!(Guard::is_plain4_alike(&one, &differ, None));
         let far: [u8; 60] = std::array::from_fn(|at| one[at] ^ frame(false, UDP, 67, 9)[at]);
-        assert!(!Guard::is_plain4_alike(&one, &far));
+        assert!(!Guard::is_plain4_alike(&one, &far, None));
+    }
+
+    #[test]
+    fn ports_that_are_known_are_dhcp_s_or_not() {
+        let plain = [(1024, 9), (68, 9), (9, 69), (9, 66), (66, 1024), (67 << 8, 68 << 8)];
+        let word = |(from, to): (u16, u16)| {
+            let ([a, b], [c, d]) = (from.to_be_bytes(), to.to_be_bytes());
+            u32::from_ne_bytes([a, b, c, d])
+        };
+        let mut ports = plain.map(word).to_vec();
+        let (head, mut differ) = (frame(false, UDP, 1024, 9), [0; 60]);
+        differ[34..38].fill(0xff);
+        assert!(Guard::is_plain4_alike(&head, &differ, Some(&ports)));
+        for special in [(67, 9), (9, 67), (9, 68)] {
+            ports[3] = word(special);
+            assert!(!Guard::is_plain4_alike(&head, &differ, Some(&ports)), "{special:?}");
+        }
     }
 }

@@ -122,7 +122,7 @@ proptest! {
             }
             let mut all = vec![Decision::default(); frames.len()];
             let views = || frames.iter().map(|bytes| view(bytes));
-            together.classify_alike(now, 0, views(), alike(views()).as_ref(), &mut all);
+            together.classify_alike(now, 0, views(), alike(views(), &mut vec![]).as_ref(), &mut all);
             prop_assert_eq!(together.decided_alike(), all.iter().all(|decision| *decision == all[0]));
             for (number, (frame, decision)) in frames.iter().zip(&all).enumerate() {
                 let mut out = [Decision::default()];
@@ -147,7 +147,10 @@ fn who_is_new_among_others_is_not_taken_for_one_of_them() {
     let mut send = |ports: &[u16]| {
         let frames: Vec<_> = ports.iter().map(|port| packet(0, *port, None, 18)).collect();
         let views = || frames.iter().map(|bytes| view(bytes));
-        assert_eq!(switch.classify_alike(SECOND, 0, views(), alike(views()).as_ref(), &mut out), ports.len());
+        assert_eq!(
+            switch.classify_alike(SECOND, 0, views(), alike(views(), &mut vec![]).as_ref(), &mut out),
+            ports.len()
+        );
         switch.connection_count(0).0
     };
     assert_eq!(send(&[5, 6, 5, 6]), 4);

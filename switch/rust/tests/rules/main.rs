@@ -40,11 +40,16 @@ fn view(bytes: &[u8]) -> View<'_> {
     View::plain(&bytes[..bytes.len().min(64)], bytes.len() as u32)
 }
 
-/// What a door says of a burst: nothing if its frames have more to tell apart than first bytes.
-fn alike<'a>(mut views: impl Iterator<Item = View<'a>>) -> Option<Alike> {
+/// What a door says of a burst: nothing if its frames have more to tell apart than first bytes. Their ports are put into
+/// `ports`, and told if they are not all the same.
+fn alike<'a, 'p>(mut views: impl Iterator<Item = View<'a>>, ports: &'p mut Vec<u32>) -> Option<Alike<'p>> {
+    let word =
+        |view: &View<'_>| view.head.get(Alike::PORTS..)?.first_chunk().copied().map(u32::from_ne_bytes);
     let first = views.next()?;
+    ports.extend(word(&first));
     let mut differ = [0; Alike::BYTES];
     for view in views {
+        ports.extend(word(&view));
         let bytes = view.head.get(..Alike::BYTES).filter(|_| view.len == first.len && !view.gso)?;
         differ
             .iter_mut()
@@ -52,7 +57,9 @@ fn alike<'a>(mut views: impl Iterator<Item = View<'a>>) -> Option<Alike> {
             .zip(bytes)
             .for_each(|((differ, one), other)| *differ |= one ^ other);
     }
-    (!first.gso && first.head.len() >= Alike::BYTES).then(|| Alike::new(differ))
+    let known = ports.first() != ports.last();
+    (!first.gso && first.head.len() >= Alike::BYTES)
+        .then(|| Alike::new(differ, known.then_some(ports.as_slice())))
 }
 
 /// What an egress looks at.

@@ -112,7 +112,7 @@ proptest! {
                 frames.iter().map(|(bytes, (len, gso))| View { gso: *gso, ..View::plain(&bytes[..80], *len) })
             };
             let mut out = [Decision::default(); 64];
-            let n = quick.0.classify_alike(now, ingress, views(), alike(views()).as_ref(), &mut out);
+            let n = quick.0.classify_alike(now, ingress, views(), alike(views(), &mut vec![]).as_ref(), &mut out);
             prop_assert_eq!(n, frames.len());
             prop_assert_eq!(quick.0.decided_alike(), out[..n].iter().all(|decision| *decision == out[0]));
             for (view, decision) in views().zip(&out) {
@@ -166,7 +166,8 @@ proptest! {
                 frames[number % count][at] ^= 1 << bit;
             }
             let views = || frames.iter().map(|bytes| View::plain(&bytes[..80], 80));
-            let known = alike(views());
+            let mut ports = vec![];
+            let known = alike(views(), &mut ports);
             prop_assert!(known.is_some());
             for _ in 0..times {
                 let mut out = [Decision::default(); 64];
