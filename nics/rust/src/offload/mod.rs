@@ -113,7 +113,9 @@ impl Offload {
         if self.gso_type == Self::GSO_NONE || self.gso_size == 0 {
             return 1;
         }
-        len.saturating_sub(usize::from(self.hdr_len)).div_ceil(usize::from(self.gso_size)).max(1)
+        // Of 32 bits, which processors divide sooner; no frame is longer.
+        let payload = u32::try_from(len).unwrap_or(u32::MAX).saturating_sub(u32::from(self.hdr_len));
+        payload.div_ceil(u32::from(self.gso_size)).max(1) as usize
     }
 
     /// Where the frame's headers really are, when all that this one says of them is so.

@@ -193,14 +193,21 @@ impl<'a> Book<'a> {
         }
     }
 
-    /// A whole burst with one decision for one port has been taken: frames as they are on a wire, of `bytes`
-    /// in all as they left.
+    /// A whole burst with one decision for one port has been taken: frames with one edit, and if they are `bare`, as they
+    /// are on a wire, of so many bytes in all as they left.
     #[inline]
-    pub fn all(&mut self, to: PortId, decision: &Decision, frames: &[TxFrame<'_>], bytes: u64) {
+    pub fn all(&mut self, to: PortId, decision: &Decision, frames: &[TxFrame<'_>], bare: Option<u64>) {
         let Some(first) = frames.first() else { return };
-        let n = frames.len() as u64;
-        let bytes = bytes.saturating_sub(n * TAG * u64::from(tags(decision, first)));
-        self.ledger.count(Origin::of(self.ingress), to, Count { frames: n, bytes });
+        let tags = tags(decision, first);
+        let mut sum = Count::default();
+        match bare {
+            Some(bytes) => {
+                sum.frames = frames.len() as u64;
+                sum.bytes = bytes.saturating_sub(sum.frames * TAG * u64::from(tags));
+            }
+            None => frames.iter().for_each(|tx| sum.add(wire(tx, tags))),
+        }
+        self.ledger.count(Origin::of(self.ingress), to, sum);
     }
 
     /// Whether [`all`](Self::all) may be asked: nobody has to look at each frame.

@@ -67,8 +67,8 @@ impl Work<'_, '_> {
                 }
                 hand_over(self.now, nic.as_mut(), counters, &out, bytes, self.report);
                 if self.book.cares(egress, flood) {
-                    if self.book.is_plain(flood) && bare && self.report.drops().is_empty() {
-                        self.book.all(egress, decision, &out, bytes);
+                    if self.book.is_plain(flood) && self.report.drops().is_empty() {
+                        self.book.all(egress, decision, &out, bare.then_some(bytes));
                     } else {
                         self.book.each(egress, self.decisions, &out, |at| at as u8, self.report);
                     }
