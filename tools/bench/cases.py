@@ -131,10 +131,13 @@ RING = {
     ),
 }
 
+# And what of a first wake is the machine's: what it takes to wake any thread whose core rests.
 IDLE = {
     "100 idle, CPU": Case("--mode idle", "cpu_percent", "%", more_is_better=False, ports=100),
     "first wake p50": Case("--mode wake", "p50_us", "us", more_is_better=False, ports=100),
     "first wake p99": Case("--mode wake", "p99_us", "us", more_is_better=False, ports=100),
+    "bare wake p50": Case("--mode bare-wake", "p50_us", "us", more_is_better=False, ports=100),
+    "bare wake p99": Case("--mode bare-wake", "p99_us", "us", more_is_better=False, ports=100),
 }
 
 RECORDER = {

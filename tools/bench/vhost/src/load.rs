@@ -4,6 +4,7 @@ use crate::front::{Guest, HEADER, Shared};
 use crate::options::{LINE, Mode, Options};
 use crate::ring::Memory;
 use crate::rotation::Rotation;
+use crate::times::Times;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -318,8 +319,8 @@ impl Load {
             self.teach()?;
         }
         let result = match self.options.mode {
-            Mode::Latency => self.latency(|n| Duration::from_micros(3 + n % 7)),
-            Mode::Wake => self.latency(|n| Duration::from_micros(3000 + n % 7 * 100)),
+            Mode::Latency => self.latency(|n| Duration::from_micros(3 + n as u64 % 7)),
+            Mode::Wake => self.latency(Times::between_wakes),
             Mode::Idle => {
                 // As a guest that has nothing to do: asleep.
                 std::thread::sleep(Duration::from_secs_f64(self.options.seconds.max(30.0)));
@@ -385,8 +386,8 @@ impl Load {
 
     /// One frame at a time, now from one and now from the other, with a pause between, which depends on
     /// the number of the frame so that it does not fall in step with anything.
-    fn latency(&mut self, pause: fn(u64) -> Duration) -> String {
-        let mut times: Vec<f64> = vec![];
+    fn latency(&mut self, pause: fn(usize) -> Duration) -> String {
+        let mut times = Times::default();
         let end = Instant::now() + Duration::from_secs_f64(self.options.seconds);
         let mut port = 0;
         let mut lost = 0u64;
@@ -399,7 +400,7 @@ impl Load {
             }
             loop {
                 if self.receive(port ^ 1) > 0 {
-                    times.push(start.elapsed().as_nanos() as f64 / 1e3);
+                    times.push(start.elapsed());
                     break;
                 }
                 if start.elapsed() > Duration::from_millis(100) {
@@ -407,22 +408,13 @@ impl Load {
                     break;
                 }
             }
-            let pause = Instant::now() + pause(times.len() as u64);
+            let pause = Instant::now() + pause(times.len());
             while Instant::now() < pause {
                 std::hint::spin_loop();
             }
             port ^= 1;
         }
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or(0.0);
-        format!(
-            "{{\"p50_us\": {:.3}, \"p99_us\": {:.3}, \"p999_us\": {:.3}, \"most_us\": {:.3}, \"frames\": {}, \"lost\": {lost}}}",
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            times.last().copied().unwrap_or(0.0),
-            times.len()
-        )
+        times.told(lost)
     }
 }
 

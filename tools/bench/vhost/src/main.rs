@@ -23,6 +23,7 @@
 //!
 //! Prints one JSON object: what arrived in a second, and in latency mode how long frames took.
 
+mod bare;
 mod copy;
 mod distance;
 mod front;
@@ -30,6 +31,7 @@ mod load;
 mod options;
 mod ring;
 mod rotation;
+mod times;
 
 use load::Load;
 use options::Options;
@@ -44,6 +46,7 @@ fn main() {
     };
     let result = match options.mode {
         options::Mode::Copy => copy::rate(&options),
+        options::Mode::BareWake => bare::wake(&options),
         options::Mode::Distance => distance::measure(&options),
         _ => Load::start(options).and_then(Load::run),
     };

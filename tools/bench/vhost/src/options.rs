@@ -10,6 +10,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --mode wake              one frame every 3 ms, so that the switch sleeps in between
   --mode idle              connected, and nothing else, for --seconds or until killed
   --mode copy              no switch: what one core can copy between such buffers
+  --mode bare-wake         no switch: how long a thread on the core of --other takes to wake, asleep as long as for wake
   --mode distance          no switch, no sockets: how long a line takes to the core of --other and back
   --size N       bytes of each frame, without FCS (60)
   --macs N       pairs of addresses (1)
@@ -26,7 +27,7 @@ usage: vhost-load --socket A --socket B [--socket IDLE]... [options]
   --rotate N     receive buffers in rotation, if they are more than the ring holds
   --tag N        802.1Q VLAN id that the first guest's frames carry
   --cpu N        core to run on (0)
-  --other N      core that the switch runs on (1), for --mode distance";
+  --other N      core that the switch runs on (1), for --mode distance and bare-wake";
 
 /// A cache line.
 pub const LINE: usize = 64;
@@ -44,6 +45,7 @@ pub enum Mode {
     Wake,
     Idle,
     Copy,
+    BareWake,
     Distance,
 }
 
@@ -104,6 +106,7 @@ impl Options {
                         "wake" => Mode::Wake,
                         "idle" => Mode::Idle,
                         "copy" => Mode::Copy,
+                        "bare-wake" => Mode::BareWake,
                         "distance" => Mode::Distance,
                         other => return Err(format!("what is mode {other}?")),
                     }
@@ -131,7 +134,7 @@ impl Options {
             options.buffer = mergeable(options.size);
         }
         let most = if options.gso || options.mode == Mode::Copy { 65_000 } else { 60_000 };
-        if options.sockets.len() < 2 && options.mode != Mode::Distance
+        if options.sockets.len() < 2 && !matches!(options.mode, Mode::Distance | Mode::BareWake)
             || !options.sockets.len().is_multiple_of(2) && options.mode == Mode::Pairs
         {
             return Err("two sockets at least, and an even number for pairs".into());
