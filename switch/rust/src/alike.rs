@@ -31,6 +31,13 @@ impl<'a> Alike<'a> {
         Alike { differ, ports }
     }
 
+    /// What of it is known of some of these frames.
+    #[inline]
+    #[must_use]
+    pub fn of_some(&self) -> Self {
+        Alike { ports: None, ..*self }
+    }
+
     /// The ports of so many frames, if they are known.
     #[inline]
     pub(crate) fn ports(&self, frames: usize) -> Option<&'a [u32]> {
@@ -62,5 +69,29 @@ impl<'a> Alike<'a> {
                 && self.ports.is_none_or(ports)
         };
         burst.iter().enumerate().all(like) && self.ports.is_none_or(|ports| ports.len() == burst.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_all_is_so_of_some_but_for_the_ports() {
+        let mut frames = [[7_u8; 60]; 9];
+        let mut differ = [0; Alike::BYTES];
+        differ[35] = 0xff;
+        for (frame, port) in frames.iter_mut().zip(0..) {
+            frame[35] = port;
+        }
+        let mut ports = frames.map(|frame| u32::from_ne_bytes([frame[34], frame[35], frame[36], frame[37]]));
+        let views = || frames.iter().map(|frame| View::plain(frame, 60));
+        let all = Alike::new(differ, Some(&ports));
+        assert!(all.is_true(views()) && all.ports(9).is_some());
+        assert!(!all.is_true(views().skip(1)) && all.ports(8).is_none());
+        assert!(all.of_some().is_true(views().skip(1)) && all.of_some().ports(9).is_none());
+        assert!(!Alike::new([0; Alike::BYTES], None).is_true(views()));
+        ports.swap(3, 4);
+        assert!(!Alike::new(differ, Some(&ports)).is_true(views()));
     }
 }

@@ -378,8 +378,9 @@ impl Nic for BondNic {
             }
             takes
         });
-        if told.is_some() && burst.len() < all {
-            burst.origins = Some(origins);
+        if burst.len() < all {
+            burst.alike = burst.alike.map(|alike| alike.of_some());
+            burst.origins = told.map(|_| &**origins);
         }
         if *pending != 0 { Rx::More } else { Rx::Idle }
     }
