@@ -11,7 +11,7 @@ use crate::View;
 pub struct Alike<'a> {
     /// Of their first bytes, the bits that are not the same in all of them.
     differ: [u8; Alike::BYTES],
-    /// Of each, where that was asked for, what stands at [`Alike::PORTS`].
+    /// Of each, where that was gathered, what stands at [`Alike::PORTS`].
     ports: Option<&'a [u32]>,
 }
 
