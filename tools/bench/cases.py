@@ -131,7 +131,7 @@ RING = {
     ),
 }
 
-# And what of a first wake is the machine's: what it takes to wake any thread whose core rests.
+# A bare wake is the part of a first one that is the machine's: waking any thread whose core rests.
 IDLE = {
     "100 idle, CPU": Case("--mode idle", "cpu_percent", "%", more_is_better=False, ports=100),
     "first wake p50": Case("--mode wake", "p50_us", "us", more_is_better=False, ports=100),

@@ -132,8 +132,8 @@ impl Switch {
     }
 
     /// Have connections be looked up, a burst at a time, in another way than one that any processor knows: `look_up` calls
-    /// [`Lookup::run`] where it is compiled for more, and tells it how to bring things into the cache. Both takes `unsafe`,
-    /// which is not for here; without it all is the same, and slower where there are thousands of connections.
+    /// [`crate::Lookup::run`] where it is compiled for more, and tells it how to bring things into the cache. Both takes
+    /// `unsafe`, which is not for here; without it all is the same, and slower where there are thousands of connections.
     pub fn set_look_up(&mut self, look_up: LookUp) {
         self.tracker.get_mut().set_look_up(look_up);
     }
