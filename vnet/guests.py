@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from nics.keys import did_you_mean
-from vnet.errors import BadInput, VnetError
+from vnet.errors import BadInput, Unreachable, VnetError
 from vnet.port import Port
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class Guest:
         """Give back what the guest itself holds; its ports are gone by then."""
 
     def address_of(self, target: Guest | str, family: int | None = None) -> Address:
-        """An address of `target` that this guest would use: one in a subnet of its own first."""
+        """An address of `target` that this guest would use: one in a subnet of its own first.
+
+        Raises Unreachable where a neighbour of this guest has it: tenants may overlap, and an answer from
+        there would be the neighbour's.
+        """
         if isinstance(target, str):
             try:
                 return ipaddress.ip_address(target)
@@ -81,7 +85,32 @@ class Guest:
             wanted = f"IPv{family} " if family else ""
             raise BadInput(f"{target.name} has no {wanted}address")
         own = [interface.network for port in self.ports.values() for interface in port.wanted.addresses]
-        return next((a for a in candidates if any(a in network for network in own)), candidates[0])
+        candidates.sort(key=lambda a: not any(a in network for network in own))
+        spoken = {address.version for address in self.addresses}
+        candidates = [a for a in candidates if a.version in spoken] or candidates
+        for address in candidates:
+            if self.neighbour_at(address) in (None, target):
+                return address
+        address = candidates[0]
+        neighbour, network = self.neighbour_at(address), self.port_towards(address).wanted.network
+        assert neighbour is not None
+        raise Unreachable(
+            f"{target.name} can't be asked at {address}: where {self.name} is, in network {network},"
+            f" that is {neighbour.name}'s"
+        )
+
+    def neighbour_at(self, address: Address, port: Port | None = None) -> Guest | None:
+        """Who has `address` in the network of `port`, or else of the port that this guest asks it from."""
+        if port is None:
+            port = self.port_towards(address)
+        network = port.wanted.network
+        if network is None or not any(address in interface.network for interface in port.wanted.addresses):
+            return None  # it goes by a gateway, if at all
+        for guest in self.fellows.values():
+            for other in guest.ports.values():
+                if other.wanted.network == network and address in other.wanted.ip:
+                    return guest
+        return None
 
     def port_towards(self, address: Address) -> Port:
         """The port whose subnet `address` lies in, or else the first one."""

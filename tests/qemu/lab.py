@@ -1,7 +1,8 @@
 """A fabric with two tenants, and QEMU guests plugged into it.
 
 Tenant `red` has a stack guest `web`, a namespace `shell` and the external guests that a test asks
-for; tenant `blue` has the same subnets, a stack guest `spy` and a namespace `crypt`.
+for; tenant `blue` has the same subnets, a stack guest `spy` and a namespace `crypt`. All addresses are
+written down: one that is drawn from the fabric's name may be that of a guest of the other tenant too.
 """
 
 from __future__ import annotations
@@ -27,15 +28,19 @@ SUBNETS = ["10.0.10.0/24", "fd00:10::/64"]
 def topology(vms: Mapping[str, Mapping[str, Any]], **more: Any) -> dict[str, Any]:
     """The topology; `vms` gives the keys of each external guest's NIC."""
     guests: dict[str, Any] = {
-        "web": {"nics": [{"network": "red"}]},
-        "shell": {"kind": "netns", "nics": [{"network": "red"}]},
-        "spy": {"nics": [{"network": "blue"}]},
-        "crypt": {"kind": "netns", "nics": [{"network": "blue", "ip": ["10.0.10.250", "fd00:10::250"]}]},
+        "web": {"nics": [_nic("red", 11)]},
+        "shell": {"kind": "netns", "nics": [_nic("red", 12)]},
+        "spy": {"nics": [_nic("blue", 249)]},
+        "crypt": {"kind": "netns", "nics": [_nic("blue", 250)]},
     }
-    for name, nic in vms.items():
-        guests[name] = {"kind": "external", "nics": [{"network": "red", "nic": dict(nic)}]}
+    for number, (name, nic) in enumerate(vms.items(), start=101):
+        guests[name] = {"kind": "external", "nics": [_nic("red", number) | {"nic": dict(nic)}]}
     networks = {name: {"vlan": vlan, "subnets": SUBNETS} for name, vlan in (("red", 10), ("blue", 20))}
     return {"name": f"qemu-{os.getpid()}", "networks": networks, "guests": guests, **more}
+
+
+def _nic(network: str, number: int) -> dict[str, Any]:
+    return {"network": network, "ip": [f"10.0.10.{number}", f"fd00:10::{number}"]}
 
 
 @contextlib.contextmanager

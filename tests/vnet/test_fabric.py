@@ -44,6 +44,19 @@ async def test_guests_of_one_network_reach_each_other_and_nobody_else():
                 await spy.ping(target, timeout=0.2)
 
 
+async def test_a_neighbour_with_the_address_of_somebody_elsewhere_does_not_answer_for_it():
+    topology = tenants()
+    topology["guests"]["twin"] = {"nics": [{"network": "blue", "ip": ["10.0.10.11"]}]}
+    async with Fabric.from_dict(topology) as fabric:
+        web, db, spy, twin = (fabric.guests[name] for name in ("web", "db", "spy", "twin"))
+        assert await spy.ping("10.0.10.11", timeout=30) > 0
+        assert await spy.ping(twin, timeout=30) > 0
+        assert await db.ping(web, timeout=30) > 0
+        for ask in (spy.ping, functools.partial(spy.open_tcp_stream, port=80)):
+            with pytest.raises(Unreachable, match=r"asked at 10\.0\.10\.11: .* blue, that is twin's"):
+                await ask(web)
+
+
 async def test_the_status_has_the_keys_that_hold():
     async with Fabric.from_dict(tenants()) as fabric:
         await fabric.guests["web"].ping(fabric.guests["db"], timeout=30)

@@ -61,6 +61,30 @@ def test_holds(step: dict[str, Any], text: str) -> None:
     assert told.text.startswith(text)
 
 
+def test_the_answer_of_a_neighbour_with_the_same_address_is_not_that_of_whom_a_step_names() -> None:
+    nics = [{"network": "near", "ip": ["10.0.0.7"]}], [{"network": "other", "ip": ["10.0.0.7"]}]
+    parts = {
+        "networks": {name: {"subnets": ["10.0.0.0/24"]} for name in ("near", "other")},
+        "groups": {},
+        "guests": {
+            "a": {"nics": [{"network": "near", "ip": ["10.0.0.2"]}]},
+            "twin": {"nics": nics[0]},
+            "b": {"nics": nics[1]},
+        },
+    }
+    asked = [
+        {"assert": a_to_b(reach=False)},
+        {"assert": a_to_b(reach=False, protocol="udp")},
+        {"assert": {"from": "a", "to": "twin", "reach": True}},
+        {"ping": {"from": "a", "to": "twin"}},
+    ]
+    assert [told.failure for told in played(*asked, **parts)] == [None] * 4
+    (told,) = played({"ping": a_to_b()}, **parts)
+    assert "0 of 1 answered" in (told.failure or "")
+    (told,) = played({"transfer": a_to_b()}, **parts)
+    assert "in network near, that is twin's" in (told.failure or "")
+
+
 @pytest.mark.parametrize(
     ("step", "failure"),
     [

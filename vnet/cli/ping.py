@@ -1,6 +1,7 @@
 """Ping from a guest of ours (stack or netns) to a guest's name or an address.
 
-Exit code 0 when there was an answer, 1 when there was none.
+Exit code 0 when there was an answer, 1 when there was none, or when a neighbour of FROM has the address
+of TO, as tenants may overlap: the answer would be the neighbour's.
 
 Examples:
   vnet ping web db

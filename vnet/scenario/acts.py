@@ -143,7 +143,10 @@ class Acts:
 
     async def _between(self, source: Guest, target: Guest) -> tuple[tuple[str, Address], tuple[str, Address]]:
         """(port, address) of both, by which they are in one subnet, or else the first ones."""
-        theirs = source.address_of(target)
+        try:
+            theirs = source.address_of(target)
+        except Unreachable as error:
+            raise Failed(str(error)) from None
         near = source.port_towards(theirs)
         own = next((a for a in near.wanted.ip if a.version == theirs.version), None)
         far = next(port for port in target.ports.values() if theirs in port.wanted.ip)
@@ -323,7 +326,10 @@ def _tries(expect: Expect) -> Iterator[tuple[str, int]]:
 def _addresses(
     one: Guest, other: Guest, family: int | None
 ) -> Iterator[tuple[tuple[str, Address], tuple[str, Address]]]:
-    """(port, address) of both, one pair for each version of IP."""
+    """(port, address) of both, one pair for each version of IP.
+
+    None where a neighbour of the one has the other's address: an answer would be the neighbour's.
+    """
     seen = set()
     for version in (4, 6):
         if family not in (None, version):
@@ -332,6 +338,8 @@ def _addresses(
             for far in other.ports.values():
                 for mine in near.wanted.ip:
                     for theirs in far.wanted.ip:
-                        if mine.version == theirs.version == version and version not in seen:
+                        if not mine.version == theirs.version == version or version in seen:
+                            continue
+                        if one.neighbour_at(theirs, near) in (None, other):
                             seen.add(version)
                             yield (near.name, mine), (far.name, theirs)
