@@ -14,9 +14,13 @@ from pathlib import Path
 
 import attrs
 
+from vnet import rest
+
 CLONE_NEWUSER = 0x10000000
 AF_XDP = 44
 CLONE_NEWNET = 0x40000000
+LONG_REST = 50
+"""Microseconds to wake from a CPU's rest that somebody may notice."""
 LANDLOCK_WHOLE = 6
 """The version that knows all that is asked of it: files, TCP, devices, signals, abstract sockets."""
 
@@ -147,6 +151,27 @@ def sandbox() -> Finding:
     return Finding("sandbox", "optional", detail, remedy)
 
 
+def is_virtual() -> bool:
+    """Whether this is a virtual machine of x86, whose processor says so."""
+    return "hypervisor" in Path("/proc/cpuinfo").read_text().split()
+
+
+def wake() -> Finding:
+    """What the first frame after silence waits for, beside vnet."""
+    remedy = "engine: {wake: 50 us} in the file, as root: at the price of power"
+    if is_virtual():
+        detail = "a virtual CPU that rests wakes when its host has it run: some 50 to 200 us"
+        return Finding("CPU rest", "optional", detail, remedy.replace("50 us", "0 s"))
+    found = rest.deepest()
+    if found is None:
+        return Finding("CPU rest", "ok", "the kernel knows of no state of rest that takes time to leave")
+    name, microseconds = found
+    detail = f"{name} is the deepest, and takes {microseconds} us to leave"
+    if microseconds <= LONG_REST:
+        return Finding("CPU rest", "ok", detail)
+    return Finding("CPU rest", "optional", f"{detail}: the first frame after silence waits so long", remedy)
+
+
 def _tool(command: str, package: str, purpose: str) -> Callable[[], Finding]:
     def look() -> Finding:
         found = shutil.which(command)
@@ -206,6 +231,7 @@ LOOKS: tuple[Callable[[], Finding], ...] = (
     runtime_folder,
     descriptors,
     sandbox,
+    wake,
     libpcap,
     scapy,
     _tool("qemu-system-x86_64", "qemu-system-x86", "no guests of kind qemu, no VMs of your own to plug in"),

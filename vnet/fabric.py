@@ -23,7 +23,7 @@ from typing import Any, Self
 import trio
 
 from nics.netlink import Netlink
-from vnet import apply, drive, drops, events, explain, mirrors, multicast, tables, usage
+from vnet import apply, drive, drops, events, explain, mirrors, multicast, rest, tables, usage
 from vnet._native import Engine, set_recorder
 from vnet.capture import Capture, Clock, Selection, past, select
 from vnet.errors import BadInput
@@ -149,6 +149,7 @@ class Fabric:
             stack.callback(self.exporter.close)
             if self._driver == "thread":
                 settings = self.topology.engine
+                stack.enter_context(rest.limited(settings.wake))
                 self.engine.start(settings.poll, settings.cpu)
                 stack.callback(self.engine.stop)
             else:

@@ -73,7 +73,7 @@ class Vnet(Switch):
     MACS = 1000
 
     def __init__(self, *, poll: str = "adaptive") -> None:
-        self.poll = poll
+        self.engine: dict[str, object] = {"driver": "thread", "cpu": CORE, "poll": poll}
 
     def _guest(self, number: int, socket: Path, guard: bool) -> dict[str, object]:
         nic: dict[str, object] = {"kind": "vhost-user", "role": "server", "socket": str(socket)}
@@ -94,7 +94,7 @@ class Vnet(Switch):
         network = {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/16"], "gateway": "10.0.255.254"}
         document = {
             "name": FABRIC,
-            "engine": {"driver": "thread", "cpu": CORE, "poll": self.poll},
+            "engine": self.engine,
             "networks": {"n": network},
             "guests": {
                 f"g{number}": self._guest(number, path, wanted.guard) for number, path in enumerate(sockets)
@@ -113,6 +113,16 @@ class Vnet(Switch):
             self.process = process
             yield sockets
         self.process = None
+
+
+class VnetAwake(Vnet):
+    """vnet on CPUs that never rest, as it asks the kernel."""
+
+    name = "vnet-awake"
+
+    def __init__(self, *, poll: str = "adaptive") -> None:
+        super().__init__(poll=poll)
+        self.engine["wake"] = "0 s"
 
 
 class Testpmd(Switch):

@@ -21,7 +21,7 @@ from tools.bench.cases import SUITES, VHOST, Case
 from tools.bench.distance import LOAD
 from tools.bench.processes import cpu_seconds, thread_seconds
 from tools.bench.results import Results
-from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet, Wanted
+from tools.bench.switches import PAGES, Command, OvsDpdk, OvsVlan, Switch, Testpmd, Vnet, VnetAwake, Wanted
 
 LEARNING = 1.0
 """Seconds in which the load connects, makes itself known and warms up."""
@@ -142,9 +142,13 @@ def main() -> int:
     if options.report is None:
         rounds.build("vnet-bench-vhost")
         known: list[Switch] = [Vnet(poll=options.poll), OvsDpdk(), OvsVlan(), Testpmd()]
+        if options.suite == "idle":
+            known.append(VnetAwake(poll=options.poll))
         known += [Command(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
-        usual = list(switches) if options.suite == "standard" else ["vnet"]
+        usual = (
+            list(switches) if options.suite == "standard" else [n for n in switches if n.startswith("vnet")]
+        )
         names = rounds.chosen(parser, options.switch, switches, usual)
         cases = rounds.cases(parser, SUITES[options.suite], options.case)
         with hugepages.reserved(PAGES):

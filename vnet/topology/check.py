@@ -67,8 +67,13 @@ def check(topology: Topology) -> list[Problem]:
 def _engine(topology: Topology) -> Problems:
     engine = topology.engine
     if engine.driver == "trio":
-        for key, given in (("cpu", engine.cpu is not None), ("poll", engine.poll != "adaptive")):
-            if given:
+        given = {
+            "cpu": engine.cpu is not None,
+            "poll": engine.poll != "adaptive",
+            "wake": engine.wake is not None,
+        }
+        for key, there in given.items():
+            if there:
                 yield Problem(("engine", key), f"{key} with driver trio", "driver: thread")
 
 

@@ -28,6 +28,8 @@ class Engine:
     cpu: int | None = None
     """The CPU that the engine's thread is bound to; None: any."""
     poll: Poll = "adaptive"
+    wake: int | None = None
+    """Nanoseconds that a CPU may take to wake up; None: any."""
     sandbox: str = "default"
     """What the process of `vnet up` gives up; see `vnet/sandbox/`."""
     keep: tuple[str, ...] = ()

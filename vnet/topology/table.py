@@ -57,6 +57,14 @@ ENGINE = Table(
             default="adaptive",
         ),
         Key(
+            "wake",
+            attrs.evolve(TIME, highest=10**9, examples=("50 us", "0 s")),
+            "The longest that a CPU of this host may take to wake up, which is what the first frame after"
+            " silence waits for. It is asked of the kernel while the fabric runs, and takes power. `0 s`:"
+            " they never rest, in a virtual machine neither. Left out: as the kernel likes.",
+            example="50 us",
+        ),
+        Key(
             "sandbox",
             Choice(MODES),
             "What the process of `vnet up` gives up once its doors are open. `default`: all but what"

@@ -10,7 +10,9 @@ Path = tuple[str | int, ...]
 BASE: dict[str, Any] = {
     "name": "tenants",
     "seed": 1,
-    "engine": {"driver": "thread", "cpu": 1, "poll": "busy", "sandbox": "strict", "keep": ["tap"]},
+    "engine": {
+        "driver": "thread", "cpu": 1, "poll": "busy", "wake": "50 us", "sandbox": "strict", "keep": ["tap"],
+    },
     "networks": {
         "red": {
             "vlan": 10,

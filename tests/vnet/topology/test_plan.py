@@ -219,6 +219,7 @@ def test_a_guest_more_touches_no_other() -> None:
         ({"driver": "trio"}, "engine.driver: trio, expected thread, which runs"),
         ({"driver": "thread", "cpu": 1}, "engine.cpu: 1, expected nothing, which runs"),
         ({"driver": "thread", "poll": "busy"}, "engine.poll: busy, expected adaptive, which runs"),
+        ({"driver": "thread", "wake": "50 us"}, "engine.wake: 50 us, expected nothing, which runs"),
         ({"driver": "thread", "keep": ["tap"]}, "engine.keep: ['tap'], expected [], which runs"),
     ],
 )

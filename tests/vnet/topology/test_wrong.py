@@ -155,7 +155,7 @@ CASES: dict[str, str] = {
           h: {kind: external, nics: [{network: red, nic: {kind: tap, fd: 7, queues: 2}}]}
           i: {kind: external, nics: [{network: red, nic: {kind: tap, fd: 8}}]}
         """,
-    "keys of the thread without a thread": "name: t\nengine: {driver: trio, cpu: 1, poll: busy}",
+    "keys of the thread without a thread": "name: t\nengine: {driver: trio, cpu: 1, poll: busy, wake: 50 us}",
     "links and expectations": """
         name: t
         networks: {red: {}}
