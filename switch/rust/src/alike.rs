@@ -72,6 +72,28 @@ impl<'a> Alike<'a> {
     }
 }
 
+/// How many of a burst's next frames are such, `room` at most, and their bytes. They are out of the burst.
+#[inline(always)]
+pub(crate) fn leading<'v>(
+    burst: &mut (impl Iterator<Item = View<'v>> + Clone),
+    room: usize,
+    mut is_such: impl FnMut(&View<'v>) -> bool,
+) -> (usize, u64) {
+    let (mut count, mut bytes) = (0, 0);
+    while count < room {
+        // Not kept for the one that is another: then all of each were written down.
+        let before = burst.clone();
+        let Some(view) = burst.next() else { break };
+        if !is_such(&view) {
+            *burst = before;
+            break;
+        }
+        count += 1;
+        bytes += u64::from(view.len);
+    }
+    (count, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use super::Desk;
 use super::gates::passed;
 use super::recall::{Last, Memo, Next, is_as_long};
 use crate::Alike;
+use crate::alike::leading;
 use crate::decision::{Decision, Out, View};
 use crate::groups::Tracker;
 use crate::guard::Guard;
@@ -118,6 +119,10 @@ impl Desk<'_> {
         // A loop for each, so that it has nothing to decide but what is asked there.
         let place = last.decision.place;
         let (count, bytes) = match memo {
+            _ if segments && alike && !matches!(memo, Memo::Placed) => {
+                let tracker = self.tracker.as_deref_mut();
+                tracker.map_or((0, 0), |tracker| tracker.carry_on(self.number, burst, room))
+            }
             _ if segments => {
                 let (any, mut tracker) = (!matches!(memo, Memo::Placed), self.tracker.as_deref_mut());
                 let mut numbers = self.number..;
@@ -229,20 +234,10 @@ impl Last {
         mut known: impl FnMut(&View<'v>) -> bool,
     ) -> (usize, u64) {
         let (last, judged, longest) = (self.first, *self.judged, self.longest);
-        let (mut count, mut bytes) = (0, 0);
-        while count < room {
-            // Not kept for the one that is another: then all of each were written down.
-            let before = burst.clone();
-            let Some(view) = burst.next() else { break };
-            let like = First::of(&view).is_some_and(|first| first.same(&last, &judged));
-            if !(like && is_as_long(&view, longest) && known(&view)) {
-                *burst = before;
-                break;
-            }
-            count += 1;
-            bytes += u64::from(view.len);
-        }
-        (count, bytes)
+        leading(burst, room, |view| {
+            let like = First::of(view).is_some_and(|first| first.same(&last, &judged));
+            like && is_as_long(view, longest) && known(view)
+        })
     }
 }
 

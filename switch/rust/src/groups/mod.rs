@@ -14,7 +14,7 @@
 //! does not pass.
 //!
 //! In reading order: `rules.rs` (what is allowed), `packet.rs` (what a frame says), `judge.rs` (what comes of
-//! it), `tcp.rs`, `table/` (connections), `quick.rs`, `quick/look.rs` and `raw.rs` (the short way of most packets),
+//! it), `tcp.rs` and `tcp/row.rs`, `table/` (connections), `quick.rs`, `quick/look.rs` and `raw.rs` (the short way of most packets),
 //! `fragments.rs`, `refuse.rs` and `denied.rs` (drop reasons, lines for people), `list.rs`.
 
 mod denied;
@@ -268,6 +268,18 @@ impl Tracker {
     #[inline]
     pub(crate) fn carries_on(&mut self, number: usize, view: &View<'_>) -> bool {
         self.ready.carries_on(&mut self.table, number, view)
+    }
+
+    /// How many of a burst's next frames, which pass as segments and are like the last one, are more of their connections,
+    /// `room` at most; and their bytes. They are out of the burst.
+    #[inline]
+    pub(crate) fn carry_on<'v>(
+        &mut self,
+        number: usize,
+        burst: &mut (impl Iterator<Item = View<'v>> + Clone),
+        room: usize,
+    ) -> (usize, u64) {
+        self.ready.carry_on(&mut self.table, number, burst, room)
     }
 
     /// Whether this frame, of a connection known to both gates, passes them without more ado.

@@ -4,7 +4,8 @@
 //! A burst is looked up before it is decided. First each packet's ends are hashed and the line that they lead to is
 //! asked for (`table/line.rs`), and nobody waits for it: thousands of connections don't fit the fastest caches, and
 //! copying long frames displaces lines from the second one. Then all lines are looked into: which packets pass is
-//! known with that, and of TCP only the windows are left to be asked, in order.
+//! known with that, and of TCP only the windows are left to be asked, in order; those of one connection mostly together
+//! (`tcp/row.rs`).
 //!
 //! That holds as long as nothing but the short way is taken. Whatever else happens to a connection, or changes what
 //! is asked, makes the rest of the burst ask one by one ([`Tracker::passes`](super::Tracker::passes)); a connection
@@ -22,6 +23,7 @@ use super::packet::Key;
 use super::raw::{Raw, acknowledgement};
 use super::table::{Ends, Table};
 use super::tcp;
+use crate::alike::leading;
 use crate::headers::{TCP, UDP};
 use crate::{Alike, View};
 use look::Question;
@@ -247,7 +249,45 @@ impl Ready {
     #[inline]
     pub(super) fn carries_on(&self, table: &mut Table, number: usize, view: &View<'_>) -> bool {
         let (run, place) = self.place(number);
-        table.get_mut(self.at[place]).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view))
+        table.get_mut(self.at[place]).is_some_and(|conn| carries_on(&mut conn.halves, run.near.into(), view))
+    }
+
+    /// How many of a burst's next packets, which [`Passing`] has as segments, are more of their connections, from `number` on
+    /// and `room` at most; and their bytes. They are out of the burst.
+    #[inline]
+    pub(super) fn carry_on<'v>(
+        &self,
+        table: &mut Table,
+        number: usize,
+        burst: &mut (impl Iterator<Item = View<'v>> + Clone),
+        room: usize,
+    ) -> (usize, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        while count < room {
+            let (run, place) = self.place(number + count);
+            let most = usize::from(run.end).saturating_sub(number + count).min(room - count);
+            let near = usize::from(run.near);
+            // Of one connection, and mostly alike: then they are asked about together.
+            let row = (run.same && most > 1).then(|| tcp::Row::of(burst.clone().take(most))).flatten();
+            let known = row.zip(table.get_mut(self.at[place])).is_some_and(|(row, conn)| {
+                let (sender, receiver) = tcp::ends(&mut conn.halves, near);
+                row.carries_on(sender, receiver)
+            });
+            let mut all = self.at[place..].iter();
+            let (more, long) = leading(burst, most, |view| {
+                let at = if run.same { self.at.get(place) } else { all.next() };
+                known
+                    || at
+                        .and_then(|at| table.get_mut(*at))
+                        .is_some_and(|conn| carries_on(&mut conn.halves, near, view))
+            });
+            count += more;
+            bytes += long;
+            if more < most || most == 0 {
+                break;
+            }
+        }
+        (count, bytes)
     }
 
     /// Whether it passes as one more packet of a connection, which then knows of it. Otherwise nothing has changed,
@@ -277,7 +317,7 @@ impl Ready {
             }
             // It is established, or it would not be in its line.
             let at = table.at(plain.line, brief.place);
-            return table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near, view));
+            return table.get_mut(at).is_some_and(|conn| carries_on(&mut conn.halves, run.near.into(), view));
         }
         plain.behind(table, view, &question)
     }
@@ -352,7 +392,7 @@ impl Plain {
         let Some(at) = table.seek(&own) else { return false };
         let Some(conn) = table.get_mut(at) else { return false };
         let passes = question.goes_on(conn, self.near)
-            && (!self.ends.is_tcp() || carries_on(&mut conn.halves, self.near, view));
+            && (!self.ends.is_tcp() || carries_on(&mut conn.halves, self.near.into(), view));
         if passes {
             // That it was heard is only written where that says something new, and a place only asked for where there
             // may be one.
@@ -367,9 +407,10 @@ impl Plain {
 }
 
 /// Whether it is one more segment of an established connection.
-#[inline]
-fn carries_on(halves: &mut [tcp::Half; 2], near: u8, view: &View<'_>) -> bool {
-    acknowledgement(view).is_some_and(|segment| tcp::carries_on(halves, usize::from(near), &segment))
+#[inline(always)]
+fn carries_on(halves: &mut [tcp::Half; 2], near: usize, view: &View<'_>) -> bool {
+    let (sender, receiver) = tcp::ends(halves, near);
+    acknowledgement(view).is_some_and(|segment| tcp::carries_on(sender, receiver, &segment))
 }
 
 #[cfg(test)]

@@ -86,24 +86,48 @@ impl Raw {
     }
 }
 
+/// What stands in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    /// The header's length, flags and window.
+    pub(super) what: u32,
+    /// How long the packet says that it is.
+    pub(super) total: u16,
+}
+
+impl Numbers {
+    #[inline(always)]
+    pub(super) fn of(view: &View<'_>) -> Option<Numbers> {
+        let b = view.head.first_chunk::<{ AT + 38 }>()?;
+        let number = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        Some(Numbers {
+            seq: number(AT + 26),
+            ack: number(AT + 30),
+            what: number(AT + 34),
+            total: u16::from_be_bytes([b[AT + 4], b[AT + 5]]),
+        })
+    }
+}
+
 /// A segment that only acknowledges, with or without data.
-#[inline]
+#[inline(always)]
 pub(super) fn acknowledgement(view: &View<'_>) -> Option<Segment> {
-    let b = view.head.get(AT + 22..)?.first_chunk::<16>()?;
-    let header = 20 + usize::from(b[12] >> 4) * 4;
-    if b[13] & (tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK) != tcp::ACK || header < 40 {
+    const FLAGS: u32 = (tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK) as u32;
+    let Numbers { seq, ack, what, total } = Numbers::of(view)?;
+    let header = 20 + (what >> 28) * 4;
+    if what >> 16 & FLAGS != u32::from(tcp::ACK) || header < 40 {
         return None;
     }
-    let total = usize::from(u16::from_be_bytes([*view.head.get(AT + 4)?, *view.head.get(AT + 5)?]));
-    let have = (view.len as usize).checked_sub(AT + 2)?;
-    let len = if view.gso { have } else { total.min(have) };
-    let number = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+    let have = view.len.checked_sub(AT as u32 + 2)?;
+    let len = if view.gso { have } else { u32::from(total).min(have) };
     Some(Segment {
-        seq: number(4),
-        ack: number(8),
-        flags: b[13],
-        window: u16::from_be_bytes([b[14], b[15]]),
-        len: len.checked_sub(header)? as u32,
+        seq,
+        ack,
+        flags: (what >> 16) as u8,
+        window: what as u16,
+        len: len.checked_sub(header)?,
         scale: None,
         cut: false,
     })

@@ -68,10 +68,30 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Each several times in a row.
+/// Each several times in a row; segments go on by as much each time, within the window or not.
 fn runs() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    prop::collection::vec((frames(), 1..5_usize), 0..30)
-        .prop_map(|runs| runs.into_iter().flat_map(|(frame, n)| vec![frame; n]).collect())
+    let step =
+        || prop_oneof![3 => Just(0), 2 => 1..20_u32, 1 => 0..800_u32, 1 => Just(u32::MAX), 1 => any::<u32>()];
+    let run = (frames(), 1..5_usize, step(), prop_oneof![9 => Just(0), 1 => step()]);
+    prop::collection::vec(run, 0..30).prop_map(|runs| {
+        let row = |(frame, n, seq, ack): (Vec<u8>, usize, u32, u32)| {
+            (0..n as u32).map(move |i| on(&frame, i.wrapping_mul(seq), i.wrapping_mul(ack)))
+        };
+        runs.into_iter().flat_map(row).collect()
+    })
+}
+
+/// A frame; of TCP, so much further on.
+fn on(frame: &[u8], seq: u32, ack: u32) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    for (at, more) in [(38, seq), (42, ack)] {
+        if bytes.get(23) == Some(&6)
+            && let Some(number) = bytes.get_mut(at..at + 4).and_then(|b| <&mut [u8; 4]>::try_from(b).ok())
+        {
+            *number = u32::from_be_bytes(*number).wrapping_add(more).to_be_bytes();
+        }
+    }
+    bytes
 }
 
 fn connections(switch: &Switch, now: Nanos) -> Vec<String> {
@@ -135,6 +155,44 @@ proptest! {
                 (counters.rx_bytes.get(), counters.forwarded.get())
             };
             prop_assert_eq!(counted(&together), counted(&apart));
+        }
+    }
+}
+
+/// How far each of some segments goes on, and what it acknowledges: mostly within a window of 256.
+fn steps() -> impl Strategy<Value = Vec<(i32, i32)>> {
+    let seq = prop_oneof![Just(0..1), Just(0..9), Just(-9..30), Just(-300..300)];
+    let ack = prop_oneof![3 => Just(0..1), 1 => Just(-9..9)];
+    (seq, ack).prop_flat_map(|(seq, ack)| prop::collection::vec((seq, ack), 2..20))
+}
+
+proptest! {
+    /// Of one connection, from either end, where all differ by nothing but numbers, or one has another window.
+    #[test]
+    fn segments_in_a_row_are_judged_like_each(
+        rows in prop::collection::vec((0..2_usize, 0..20_usize, steps(), prop::option::weighted(0.2, 0..9_usize)), 1..8)
+    ) {
+        let (mut together, mut apart) = (pair(), pair());
+        let mut numbers = [101_u32; 2];
+        for (from, payload, steps, odd) in rows {
+            let mut acked = numbers[1 - from];
+            let mut seq = numbers[from];
+            let row: Vec<_> = steps.into_iter().enumerate().map(|(number, (step, more))| {
+                let mut bytes = on(&packet(from, 1, Some(16), payload), seq.wrapping_sub(101), acked.wrapping_sub(101));
+                bytes[49] = u8::from(Some(number) == odd);
+                (seq, acked) = (seq.wrapping_add_signed(step), acked.wrapping_add_signed(more));
+                bytes
+            }).collect();
+            let views = || row.iter().map(|bytes| view(bytes));
+            let mut all = vec![Decision::default(); row.len()];
+            let port = from as PortId;
+            together.classify_alike(SECOND, port, views(), alike(views(), &mut vec![]).as_ref(), &mut all);
+            for (number, (frame, decision)) in row.iter().zip(&all).enumerate() {
+                let mut out = [Decision::default()];
+                apart.classify(SECOND, port, [view(frame)], &mut out);
+                prop_assert_eq!(out[0], *decision, "segment {} of {}", number, row.len());
+            }
+            numbers[from] = seq;
         }
     }
 }
