@@ -14,8 +14,8 @@
 //! does not pass.
 //!
 //! In reading order: `rules.rs` (what is allowed), `packet.rs` (what a frame says), `judge.rs` (what comes of
-//! it), `tcp.rs` and `tcp/row.rs`, `table/` (connections), `quick.rs`, `quick/look.rs` and `raw.rs` (the short way of most packets),
-//! `fragments.rs`, `refuse.rs` and `denied.rs` (drop reasons, lines for people), `list.rs`.
+//! it), `tcp.rs`, `table/` (connections), `quick.rs`, `quick/look.rs`, `tcp/row.rs` and `raw.rs` (the short way of most
+//! packets), `fragments.rs`, `refuse.rs` and `denied.rs` (drop reasons, lines for people), `list.rs`.
 
 mod denied;
 mod fragments;

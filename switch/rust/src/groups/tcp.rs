@@ -121,7 +121,7 @@ pub(super) fn step(
 ) -> Step {
     let (sender, receiver) = ends(halves, from);
     if state == State::Established && segment.flags & (SYN | FIN | RST | ACK) == ACK && !segment.cut {
-        return if data(sender, receiver, segment) { Step::Good(state) } else { Step::Bad };
+        return if carries_on(sender, receiver, segment) { Step::Good(state) } else { Step::Bad };
     }
     rare(sender, receiver, state, origin == from, segment)
 }
@@ -131,30 +131,6 @@ pub(super) fn step(
 pub(super) fn ends(halves: &mut [Half; 2], from: usize) -> (&mut Half, &mut Half) {
     let [one, other] = halves;
     if from == 0 { (one, other) } else { (other, one) }
-}
-
-/// Take a segment of an established connection that only acknowledges, and did not come in fragments; `false`: no host
-/// would. As [`step`] does, and with one branch: nearly all of TCP's packets come by here.
-#[inline(always)]
-pub(super) fn carries_on(sender: &mut Half, receiver: &mut Half, segment: &Segment) -> bool {
-    let Segment { seq, ack, .. } = *segment;
-    let end = seq.wrapping_add(segment.len);
-    let window = u32::from(segment.window) << (sender.scale & 15);
-    let oldest = sender.window.max(OLD_ACK);
-    let unseen = receiver.flags & UNSEEN != 0;
-    // Each is negative for a segment that no host would take.
-    let begins = sender.limit.wrapping_sub(seq);
-    let ends = end.wrapping_sub(sender.end).wrapping_add(receiver.window.max(1));
-    let sent = if unseen { 0 } else { receiver.end.wrapping_sub(ack) };
-    let fresh = ack.wrapping_sub(receiver.end).wrapping_add(oldest);
-    if ((begins | ends | sent | fresh) as i32) < 0 {
-        return false;
-    }
-    sender.window = sender.window.max(window);
-    sender.end = later(end, sender.end);
-    receiver.end = if unseen { later(ack, receiver.end) } else { receiver.end };
-    receiver.limit = later(receiver.limit, ack.wrapping_add(window.max(1)));
-    true
 }
 
 #[inline(never)]
@@ -184,7 +160,7 @@ fn rare(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, s
     if flags & ACK == 0 || state == State::Closed {
         return Step::Bad;
     }
-    if !data(sender, receiver, segment) {
+    if !carries_on(sender, receiver, segment) {
         return Step::Bad;
     }
     if flags & FIN != 0 {
@@ -259,19 +235,22 @@ fn answer(sender: &mut Half, receiver: &mut Half, by_origin: bool, segment: &Seg
     Step::Good(State::SynReceived)
 }
 
-/// Check a segment of a connection that both ends know of, and learn from it.
-#[inline]
-fn data(sender: &mut Half, receiver: &mut Half, segment: &Segment) -> bool {
+/// Take a segment of a connection that both ends know of, and learn from it; `false`: no host would. With one branch:
+/// nearly all of TCP's packets come by here.
+#[inline(always)]
+pub(super) fn carries_on(sender: &mut Half, receiver: &mut Half, segment: &Segment) -> bool {
     let Segment { seq, ack, .. } = *segment;
     let control = u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
     let end = seq.wrapping_add(segment.len).wrapping_add(control);
-    let window = u32::from(segment.window) << if segment.flags & SYN != 0 { 0 } else { sender.scale };
-    let oldest = sender.window.max(OLD_ACK);
-    if after(seq, sender.limit)
-        || after(sender.end.wrapping_sub(receiver.window.max(1)), end)
-        || (after(ack, receiver.end) && receiver.flags & UNSEEN == 0)
-        || after(receiver.end.wrapping_sub(oldest), ack)
-    {
+    let scale = if segment.flags & SYN != 0 { 0 } else { sender.scale & 15 };
+    let window = u32::from(segment.window) << scale;
+    let unseen = receiver.flags & UNSEEN != 0;
+    // By the rules above, in their order: each is negative for a segment that no host would take.
+    let begins = sender.limit.wrapping_sub(seq);
+    let ends = end.wrapping_sub(sender.end).wrapping_add(receiver.window.max(1));
+    let sent = if unseen { 0 } else { receiver.end.wrapping_sub(ack) };
+    let fresh = ack.wrapping_sub(receiver.end).wrapping_add(sender.window.max(OLD_ACK));
+    if ((begins | ends | sent | fresh) as i32) < 0 {
         return false;
     }
     sender.window = sender.window.max(window);
@@ -279,7 +258,7 @@ fn data(sender: &mut Half, receiver: &mut Half, segment: &Segment) -> bool {
     if segment.cut {
         sender.flags |= UNSEEN;
     }
-    if receiver.flags & UNSEEN != 0 {
+    if unseen {
         receiver.end = later(ack, receiver.end);
     }
     // A closed window is probed with a byte beyond it.
