@@ -158,10 +158,10 @@ def is_virtual() -> bool:
 
 def wake() -> Finding:
     """What the first frame after silence waits for, beside vnet."""
-    remedy = "engine: {wake: 50 us} in the file, as root: at the price of power"
+    how = "in the file, as root: at the price of power"
     if is_virtual():
         detail = "a virtual CPU that rests wakes when its host has it run: some 50 to 200 us"
-        return Finding("CPU rest", "optional", detail, remedy.replace("50 us", "0 s"))
+        return Finding("CPU rest", "optional", detail, f"engine: {{wake: 0 s}} {how}")
     found = rest.deepest()
     if found is None:
         return Finding("CPU rest", "ok", "the kernel knows of no state of rest that takes time to leave")
@@ -169,7 +169,8 @@ def wake() -> Finding:
     detail = f"{name} is the deepest, and takes {microseconds} us to leave"
     if microseconds <= LONG_REST:
         return Finding("CPU rest", "ok", detail)
-    return Finding("CPU rest", "optional", f"{detail}: the first frame after silence waits so long", remedy)
+    detail += ": the first frame after silence waits so long"
+    return Finding("CPU rest", "optional", detail, f"engine: {{wake: {LONG_REST} us}} {how}")
 
 
 def _tool(command: str, package: str, purpose: str) -> Callable[[], Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import attrs
@@ -88,28 +89,31 @@ class Guest:
         candidates.sort(key=lambda a: not any(a in network for network in own))
         spoken = {address.version for address in self.addresses}
         candidates = [a for a in candidates if a.version in spoken] or candidates
+        taken = ""
         for address in candidates:
-            if self.neighbour_at(address) in (None, target):
+            other = self.other_at(address, target)
+            if other is None:
                 return address
-        address = candidates[0]
-        neighbour, network = self.neighbour_at(address), self.port_towards(address).wanted.network
-        assert neighbour is not None
-        raise Unreachable(
-            f"{target.name} can't be asked at {address}: where {self.name} is, in network {network},"
-            f" that is {neighbour.name}'s"
-        )
+            network = self.port_towards(address).wanted.network
+            taken = taken or (
+                f"{target.name} can't be asked at {address}: where {self.name} is, in network {network},"
+                f" that is {other.name}'s"
+            )
+        raise Unreachable(taken)
 
-    def neighbour_at(self, address: Address, port: Port | None = None) -> Guest | None:
-        """Who has `address` in the network of `port`, or else of the port that this guest asks it from."""
+    def other_at(self, address: Address, target: Guest, port: Port | None = None) -> Guest | None:
+        """Who is at `address` instead of `target`, in the network of `port`, or else of the port that this
+        guest asks from.
+        """
         if port is None:
             port = self.port_towards(address)
         network = port.wanted.network
         if network is None or not any(address in interface.network for interface in port.wanted.addresses):
             return None  # it goes by a gateway, if at all
-        for guest in self.fellows.values():
-            for other in guest.ports.values():
-                if other.wanted.network == network and address in other.wanted.ip:
-                    return guest
+        for guest in chain([target], self.fellows.values()):
+            for there in guest.ports.values():
+                if there.wanted.network == network and address in there.wanted.ip:
+                    return None if guest is target else guest
         return None
 
     def port_towards(self, address: Address) -> Port:

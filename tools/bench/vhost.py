@@ -146,9 +146,8 @@ def main() -> int:
             known.append(VnetAwake(poll=options.poll))
         known += [Command(name, command) for name, command in rounds.peers(parser, options.peer).items()]
         switches = {switch.name: switch for switch in known}
-        usual = (
-            list(switches) if options.suite == "standard" else [n for n in switches if n.startswith("vnet")]
-        )
+        own = [switch.name for switch in known if isinstance(switch, Vnet)]
+        usual = list(switches) if options.suite == "standard" else own
         names = rounds.chosen(parser, options.switch, switches, usual)
         cases = rounds.cases(parser, SUITES[options.suite], options.case)
         with hugepages.reserved(PAGES):

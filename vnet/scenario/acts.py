@@ -340,6 +340,6 @@ def _addresses(
                     for theirs in far.wanted.ip:
                         if not mine.version == theirs.version == version or version in seen:
                             continue
-                        if one.neighbour_at(theirs, near) in (None, other):
+                        if one.other_at(theirs, other, near) is None:
                             seen.add(version)
                             yield (near.name, mine), (far.name, theirs)
