@@ -61,11 +61,14 @@ class Shell:
         return seen
 
     async def run(self, command: str) -> str:
-        """What a command printed, echo and prompt too."""
+        """What a command printed."""
         self.count += 1
-        # What is typed is echoed, and is not what it prints.
-        await self.stream.send_all(f"{command}; echo do''ne {self.count}\n".encode())
-        return (await self.until(f"done {self.count}".encode())).decode(errors="replace")
+        begun, done = (f"{word} {self.count}".encode() for word in ("begun", "done"))
+        # What is typed is echoed, twice if the shell was not there yet, and is not what it prints.
+        await self.stream.send_all(
+            f"echo be''gun {self.count}; {command}; echo do''ne {self.count}\n".encode()
+        )
+        return (await self.until(done)).partition(begun)[2].partition(done)[0].decode(errors="replace")
 
 
 @asynccontextmanager
