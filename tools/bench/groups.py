@@ -1,11 +1,13 @@
 """What guard and security groups cost: `python -m tools.bench.groups [--rounds N] [--flows N]`.
 
 Two vhost-user guests, as in `tools.bench.vhost`, whose frames take source ports in turn: as many tracked
-connections as flows, all of them busy, or (1 flow) one of them while the others are tracked still. In every
-round vnet runs with no guard and no groups, with the guard, and with both, the groups of each guest having
-a hundred rules; the load is the same. The table shows medians and what of the rate without is left. Where a
-virtual machine's host moves the two cores about, there is one for runs with both near each other, and one
-for those with both far apart.
+connections as flows, all of them busy, or (1 flow) one of them while the others are tracked still. There is
+a fabric with no guard and no groups, one with the guard, and one with both, the groups of each guest having
+a hundred rules. All are up at once, asleep but for the one whose turn it is: in every round each load goes
+through all of them, one right after the other, so that the machine's drift falls on all alike. The table
+shows medians of the rates, and of what is left of the rate without in the same round. Where a virtual
+machine's host moves the two cores about, there is one for runs with both near each other, and one for those
+with both far apart.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from tools.bench.vhost import load
 
 RULES = 100
 WAYS = ("without", "guard", "guard and groups")
+Found = dict[str, dict[str, dict[str, list[float]]]]
+"""Rates in order of the rounds, by the cores' distance, the load and the way."""
 
 
 def cases(flows: int) -> dict[str, Case]:
@@ -53,7 +57,7 @@ def rules() -> list[dict[str, Any]]:
     return [*found, {"protocol": "udp", "prefix": "10.0.0.0/24"}]
 
 
-def document(way: str, sockets: list[Path]) -> dict[str, Any]:
+def document(name: str, way: str, sockets: list[Path]) -> dict[str, Any]:
     """The topology."""
     guests = {}
     for number, path in enumerate(sockets):
@@ -69,7 +73,7 @@ def document(way: str, sockets: list[Path]) -> dict[str, Any]:
             nic["groups"] = ["hundred"]
         guests[f"g{number}"] = {"kind": "external", "nics": [nic]}
     return {
-        "name": FABRIC,
+        "name": name,
         "engine": {"driver": "thread", "cpu": CORE, "poll": "adaptive"},
         "networks": {"n": {"vlan": 10, "mtu": 9000, "subnets": ["10.0.0.0/24"], "gateway": []}},
         "groups": {"hundred": {"ingress": rules(), "egress": rules()}},
@@ -79,10 +83,10 @@ def document(way: str, sockets: list[Path]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serve(way: str, folder: Path) -> Iterator[list[Path]]:
-    """A fabric, for as long as the block runs."""
+    """A fabric, in a folder of its own, for as long as the block runs."""
     sockets = [folder / f"vnet{number}.sock" for number in range(2)]
     file = folder / "bench.yaml"
-    file.write_text(json.dumps(document(way, sockets)))
+    file.write_text(json.dumps(document(f"{FABRIC}-{folder.name}", way, sockets)))
     argv = [sys.executable, "-m", "vnet", "up", str(file)]
     with running(argv, folder / "vnet.log", env=living_in(folder)) as process:
         appear(sockets, process, folder / "vnet.log")
@@ -105,20 +109,36 @@ def main() -> None:
         for name, case in cases(options.flows).items()
         if not options.case or any(part in name for part in options.case)
     }
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    with tempfile.TemporaryDirectory(prefix="vnet-bench-") as scratch:
-        for _ in range(options.rounds):
-            for way in WAYS:
-                with serve(way, Path(scratch)) as sockets:
-                    for name, case in wanted.items():
-                        result = distance.alike(lambda c=case: load(sockets, c, options.seconds, False))
-                        if case.figure not in result:
-                            print(f"! {way}, {name}: {result}", file=sys.stderr)
-                            continue
-                        part = found.setdefault(result.get(distance.KEY, ""), {name: {} for name in wanted})
-                        part[name].setdefault(way, []).append(float(result[case.figure]))
+    found: Found = {}
+    with tempfile.TemporaryDirectory(prefix="vnet-bench-") as scratch, contextlib.ExitStack() as up:
+        doors = {}
+        for number, way in enumerate(WAYS):
+            folder = Path(scratch, str(number))
+            folder.mkdir(0o700)
+            doors[way] = up.enter_context(serve(way, folder))
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+            for name, case in wanted.items():
+                took = distance.alike(lambda c=case: measure(doors, c, options.seconds))
+                if "error" in took:
+                    print(f"! {name}: {took['error']}", file=sys.stderr)
+                    continue
+                part = found.setdefault(took.get(distance.KEY, ""), {name: {} for name in wanted})
+                for way in WAYS:
+                    part[name].setdefault(way, []).append(took[way])
     for kind, part in found.items():
         print("\n".join(table(distance.title(kind), wanted, part)))
+
+
+def measure(doors: dict[str, list[Path]], case: Case, seconds: float) -> dict[str, Any]:
+    """The rate of one load through each fabric, or `error`."""
+    took: dict[str, Any] = {}
+    for way, sockets in doors.items():
+        result = load(sockets, case, seconds, False)
+        if case.figure not in result:
+            return {"error": f"{way}: {result}"}
+        took[way] = float(result[case.figure])
+    return took
 
 
 def table(title: str, wanted: dict[str, Case], found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
@@ -126,12 +146,15 @@ def table(title: str, wanted: dict[str, Case], found: dict[str, dict[str, list[f
     yield f"| load{f', {title}' if title else ''} | {' | '.join(WAYS)} |"
     yield f"| --- |{' --- |' * len(WAYS)}"
     for name, by_way in found.items():
-        base = statistics.median(by_way.get("without", [0.0]))
         cells = []
-        for values in (by_way.get(way, []) for way in WAYS):
-            middle = statistics.median(values) if values else 0
+        for way in WAYS:
+            values = by_way.get(way, [])
+            left = [
+                value / base for value, base in zip(values, by_way.get("without", []), strict=True) if base
+            ]
             spread = f"[{min(values, default=0):.3g}..{max(values, default=0):.3g}]"
-            cells.append(f"{middle:.3g} {spread} {middle / base * 100 if base else 0:.0f} %")
+            middle, part = (statistics.median(each) if each else 0 for each in (values, left))
+            cells.append(f"{middle:.3g} {spread} {part * 100:.0f} %")
         yield f"| {name}, {wanted[name].unit} | {' | '.join(cells)} |"
 
 
