@@ -79,6 +79,10 @@ impl Tracker {
         let fits =
             |gate: Option<Gate<'_>>, end: usize| gate.is_none_or(|gate| gate.stamp == conn.allowed[end]);
         if !(fits(gates.from, near) && fits(gates.to, far)) {
+            if self.is_forged(frame, packet, at, gates) {
+                self.table.remove(at);
+                return self.judge_new(frame, packet, gates, payer);
+            }
             self.judge_again(frame, packet, at, gates)?;
         }
         let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
@@ -139,7 +143,22 @@ impl Tracker {
         Ok(())
     }
 
-    /// Whether the rules of a gate allow a connection to begin as it did, the gate being at this end.
+    /// Whether a connection began in the name of somebody who is elsewhere: its first packet did not come in by the gate
+    /// that its sender is behind, as this packet shows. Nobody may forge one to have answers let in by the rules of what
+    /// a guest may begin, nor to stand in the way of one that is real.
+    fn is_forged(&self, frame: &Frame<'_, '_>, packet: &Packet, at: u32, gates: Gates<'_>) -> bool {
+        let Some(conn) = self.table.get(at) else { return false };
+        let began = usize::from(conn.origin) == packet.from & 1;
+        match (gates.from, gates.to) {
+            (Some(from), _) if began => from.port != conn.began,
+            // Who answers came in by the same port as whom it answers.
+            (_, Some(to)) if !began => to.port != conn.began && frame.ingress == conn.began,
+            _ => false,
+        }
+    }
+
+    /// Whether the rules of a gate allow a connection to begin as it did, the gate being at this end. What its guest may
+    /// begin is only what came from it, whatever address is in there.
     fn allows(&self, gate: &Gate<'_>, at: u32, end: usize) -> bool {
         let Some(conn) = self.table.get(at) else { return false };
         if conn.allowed[end & 1] == gate.stamp {
@@ -147,7 +166,11 @@ impl Tracker {
         }
         let (v6, proto, vlan, both) = packet::ends(&conn.key);
         let remote = both[end & 1 ^ 1].0;
-        let rules = if end == usize::from(conn.origin) { &gate.groups.egress } else { &gate.groups.ingress };
+        let began = end == usize::from(conn.origin);
+        if began && conn.began != gate.port {
+            return false;
+        }
+        let rules = if began { &gate.groups.egress } else { &gate.groups.ingress };
         rules.allow(&rules::Ask { v6, proto, number: conn.number, remote, vlan })
     }
 
@@ -183,6 +206,7 @@ impl Tracker {
             state,
             halves,
             number: packet.number,
+            began: frame.ingress,
             allowed,
             owner: payer.port,
             limit: payer.limit,

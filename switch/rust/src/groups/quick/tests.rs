@@ -18,6 +18,7 @@ fn birth(proto: u8, state: State, port: u16) -> Birth {
     Birth {
         key: Key([0, LOW, 0, HIGH, word]),
         origin: 0,
+        began: 0,
         state,
         halves: [Half::default(); 2],
         number: 9,

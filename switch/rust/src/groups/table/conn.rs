@@ -81,6 +81,8 @@ pub(in crate::groups) struct Conn {
     pub(super) hash: u32,
     /// Destination port, or type and code, of its first packet.
     pub(in crate::groups) number: u16,
+    /// The port of the switch that its first packet came in by.
+    pub(in crate::groups) began: PortId,
 }
 
 impl Conn {
@@ -103,6 +105,7 @@ pub(in crate::groups) struct Birth {
     pub(in crate::groups) state: State,
     pub(in crate::groups) halves: [Half; 2],
     pub(in crate::groups) number: u16,
+    pub(in crate::groups) began: PortId,
     pub(in crate::groups) allowed: [u32; 2],
     pub(in crate::groups) owner: PortId,
     /// How many the owner may have.

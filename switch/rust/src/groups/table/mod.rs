@@ -361,6 +361,7 @@ impl Table {
             allowed: birth.allowed,
             state: birth.state,
             origin: birth.origin as u8,
+            began: birth.began,
             answered: false,
             owner: birth.owner,
             placed: false,

@@ -9,6 +9,7 @@ fn birth(n: u64, owner: PortId, limit: u32) -> Birth {
     Birth {
         key: Key([0, n, 0, n * 7, n << 48 | 0x411]),
         origin: 0,
+        began: 0,
         state: State::New,
         halves: [Half::default(); 2],
         number: 0,
