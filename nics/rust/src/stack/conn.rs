@@ -44,10 +44,12 @@ const SUPER_MSS: usize = 256;
 
 /// Without progress for that long, an attempt ends (Linux: six SYNs), data that nobody acknowledges
 /// ends a connection (RFC 9293, 3.8.3: at least 100 s; Linux: about 15 minutes), and one that was
-/// closed is forgotten (Linux: `tcp_fin_timeout`).
+/// closed is forgotten: after three times what a segment that gets lost waits for the next attempt at most, and
+/// where nothing is on its way any more sooner (Linux: `tcp_fin_timeout`).
 const CONNECT_TIMEOUT: Nanos = 127_000_000_000;
 const USER_TIMEOUT: Nanos = 924_000_000_000;
-const ORPHAN_TIMEOUT: Nanos = 60_000_000_000;
+const ORPHAN_TIMEOUT: Nanos = 180_000_000_000;
+const FIN_TIMEOUT: Nanos = 60_000_000_000;
 /// How long a handshake that somebody else began may take.
 const HANDSHAKE_TIMEOUT: Nanos = 20_000_000_000;
 
@@ -177,6 +179,15 @@ impl Conn {
         }
     }
 
+    /// Whether a segment is answered by what we have and nothing else comes of it: a reset that may be forged, or the
+    /// beginning of a connection where one is. Who has forgotten ours, having started anew, resets it then, and the next
+    /// attempt begins another (RFC 9293, 3.10.7.4; RFC 5961, 4.2).
+    pub fn challenges(&self, seq: u32, syn: bool, rst: bool) -> bool {
+        let synchronized =
+            !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived);
+        rst && !self.believes_reset(seq) || syn && !rst && synchronized
+    }
+
     /// Whether an acknowledgement should go out at once: for every second full segment while the
     /// sender's window grows by acknowledgements (RFC 5681, 3.1 and 4.2), for every sixteenth when
     /// it has grown.
@@ -255,7 +266,7 @@ impl Conn {
         let timeout = match (self.role, state) {
             (Role::HalfOpen(_), _) => HANDSHAKE_TIMEOUT,
             (_, State::SynSent | State::SynReceived) => CONNECT_TIMEOUT,
-            (Role::Orphan, State::FinWait2) => ORPHAN_TIMEOUT,
+            (Role::Orphan, State::FinWait2) => FIN_TIMEOUT,
             (Role::Orphan, _) if unsent || closing => ORPHAN_TIMEOUT,
             _ if unsent || closing => USER_TIMEOUT,
             (_, State::Established) => match self.keep_alive {

@@ -193,8 +193,7 @@ impl Guest {
             }
         }
         if let Some(conn) = id.and_then(|id| self.sockets.conn(id))
-            && rst
-            && !conn.believes_reset(seq)
+            && conn.challenges(seq, syn, rst)
         {
             let (seq, ack) = conn.sent;
             if conn.challenged.is_none_or(|at| at + CHALLENGE <= self.now) {
@@ -445,8 +444,11 @@ impl Guest {
     /// A connection ends by an error of ours: no answer, no way, or worse.
     pub(super) fn give_up(&mut self, id: SocketId, error: StackError) {
         let Some(conn) = self.sockets.conn(id) else { return };
-        if conn.role != Role::User {
-            return self.discard(id);
+        match conn.role {
+            Role::User => {}
+            // Its peer waits for the rest, and should know that there will be none.
+            Role::Orphan if conn.state() != State::SynSent => {}
+            _ => return self.discard(id),
         }
         if conn.error.is_none() {
             conn.error = Some(error);
@@ -468,8 +470,11 @@ impl Guest {
     /// smoltcp panicked over a connection, so it must not be asked about it again.
     pub(super) fn condemn(&mut self, id: SocketId) {
         let Some(conn) = self.sockets.conn(id) else { return };
-        if conn.role != Role::User {
-            return self.discard(id);
+        match conn.role {
+            Role::User => {}
+            // Its peer waits for the rest, and should know that there will be none.
+            Role::Orphan if conn.state() != State::SynSent => {}
+            _ => return self.discard(id),
         }
         (conn.silent, conn.error, conn.seen) = (true, Some(StackError::Reset), State::Closed);
         let (tuple, want) = (conn.tuple, std::mem::take(&mut conn.want));

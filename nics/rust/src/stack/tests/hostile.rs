@@ -257,6 +257,38 @@ fn a_forged_reset_or_error_needs_the_numbers() {
 }
 
 #[test]
+fn who_starts_anew_hears_of_the_old_connection() {
+    let (mut hub, client, _, _) = network();
+    let (local, remote) = hub.ends[0].names(client).unwrap();
+    let (IpAddr::V4(own), IpAddr::V4(peer)) = (local.ip(), remote.unwrap().ip()) else { panic!() };
+    let syn = |seq| tcp_frame(2, own, peer, (local.port(), 80), seq, 0, 2, &[]);
+    hub.restart(0, &config(1));
+    hub.trace = Some(Vec::new());
+    for seq in [1000, 500_000, 3_000_000_000] {
+        hub.inject(&syn(seq), Offload::NONE);
+    }
+    hub.pass(SECOND / 2);
+    let from = |hub: &Hub, n: u8| {
+        let ours = |frame: &[u8]| frame[12..14] == [8, 0] && frame[23] == 6 && frame[26..30] == [10, 0, 0, n];
+        hub.trace
+            .iter()
+            .flatten()
+            .filter(|(_, frame)| ours(frame))
+            .map(|(_, frame)| frame[47])
+            .collect::<Vec<u8>>()
+    };
+    // What it has is told once a second; to that, who knows of nothing says so, and then there is a new connection.
+    assert_eq!(from(&hub, 2), [16]);
+    assert!(from(&hub, 1).contains(&4));
+    let listener = hub.ends[1].tcp_listen(None, 80, 4);
+    assert!(listener.is_ok());
+    hub.trace = Some(Vec::new());
+    hub.inject(&syn(7000), Offload::NONE);
+    hub.pass(SECOND / 2);
+    assert_eq!(from(&hub, 2), [18]);
+}
+
+#[test]
 fn a_panic_costs_one_connection() {
     let (mut hub, client, server, _) = network();
     let (other, peer) = hub.connect(0, 1, "10.0.0.2", 82);

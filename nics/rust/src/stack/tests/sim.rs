@@ -91,6 +91,15 @@ impl Hub {
         }
     }
 
+    /// Have guest number `at` (from 0) start anew, knowing of nothing.
+    pub fn restart(&mut self, at: usize, config: &StackConfig) {
+        let (mut nic, end) = stack(config).unwrap();
+        let poller = Arc::new(Poller::new().unwrap());
+        let (waker, events) = (self.waker.clone(), self.events.clone());
+        nic.attach(Context { port: at as u16, poller, waker, events }, self.now).unwrap();
+        (self.nics[at], self.ends[at]) = (nic, end);
+    }
+
     fn chance(&mut self, percent: u64) -> bool {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

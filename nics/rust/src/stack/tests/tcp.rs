@@ -397,3 +397,29 @@ fn nothing_is_ever_sent_twice_over_a_good_wire() {
         assert!((data.len()..data.len() + 100).contains(&sent), "{mtu} {gso}: {sent}");
     }
 }
+
+#[test]
+fn what_was_sent_before_it_was_closed_arrives_or_its_end_is_told() {
+    // A fifth of all frames is lost, so that attempts are a minute apart in the end.
+    for size in (100_000..250_000).step_by(10_000) {
+        let mut hub = pair();
+        hub.impair = Impair { delay: 20 * MS, ..Impair::default() };
+        let (client, server) = hub.connect(0, 1, "10.0.0.2", 80);
+        hub.impair.loss = 20;
+        assert_eq!(hub.ends[0].tcp_send(client, &bytes(size)), Ok(size));
+        hub.ends[0].close(client).unwrap();
+        let (mut got, mut buffer) = (0, vec![0; 100_000]);
+        let until = hub.now + 100_000 * SECOND;
+        let ended = hub.run(until, |hub| {
+            loop {
+                match hub.ends[1].tcp_recv(server, &mut buffer) {
+                    Ok(0) | Err(StackError::Reset) => return true,
+                    Ok(n) => got += n,
+                    Err(StackError::WouldBlock) => return false,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        assert!(ended, "{got} bytes came");
+    }
+}
