@@ -123,7 +123,9 @@ class Fabric:
         """
         if self._runtime is None:
             self._runtime = Runtime(self.name, self._folder).__enter__()
-            for removed in await trio.to_thread.run_sync(self._runtime.clean):
+            # Virtual time would go on meanwhile, by as much as chance has it.
+            clean = self._runtime.clean
+            for removed in clean() if in_virtual_time() else await trio.to_thread.run_sync(clean):
                 log.info("removed the namespace %s, left by a crash", removed)
         return self._runtime
 

@@ -206,6 +206,21 @@ def test_the_same_run_in_virtual_time_gives_the_same_file(place: Place) -> None:
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_virtual_time_stands_still_while_files_are_opened(place: Place) -> None:
+    async def open_many() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 3600)
+            for n in range(50):
+                opened = await Pcap(write=str(place.runtime / f"{n}.pcapng")).open(place)
+                del opened
+            assert trio.current_time() == began
+            nursery.cancel_scope.cancel()
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    began = clock.current_time()
+    trio.run(open_many, clock=clock)
+
+
 async def test_fifos_are_live_both_ways(place: Place) -> None:
     source, target = place.runtime / "in", place.runtime / "out"
     for path in (source, target):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -69,6 +69,21 @@ async def test_frames_are_counted(autojump_clock: trio.testing.MockClock, tmp_pa
         with pytest.raises(AssertionError, match="4 frames at all, icmp; expected at most 3"):
             async with expect_frames(fabric, most=3, filter="icmp"):
                 await a.ping(b)
+
+
+@pytest.mark.parametrize("driver", ["trio", "thread"])
+async def test_what_was_sent_counts(driver: Literal["trio", "thread"]) -> None:
+    """Though the block ends before the engine had a turn."""
+    async with vnet.Fabric.from_dict(LAB, driver=driver) as fabric:
+        a, b = fabric.guests["a"], fabric.guests["b"]
+        await a.ping(b)
+        udp = await a.host().udp_socket()
+        for _ in range(20):
+            with pytest.raises(AssertionError, match="1 frames at b, udp; expected at most 0"):
+                async with expect_frames(fabric, "b", filter="udp", most=0):
+                    await udp.send_to(b"x", str(b.ip), 53)
+            async with expect_frames(fabric, "b", filter="udp", least=1, most=1):
+                await udp.send_to(b"x", str(b.ip), 53)
 
 
 async def test_eventually(autojump_clock: trio.testing.MockClock) -> None:

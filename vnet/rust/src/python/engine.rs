@@ -422,6 +422,19 @@ impl Engine {
         }))
     }
 
+    /// Turn until there is nothing to do at `now` (nanoseconds), whoever turns it otherwise: all that was sent has
+    /// gone as far as it goes at once then. Ends in any case: some guests always send.
+    fn settle(&self, py: Python<'_>, now: Nanos) {
+        py.detach(|| {
+            let mut engine = self.inner.lock();
+            for _ in 0..10_000 {
+                if engine.turn(now) != Next::Again && engine.turn(now) != Next::Again {
+                    break;
+                }
+            }
+        });
+    }
+
     /// Have the engine's own thread turn it. `poll`: adaptive, busy or sleep.
     #[pyo3(signature = (poll="adaptive", cpu=None))]
     fn start(&self, py: Python<'_>, poll: &str, cpu: Option<usize>) -> PyResult<()> {
