@@ -108,3 +108,27 @@ def test_one_more_while_the_fabric_runs(tmp_path: Path) -> None:
         assert json.loads(command("status", name, "--json"))["machines"] == []
     finally:
         command("down", name)
+
+
+def test_auto_is_in_the_sandbox_what_it_was_before() -> None:
+    one = machine(accel="auto", nics=[{"network": "lan"}])
+    name = document()["name"]
+
+    def accels() -> list[str]:
+        return [told["accel"] for told in json.loads(command("status", name, "--json"))["machines"]]
+
+    command("up", "-", "-d", given=document(vm=one))
+    try:
+        before = accels()
+        assert "remove guest vm\n" in command("apply", "-", given=document())
+        # Another command line than that of before would be refused.
+        command("apply", "-", given=document(vm=one))
+        assert accels() == before
+    finally:
+        command("down", name)
+    command("up", "-", "-d", given=document(vm=one) | {"engine": {"keep": ["qemu"]}})
+    try:
+        command("apply", "-", given=document(vm=one, more=one) | {"engine": {"keep": ["qemu"]}})
+        assert accels() == before * 2
+    finally:
+        command("down", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class Machines:
         """Have ready what starts machines, because this process may soon start no program any more. Others
         than those that were started by now can be started later only if it is open to them.
         """
+        _ = self.has_kvm
         if open_to_others:
             await self._keeper()
             return
@@ -79,8 +81,15 @@ class Machines:
                     " `engine: {keep: [qemu]}`, or with --sandbox off"
                 )
 
+    @cached_property
+    def has_kvm(self) -> bool:
+        """What `accel: auto` goes by. Asked once, for the sandbox lets nobody read what tells, and who is
+        started again is to be the same machine.
+        """
+        return look.has_kvm()
+
     def _argv(self, name: str, machine: model.Machine) -> list[str]:
-        kvm = machine.accel == "kvm" or (machine.accel == "auto" and look.has_kvm())
+        kvm = machine.accel == "kvm" or (machine.accel == "auto" and self.has_kvm)
         return command(look.program() or look.PROGRAMS[0], f"{self._fabric}/{name}", machine, kvm=kvm)
 
     async def make(self, guest: ResolvedGuest) -> Machine:

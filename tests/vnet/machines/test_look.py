@@ -12,7 +12,7 @@ import trio.testing
 import vnet
 from vnet import cli
 from vnet.errors import BadInput
-from vnet.machines import look
+from vnet.machines import Machines, look
 from vnet.topology import Topology
 
 FILE = """name: lab
@@ -93,3 +93,17 @@ def test_auto_takes_kvm_where_any_kernel_runs(
     if there:
         (tmp_path / "kvm").touch()
     assert look.has_kvm() is uses
+
+
+async def test_auto_is_settled_before_the_sandbox_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what in ("KVM", "CPUS"):
+        monkeypatch.setattr(look, what, tmp_path / what)
+        (tmp_path / what).write_text("flags : fpu de\n")
+    machines = Machines("lab", lambda: tmp_path)
+    await machines.prepare(open_to_others=False)
+    # As in the sandbox: what can't be read says nothing.
+    (tmp_path / "CPUS").unlink()
+    assert look.has_kvm()
+    assert not machines.has_kvm
