@@ -37,8 +37,8 @@ class Guest:
 
     @property
     def addresses(self) -> list[Address]:
-        """All addresses of all NICs, in the topology's order."""
-        return [address for port in self.ports.values() for address in port.wanted.ip]
+        """All addresses of all NICs, in the topology's order; those by DHCP as they are now."""
+        return [address for port in self.ports.values() for address in port.ip]
 
     @property
     def ip(self) -> str:
@@ -112,7 +112,7 @@ class Guest:
             return None  # it goes by a gateway, if at all
         for guest in chain([target], self.fellows.values()):
             for there in guest.ports.values():
-                if there.wanted.network == network and address in there.wanted.ip:
+                if there.wanted.network == network and address in there.ip:
                     return None if guest is target else guest
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -41,6 +42,19 @@ class Port:
     def kind(self) -> str:
         """The NIC's kind."""
         return self.wanted.nic.kind
+
+    @property
+    def ip(self) -> list[IPv4Address | IPv6Address]:
+        """Its addresses in its network, which on a trunk is the native one: the topology's, then what it
+        has by DHCP now.
+        """
+        found = [*self.wanted.ip]
+        if self.wanted.dhcp:
+            ((_, bindings),) = self.engine.readings([self.number])
+            networks = (ip_network(prefix) for vlan, prefix, _ in bindings if vlan == self.wanted.vlan)
+            # A prefix that was delegated to it is for others, behind it.
+            found += [each.network_address for each in networks if each.prefixlen == each.max_prefixlen]
+        return found
 
     @property
     def description(self) -> str:

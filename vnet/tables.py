@@ -65,7 +65,7 @@ def connections(fabric: Fabric, network: str | None, port: str | None) -> list[d
     """See `Fabric.connections`."""
     only = fabric.port(port) if port is not None else None
     names = networks(fabric, network)
-    ends = {str(address) for address in only.wanted.ip} if only else set()
+    ends = {str(address) for address in only.ip} if only else set()
     found = []
     for switch, number in fabric.wiring.switches.items():
         cursor: int | None = 0

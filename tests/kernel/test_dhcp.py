@@ -86,6 +86,7 @@ async def test_a_lease_opens_the_guard_and_a_release_closes_it(tmp_path: Path) -
                 before = drops(fabric, "client")
                 await run(fabric, "client", "ping", "-c", "2", "-i", "0.1", SERVER)
                 assert drops(fabric, "client").get("guard-ip4") == before.get("guard-ip4")
+                assert await fabric.guests["server"].ping(fabric.guests["client"]) > 0
 
                 # Nobody else may use it, nor claim it.
                 other = fabric.port("thief").opened.carries

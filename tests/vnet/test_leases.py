@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import trio
 
 import vnet
 from vnet import leases, state
+from vnet.errors import BadInput
 
 MAC = "02:00:00:00:00:0a"
 HOUR = 3600 * 10**9
@@ -183,6 +185,22 @@ async def test_changes_are_noted_by_the_way_and_at_the_end(
         nursery.cancel_scope.cancel()
     assert written == [1, 2]
     assert not path.with_name(f"{leases.FILE}.new").exists()
+
+
+async def test_a_guest_is_asked_at_what_it_has_by_dhcp() -> None:
+    async with fabric(web={"nics": [{"network": "red", "ip": ["10.0.0.8", "fd00::8"]}]}) as running:
+        web, vm = running.guests["web"], running.guests["vm"]
+        with pytest.raises(BadInput, match="vm has no address"):
+            web.address_of(vm)
+        for prefix in (FOUR, SIX, DELEGATED):
+            bind(running, prefix, 3600)
+        assert [*map(str, vm.addresses)] == running.port("vm").status()["ip"][:2] == ["10.0.0.9", "fd00::9"]
+        assert (vm.ip, str(web.address_of(vm, 6))) == ("10.0.0.9", "fd00::9")
+        async with web.as_network():
+            assert (await trio.socket.getaddrinfo("vm", 80))[0][4][0] == "fd00::9"
+        # Nobody else is asked at it.
+        assert web.other_at(ipaddress.ip_address("10.0.0.9"), web) is vm
+    assert vm.addresses == []
 
 
 async def test_what_the_engine_knows_of_many_ports_is_read_at_once() -> None:

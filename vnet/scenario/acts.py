@@ -148,8 +148,8 @@ class Acts:
         except Unreachable as error:
             raise Failed(str(error)) from None
         near = source.port_towards(theirs)
-        own = next((a for a in near.wanted.ip if a.version == theirs.version), None)
-        far = next(port for port in target.ports.values() if theirs in port.wanted.ip)
+        own = next((a for a in near.ip if a.version == theirs.version), None)
+        far = next(port for port in target.ports.values() if theirs in port.ip)
         if own is None:
             raise Failed(f"{source.name} has no IPv{theirs.version} address")
         return (near.name, own), (far.name, theirs)
@@ -336,8 +336,8 @@ def _addresses(
             continue
         for near in one.ports.values():
             for far in other.ports.values():
-                for mine in near.wanted.ip:
-                    for theirs in far.wanted.ip:
+                for mine in near.ip:
+                    for theirs in far.ip:
                         if not mine.version == theirs.version == version or version in seen:
                             continue
                         if one.other_at(theirs, other, near) is None:

@@ -100,7 +100,7 @@ class Names(trio.abc.HostnameResolver):
         if (guest := guests.get(first)) is not None:
             ports = [port for port in guest.ports.values() if network in map(str.lower, port.wanted.networks)]
             if ports:
-                return name, self._sorted(address for port in ports for address in port.wanted.ip)
+                return name, self._sorted(address for port in ports for address in port.ip)
         raise _error(stdlib.EAI_NONAME)
 
     def _reachable(self, other: Guest) -> list[Address]:
@@ -110,7 +110,7 @@ class Names(trio.abc.HostnameResolver):
             address
             for port in other.ports.values()
             if near & set(port.wanted.networks)
-            for address in port.wanted.ip
+            for address in port.ip
         ]
         return shared or [address for address in other.addresses if not self._on_link(address)]
 

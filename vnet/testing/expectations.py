@@ -105,8 +105,8 @@ async def path(fabric: Fabric, source: str, target: str) -> list[str]:
         raise AssertionError(f"{source} to {target}: {error}") from None
     theirs = one.address_of(other)
     near = one.port_towards(theirs)
-    far = next(port for port in other.ports.values() if theirs in port.wanted.ip)
-    mine = next((a for a in near.wanted.ip if a.version == theirs.version), None)
+    far = next(port for port in other.ports.values() if theirs in port.ip)
+    mine = next((a for a in near.ip if a.version == theirs.version), None)
     if mine is None or not any(theirs in interface.network for interface in near.wanted.addresses):
         raise BadInput(f"{source} and {target} have no subnet in common")
     echo = b"\x08\0\0\0\0\0\0\0" if theirs.version == 4 else b"\x80\0\0\0\0\0\0\0"
