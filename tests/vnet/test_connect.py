@@ -178,8 +178,16 @@ def test_libkrun_has_a_call_for_each_kind():
     assert 'krun_add_net_unixstream(ctx, "/run/vnet/lab/vm1.sock", -1, mac, 0, 0);' in said(STREAM, "libkrun")
     assert 'krun_add_net_unixgram(ctx, "/run/vnet/lab/ours.sock", -1, mac, 0, 0);' in said(DGRAM, "libkrun")
     assert "{0x02, 0x00, 0x00, 0x00, 0x00, 0x0a}" in said(STREAM, "libkrun")
-    with pytest.raises(BadInput, match="sockets with a path"):
-        words(DGRAM_UDP, "libkrun")
+
+
+def test_who_takes_paths_alone_gets_no_other_addresses():
+    path = "/run/vnet/lab/ours.sock"
+    assert said(DGRAM, "vfkit") == f"--device virtio-net,unixSocketPath={path},mac={MAC}"
+    abstract = facts("dgram", local="@ours", remote="@theirs")
+    for given in (DGRAM_UDP, abstract):
+        for form in ("libkrun", "vfkit"):
+            with pytest.raises(BadInput, match=f"{form} speaks through sockets with a path: give it one"):
+                words(given, form)
 
 
 def test_udp_words_for_the_programs_that_speak_udp():

@@ -67,9 +67,15 @@ def libkrun(facts: Facts) -> list[str]:
     ]
 
 
-def _krun_net(facts: Facts, function: str, path: str) -> list[str]:
+def _file_of(facts: Facts, key: str, program: str) -> str:
+    """The socket's path, for a `program` that knows no other addresses."""
+    path = path_of(facts, key)
     if is_inet(path) or path.startswith("@"):
-        raise BadInput(f"{facts['port']}: libkrun speaks through sockets with a path: give it one")
+        raise BadInput(f"{facts['port']}: {program} speaks through sockets with a path: give it one")
+    return path
+
+
+def _krun_net(facts: Facts, function: str, path: str) -> list[str]:
     octets = ", ".join(f"0x{octet}" for octet in facts["mac"].split(":"))
     return [
         f"uint8_t mac[6] = {{{octets}}};",
@@ -80,11 +86,11 @@ def _krun_net(facts: Facts, function: str, path: str) -> list[str]:
 
 def libkrun_stream(facts: Facts) -> list[str]:
     must_listen(facts, "libkrun")
-    return _krun_net(facts, "krun_add_net_unixstream", path_of(facts))
+    return _krun_net(facts, "krun_add_net_unixstream", _file_of(facts, "socket", "libkrun"))
 
 
 def libkrun_dgram(facts: Facts) -> list[str]:
-    return _krun_net(facts, "krun_add_net_unixgram", path_of(facts, "local"))
+    return _krun_net(facts, "krun_add_net_unixgram", _file_of(facts, "local", "libkrun"))
 
 
 def gvproxy(facts: Facts) -> list[str]:
@@ -99,7 +105,8 @@ def passt(facts: Facts) -> list[str]:
 
 
 def vfkit(facts: Facts) -> list[str]:
-    return [f"--device virtio-net,unixSocketPath={path_of(facts, 'local')},mac={facts['mac']}"]
+    path = _file_of(facts, "local", "vfkit")
+    return [f"--device virtio-net,unixSocketPath={path},mac={facts['mac']}"]
 
 
 def _udp(facts: Facts) -> tuple[str, str]:
