@@ -203,6 +203,14 @@ def test_udp_words_for_the_programs_that_speak_udp():
 def test_what_does_not_fit_says_what_would():
     with pytest.raises(BadInput, match=r"formats are .*cloud-hypervisor"):
         words(VHOST, "vde")
+    # Neither those that would have to connect where we do, nor those that know no such address.
+    for given, fitting in (
+        (STREAM, "qemu, libvirt, libkrun"),
+        (STREAM_TCP, "qemu, libvirt, passt, gvproxy"),
+        (DGRAM, "qemu, libvirt, libkrun, vfkit"),
+    ):
+        with pytest.raises(BadInput, match=f"; its formats are {fitting}$"):
+            words(given, "cloud-hypervisor")
     with pytest.raises(BadInput, match=r"which qemu can't be plugged into$"):
         words(facts("stack"), "qemu")
     with pytest.raises(BadInput, match="has no remote"):

@@ -51,9 +51,17 @@ def words(facts: Facts, form: str) -> list[str]:
     """The lines for `form`. Raises BadInput when that program can't be plugged into such a NIC."""
     kinds = FORMS[form]
     if facts["kind"] not in kinds:
-        fitting = ", ".join(form for form, kinds in FORMS.items() if facts["kind"] in kinds)
+        fitting = ", ".join(form for form in FORMS if _fits(facts, form))
         other = f"; its formats are {fitting}" if fitting else ""
         raise BadInput(
             f"{facts['port']} is of kind {facts['kind']}, which {form} can't be plugged into{other}"
         )
     return kinds[facts["kind"]](facts)
+
+
+def _fits(facts: Facts, form: str) -> bool:
+    """Whether there are words for such a NIC as it is: of its kind, in its role, at its addresses."""
+    try:
+        return facts["kind"] in FORMS[form] and bool(FORMS[form][facts["kind"]](facts))
+    except BadInput:
+        return False
