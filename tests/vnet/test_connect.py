@@ -188,6 +188,8 @@ def test_who_takes_paths_alone_gets_no_other_addresses():
         for form in ("libkrun", "vfkit"):
             with pytest.raises(BadInput, match=f"{form} speaks through sockets with a path: give it one"):
                 words(given, form)
+    with pytest.raises(BadInput, match="passt speaks through sockets with a path: give it one"):
+        words(STREAM_TCP, "passt")
 
 
 def test_udp_words_for_the_programs_that_speak_udp():
@@ -206,7 +208,7 @@ def test_what_does_not_fit_says_what_would():
     # Neither those that would have to connect where we do, nor those that know no such address.
     for given, fitting in (
         (STREAM, "qemu, libvirt, libkrun"),
-        (STREAM_TCP, "qemu, libvirt, passt, gvproxy"),
+        (STREAM_TCP, "qemu, libvirt, gvproxy"),
         (DGRAM, "qemu, libvirt, libkrun, vfkit"),
     ):
         with pytest.raises(BadInput, match=f"; its formats are {fitting}$"):

@@ -101,7 +101,7 @@ def gvproxy(facts: Facts) -> list[str]:
 
 def passt(facts: Facts) -> list[str]:
     must_connect(facts, "passt")
-    return [f"passt --foreground --socket {path_of(facts)}"]
+    return [f"passt --foreground --socket {_file_of(facts, 'socket', 'passt')}"]
 
 
 def vfkit(facts: Facts) -> list[str]:
