@@ -71,7 +71,8 @@ class Guest:
         """Give back what the guest itself holds; its ports are gone by then."""
 
     def address_of(self, target: Guest | str, family: int | None = None) -> Address:
-        """An address of `target` that this guest would use: one in a subnet of its own first.
+        """An address of `target`, a guest, its name or an address, that this guest would use: one in a subnet
+        of its own first.
 
         Raises Unreachable where a neighbour of this guest has it: tenants may overlap, and an answer from
         there would be the neighbour's.
@@ -80,7 +81,11 @@ class Guest:
             try:
                 return ipaddress.ip_address(target)
             except ValueError:
-                raise BadInput(f"{target!r} is not an IP address") from None
+                pass
+            if target not in self.fellows:
+                hint = suggestion(target, self.fellows)
+                raise BadInput(f"{target!r} is neither an IP address nor a guest's name{hint}")
+            target = self.fellows[target]
         candidates = [a for a in target.addresses if family in (None, a.version)]
         if not candidates:
             wanted = f"IPv{family} " if family else ""
@@ -160,7 +165,7 @@ class StackGuest(Guest):
         return await self.host(address).ping(str(address), timeout=timeout, size=size)
 
     async def open_tcp_stream(self, host: Guest | str, port: int) -> trio.abc.HalfCloseableStream:
-        """Connect to `port` of a guest or address. Raises OSError as a real stack would."""
+        """Connect to `port` of a guest, its name or an address. Raises OSError as a real stack would."""
         address = self.address_of(host)
         return await self.host(address).open_tcp_stream(str(address), port)
 

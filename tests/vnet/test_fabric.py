@@ -166,8 +166,21 @@ async def test_wrong_names_are_told_with_the_right_ones():
             fabric.port("web.1")
         with pytest.raises(BadInput, match="there is a guest web already"):
             await fabric.attach("web", network="red")
-        with pytest.raises(BadInput, match="not an IP address"):
+        with pytest.raises(BadInput, match=r"neither an IP address nor a guest's name$"):
             await fabric.guests["web"].ping("nonsense")
+        with pytest.raises(BadInput, match=r"did you mean db"):
+            await fabric.guests["web"].ping("dbb")
+
+
+async def test_a_guest_is_asked_by_its_name_too():
+    async with Fabric.from_dict(tenants()) as fabric, trio.open_nursery() as nursery:
+        web, db = fabric.guests["web"], fabric.guests["db"]
+        assert await web.ping("db", timeout=30) > 0
+        listener = await db.listen_tcp(80)
+        nursery.start_soon(trio.serve_listeners, lambda stream: stream.send_all(b"db"), [listener])
+        async with await web.open_tcp_stream("db", 80) as stream:
+            assert await stream.receive_some() == b"db"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_link_that_is_down_is_down_for_its_guest():
