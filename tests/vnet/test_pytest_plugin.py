@@ -101,6 +101,13 @@ def test_a_test_has_a_network(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=9)
 
 
+def test_the_example_of_the_readme_works(pytester: pytest.Pytester) -> None:
+    (example,) = re.findall(
+        r"^```python\n(import pytest\n.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    run(pytester, example).assert_outcomes(passed=1)
+
+
 def test_fixtures_may_be_async_and_need_no_other_plugin(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
