@@ -18,10 +18,10 @@ MESSAGE = 2048
 EXTENSIONS = 8
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
 CONTROL = {
-    0x2000, 0x2003, 0x2004, 0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x888E, 0x8899, 0x88CC, 0x88F5, 0x88F6,
-    0x8902, 0x893B, 0x8940, 0x8946, 0x9000,
+    0x2000, 0x2003, 0x2004, 0x22E7, 0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x8870, 0x888E, 0x8899, 0x88C7,
+    0x88CC, 0x88E3, 0x88F5, 0x88F6, 0x88FB, 0x8902, 0x893B, 0x8940, 0x8946, 0x9000, 0x9001, 0x9002,
 }  # fmt: skip
-FOREIGN_TAGS = {0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F}
+FOREIGN_TAGS = {0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F, 0x22E9, 0xF1C1, 0x892F, 0x8909}
 MEMBERSHIP = {0x12, 0x16, 0x17, 0x22}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -201,7 +201,7 @@ class ReferenceGuard:
         wanted = [value for code, value in options if code == 50]
         fine = len(kinds) < 2 and all(len(value) == 1 and value[0] for value in kinds)
         fine = fine and len(wanted) < 2 and all(len(value) == 4 for value in wanted)
-        fine = fine and all(code != 52 for code, _ in options)
+        fine = fine and all(code not in (52, 82) for code, _ in options)
         is_dhcp = message[236:240] == bytes.fromhex("63825363")
         need(fine and (whole if is_dhcp else not kinds), "guard-dhcp-client")
         kind = kinds[0][0] if kinds else 0

@@ -42,7 +42,7 @@ from scapy.layers.inet6 import (
     Jumbo,
     PadN,
 )
-from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.layers.l2 import ARP, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
 from tests.switch.guarded import (
@@ -62,6 +62,7 @@ from tests.switch.guarded import (
     guard,
     ip,
     ip6,
+    lease4,
     switch,
 )
 from tests.switch.test_guard_cases import RA
@@ -119,7 +120,7 @@ TAGS = {
     "three tags": ("malformed-tag", ether() / Dot1Q(vlan=0) / Dot1Q(vlan=0) / Dot1Q(vlan=5) / SPOOF),
     "a tag and nothing": ("malformed-tag", bytes(ether(type=0x8100))[:14] + b"\0\0"),
     **{f"tag {number:#x}": ("guard-headers", kind(number, SPOOF)) for number in
-       (0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F)},
+       (0x9100, 0x9200, 0x9300, 0x88E7, 0x8926, 0x893F, 0x22E9, 0xF1C1, 0x892F, 0x8909)},
     "a foreign tag behind a priority tag": ("guard-headers", ether() / Dot1Q(vlan=0, type=0x9100) / SPOOF),
     "ip behind a priority tag": ("guard-ip4", ether() / Dot1Q(vlan=0, prio=7) / SPOOF),
     "arp behind a priority tag": ("guard-arp", ether(dst=OTHER) / Dot1Q(vlan=0) / POISON),
@@ -145,11 +146,13 @@ LINKS = {
         "guard-control",
         ether() / Dot1Q(vlan=0, type=60) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x0800) / SPOOF,
     ),
+    "llc by an ethertype": ("guard-control", kind(0x8870, LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP())),
+    "snap by an ethertype": ("guard-control", kind(0x8870, LLC() / SNAP(code=0x0806) / POISON)),
     "a length of 0": ("guard-control", kind(0)),
     "neither length nor type": ("guard-control", kind(0x5FF)),
     **{f"protocol {number:#x}": ("guard-control", kind(number)) for number in
        (0x2000, 0x2003, 0x2004, 0x8808, 0x8809, 0x888E, 0x8899, 0x88CC, 0x88F5, 0x88F6, 0x8902, 0x22EA,
-        0x22F3, 0x22F4, 0x893B, 0x8940, 0x8946, 0x9000)},
+        0x22F3, 0x22F4, 0x893B, 0x8940, 0x8946, 0x9000, 0x9001, 0x9002, 0x88C7, 0x88E3, 0x88FB, 0x22E7)},
     "to a bridge's group": ("link-local", ether(dst="01:80:c2:00:00:0e", type=0x88CC) / Raw(bytes(46))),
     "a runt": ("runt", bytes(13)),
     "too long": ("giant", ip() / UDP() / Raw(bytes(1480))),
@@ -173,6 +176,7 @@ CLAIMS = {
     "dhcp with a longer address": ("guard-dhcp-client", discover(hlen=16)),
     "dhcp of another hardware": ("guard-dhcp-client", discover(htype=6)),
     "dhcp by way of a relay": ("guard-dhcp-client", discover(giaddr=VICTIM4)),
+    "dhcp with a relay's words": ("guard-dhcp-client", lease4(1, b"\x52\6\1\4port")),
     "dhcp gives back another's address": ("guard-dhcp-client", discover(ciaddr=VICTIM4)),
     "the same from its own": ("guard-dhcp-client", release(IP4, VICTIM4)),
     "the same from there": ("guard-ip4", release(VICTIM4, VICTIM4)),

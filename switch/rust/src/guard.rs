@@ -110,18 +110,27 @@ impl Frame<'_> {
             0x0806 => self.arp(packet),
             0x8035 => self.rarp(packet),
             // Tags that are none for us, but perhaps for the next switch: the old kinds, I-tag (802.1ah),
-            // VN-tag, E-tag (802.1BR).
-            0x9100 | 0x9200 | 0x9300 | 0x88e7 | 0x8926 | 0x893f => Err(Drop::GuardHeaders),
-            // LLC carries spanning trees, CDP, and by SNAP anything else; then flow control, LACP and
-            // OAM, port authentication, LLDP, MVRP, MMRP and SRP, CFM, TRILL, ECP. To a link-local
+            // VN-tag, E-tag (802.1BR), CN-tag (802.1Qau), R-tag (802.1CB), HSR's (IEC 62439-3), TrustSec's.
+            0x9100 | 0x9200 | 0x9300 | 0x88e7 | 0x8926 | 0x893f | 0x22e9 | 0xf1c1 | 0x892f | 0x8909 => {
+                Err(Drop::GuardHeaders)
+            }
+            // LLC carries spanning trees, CDP, and by SNAP anything else, also behind an EtherType of its own
+            // (802.1AC); then flow control, LACP and OAM, port authentication and that in advance, LLDP, MVRP,
+            // MMRP and SRP, CFM, TRILL, ECP, congestion notification, MRP's rings, PRP. To a link-local
             // group they come here only where the operator made the port transparent. And what some makers'
-            // bridges are told by: Cisco's CDP, VTP and DTP without SNAP, Realtek's remote control, loopback.
+            // bridges are told by: Cisco's CDP, VTP and DTP without SNAP, Realtek's remote control, loopback and
+            // what is next to it.
             ..0x600
+            | 0x8870
             | 0x2000
             | 0x2003
             | 0x2004
             | 0x8899
-            | 0x9000
+            | 0x9000..=0x9002
+            | 0x88c7
+            | 0x88e3
+            | 0x88fb
+            | 0x22e7
             | 0x8808
             | 0x8809
             | 0x888e

@@ -16,6 +16,9 @@ use crate::{Decision, Out, Switch};
 /// RFC 2131, 3: in front of the options.
 const COOKIE: u32 = 0x6382_5363;
 const OPTIONS: usize = 240;
+/// RFC 3046, 2.1: what a relay says about the client. With no relay's address in the message, servers may take it for
+/// that of one close to the client, and give what this asks for.
+const RELAY: u8 = 82;
 const REQUEST: u8 = 3;
 const DECLINE: u8 = 4;
 const RELEASE: u8 = 7;
@@ -100,6 +103,7 @@ fn message(frame: &[u8], tags: u8) -> Option<Message<'_>> {
 }
 
 /// The options of a DHCPv4 message that say what it is about: its type, 0 for none, and the address that is requested.
+/// `None`: they can be read in two ways, or are none of a client's.
 fn words4(message: &[u8]) -> Option<(u8, Option<u32>)> {
     let (mut kind, mut requested, mut whole) = (0, None, false);
     let mut options = message.get(OPTIONS..).unwrap_or_default();
@@ -112,10 +116,10 @@ fn words4(message: &[u8]) -> Option<(u8, Option<u32>)> {
             [0, rest @ ..] => options = rest,
             [code, len, rest @ ..] => {
                 let Some((value, rest)) = rest.split_at_checked(usize::from(*len)) else { break };
-                match (code, value) {
+                match (*code, value) {
                     (53, [value]) if kind == 0 && *value != 0 => kind = *value,
                     (50, [_, _, _, _]) if requested.is_none() => requested = be32(value, 0),
-                    (50 | 52 | 53, _) => return None,
+                    (50 | RELAY | 52 | 53, _) => return None,
                     _ => {}
                 }
                 options = rest;
