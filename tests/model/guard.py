@@ -176,6 +176,7 @@ class ReferenceGuard:
                 need(int(has) == 0 or has == packet.source or self.owns(source, has), "guard-dhcp-client")
             else:
                 need(not message or message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
+            need(sport == client, "guard-dhcp-client")
         return (sport, dport, packet.part) == (client, server, "whole")
 
     # -- what DHCP clients say, all of it ----------------------------------------------------------
@@ -185,9 +186,11 @@ class ReferenceGuard:
         while kind == b"\x81\x00":
             kind, packet = packet[2:4], packet[4:]
         if kind == b"\x08\x00" and packet[9] == UDP and number(packet[6:8]) & 0x3FFF == 0:
-            upper = packet[(packet[0] & 15) * 4 :]
+            size = (packet[0] & 15) * 4
+            upper, end = packet[size:], max(number(packet[2:4]) - size, 8)
             if number(upper[2:4]) == 67:
                 need(len(data) <= MESSAGE, "guard-dhcp-client")
+                need(words4(upper[8:]) == words4(upper[8:end]), "guard-dhcp-client")
                 self._weigh4(source, upper[8:])
         elif kind == b"\x86\xdd":
             inner = follow(packet)
@@ -196,16 +199,8 @@ class ReferenceGuard:
                 self._weigh6(source, inner.upper[8 : inner.length])
 
     def _weigh4(self, source: bytes, message: bytes) -> None:
-        options, whole = dhcp_options(message[240:])
-        kinds = [value for code, value in options if code == 53]
-        wanted = [value for code, value in options if code == 50]
-        fine = len(kinds) < 2 and all(len(value) == 1 and value[0] for value in kinds)
-        fine = fine and len(wanted) < 2 and all(len(value) == 4 for value in wanted)
-        fine = fine and all(code not in (52, 82) for code, _ in options)
-        is_dhcp = message[236:240] == bytes.fromhex("63825363")
-        need(fine and (whole if is_dhcp else not kinds), "guard-dhcp-client")
-        kind = kinds[0][0] if kinds else 0
-        has, asked = message[12:16], wanted[0] if wanted else bytes(4)
+        kind, asked = words4(message)
+        has = message[12:16]
         if kind in (4, 7):
             first, second = (has, asked) if kind == 7 else (asked, has)
             for address in (first, second) if any(second) else (first,):
@@ -320,6 +315,19 @@ def dhcp_options(data: bytes) -> tuple[list[tuple[int, bytes]], bool]:
         found.append((data[0], data[2:size]))
         data = data[size:]
     return found, True
+
+
+def words4(message: bytes) -> tuple[int, bytes]:
+    """Which message it is, 0 for none of DHCP, and the address that it asks for."""
+    options, whole = dhcp_options(message[240:])
+    kinds = [value for code, value in options if code == 53]
+    wanted = [value for code, value in options if code == 50]
+    fine = len(kinds) < 2 and all(len(value) == 1 and value[0] for value in kinds)
+    fine = fine and len(wanted) < 2 and all(len(value) == 4 for value in wanted)
+    fine = fine and all(code not in (52, 82) for code, _ in options)
+    is_dhcp = message[236:240] == bytes.fromhex("63825363")
+    need(fine and (whole if is_dhcp else not kinds), "guard-dhcp-client")
+    return (kinds[0][0] if kinds else 0), wanted[0] if wanted else bytes(4)
 
 
 def dhcp6_options(data: bytes) -> list[tuple[int, bytes]]:

@@ -97,6 +97,13 @@ def release(source: str, has: str) -> Packet:
     return Ether(bytes(frame))
 
 
+def cut_off(frame: Packet, count: int) -> bytes:
+    """The frame as it was, and the packet in it shorter, as its header says."""
+    data = bytearray(bytes(frame))
+    data[16:18] = (int.from_bytes(data[16:18], "big") - count).to_bytes(2, "big")
+    return bytes(data)
+
+
 def client6(message: Packet, sport: int = 546) -> Packet:
     return ip6(LOCAL, dst="ff02::1:2") / UDP(sport=sport, dport=547) / message
 
@@ -180,12 +187,16 @@ CLAIMS = {
     "dhcp gives back another's address": ("guard-dhcp-client", discover(ciaddr=VICTIM4)),
     "the same from its own": ("guard-dhcp-client", release(IP4, VICTIM4)),
     "the same from there": ("guard-ip4", release(VICTIM4, VICTIM4)),
+    "dhcp from any port": ("guard-dhcp-client", discover(sport=9999)),
+    "dhcp whose packet ends before its options do": ("guard-dhcp-client", cut_off(lease4(7, has=IP4), 2)),
+    "dhcp whose packet ends before its options begin": ("guard-dhcp-client", cut_off(lease4(7, has=IP4), 9)),
     "a dhcp reply to servers": ("guard-dhcp-client", discover(op=2)),
     "dhcp cut off": ("guard-dhcp-client", bytes(dhcp())[:70]),
     **{f"dhcpv6 {type(message).__name__} from a client's port": ("guard-dhcp-server", client6(message))
        for message in (DHCP6_Advertise(), DHCP6_Reply(), DHCP6_Reconf(), DHCP6_RelayForward(),
                        DHCP6_RelayReply())},
     "dhcpv6 relay from any port": ("guard-dhcp-server", client6(DHCP6_RelayForward(), sport=9999)),
+    "dhcpv6 from any port": ("guard-dhcp-client", client6(DHCP6_Solicit(), sport=9999)),
     "dhcpv6 from a server's port": ("guard-dhcp-server", client6(DHCP6_Solicit(), sport=547)),
 }  # fmt: skip
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+import struct
 from contextlib import suppress
+from typing import Any
 
+import pytest
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -13,14 +18,15 @@ from tests import books
 from vnet._native import Engine, Guard, PipeHandle, PortConfig, pipe_door
 
 GUEST, SERVER = "02:00:00:00:00:0a", "02:00:00:00:00:01"
+LOCAL = "fe80::ff:fe00:a"
 OWN, VICTIM, SERVES = "10.0.0.10", "10.0.0.11", "10.0.0.1"
 SECOND = 10**9
 
 
 class Lab:
-    """A guest with a guard and a DHCP server at one switch, in VLAN 5; the guest may send tags."""
+    """A guest with a guard and a DHCP server at one switch, in VLAN 5; the guest may send tags, or both."""
 
-    def __init__(self, *, learns: bool = False, tagged: bool = False) -> None:
+    def __init__(self, *, learns: bool = False, tagged: bool = False, both: bool = False) -> None:
         self.engine = Engine()
         switch = self.engine.add_switch(hash_seed=(1, 2))
         addresses = [] if learns else [(f"{OWN}/32", None, None)]
@@ -29,7 +35,9 @@ class Lab:
         serves = Guard(SERVER, addresses=[(f"{SERVES}/32", None, None)], dhcp_server=True)
         self.ports: list[int] = []
         self.pipes: list[PipeHandle] = []
-        for config in (PortConfig(guard=own, mtu=9000, **mode), PortConfig(vlan=5, guard=serves, mtu=9000)):  # type: ignore[arg-type]
+        modes: list[tuple[Guard, dict[str, Any]]] = [(own, mode), (serves, mode if both else {"vlan": 5})]
+        for guard, keys in modes:
+            config = PortConfig(guard=guard, mtu=9000, **keys)
             door, pipe = pipe_door(128, 9018)
             self.ports.append(self.engine.add_port(door, switch, config))
             self.pipes.append(pipe)
@@ -71,6 +79,34 @@ def message(
     hardware = bytes.fromhex(GUEST.replace(":", ""))
     frame /= IP(src=source, dst="255.255.255.255") / UDP(sport=68, dport=67)
     return frame / BOOTP(op=1, chaddr=hardware, ciaddr=has, options=options + b"\xff")
+
+
+def option6(code: int, value: bytes) -> bytes:
+    return struct.pack("!HH", code, len(value)) + value
+
+
+def message6(kind: int, leases: bytes, *, server: bool = False, sport: int = 0) -> Packet:
+    """A DHCPv6 client's message, or its server's, with IAs."""
+    ends = {"src": GUEST, "dst": "33:33:00:01:00:02"}, {"src": LOCAL, "dst": "ff02::1:2"}, (546, 547)
+    if server:
+        ends = {"src": SERVER, "dst": GUEST}, {"src": "fe80::ff:fe00:1", "dst": LOCAL}, (547, 546)
+    identities = option6(1, b"\0\3\0\1\2\0\0\0\0\x0a") + option6(2, b"\0\3\0\1\2\0\0\0\0\1")
+    udp = UDP(sport=sport or ends[2][0], dport=ends[2][1])
+    return Ether(**ends[0]) / IPv6(**ends[1]) / udp / Raw(bytes([kind, 0, 0, 1]) + identities + leases)
+
+
+def addresses6(*addresses: str, preferred: int = 0, valid: int = 0, status: bytes = b"") -> bytes:
+    """An IA_NA."""
+    times = struct.pack("!II", preferred, valid)
+    leases = (option6(5, ipaddress.IPv6Address(address).packed + times) for address in addresses)
+    return option6(3, bytes(12) + b"".join(leases) + status)
+
+
+def prefix6(prefix: str, valid: int = 0) -> bytes:
+    """An IA_PD."""
+    net = ipaddress.IPv6Network(prefix)
+    lease = struct.pack("!IIB", valid, valid, net.prefixlen) + net.network_address.packed
+    return option6(25, bytes(12) + option6(26, lease))
 
 
 def acknowledges(address: str) -> Packet:
@@ -121,3 +157,62 @@ def test_a_lease_is_given_back_once_and_by_whose_it_is() -> None:
     assert lab.drops() == {"guard-dhcp-client": 2}
     renewal = message(3, source=VICTIM, has=VICTIM)
     assert lab.send(0, renewal) == [bytes(renewal)], "more time is asked for from any address"
+
+
+def test_a_lease_is_given_back_in_no_other_way() -> None:
+    """What a server may take for a release, and who keeps the guest's addresses does not, is dropped."""
+    lab = Lab(learns=True)
+    lab.send(1, acknowledges(OWN))
+    elsewhere = message(7, source=OWN, has=OWN)
+    elsewhere[UDP].sport = 5000
+    # A server that takes a message by its packet's length sees the last option cut off.
+    cut = bytearray(bytes(message(7, source=OWN, has=OWN, more=b"\x0c\4host")))
+    cut[16:18] = (int.from_bytes(cut[16:18], "big") - 4).to_bytes(2, "big")
+    assert lab.send(0, elsewhere, Raw(bytes(cut))) == []
+    assert lab.drops() == {"guard-dhcp-client": 2}
+    assert [prefix for _, prefix, _ in lab.engine.bindings(lab.ports[0])] == [f"{OWN}/32"]
+
+
+def test_both_addresses_of_a_release_are_given_back() -> None:
+    lab = Lab(learns=True)
+    lab.send(1, acknowledges(OWN), acknowledges(VICTIM))
+    release = message(7, source=OWN, has=OWN, asks=VICTIM)
+    assert lab.send(0, release) == [bytes(release)]
+    assert lab.engine.bindings(lab.ports[0]) == []
+
+
+def test_behind_two_tags() -> None:
+    """The inner one is no VLAN's, so a host may look behind it."""
+    lab = Lab(learns=True, tagged=True, both=True)
+    given = acknowledges(OWN)
+    lab.send(1, Ether(src=SERVER, dst=GUEST) / Dot1Q(vlan=5) / given[IP])
+    assert len(lab.engine.bindings(lab.ports[0])) == 1
+    release = message(7, source=OWN, has=OWN)
+    twice = Ether(src=GUEST, dst=release.dst) / Dot1Q(vlan=5) / Dot1Q(vlan=0) / release[IP]
+    assert len(lab.send(0, twice)) == 1
+    assert lab.engine.bindings(lab.ports[0]) == []
+
+
+SIX, PREFIX = "fd00::55", "fd01::/56"
+GIVEN6 = {
+    "as usual": addresses6(SIX) + prefix6(PREFIX),
+    "preferred for longer than valid": addresses6(SIX, preferred=1) + prefix6(PREFIX),
+    "with a status": addresses6(SIX, status=option6(13, b"\0\1")) + prefix6(PREFIX),
+    "behind a status": option6(13, b"\0\1") + addresses6(SIX) + prefix6(PREFIX),
+    "more often than there is room": addresses6(*[SIX] * 20) + prefix6(PREFIX),
+    "by a part of the prefix": addresses6(SIX) + prefix6("fd01::/64"),
+}
+"""A release of both."""
+
+
+@pytest.mark.parametrize("kind", [8, 9])
+@pytest.mark.parametrize("how", GIVEN6)
+def test_leases_of_ipv6_are_given_back_however_it_is_said(how: str, kind: int) -> None:
+    lab = Lab(learns=True)
+    given = addresses6(SIX, preferred=60, valid=60) + prefix6(PREFIX, 60)
+    lab.send(1, message6(7, given, server=True))
+    assert {prefix for _, prefix, _ in lab.engine.bindings(lab.ports[0])} == {f"{SIX}/128", PREFIX}
+    release = message6(kind, GIVEN6[how])
+    assert lab.send(0, message6(kind, GIVEN6[how], sport=5000), release) == [bytes(release)]
+    assert lab.drops() == {"guard-dhcp-client": 1}
+    assert lab.engine.bindings(lab.ports[0]) == []

@@ -221,8 +221,13 @@ impl Frame<'_> {
         } else {
             asks6(ip.upper)?
         }
+        // A server would take it from any port. But what gives a lease back has to be understood as what it is
+        // by whoever keeps the guest's addresses, too; and clients have a port of their own.
+        if from != client {
+            return Err(Drop::GuardDhcpClient);
+        }
         self.memory.asked = true;
-        Ok(from == client)
+        Ok(true)
     }
 
     /// RFC 2131, 2: a request, for its own hardware address and no longer one, and passed on by nobody. An

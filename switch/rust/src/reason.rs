@@ -75,7 +75,7 @@ reasons! {
     GuardFragment = "guard-fragment", Ingress;
     /// the guest sent what only a DHCP server or relay sends, DHCPv4 or DHCPv6
     GuardDhcpServer = "guard-dhcp-server", Ingress;
-    /// DHCP in another's name: another hardware address, a relay, another's lease given back; or to be read in two ways
+    /// DHCP in another's name: another hardware address, a relay, another's lease given back; or to be read in two ways, or not from a client's port
     GuardDhcpClient = "guard-dhcp-client", Ingress;
     /// the guest sent a router advertisement (ICMPv6, RFC 6105, or ICMP)
     GuardRa = "guard-ra", Ingress;

@@ -6,11 +6,12 @@
 //! lease would be lost. It is weighed as a copy, which is then sent on: what was checked is what leaves.
 //!
 //! Nobody may read such a message differently. Options that stand twice, are cut off, or are in other fields
-//! (RFC 2132, 9.3) are refused, and what follows the message in its frame counts as the message.
+//! (RFC 2132, 9.3) are refused, and it must say the same with what follows the packet in its frame and without.
+//! So what a server takes for a release takes the address from the guest, too (`snoop/`): both walk alike.
 
 use super::{CIADDR, Drop, Frame, Guard, Memory};
-use crate::headers::{self, Ip, Part, UDP, be16, be32, be128, mac};
-use crate::snoop::each_option;
+use crate::headers::{self, Ip, Part, UDP, be16, be32, mac};
+use crate::snoop::{GIVES_BACK6, each_lease6};
 use crate::{Decision, Out, Switch};
 
 /// RFC 2131, 3: in front of the options.
@@ -22,9 +23,6 @@ const RELAY: u8 = 82;
 const REQUEST: u8 = 3;
 const DECLINE: u8 = 4;
 const RELEASE: u8 = 7;
-/// RFC 8415, 7.3.
-const RELEASE6: u8 = 8;
-const DECLINE6: u8 = 9;
 
 impl Switch {
     /// Whether the latest bursts had frames that have to be weighed: [`is_weighed`](Self::is_weighed) says which.
@@ -68,7 +66,7 @@ impl Guard {
         };
         let mut frame = Frame { src, dst: 0, vlan: decision.vlan, guard: self, memory };
         match message {
-            Message::V4(ip, message) => frame.weigh4(ip, message),
+            Message::V4(ip, message, within) => frame.weigh4(ip, message, within),
             Message::V6(message) => frame.weigh6(message),
         }
     }
@@ -76,8 +74,8 @@ impl Guard {
 
 /// What a guest says to a DHCP server.
 enum Message<'a> {
-    /// With its source.
-    V4(u32, &'a [u8]),
+    /// With its source: up to the end of the frame, and of the packet.
+    V4(u32, &'a [u8], &'a [u8]),
     V6(&'a [u8]),
 }
 
@@ -92,7 +90,8 @@ fn message(frame: &[u8], tags: u8) -> Option<Message<'_>> {
     match be16(frame, at)? {
         0x0800 => {
             let ip = headers::ipv4(packet).ok().filter(|ip| is_for(ip, 67))?;
-            Some(Message::V4(ip.src, ip.upper.get(8..)?))
+            let within = ip.upper.get(8..ip.len.min(ip.upper.len())).unwrap_or_default();
+            Some(Message::V4(ip.src, ip.upper.get(8..)?, within))
         }
         0x86dd => {
             let ip = headers::ipv6(packet).ok().filter(|ip| is_for(ip, 547))?;
@@ -133,8 +132,9 @@ fn words4(message: &[u8]) -> Option<(u8, Option<u32>)> {
 }
 
 impl Frame<'_> {
-    fn weigh4(&mut self, src: u32, message: &[u8]) -> Result<(), Drop> {
-        let (kind, requested) = words4(message).ok_or(Drop::GuardDhcpClient)?;
+    fn weigh4(&mut self, src: u32, message: &[u8], within: &[u8]) -> Result<(), Drop> {
+        let words = words4(message).filter(|words| words4(within) == Some(*words));
+        let (kind, requested) = words.ok_or(Drop::GuardDhcpClient)?;
         let has = be32(message, CIADDR).unwrap_or(0);
         let given = match kind {
             RELEASE => [Some(has), requested.filter(|ip| *ip != 0)],
@@ -149,35 +149,12 @@ impl Frame<'_> {
     }
 
     fn weigh6(&mut self, message: &[u8]) -> Result<(), Drop> {
-        let Some((&(RELEASE6 | DECLINE6), _)) = message.split_first() else { return Ok(()) };
+        if !message.first().is_some_and(|kind| GIVES_BACK6.contains(kind)) {
+            return Ok(());
+        }
         let mut own = true;
-        self.each_lease6(message, &mut |ip, prefix, frame| own &= frame.has_all6(ip, prefix))
+        each_lease6(message, &mut |ip, prefix| own &= self.has_all6(ip, prefix))
             .ok_or(Drop::GuardDhcpClient)?;
         if own { Ok(()) } else { Err(Drop::GuardDhcpClient) }
-    }
-
-    /// The addresses and prefixes in a message's IAs (RFC 8415, 21.4 to 21.6, 21.21, 21.22). `None`: it is cut off.
-    fn each_lease6(&mut self, message: &[u8], each: &mut dyn FnMut(u128, u8, &mut Self)) -> Option<()> {
-        let mut whole = true;
-        each_option(message.get(4..)?, &mut |code, ia| {
-            let inner = match code {
-                3 | 25 => ia.get(12..),
-                4 => ia.get(4..),
-                _ => return,
-            };
-            let leases = each_option(inner.unwrap_or(&[0]), &mut |code, value| {
-                let lease = match code {
-                    5 => be128(value, 0).map(|ip| (ip, 128)),
-                    26 => be128(value, 9).map(|ip| (ip, value.get(8).copied().unwrap_or(0))),
-                    _ => return,
-                };
-                match lease {
-                    Some((ip, prefix)) => each(ip, prefix, self),
-                    None => whole = false,
-                }
-            });
-            whole &= leases.is_some();
-        })?;
-        whole.then_some(())
     }
 }

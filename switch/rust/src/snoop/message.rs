@@ -13,8 +13,8 @@ pub(super) enum Said {
     Refused(u64),
     /// A server to the client with this DUID: its addresses are none of this link.
     Moved(u32),
-    /// A client gives these up.
-    Gone(Vec<(IpAddr, u8)>),
+    /// A client gives these up. A guard has seen to it that they are the client's, where there is one.
+    Gone(Vec<IpAddr>),
 }
 
 /// An address or prefix, and for how long.
@@ -27,6 +27,8 @@ pub(super) struct Lease {
     pub(super) client: u32,
 }
 
+/// DHCPv6: a release and a decline (RFC 8415, 7.3).
+pub(crate) const GIVES_BACK6: [u8; 2] = [8, 9];
 /// DHCPv6 status codes (RFC 8415, 21.13).
 const NOT_ON_LINK: u16 = 4;
 
@@ -45,7 +47,8 @@ pub fn is_dhcp(head: &[u8]) -> bool {
 }
 
 fn tags(head: &[u8]) -> usize {
-    usize::from(matches!(be16(head, 12), Some(0x8100 | 0x88a8)))
+    let is_tag = |n: &usize| matches!(be16(head, 12 + 4 * n), Some(0x8100 | 0x88a8));
+    (0..2).take_while(is_tag).count()
 }
 
 /// A message's meaning for bindings, if it has one.
@@ -93,7 +96,6 @@ fn v4(message: &[u8], server: bool, client: bool) -> Option<Said> {
         }
     }
     let chaddr = mac(message, 28)?;
-    let gone = |ip: u32| Said::Gone(vec![(Ipv4Addr::from_bits(ip).into(), 32)]);
     match (op, kind) {
         (2, 5) if server => {
             let yours = Ipv4Addr::from_bits(be32(message, 16)?);
@@ -106,8 +108,10 @@ fn v4(message: &[u8], server: bool, client: bool) -> Option<Said> {
             host.then(|| Said::Bound(Some(chaddr), vec![lease]))
         }
         (2, 6) if server => Some(Said::Refused(chaddr)),
-        (1, 4) if client => Some(gone(requested)),
-        (1, 7) if client => Some(gone(be32(message, 12)?)),
+        // Whichever of the two a server goes by.
+        (1, 4 | 7) if client => {
+            Some(Said::Gone([requested, be32(message, 12)?].map(|ip| Ipv4Addr::from_bits(ip).into()).into()))
+        }
         _ => None,
     }
 }
@@ -115,6 +119,12 @@ fn v4(message: &[u8], server: bool, client: bool) -> Option<Said> {
 /// DHCPv6, RFC 8415: a reply, or a release or decline.
 fn v6(message: &[u8], server: bool, client: bool) -> Option<Said> {
     let kind = *message.first()?;
+    if GIVES_BACK6.contains(&kind) {
+        // By address alone: of lifetimes and status codes no server asks here.
+        let mut gone = vec![];
+        each_lease6(message, &mut |ip, _| gone.push(Ipv6Addr::from_bits(ip).into()))?;
+        return client.then_some(Said::Gone(gone));
+    }
     let options = message.get(4..)?;
     let (mut duid, mut sender, mut status) = (None, false, 0);
     each_option(options, &mut |code, value| match code {
@@ -146,7 +156,6 @@ fn v6(message: &[u8], server: bool, client: bool) -> Option<Said> {
         // A client takes no reply that does not say who answers whom (16.10).
         7 if server && sender && status == NOT_ON_LINK => Some(Said::Moved(duid)),
         7 if server && sender && status == 0 && !found.is_empty() => Some(Said::Bound(None, found)),
-        8 | 9 if client => Some(Said::Gone(found.iter().map(|lease| (lease.ip, lease.prefix)).collect())),
         _ => None,
     }
 }
@@ -189,8 +198,34 @@ fn number(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, hash).max(1)
 }
 
+/// The addresses and prefixes in a client's message: those in its IAs (RFC 8415, 21.4 to 21.6, 21.21, 21.22). `None`:
+/// it is cut off.
+pub(crate) fn each_lease6(message: &[u8], each: &mut dyn FnMut(u128, u8)) -> Option<()> {
+    let mut whole = true;
+    each_option(message.get(4..)?, &mut |code, ia| {
+        let inner = match code {
+            3 | 25 => ia.get(12..),
+            4 => ia.get(4..),
+            _ => return,
+        };
+        let leases = each_option(inner.unwrap_or(&[0]), &mut |code, value| {
+            let lease = match code {
+                5 => be128(value, 0).map(|ip| (ip, 128)),
+                26 => be128(value, 9).map(|ip| (ip, value.get(8).copied().unwrap_or(0))),
+                _ => return,
+            };
+            match lease {
+                Some((ip, prefix)) => each(ip, prefix),
+                None => whole = false,
+            }
+        });
+        whole &= leases.is_some();
+    })?;
+    whole.then_some(())
+}
+
 /// `None` when an option is cut off.
-pub(crate) fn each_option(mut options: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> Option<()> {
+fn each_option(mut options: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> Option<()> {
     while !options.is_empty() {
         let (code, len) = (be16(options, 0)?, usize::from(be16(options, 2)?));
         each(code, options.get(4..4 + len)?);

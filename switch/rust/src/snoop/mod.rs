@@ -23,8 +23,8 @@ mod tests_v6;
 
 pub use bindings::Binding;
 pub(crate) use bindings::Bindings;
-pub(crate) use message::each_option;
 pub use message::is_dhcp;
+pub(crate) use message::{GIVES_BACK6, each_lease6};
 
 use crate::fdb::Flush;
 use crate::headers::mac;
@@ -50,9 +50,8 @@ impl Switch {
         match said(frame) {
             None => {}
             Some(Said::Gone(gone)) if passes => {
-                self.unbind(ingress, |binding| {
-                    binding.vlan == vlan && gone.contains(&(binding.ip, binding.prefix))
-                });
+                // A prefix goes with any address in it: servers may look for it by that.
+                self.unbind(ingress, |binding| gone.iter().any(|&ip| binding.is_for(vlan, ip)));
             }
             Some(Said::Gone(_)) => {}
             Some(Said::Refused(chaddr)) => {
