@@ -8,13 +8,17 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+import vnet
 from tests import books
+from tests.vnet.test_mirrors import end
 from vnet._native import Engine, Guard, PipeHandle, PortConfig, pipe_door
 
 GUEST, SERVER = "02:00:00:00:00:0a", "02:00:00:00:00:01"
@@ -109,11 +113,11 @@ def prefix6(prefix: str, valid: int = 0) -> bytes:
     return option6(25, bytes(12) + option6(26, lease))
 
 
-def acknowledges(address: str) -> Packet:
+def acknowledges(address: str, guest: str = GUEST) -> Packet:
     """The server gives an address for a minute."""
-    hardware = bytes.fromhex(GUEST.replace(":", ""))
+    hardware = bytes.fromhex(guest.replace(":", ""))
     options = b"\x63\x82\x53\x63\x35\1\5\x33\4\0\0\0\x3c\xff"
-    frame = Ether(src=SERVER, dst=GUEST) / IP(src=SERVES, dst=address) / UDP(sport=67, dport=68)
+    frame = Ether(src=SERVER, dst=guest) / IP(src=SERVES, dst=address) / UDP(sport=67, dport=68)
     return frame / BOOTP(op=2, chaddr=hardware, yiaddr=address, options=options)
 
 
@@ -216,3 +220,46 @@ def test_leases_of_ipv6_are_given_back_however_it_is_said(how: str, kind: int) -
     assert lab.send(0, message6(kind, GIVEN6[how], sport=5000), release) == [bytes(release)]
     assert lab.drops() == {"guard-dhcp-client": 1}
     assert lab.engine.bindings(lab.ports[0]) == []
+
+
+async def test_what_is_given_to_another_is_nobodys_at_other_switches(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The server's last word counts wherever the two guests are; a network of its own is another's."""
+    other = "02:00:00:00:00:0b"
+
+    def guest(switch: str, mac: str, **keys: object) -> dict[str, object]:
+        nic = {"network": "red", "switch": switch, "mac": mac, "nic": {"kind": "pipe"}, **keys}
+        return {"kind": "external", "nics": [nic]}
+
+    fabric = {
+        "name": "lab",
+        "networks": {"red": {"subnets": ["10.0.0.0/24"], "gateway": "10.0.0.254"}},
+        "switches": {"left": {}, "right": {}, "alone": {}},
+        "links": [{"ends": ["left", "right"]}],
+        "guests": {
+            "one": guest("left", GUEST, ip="dhcp"),
+            "other": guest("right", other, ip="dhcp"),
+            "third": guest("alone", "02:00:00:00:00:0c", ip="dhcp"),
+            "server": guest("right", SERVER, ip=[SERVES], guard={"dhcp_server": "allow"}),
+        },
+    }
+    async with vnet.Fabric.from_dict(fabric) as running:
+
+        def has(name: str) -> list[str]:
+            return [prefix for _, prefix, _ in running.engine.bindings(running.port(name).number)]
+
+        vlan = running.port("third").wanted.vlan
+        assert vlan is not None
+        running.engine.bind(running.port("third").number, vlan, f"{OWN}/32", None)
+        for mac, name in ((GUEST, "one"), (other, "other")):
+            hello = message(1)
+            hello.src = mac
+            hello[BOOTP].chaddr = bytes.fromhex(mac.replace(":", ""))
+            await end(running, name).send(bytes(hello))
+            await trio.sleep(0.01)
+            await end(running, "server").send(bytes(acknowledges(OWN, mac)))
+            await trio.sleep(0.01)
+            assert has(name) == [f"{OWN}/32"]
+        assert has("one") == []
+        assert has("third") == [f"{OWN}/32"]

@@ -17,6 +17,7 @@ use crate::multicast::{self, Snooper};
 use crate::pairs::Pairs;
 use crate::private::{Place, Private};
 use crate::proxy::{Answer, Gateways};
+use crate::snoop::Binding;
 use crate::stp::PortState;
 use crate::twin::own;
 use crate::{Connection, Decision, Groups, Guard, Nanos, Out, PortId, View, VlanId};
@@ -85,6 +86,8 @@ pub struct Switch {
     pub(crate) alike: bool,
     /// When the next lease of any of them ends, or earlier.
     pub(crate) leases: Option<Nanos>,
+    /// What servers gave lately, for other switches to hear of.
+    pub(crate) given: Vec<Binding>,
     /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
     /// fabric's own, heard or not.
     pub(crate) own: BTreeSet<(u64, PortId)>,
@@ -124,6 +127,7 @@ impl Switch {
             weighs: false,
             alike: true,
             leases: None,
+            given: Vec::new(),
             own: BTreeSet::new(),
             beyond: Beyond::new(),
             multicast: None,

@@ -8,7 +8,8 @@
 //!
 //! A binding's anchor is the port, and the hardware address that its guard vouches for (as in RFC 7513);
 //! of DHCPv6 the client's DUID is kept with it, which tells a guest that was installed anew from the one
-//! before. An address is bound at one port at a time.
+//! before. An address is bound at one port at a time, at all switches that are joined: others are told by whoever
+//! joins them ([`Switch::given`]).
 //!
 //! These messages are longer than the private head of a frame, so the engine hands over a copy of the
 //! whole. It is a server's or a guest's: every step asks for its bytes, and a port holds no more than
@@ -76,7 +77,9 @@ impl Switch {
                         u32::MAX => Nanos::MAX,
                         seconds => now.saturating_add(Nanos::from(seconds) * SECOND),
                     };
-                    self.bind(port, Binding { vlan, ip, prefix, until, client });
+                    let binding = Binding { vlan, ip, prefix, until, client };
+                    self.bind(port, binding);
+                    self.given.push(binding);
                 }
             }
         }
@@ -119,6 +122,26 @@ impl Switch {
             self.unremember(port);
         }
         self.leases = self.leases.into_iter().chain([binding.until]).min();
+    }
+
+    /// Whether `given` has any.
+    #[inline]
+    #[must_use]
+    pub fn has_given(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// What servers gave to guests here since this was asked last: at other switches of the same networks it is
+    /// nobody's any more.
+    pub fn given(&mut self) -> Vec<Binding> {
+        std::mem::take(&mut self.given)
+    }
+
+    /// An address was given to somebody at another switch.
+    pub fn give_up(&mut self, binding: &Binding) {
+        for id in 0..self.ports.len() {
+            self.unbind(id as PortId, |other| other.is_same(binding));
+        }
     }
 
     fn learns(&self, port: PortId) -> bool {

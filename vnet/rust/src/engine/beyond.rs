@@ -3,6 +3,8 @@
 //!
 //! A guest that comes, changes or goes is told of by itself; after a change of links or uplinks all are
 //! told of anew. A link counts in the VLANs that both its ends carry, while it has carrier.
+//!
+//! And what DHCP servers gave to guests here is nobody's behind links any more, whoever had it before.
 
 use super::Engine;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +43,24 @@ impl Engine {
         self.told.guests.clear();
         for port in 0..self.slots.len() as PortId {
             self.tell(port, false);
+        }
+    }
+
+    /// Tell of what servers gave, where `deliver` says that they did.
+    #[cold]
+    pub(super) fn tell_given(&mut self) {
+        self.delivery.given = false;
+        for home in 0..self.switches.len() {
+            let given = self.switches.get_mut(home).map_or(vec![], switch::Switch::given);
+            for binding in given {
+                for number in self.ways_to(home as u16, binding.vlan).into_keys() {
+                    if let Some(switch) =
+                        self.switches.get_mut(usize::from(number)).filter(|there| there.snoops())
+                    {
+                        switch.give_up(&binding);
+                    }
+                }
+            }
         }
     }
 

@@ -247,6 +247,9 @@ impl Engine {
         if self.bridges.any() {
             self.bridge(now);
         }
+        if self.delivery.given {
+            self.tell_given();
+        }
         if self.loops.deadline().is_some_and(|at| at <= now) {
             self.loops.calm(now, &mut self.switches, &self.slots, &self.events);
         }

@@ -53,6 +53,8 @@ pub struct Delivery {
     pub answers: ArrayVec<Answer, BURST>,
     /// Frames of the latest burst that were flooded.
     pub floods: u32,
+    /// A server gave a guest an address, which other switches are to hear of.
+    pub given: bool,
 }
 
 impl Delivery {
@@ -72,6 +74,7 @@ impl Delivery {
             bpdus: Bpdus::default(),
             answers: ArrayVec::new(),
             floods: 0,
+            given: false,
         }
     }
 
@@ -104,6 +107,7 @@ impl Delivery {
             bpdus,
             answers,
             floods,
+            given,
         } = self;
         let count = switch.classify_alike(
             now,
@@ -131,6 +135,7 @@ impl Delivery {
         report.ingress = ingress;
         if switch.snoops() {
             snoop(switch, now, ingress, burst, decisions);
+            *given |= switch.has_given();
         }
         let Some((first, rest)) = decisions.split_first() else { return };
         // As far as they are as they were made.
