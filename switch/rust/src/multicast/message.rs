@@ -115,6 +115,11 @@ impl Record {
             Kind::Block => false,
         }
     }
+
+    /// Whether it says for all hosts that routers would send them everything.
+    pub fn wants_all(&self) -> bool {
+        matches!(self.kind, Kind::IsExclude | Kind::ToExclude) && self.sources.is_empty()
+    }
 }
 
 /// Which version a report is of.

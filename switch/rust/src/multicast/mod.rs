@@ -68,7 +68,8 @@ pub struct Setup {
     pub interval: Nanos,
     /// Who leaves is gone at once, without being asked who else there is.
     pub fast_leave: bool,
-    /// Of reports of old versions about one group, one in ten seconds goes on to routers.
+    /// Of reports of old versions about one group, one in ten seconds goes on to routers; more where somebody left it,
+    /// or a router asked, since then.
     pub suppress: bool,
     pub bounds: Bounds,
 }

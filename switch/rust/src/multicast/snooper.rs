@@ -394,7 +394,7 @@ impl Snooper {
         if setup.suppress && same && group.told != 0 && now < group.told + side::RESPONSE {
             return false;
         }
-        group.told = now.max(1);
+        group.told = if record.wants_all() { now.max(1) } else { 0 };
         true
     }
 
@@ -419,12 +419,16 @@ impl Snooper {
     /// Somebody else asks.
     fn queried(&mut self, now: Nanos, vlan: VlanId, port: PortId, query: &message::Query, mac: Mac) {
         let Some(place) = self.vlans.get_mut(&vlan) else { return };
+        let setup = place.setup;
         let side = &mut place.sides[Family::of(query.source) as usize];
         let behind_link = self.open.get(&(vlan, port)).is_some_and(|link| *link);
-        let changed = side.queried(now, port, query, mac, &place.setup, behind_link);
+        let changed = side.queried(now, port, query, mac, &setup, behind_link);
         let ours = side.is_ours();
         if changed {
             self.spread(vlan);
+        }
+        if setup.suppress {
+            self.table.asked(vlan, Family::of(query.source), query.group);
         }
         if let Some(group) = query.group
             && !query.suppress

@@ -9,7 +9,7 @@
 //! up what others need.
 
 use super::member::Member;
-use super::message::{Kind, Record, Version};
+use super::message::{Family, Kind, Record, Version};
 use crate::{Nanos, PortId, VlanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ pub(super) struct Group {
     pub members: Vec<Member>,
     /// The port on whose account it is.
     owner: PortId,
-    /// When a report was last sent on to routers.
+    /// When routers were last told that somebody wants all of it; 0: not since they asked, or somebody said otherwise.
     pub told: Nanos,
 }
 
@@ -366,6 +366,17 @@ impl Table {
         }
         for at in 0..group.members.len() {
             self.schedule(number, at);
+        }
+    }
+
+    /// A router asks for a group, or for all: the answers are news to it.
+    pub fn asked(&mut self, vlan: VlanId, family: Family, group: Option<IpAddr>) {
+        let one = group.map(|group| self.find(vlan, group));
+        for (&number, group) in &mut self.groups {
+            let is_it = one.is_none_or(|one| one == Some(number));
+            if is_it && group.vlan == vlan && Family::of(group.ip) == family {
+                group.told = 0;
+            }
         }
     }
 

@@ -289,6 +289,31 @@ fn old_reports_are_told_once_in_ten_seconds() {
 }
 
 #[test]
+fn nobody_keeps_the_answers_of_others_from_routers() {
+    let mut bench = Bench::new(Setup { suppress: true, ..setup() }, 5).settled();
+    let old = [[0x16, 0, 0, 0], V4].concat();
+    bench.query(3, [10, 0, 0, 1], [0; 4], 10);
+    assert_eq!(bench.igmp(0, V4, &old), Ok(vec![3, 4]));
+    assert_eq!(bench.igmp(0, V4, &old), Ok(vec![]));
+    // Who never was a member leaves; wants nothing; wants something of it alone.
+    let leave = [[0x17, 0, 0, 0], V4].concat();
+    bench.igmp(1, [224, 0, 0, 2], &leave).unwrap();
+    assert_eq!(bench.igmp(0, V4, &old), Ok(vec![3, 4]));
+    for (kind, sources) in [(1, &[][..]), (6, &[[10, 0, 0, 9]]), (1, &[[10, 0, 0, 9]]), (2, &[[10, 0, 0, 9]])]
+    {
+        bench.v3(1, &[(kind, V4, sources)]).unwrap();
+        assert_eq!(bench.igmp(0, V4, &old), Ok(vec![3, 4]), "{kind}");
+        assert_eq!(bench.igmp(0, V4, &old), Ok(vec![]), "{kind}");
+    }
+    // The router asks, for the group or for all.
+    for group in [V4, [0; 4]] {
+        bench.query(3, [10, 0, 0, 1], group, 10);
+        assert_eq!(bench.igmp(0, V4, &old), Ok(vec![3, 4]));
+        assert_eq!(bench.igmp(0, V4, &old), Ok(vec![]));
+    }
+}
+
+#[test]
 fn nonsense_is_not_listened_to() {
     let mut bench = Bench::new(setup(), 3).settled();
     let whole =
