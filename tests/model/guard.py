@@ -16,7 +16,7 @@ SEEN = 128
 MESSAGE = 2048
 """The longest frame that is looked at as a whole."""
 EXTENSIONS = 8
-ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
+ICMP, IGMP, TCP, UDP, ICMP6, PIM = 1, 2, 6, 17, 58, 103
 CONTROL = {
     0x2000, 0x2003, 0x2004, 0x22E7, 0x22EA, 0x22F3, 0x22F4, 0x8808, 0x8809, 0x8870, 0x888E, 0x8899, 0x88C7,
     0x88CC, 0x88E3, 0x88F5, 0x88F6, 0x88FB, 0x8902, 0x893B, 0x8940, 0x8946, 0x9000, 0x9001, 0x9002,
@@ -139,6 +139,7 @@ class ReferenceGuard:
         if data[9] == TCP and part != "whole":
             need(offset != 8 and (part == "later" or min(length, len(upper)) >= 20), "guard-fragment")
         packet = Packet(ipaddress.IPv4Address(data[12:16]), data[9], part, upper, length)
+        need(packet.protocol != PIM or "querier" in self.roles, "guard-querier")
         may_have_none = self._ipv4_roles(source, packet)
         mine = self.owns(source, packet.source) or (may_have_none and int(packet.source) == 0)
         need(mine, "guard-ip4")
@@ -247,6 +248,7 @@ class ReferenceGuard:
     def _ipv6(self, source: bytes, data: bytes) -> None:
         need(len(data) >= 40 and data[0] >> 4 == 6, "guard-headers")
         packet = follow(data)
+        need(packet.protocol != PIM or "querier" in self.roles, "guard-querier")
         may_have_none = False
         if packet.part != "later" and packet.protocol == UDP:
             self._dhcp(source, packet, 547, 546)

@@ -58,6 +58,7 @@ from tests.switch.guarded import (
     arp,
     dhcp,
     ether,
+    fate,
     fragment,
     guard,
     ip,
@@ -261,6 +262,19 @@ HIDDEN = {
     "a header longer than the frame": ("guard-headers", bytes(ip(ihl=15) / TCP())[:60]),
 }  # fmt: skip
 
+HELLO = Raw(b"\x20\0\xde\xff\0\1\0\2\0\x69" + bytes(64))
+PIM = {
+    "ipv4": ip(proto=103) / HELLO,
+    "ipv4 to its group": ether(dst="01:00:5e:00:00:0d")
+    / IP(src=IP4, dst="224.0.0.13", ttl=1, proto=103)
+    / HELLO,
+    "a first fragment": fragment(ip(proto=103) / HELLO),
+    "a later fragment": fragment(ip(proto=103) / HELLO, offset=9),
+    "ipv6": ip6(LOCAL, nh=103) / HELLO,
+    "behind options": ip6(LOCAL) / IPv6ExtHdrDestOpt(nh=103) / HELLO,
+    "in a later ipv6 fragment": ip6(LOCAL) / IPv6ExtHdrFragment(nh=103, offset=9) / HELLO,
+}
+
 TOOLS = {
     "smurf": ("guard-ip6", ip6(VICTIM6) / ICMPv6EchoRequest()),
     "reverse smurf": ("guard-ip6", ip6("ff02::1", dst=VICTIM6) / ICMPv6EchoReply()),
@@ -286,6 +300,7 @@ TOOLS = {
     **{f"multicast router discovery {number}": (
         "guard-querier", ip6(LOCAL, nh=58) / Raw(struct.pack("!BBHI", number, 0, 0, 0)))
        for number in (151, 152, 153)},
+    **{f"a multicast router, {name}": ("guard-querier", frame) for name, frame in PIM.items()},
     "renumbering a router": ("guard-redirect", ip6(LOCAL, nh=58) / Raw(b"\x8a" + bytes(15))),
 }  # fmt: skip
 
@@ -323,6 +338,11 @@ def test_an_evasion_is_refused(case: str) -> None:
     assert fates(frame) == [reason]
     for good in (ip() / UDP(sport=5, dport=6), ip6() / UDP(sport=5, dport=6)):
         assert fates(good, frame, good) == [None, reason, None]
+
+
+@pytest.mark.parametrize("case", PIM)
+def test_who_may_query_may_be_a_multicast_router(case: str) -> None:
+    assert fate(PIM[case], guard(querier=True)) is None
 
 
 @pytest.mark.parametrize("case", NOBODYS)

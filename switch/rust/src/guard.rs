@@ -34,7 +34,7 @@ mod whole;
 pub(crate) use own::Memory;
 pub use own::{Guard, Roles};
 
-use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, UDP, be16, be32, be128, mac};
+use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, PIM, Part, UDP, be16, be32, be128, mac};
 use crate::parse::{Header, is_link_local};
 use crate::{DropReason, Flood, Out, VlanId};
 use DropReason as Drop;
@@ -160,6 +160,8 @@ impl Frame<'_> {
         // What may be sent from 0.0.0.0.
         let mut before_address = false;
         match ip.proto {
+            // Of any part: the next switch need not look further.
+            PIM if !self.guard.roles.querier => return Err(Drop::GuardQuerier),
             _ if ip.part == Part::Later => {}
             UDP => before_address = self.dhcp(&ip, 67, 68)?,
             ICMP => match kind(&ip)? {
@@ -189,6 +191,7 @@ impl Frame<'_> {
         let ip = headers::ipv6(packet).map_err(reason)?;
         let mut before_address = false;
         match ip.proto {
+            PIM if !self.guard.roles.querier => return Err(Drop::GuardQuerier),
             _ if ip.part == Part::Later => {}
             UDP => drop(self.dhcp(&ip, 547, 546)?),
             ICMP6 => before_address = self.icmp6(&ip)?,

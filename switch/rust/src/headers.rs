@@ -12,6 +12,8 @@ pub(crate) const IGMP: u8 = 2;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMP6: u8 = 58;
+/// Of multicast routers (RFC 7761).
+pub(crate) const PIM: u8 = 103;
 
 /// Why a packet can't be judged by its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub struct Roles {
     pub dhcp_server: bool,
     /// It may send router advertisements, of IPv6 and of ICMP.
     pub router_advertisements: bool,
-    /// It may query IGMP and MLD groups.
+    /// It may query IGMP and MLD groups, and be a multicast router.
     pub querier: bool,
 }
 

@@ -2,11 +2,10 @@
 //! read from frames. A guest wrote them: every step asks for its bytes.
 
 use crate::Nanos;
-use crate::headers::{self, ICMP6, IGMP, Ip, Part, be16, be32, be128};
+use crate::headers::{self, ICMP6, IGMP, Ip, PIM, Part, be16, be32, be128};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const MILLI: Nanos = 1_000_000;
-const PIM: u8 = 103;
 
 /// The two protocols that groups are asked for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -188,7 +188,7 @@ fn only_who_may_is_believed_to_be_a_router() {
     let guarded =
         |guard: &Guard| PortConfig { guard: Some(Box::new(guard.clone())), ..PortConfig::access(1) };
     bench.switch.set_port(1, guarded(&guard)).unwrap();
-    bench.send(1, &pim).unwrap();
+    assert_eq!(bench.send(1, &pim), Err("guard-querier"), "nor do others hear of it");
     assert_eq!(bench.side(Family::V4).routers, []);
     guard.roles.querier = true;
     bench.switch.set_port(1, guarded(&guard)).unwrap();
