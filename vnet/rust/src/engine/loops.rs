@@ -2,9 +2,11 @@
 //!
 //! Every flooded frame then goes round for ever, and comes out at every guest each time. What gives a
 //! loop away is that stations seem to move: a switch hears the same source from one side, then from the
-//! other, with every frame. A link at which stations move a thousand times a second, or by which far more
-//! is flooded than any network needs, is blocked for a while, at the one end where that was seen; so a
-//! loop is cut. The time doubles with each storm that follows soon.
+//! other, with every frame. A link at which stations move a thousand times a second is blocked for a while, at the
+//! one end where that was seen; so a loop is cut. The time doubles with each storm that follows soon.
+//!
+//! However much is flooded is no reason: any guest can flood, and a link has other tenants. Where nobody moves that
+//! is noted, and left to the limits of who floods.
 //!
 //! Only links are watched. A guarded guest can't play another's address, so it makes nobody move; one
 //! that may can have a link blocked, as it can take frames away from their station.
@@ -17,9 +19,11 @@ use switch::{Nanos, PortId, Switch};
 const SECOND: Nanos = 1_000_000_000;
 /// Moves of stations to one end of a link that are taken in a second.
 const MOVES: u64 = 1_000;
-/// Frames from one end of a link that may be flooded in a second. Less than a loop does, and more than
-/// thousands of guests that all look for one another at once.
+/// Frames from one end of a link that are flooded in a second without a word. More than thousands of guests need
+/// that all look for one another at once.
 const FLOODS: u64 = 200_000;
+/// How often there is a word.
+const PAUSE: Nanos = 60 * SECOND;
 /// How long a link is blocked, at first and at most.
 const FIRST: Nanos = 10 * SECOND;
 const LONGEST: Nanos = 320 * SECOND;
@@ -34,6 +38,8 @@ struct Watch {
     number: u64,
     /// Blocked until then.
     until: Option<Nanos>,
+    /// Nothing is said of floods until then.
+    quiet: Nanos,
 }
 
 /// All ends of links that anything came in by.
@@ -63,7 +69,19 @@ impl Loops {
         }
         watch.floods += u64::from(floods);
         let moved = moves - watch.moves;
-        if moved < MOVES && watch.floods < FLOODS || watch.until.is_some() {
+        if watch.until.is_some() {
+            return;
+        }
+        if moved < MOVES {
+            if watch.floods >= FLOODS && now >= watch.quiet {
+                watch.quiet = now + PAUSE;
+                let line = format!(
+                    "{} frames flooded within a second, and {moved} moves of stations, so it is no loop: see who floods \
+                     (vnet top), and limit it (storm at its NIC)",
+                    watch.floods
+                );
+                events.push(port, EventKind::Log(line));
+            }
             return;
         }
         let soon = self.over + 60 * SECOND > now && self.last > 0;
@@ -110,5 +128,69 @@ impl Loops {
     /// A port is gone.
     pub fn forget(&mut self, port: PortId) {
         self.ports.remove(&port);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use switch::{Decision, Out, PortConfig, SwitchConfig, View};
+
+    /// A switch with two ends of links, 0 and 1, and a guest's port.
+    fn lab() -> (Switch, Loops, Events) {
+        let mut switch = Switch::new(SwitchConfig::default());
+        for port in 0..3 {
+            switch.add_port(port, PortConfig::access(1)).unwrap();
+        }
+        (switch, Loops::default(), Events::new().unwrap())
+    }
+
+    fn lines(events: &Events) -> Vec<PortId> {
+        events
+            .take()
+            .0
+            .into_iter()
+            .filter(|event| matches!(event.kind, EventKind::Log(_)))
+            .map(|event| event.port)
+            .collect()
+    }
+
+    fn is_open(switch: &Switch, port: PortId) -> bool {
+        switch.flood_ports(1).contains(&port)
+    }
+
+    #[test]
+    fn floods_alone_block_nothing() {
+        let (mut switch, mut loops, events) = lab();
+        for second in 0..120 {
+            for part in 0..10 {
+                let now = second * SECOND + part * SECOND / 10;
+                loops.watch(now, 0, &mut switch, FLOODS as u32, &events);
+                assert!(is_open(&switch, 0));
+            }
+        }
+        assert_eq!(lines(&events), [0, 0], "a line a minute");
+        assert_eq!(loops.deadline(), None);
+    }
+
+    #[test]
+    fn stations_that_move_all_the_time_block_one_end() {
+        let (mut switch, mut loops, events) = lab();
+        let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &[0x88, 0xb5], &[0; 46]].concat();
+        let mut blocked = None;
+        for n in 0..10_000_u64 {
+            let (now, port) = (n * 10_000, (n % 2) as PortId);
+            let mut out = [Decision::default()];
+            switch.classify(now, port, [View::plain(&frame, 60)], &mut out);
+            let floods = u32::from(matches!(out[0].out, Out::Flood(_)));
+            loops.watch(now, port, &mut switch, floods, &events);
+            if blocked.is_none() && !(is_open(&switch, 0) && is_open(&switch, 1)) {
+                blocked = Some(n);
+            }
+        }
+        assert!(blocked.is_some_and(|n| n < 3 * MOVES), "{blocked:?}");
+        assert!(is_open(&switch, 0) != is_open(&switch, 1));
+        assert_eq!(lines(&events).len(), 1);
     }
 }
