@@ -28,12 +28,16 @@ fn number(mac: Mac) -> u64 {
 }
 
 impl Switch {
-    /// The station that is a port's and nowhere else, as its guard vouches for it, and its VLANs.
+    /// The stations that are a port's and nowhere else, as its guard vouches for them, and its VLANs.
     #[must_use]
-    pub fn vouched(&self, port: PortId) -> Option<(Mac, Vec<VlanId>)> {
+    pub fn vouched(&self, port: PortId) -> Option<(Vec<Mac>, Vec<VlanId>)> {
         let config = self.port(port)?;
-        let [_, _, mac @ ..] = vouched(config)?.to_be_bytes();
-        Some((mac, config.vlans().collect()))
+        let address = |mac: &u64| {
+            let [_, _, mac @ ..] = mac.to_be_bytes();
+            mac
+        };
+        let macs: Vec<Mac> = vouched(config).iter().map(address).collect();
+        if macs.is_empty() { None } else { Some((macs, config.vlans().collect())) }
     }
 
     /// A guest's station at another switch, whose port there is `owner`, is reached by `by`. Where it was

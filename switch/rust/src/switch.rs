@@ -54,10 +54,10 @@ fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMe
     StormMeter::next(before, config.limits.as_ref()?.storm).map(Box::new)
 }
 
-/// The station of a port that is nowhere else, while the port is up: a guest that is still elsewhere, and will
+/// The stations of a port that are nowhere else, while the port is up: a guest that is still elsewhere, and will
 /// move here, has a port that is down.
-pub(crate) fn vouched(config: &PortConfig) -> Option<u64> {
-    config.guard.as_ref().filter(|_| config.up)?.vouched()
+pub(crate) fn vouched(config: &PortConfig) -> &[u64] {
+    config.guard.as_ref().filter(|_| config.up).map_or(&[], |guard| guard.vouched())
 }
 
 impl Port {
@@ -88,8 +88,8 @@ pub struct Switch {
     pub(crate) leases: Option<Nanos>,
     /// What servers gave lately, for other switches to hear of.
     pub(crate) given: Vec<Binding>,
-    /// The MAC addresses that NICs came with whose guards vouch for them, and their ports: stations of the
-    /// fabric's own, heard or not.
+    /// The guests' own MAC addresses, where guards vouch for them, and their ports: stations of the fabric's own,
+    /// heard or not.
     pub(crate) own: BTreeSet<(u64, PortId)>,
     /// Those at other switches.
     pub(crate) beyond: Beyond,
@@ -199,21 +199,20 @@ impl Switch {
         Ok(counters)
     }
 
-    /// A port came, is set up anew, or is gone: its own station is there from now on and nowhere else.
+    /// A port came, is set up anew, or is gone: its own stations are there from now on and nowhere else.
     fn settle(&mut self, before: Option<&PortConfig>, id: PortId) {
-        if let Some(mac) = before.and_then(vouched) {
+        for &mac in before.map_or(&[][..], vouched) {
             self.own.remove(&(mac, id));
         }
-        let Some((mac, vlans)) = self.port(id).and_then(|config| Some((vouched(config)?, config.vlans())))
-        else {
-            return;
-        };
-        // Where it was heard behind an uplink before, it is not any more.
-        let vlans: Vec<VlanId> = vlans.into_iter().collect();
-        for vlan in vlans {
-            self.not_outside(mac, vlan);
+        let Some(config) = self.port(id) else { return };
+        let (macs, vlans) = (vouched(config).to_vec(), config.vlans().collect::<Vec<_>>());
+        for mac in macs {
+            // Where it was heard behind an uplink before, it is not any more.
+            for &vlan in &vlans {
+                self.not_outside(mac, vlan);
+            }
+            self.own.insert((mac, id));
         }
-        self.own.insert((mac, id));
     }
 
     /// Set a port up anew. Its counters go on. Entries in VLANs that it left are forgotten, and when

@@ -174,9 +174,10 @@ impl Guard {
         !self.roles.mac_changes && !self.roles.forged_transmits
     }
 
-    /// The address that its NIC came with, if it is known to be nowhere else.
-    pub(crate) fn vouched(&self) -> Option<u64> {
-        self.vouches().then_some(self.first)
+    /// Its own MAC addresses, if they are known to be nowhere else. Not those that have addresses of their own: they
+    /// may be several routers' (VRRP).
+    pub(crate) fn vouched(&self) -> &[u64] {
+        if self.vouches() { &self.own } else { &[] }
     }
 
     /// Whether `mac` is the address that its NIC came with.

@@ -94,6 +94,30 @@ fn what_we_sent_is_never_taken_in_again() {
 }
 
 #[test]
+fn all_of_a_guests_own_stations_are_its_heard_or_not() {
+    let mut guard = Guard::new(A);
+    guard.add_mac(B);
+    // The address of a virtual router may be at another router out there.
+    assert!(guard.add_addresses("10.0.0.1".parse().unwrap(), 32, Some(C), None));
+    let guest = PortConfig { guard: Some(Box::new(guard)), ..PortConfig::access(10) };
+    let mut bench = Bench::new([PortConfig { uplink: true, ..PortConfig::access(10) }]);
+    bench.out(0, &broadcast(B));
+    bench.0.add_port(1, guest.clone()).unwrap();
+    assert_eq!(bench.entry(10, B), None, "it is forgotten where it was heard");
+    for mac in [A, B] {
+        bench.drops(0, &broadcast(mac), UplinkOwn);
+    }
+    bench.out(0, &broadcast(C));
+    assert_eq!(bench.entry(10, C), Some((0, Kind::Learned)));
+    assert_eq!(bench.0.vouched(1), Some((vec![A, B], vec![10])));
+    // It gives one up.
+    let one = PortConfig { guard: Some(Box::new(Guard::new(A))), ..guest };
+    bench.0.set_port(1, one).unwrap();
+    bench.out(0, &broadcast(B));
+    assert_eq!(bench.entry(10, B), Some((0, Kind::Learned)));
+}
+
+#[test]
 fn a_guest_that_moves_in_is_not_out_there_any_more() {
     let guest = |vlan| PortConfig { guard: Some(Box::new(Guard::new(A))), ..PortConfig::access(vlan) };
     let mut bench = Bench::new([PortConfig { uplink: true, ..trunk(&[10, 20], None) }]);

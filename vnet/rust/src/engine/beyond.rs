@@ -13,7 +13,7 @@ use switch::{Mac, PortId, VlanId};
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// By a guest's port.
-    guests: BTreeMap<PortId, (Mac, Vec<VlanId>)>,
+    guests: BTreeMap<PortId, (Vec<Mac>, Vec<VlanId>)>,
     uplinks: BTreeSet<PortId>,
 }
 
@@ -71,10 +71,12 @@ impl Engine {
             .iter()
             .filter_map(|&uplink| Some(self.slots.get(usize::from(uplink))?.switch))
             .collect();
-        if let Some((mac, vlans)) = self.told.guests.remove(&port) {
+        if let Some((macs, vlans)) = self.told.guests.remove(&port) {
             for &number in &with_uplinks {
                 let Some(switch) = self.switches.get_mut(usize::from(number)) else { continue };
-                vlans.iter().for_each(|&vlan| switch.forget_beyond(mac, vlan, port));
+                for &mac in &macs {
+                    vlans.iter().for_each(|&vlan| switch.forget_beyond(mac, vlan, port));
+                }
             }
         }
         let Some(slot) = self.slots.get(usize::from(port)).filter(|slot| slot.counters.is_some()) else {
@@ -85,17 +87,17 @@ impl Engine {
         }
         let home = slot.switch;
         let vouched = self.switches.get(usize::from(home)).and_then(|switch| switch.vouched(port));
-        let Some((mac, vlans)) = vouched else { return };
+        let Some((macs, vlans)) = vouched else { return };
         for &vlan in &vlans {
             for (number, by) in self.ways_to(home, vlan) {
                 if with_uplinks.contains(&number)
                     && let Some(switch) = self.switches.get_mut(usize::from(number))
                 {
-                    switch.set_beyond(mac, vlan, port, by);
+                    macs.iter().for_each(|&mac| switch.set_beyond(mac, vlan, port, by));
                 }
             }
         }
-        self.told.guests.insert(port, (mac, vlans));
+        self.told.guests.insert(port, (macs, vlans));
     }
 
     /// By switch: the end of the link that leads from there to `home` in a VLAN, the shortest way.
