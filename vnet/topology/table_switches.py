@@ -51,7 +51,7 @@ SWITCH_TABLE = Table(
         Key(
             "vlan_limit",
             Count(1, 1 << 24, "a number of addresses"),
-            "How many addresses are learned in one VLAN at most.",
+            "How many addresses are learned in one VLAN at most; guests' own have room in any case.",
             example=4096,
             default=1 << 18,
         ),

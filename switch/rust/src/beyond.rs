@@ -22,6 +22,12 @@ pub(crate) fn lives(beyond: &Beyond, ports: &[Option<Box<Port>>], vlan: VlanId, 
     })
 }
 
+/// Whether this end of a link leads to the station that the FDB has under `key`.
+pub(crate) fn leads(beyond: &Beyond, key: u64, by: PortId) -> bool {
+    let (vlan, mac) = ((key >> 48) as VlanId, key & ((1 << 48) - 1));
+    beyond.range((mac, vlan, 0)..=(mac, vlan, PortId::MAX)).any(|(_, &end)| end == by)
+}
+
 fn number(mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = mac;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])

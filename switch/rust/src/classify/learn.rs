@@ -3,7 +3,12 @@
 use super::Desk;
 use crate::beyond;
 use crate::fdb::{Home, Kind, key};
-use crate::{DropReason, PortId, VlanId};
+use crate::{DropReason, PortConfig, PortId, VlanId};
+
+/// Whether stations that are heard from a port are its guest's own.
+fn vouches(config: &PortConfig) -> bool {
+    config.guard.as_ref().is_some_and(|guard| guard.vouches())
+}
 
 impl Desk<'_> {
     /// The learning process (802.1Q 8.7).
@@ -22,9 +27,25 @@ impl Desk<'_> {
             None if !self.config.learning => Ok(()),
             None if !self.fdb.has_room(self.id, self.config.mac_limit) => self.over_limit(),
             None => {
-                self.fdb.learn(key, self.id);
+                self.learn(key);
                 Ok(())
             }
+        }
+    }
+
+    /// A station that has no entry is heard.
+    fn learn(&mut self, key: u64) {
+        let Desk { id, config, ports, beyond, fdb, .. } = self;
+        let is_guests = |key: u64, at: PortId| {
+            // The port that is heard is not among the others.
+            let other = || ports.get(usize::from(at)).and_then(Option::as_deref).map(|port| &port.config);
+            let of = if at == *id { Some(*config) } else { other() };
+            of.is_some_and(|of| vouches(of) || of.places && beyond::leads(beyond, key, at))
+        };
+        if is_guests(key, *id) {
+            fdb.learn_own(key, *id, |key, at| !is_guests(key, at));
+        } else {
+            fdb.learn(key, *id);
         }
     }
 
@@ -74,7 +95,7 @@ impl Desk<'_> {
     /// vouches for them.
     fn is_guests_own(&self, port: PortId) -> bool {
         let port = self.ports.get(usize::from(port)).and_then(Option::as_deref);
-        port.and_then(|port| port.config.guard.as_ref()).is_some_and(|guard| guard.vouches())
+        port.is_some_and(|port| vouches(&port.config))
     }
 
     #[cold]

@@ -95,6 +95,8 @@ pub(crate) struct Home {
 
 /// Entries that one call forgets at most, so that it takes microseconds.
 const EXPIRE_AT_ONCE: usize = 256;
+/// Entries that are looked at for one that gives way: more than fabrics have silent guests.
+const LOOKED_AT: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Fdb {
@@ -354,6 +356,22 @@ impl Fdb {
         let vlan = &self.by_vlan[(key >> 48) as usize & 0xfff];
         if vlan.learned >= self.vlan_limit || self.count.total() >= self.limit as usize {
             return;
+        }
+        self.insert(Slot { key, stamp: self.time as u32, port, kind: Kind::Learned });
+    }
+
+    /// Learn a guest's own station, which has no entry: whoever fills the table, frames for a guest must not go
+    /// everywhere. There are as many as the topology says, so they have room beside a VLAN's limit; in a full table
+    /// one gives way that was heard long ago and is no guest's.
+    pub(crate) fn learn_own(&mut self, key: u64, port: PortId, gives_way: impl Fn(u64, PortId) -> bool) {
+        if self.count.total() >= self.limit as usize {
+            let by_age = std::iter::successors(self.ages.oldest(), |&slot| self.ages.newer(slot));
+            let mut strangers = by_age.take(LOOKED_AT).filter(|&slot| {
+                let slot = self.table.slot(slot);
+                gives_way(slot.key, slot.port)
+            });
+            let Some(stranger) = strangers.next() else { return };
+            self.remove(stranger);
         }
         self.insert(Slot { key, stamp: self.time as u32, port, kind: Kind::Learned });
     }

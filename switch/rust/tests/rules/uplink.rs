@@ -118,6 +118,41 @@ fn all_of_a_guests_own_stations_are_its_heard_or_not() {
 }
 
 #[test]
+fn whatever_an_uplink_brings_guests_are_learned() {
+    for (vlan_limit, fdb_limit) in [(20, 1000), (1000, 20)] {
+        let config = SwitchConfig { vlan_limit, fdb_limit, ..SwitchConfig::default() };
+        let mut switch = Switch::new(config);
+        switch.add_port(0, PortConfig { uplink: true, ..PortConfig::access(10) }).unwrap();
+        for (port, mac) in [(1, A), (2, B)] {
+            let guest = PortConfig { guard: Some(Box::new(Guard::new(mac))), ..PortConfig::access(10) };
+            switch.add_port(port, guest).unwrap();
+        }
+        switch.add_port(3, PortConfig::access(10)).unwrap();
+        // And one at another switch.
+        let far = [2, 0, 0, 0, 0, 0xd];
+        switch.add_port(4, PortConfig { places: true, ..PortConfig::access(10) }).unwrap();
+        switch.set_beyond(far, 10, 7, 4);
+        let mut bench = Bench(switch);
+        bench.out(1, &broadcast(A));
+        for n in 0..100 {
+            bench.out(0, &broadcast([2, 1, 0, 0, 0, n]));
+        }
+        bench.out(4, &broadcast(far));
+        bench.out(2, &broadcast(B));
+        assert_eq!(bench.entry(10, A), Some((1, Kind::Learned)), "heard longest ago, and a guest's");
+        assert_eq!(bench.entry(10, far), Some((4, Kind::Learned)));
+        assert_eq!(bench.entry(10, B), Some((2, Kind::Learned)));
+        // Nobody else has more room than there is.
+        for port in [3, 4] {
+            bench.out(port, &broadcast(C));
+            assert_eq!(bench.entry(10, C), None);
+        }
+        let guests = if fdb_limit == 20 { 0 } else { 2 };
+        assert_eq!(bench.0.fdb_count().learned, 20 + guests);
+    }
+}
+
+#[test]
 fn a_guest_that_moves_in_is_not_out_there_any_more() {
     let guest = |vlan| PortConfig { guard: Some(Box::new(Guard::new(A))), ..PortConfig::access(vlan) };
     let mut bench = Bench::new([PortConfig { uplink: true, ..trunk(&[10, 20], None) }]);
