@@ -159,6 +159,9 @@ impl StreamNic {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+                // The sender's memory went away under its frames. That is no fault of this connection: they are
+                // copied, which finds out whose memory it was.
+                Err(e) if e.raw_os_error() == Some(libc::EFAULT) => return Ok(done),
                 Err(_) => return Err(done),
             };
             let queued = bytes.min(self.outgoing.len());

@@ -5,7 +5,12 @@ use super::front::{GPA, Guest, PLAIN, SIZE, frame, pair};
 use super::host::{Host, open_fds};
 use crate::frame::{Arena, Burst, TxFrame};
 use crate::nic::{Nic, TxReport};
+use crate::socket::Role;
+use crate::stream::StreamNic;
+use crate::testkit::{Bench, Folder, PATIENCE};
+use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use switch::{DropReason, TagEdit};
 
@@ -331,6 +336,48 @@ fn memory_that_is_truncated_breaks_its_own_device_only() {
         let mut fresh = Guest::running(&mut sender, PLAIN);
         fresh.send(&frame(60, 0));
         assert_eq!(sender.receive_all().len(), 1);
+    }
+}
+
+#[test]
+fn memory_that_is_truncated_ends_no_stream_of_another_guest() {
+    let folder = Folder::new();
+    let mut other = Bench::new(StreamNic::open(folder.endpoint("vm.sock"), Role::Server).unwrap());
+    let mut peer = UnixStream::connect(folder.path("vm.sock")).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    other.until("connected", |b| b.nic.carrier());
+    let mut sender = Host::new();
+    let mut evil = Guest::running(&mut sender, PLAIN);
+    // So many that they are sent right from where they lie.
+    let sent: Vec<_> = (0..20).map(|i| frame(1500, i)).collect();
+    for bytes in &sent {
+        evil.send(bytes);
+    }
+    let mut arena = Arena::new();
+    let mut burst = Burst::new();
+    sender.nic.rx_burst(1, &mut arena, &mut burst);
+    assert_eq!(burst.len(), sent.len());
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::ftruncate(evil.memfd.as_raw_fd(), 0) }, 0);
+    let frames: Vec<_> = burst.iter().map(|frame| TxFrame { frame, edit: TagEdit::NONE }).collect();
+    let mut report = TxReport::default();
+    other.nic.tx_burst(1, &frames, &mut report);
+    assert!(report.drops().is_empty());
+    other.nic.flush(1);
+    assert!(other.nic.carrier(), "it is not its peer that did wrong");
+    drop(burst);
+    sender.nic.rx_done();
+    sender.receive_all();
+    let (carrier, log) = sender.news();
+    assert_eq!(carrier, [true, false]);
+    assert!(log[0].contains("truncated"), "{log:?}");
+    // The peer finds each frame where it should be.
+    for bytes in &sent {
+        let mut got = vec![0; 4 + bytes.len()];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(got[..4], 1500u32.to_be_bytes());
+        assert_eq!(got[4..132], bytes[..128], "what was looked at is what is sent");
+        assert!(got[132..].iter().all(|byte| *byte == 0));
     }
 }
 
