@@ -375,7 +375,9 @@ impl Packed {
         let (place, flags) = match (kicks, self.features.event_idx) {
             (false, _) => (self.done.bits(), EVENT_DISABLE),
             (true, false) => (self.done.bits(), EVENT_ENABLE),
-            (true, true) => (self.next.bits(), EVENT_DESC),
+            // Where we are to be told of is ahead of what we have given back: a successor would take it for that.
+            (true, true) if self.held > 0 => (self.done.bits(), EVENT_ENABLE),
+            (true, true) => (self.done.bits(), EVENT_DESC),
         };
         let wish = (u32::from(place) | u32::from(flags) << 16).to_le();
         // SAFETY: 4 bytes, aligned to 4, in guest memory that stays mapped (see `new`).

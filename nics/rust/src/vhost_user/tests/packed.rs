@@ -7,7 +7,7 @@ use super::host::{Host, count, memfd};
 use super::restarts::receive_inflight;
 use crate::nic::Nic;
 use crate::offload::Offload;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use switch::DropReason;
 
@@ -145,22 +145,40 @@ fn a_ring_is_stopped_and_goes_on_where_it_was() {
     assert_eq!(host.news(), (vec![true, false, true], vec![]));
 }
 
+/// What a front-end keeps of GET_INFLIGHT_FD.
+type Table = (Vec<u8>, OwnedFd);
+
+/// Have a table of what is in flight, before the rings are set up.
+fn track(host: &mut Host, guest: &mut Guest) -> Table {
+    guest.say(host, 16, &(1u64 << 12).to_ne_bytes(), &[]);
+    let spec = [0u64.to_ne_bytes(), 0u64.to_ne_bytes(), [2, 0, 0, 1, 0, 0, 0, 0]].concat();
+    guest.request(31, 0, &spec, &[]);
+    host.poll();
+    let (spec, fd) = receive_inflight(guest);
+    guest.say(host, 32, &spec, &[fd.as_raw_fd()]);
+    (spec, fd)
+}
+
+/// A guest goes on at `host`, whose predecessor was killed. The front-end knows nothing better than where it was long ago.
+fn resume(host: &mut Host, guest: &mut Guest, table: Option<&Table>) {
+    let mut next = Guest::connect(host, 256);
+    std::mem::swap(&mut guest.sock, &mut next.sock);
+    guest.say(host, 2, &guest.features.to_ne_bytes(), &[]);
+    guest.set_memory(host);
+    if let Some((spec, fd)) = table {
+        guest.say(host, 32, spec, &[fd.as_raw_fd()]);
+    }
+    guest.start_ring(host, 0, 0);
+    guest.start_ring(host, 1, 0);
+}
+
 #[test]
 fn a_killed_door_leaves_nothing_lost_and_nothing_twice() {
     // With a table of what is in flight, and without.
     for table in [true, false] {
         let mut host = Host::new();
         let mut guest = Guest::connect(&mut host, 256);
-        let mut inflight = None;
-        if table {
-            guest.say(&mut host, 16, &(1u64 << 12).to_ne_bytes(), &[]);
-            let spec = [0u64.to_ne_bytes(), 0u64.to_ne_bytes(), [2, 0, 0, 1, 0, 0, 0, 0]].concat();
-            guest.request(31, 0, &spec, &[]);
-            host.poll();
-            let (spec, fd) = receive_inflight(&mut guest);
-            guest.say(&mut host, 32, &spec, &[fd.as_raw_fd()]);
-            inflight = Some((spec, fd));
-        }
+        let inflight = table.then(|| track(&mut host, &mut guest));
         guest.set_up(&mut host, FEATURES, 1);
         for round in 0..9 {
             for i in 0..100 {
@@ -178,16 +196,7 @@ fn a_killed_door_leaves_nothing_lost_and_nothing_twice() {
                     guest.u16(at).store(note - 64, Ordering::SeqCst);
                 }
             }
-            let mut next = Guest::connect(&mut host, 256);
-            std::mem::swap(&mut guest.sock, &mut next.sock);
-            guest.say(&mut host, 2, &FEATURES.to_ne_bytes(), &[]);
-            guest.set_memory(&mut host);
-            if let Some((spec, fd)) = &inflight {
-                guest.say(&mut host, 32, spec, &[fd.as_raw_fd()]);
-            }
-            // The front-end knows nothing better than where it was long ago.
-            guest.start_ring(&mut host, 0, 0);
-            guest.start_ring(&mut host, 1, 0);
+            resume(&mut host, &mut guest, inflight.as_ref());
             let got: Vec<_> = host.receive_all().into_iter().map(|(bytes, _)| bytes).collect();
             assert_eq!(got, (64..100).map(|i| frame(60, i)).collect::<Vec<_>>(), "round {round}");
             assert_eq!(guest.reclaim(1), 100);
@@ -200,6 +209,29 @@ fn a_killed_door_leaves_nothing_lost_and_nothing_twice() {
         }
         assert_eq!(guest.receive().len(), 256);
     }
+}
+
+#[test]
+fn killed_while_it_asks_for_kicks_with_buffers_ahead() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, FEATURES | EVENT_IDX);
+    // Once round, so that all descriptors were used.
+    for i in 0..300 {
+        guest.send(&frame(60, i));
+        assert_eq!(host.receive_all().len(), 1);
+        guest.reclaim(1);
+    }
+    for i in 0..100 {
+        guest.send(&frame(60, i));
+    }
+    assert_eq!(host.receive().1.len(), 64);
+    // What an engine does at the end of each turn in which nobody looks on.
+    assert!(!host.nic.arm());
+    host = Host::new();
+    resume(&mut host, &mut guest, None);
+    let got: Vec<_> = host.receive_all().into_iter().map(|(bytes, _)| bytes).collect();
+    assert_eq!(got, (64..100).map(|i| frame(60, i)).collect::<Vec<_>>());
+    assert_eq!(guest.reclaim(1), 100);
 }
 
 #[test]
