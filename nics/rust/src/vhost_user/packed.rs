@@ -26,7 +26,7 @@
 //! has no in-flight tables for network cards, does not know it either when we were killed. So we keep
 //! it where a driver does not look: in the first word of what we want to be told, which means
 //! something only while its second word says `EVENT_DESC`, and then it is that place as well. A ring
-//! that starts goes on there if the descriptors agree (`noted`), and else where the front-end says.
+//! that starts goes on there, or behind it if the descriptors say so (`noted`).
 //!
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
@@ -142,7 +142,7 @@ impl Packed {
         if let Some(inflight) = inflight {
             // What a killed predecessor noted is newer than what the front-end knows.
             let noted =
-                inflight.recover_place(packed.done.bits(), |bits| packed.was_used(Place::from_bits(bits)));
+                inflight.recover_place(packed.done.bits(), |bits| packed.is_past(Place::from_bits(bits)));
             packed.next = Place::from_bits(noted);
             packed.done = packed.next;
         }
@@ -180,23 +180,39 @@ impl Packed {
         u16::from_le(self.flags(place.index).load(Ordering::Acquire)) & (AVAIL | USED) == place.used_flags()
     }
 
-    /// The place that was noted in the guest's memory, if it can be one: what stands there must be
-    /// available, or have been used a round ago. Drivers begin with zeros, which is never so: a
-    /// descriptor at the first place is then available for the first time or was never used.
+    /// Whether it was, and the driver has made it available again for the next round: it runs on while we are dead.
+    fn was_renewed(&self, place: Place) -> bool {
+        place.index < self.size && self.available(Place { wrap: !place.wrap, ..place })
+    }
+
+    /// Whether what stood at `place`, available, was given back since.
+    fn is_past(&self, place: Place) -> bool {
+        self.was_used(place) || self.was_renewed(place)
+    }
+
+    /// The place that was noted in the guest's memory, or the one behind it if a batch was given back after that: killed
+    /// between the descriptors and the note. They were used, one after the other, and the driver, which takes them in the
+    /// same order, may have renewed some of the first. Drivers begin with zeros, which say: all was used in a round before
+    /// the first one.
     fn noted(&self) -> Option<Place> {
-        let mut place = Place::from_bits(u16::from_le(self.note().load(Ordering::Relaxed)));
-        // Killed between the descriptors and the note: they were used, one after the other.
-        for _ in 0..self.size {
-            if place.index >= self.size || !self.was_used(place) {
-                break;
-            }
-            place.step(1, self.size);
-        }
-        if place.index >= self.size {
+        let note = Place::from_bits(u16::from_le(self.note().load(Ordering::Relaxed)));
+        if note.index >= self.size {
             return None;
         }
-        let before = Place { wrap: !place.wrap, ..place };
-        (self.available(place) || self.was_used(before)).then_some(place)
+        let (mut place, mut left) = (note, self.size);
+        let mut renewed = false;
+        while left > 0 && self.was_renewed(place) {
+            renewed = true;
+            place.step(1, self.size);
+            left -= 1;
+        }
+        while left > 0 && self.was_used(place) {
+            place.step(1, self.size);
+            left -= 1;
+        }
+        // A driver that has renewed some has all others available. Else it was the middle of a chain of the last round,
+        // which nobody gives back as such: it looks the same.
+        Some(if renewed && !self.available(place) { note } else { place })
     }
 
     fn note(&self) -> &AtomicU16 {

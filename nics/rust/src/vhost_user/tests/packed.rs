@@ -235,6 +235,74 @@ fn killed_while_it_asks_for_kicks_with_buffers_ahead() {
 }
 
 #[test]
+fn killed_between_descriptors_and_note_while_the_driver_runs_on() {
+    // Where the batch lies: in the middle, up to the end of the ring, and across it. And how many of its buffers the driver
+    // posts again before a successor is there.
+    for (before, renewed) in [10, 246, 250].into_iter().flat_map(|n| [(n, 0), (n, 4), (n, 10)]) {
+        for table in [true, false] {
+            let mut host = Host::new();
+            let mut guest = Guest::connect(&mut host, 256);
+            let inflight = table.then(|| track(&mut host, &mut guest));
+            guest.set_up(&mut host, FEATURES, 1);
+            for _ in 0..before {
+                assert_eq!(host.send(&[frame(60, 1)]), []);
+                assert_eq!(guest.receive().len(), 1);
+            }
+            // As it is in the guest's memory and in the table before the last batch.
+            let note = guest.u16(guest.rings[0].used).load(Ordering::SeqCst);
+            let mut old = [0u8; 2];
+            if let Some((_, fd)) = &inflight {
+                // SAFETY: two bytes of a local.
+                assert_eq!(unsafe { libc::pread(fd.as_raw_fd(), old.as_mut_ptr().cast(), 2, 18) }, 2);
+            }
+            assert_eq!(host.send(&vec![frame(60, 2); 10]), []);
+            host = Host::new();
+            guest.u16(guest.rings[0].used).store(note, Ordering::SeqCst);
+            if let Some((_, fd)) = &inflight {
+                // SAFETY: two bytes of a local.
+                assert_eq!(unsafe { libc::pwrite(fd.as_raw_fd(), old.as_ptr().cast(), 2, 18) }, 2);
+            }
+            for (id, _) in guest.used_within(0, renewed) {
+                guest.rings[0].free.push(id as u16);
+                assert!(guest.post(0, 2048));
+            }
+            resume(&mut host, &mut guest, inflight.as_ref());
+            assert_eq!(host.send(&vec![frame(60, 7); 10]), []);
+            assert_eq!(
+                guest.receive().len(),
+                20 - renewed,
+                "{before} before, {renewed} renewed, table {table}"
+            );
+        }
+    }
+}
+
+#[test]
+fn killed_where_a_chain_of_the_last_round_lay() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, FEATURES);
+    let at = GPA + guest.rings[1].buffers;
+    // Chains of three once round, then single descriptors: the first 10 of them.
+    for id in 0..85 {
+        guest.offer_packed(1, &[(at, 12, 0), (at, 20, 0), (at, 40, 0)], id);
+        assert_eq!(host.receive_all().len(), 1);
+        assert_eq!(guest.used(1), [(u32::from(id), 0)]);
+    }
+    for id in 0..11 {
+        guest.offer_packed(1, &[(at, 72, 0)], id);
+        assert_eq!(host.receive_all().len(), 1);
+        assert_eq!(guest.used(1), [(u32::from(id), 0)]);
+    }
+    host = Host::new();
+    resume(&mut host, &mut guest, None);
+    for id in 20..30 {
+        guest.offer_packed(1, &[(at, 72, 0)], id);
+        assert_eq!(host.receive_all().len(), 1);
+        assert_eq!(guest.used(1), [(u32::from(id), 0)]);
+    }
+}
+
+#[test]
 fn a_driver_that_starts_anew_is_not_taken_for_its_predecessor() {
     for frames in [0, 1, 100, 255, 256, 300, 600] {
         let mut host = Host::new();
