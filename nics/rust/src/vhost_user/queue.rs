@@ -121,7 +121,9 @@ impl Queue {
 
     /// Stop the ring for a change; `settle` starts it again where it was.
     pub fn pause(&mut self) {
-        if let Some(ring) = self.ring.take() {
+        if let Some(mut ring) = self.ring.take() {
+            // Its successor does not know that the guest is still to be told of something.
+            ring.call(self.call.as_ref(), true);
             self.base = ring.stop();
         }
     }

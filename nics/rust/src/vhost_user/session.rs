@@ -375,8 +375,9 @@ impl Session {
                 let fd = eventfd(&mut fds)?;
                 let queue = self.queue(u32::from(index))?;
                 queue.call = fd;
-                // What was given back before may have been meant for it.
-                if let (Some(call), Some(_)) = (&queue.call, &queue.ring) {
+                // What was given back before may have been meant for it, also by a predecessor that was killed
+                // before it could tell.
+                if let Some(call) = &queue.call {
                     call.signal();
                 }
             }

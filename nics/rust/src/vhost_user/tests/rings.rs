@@ -68,7 +68,9 @@ fn a_guest_is_interrupted_when_it_wants_to_be() {
     let mut host = Host::new();
     let mut guest = Guest::running(&mut host, PLAIN);
     host.wait(1_000_000);
-    count(&guest.calls[0]);
+    for call in &guest.calls {
+        count(call);
+    }
     host.send(&[frame(60, 0), frame(60, 1)]);
     assert_eq!(count(&guest.calls[0]), 1, "one for the burst");
     assert_eq!(count(&guest.calls[1]), 0);
@@ -87,6 +89,35 @@ fn a_guest_is_interrupted_when_it_wants_to_be() {
     guest.send(&frame(60, 0));
     host.receive_all();
     assert_eq!(count(&guest.calls[1]), 1);
+}
+
+#[test]
+fn a_guest_that_falls_asleep_while_its_ring_is_started_anew_is_interrupted() {
+    for killed in [false, true] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN);
+        host.wait(1_000_000);
+        count(&guest.calls[0]);
+        // It polls, as far as we see without a fence.
+        guest.u16(guest.rings[0].avail).store(1, Ordering::SeqCst);
+        host.send(&[frame(60, 0)]);
+        assert_eq!(count(&guest.calls[0]), 0);
+        // It falls asleep, and before we look again its memory changes, or we are gone.
+        guest.u16(guest.rings[0].avail).store(0, Ordering::SeqCst);
+        if killed {
+            host = Host::new();
+            let mut next = Guest::connect(&mut host, 256);
+            std::mem::swap(&mut guest.sock, &mut next.sock);
+            guest.say(&mut host, 2, &PLAIN.to_ne_bytes(), &[]);
+            guest.set_memory(&mut host);
+            guest.start_ring(&mut host, 0, 1);
+            guest.start_ring(&mut host, 1, 0);
+        } else {
+            guest.set_memory(&mut host);
+        }
+        host.wait(1_000_000);
+        assert_eq!(count(&guest.calls[0]), 1, "somebody tells it of its frame");
+    }
 }
 
 #[test]
