@@ -5,6 +5,7 @@
 //! eventfd, and is set not to block. (A front-end, not its guest, could set it to block again and
 //! fill it; the one that runs a guest is trusted that far.)
 
+use super::closing::Foreign;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -13,7 +14,7 @@ pub struct EventFd(OwnedFd);
 
 impl EventFd {
     /// Take what a front-end sent, if it is an eventfd.
-    pub fn adopt(fd: OwnedFd) -> io::Result<EventFd> {
+    pub fn adopt(fd: Foreign) -> io::Result<EventFd> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
         if link.as_os_str() != "anon_inode:[eventfd]" {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -23,7 +24,10 @@ impl EventFd {
             let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
             flags < 0 || libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) < 0
         };
-        if failed { Err(io::Error::last_os_error()) } else { Ok(EventFd(fd)) }
+        if failed {
+            return Err(io::Error::last_os_error());
+        }
+        fd.trust().map(EventFd).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Make it readable. One that is full is readable already.
@@ -50,10 +54,11 @@ mod tests {
 
     #[test]
     fn only_an_eventfd_is_taken() {
-        assert!(EventFd::adopt(crate::poller::eventfd().unwrap()).is_ok());
+        let adopt = |fd: OwnedFd| EventFd::adopt(fd.into());
+        assert!(adopt(crate::poller::eventfd().unwrap()).is_ok());
         let (read, write) = io::pipe().unwrap();
-        assert!(EventFd::adopt(read.into()).is_err());
-        assert!(EventFd::adopt(write.into()).is_err());
-        assert!(EventFd::adopt(std::fs::File::open("/dev/null").unwrap().into()).is_err());
+        assert!(adopt(read.into()).is_err());
+        assert!(adopt(write.into()).is_err());
+        assert!(adopt(std::fs::File::open("/dev/null").unwrap().into()).is_err());
     }
 }

@@ -68,7 +68,7 @@ pub struct Inflight {
 }
 
 impl Inflight {
-    pub fn map(spec: &InflightSpec, fd: &OwnedFd) -> Result<Inflight, MemoryError> {
+    pub fn map(spec: &InflightSpec, fd: &impl AsRawFd) -> Result<Inflight, MemoryError> {
         let needed = queue_bytes(spec.queue_size) as u64 * u64::from(spec.queues);
         if spec.queue_size > RING_MAX || spec.mmap_size < needed || !spec.mmap_offset.is_multiple_of(64) {
             return Err(MemoryError::Range);

@@ -5,7 +5,7 @@
 
 use super::memory::{Memory, MemoryError, Region};
 use super::protocol::RegionSpec;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -19,7 +19,7 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn map(size: u64, offset: u64, fd: &OwnedFd) -> Result<Log, MemoryError> {
+    pub fn map(size: u64, offset: u64, fd: &impl AsRawFd) -> Result<Log, MemoryError> {
         let region = Region::map(&RegionSpec { gpa: 0, size, uva: 0, offset }, fd)?;
         Ok(Log { region: Arc::new(region), size })
     }
@@ -60,7 +60,7 @@ impl Log {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     #[test]
     fn every_page_that_was_touched_has_its_bit_and_no_other() {

@@ -5,11 +5,12 @@
 //! lies in one region. What a pointer was made from is kept alive by whoever keeps the pointer (an
 //! `Arc<Memory>`), so it can't be unmapped under a ring that runs.
 
+use super::closing;
 use super::fault::Watch;
 use super::protocol::RegionSpec;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 /// Regions that one device may have.
@@ -32,7 +33,7 @@ struct Mapping {
 
 impl Mapping {
     /// `len` bytes of `fd` from `offset` on, both multiples of `page`.
-    fn new(fd: &OwnedFd, offset: usize, len: usize, page: usize) -> io::Result<Mapping> {
+    fn new(fd: RawFd, offset: usize, len: usize, page: usize) -> io::Result<Mapping> {
         // A page in front and behind, and one more to align with.
         let reserved_len = len.checked_add(3 * page).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = |address: *mut libc::c_void, len, prot, flags, fd, offset| {
@@ -49,7 +50,7 @@ impl Mapping {
         let address = unsafe { reserved.add(front) };
         let mut mapping = Mapping { reserved, reserved_len, address, len, watch: None };
         let (prot, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
-        map(address.cast(), len, prot, shared, fd.as_raw_fd(), offset as i64)?;
+        map(address.cast(), len, prot, shared, fd, offset as i64)?;
         mapping.watch = Some(Watch::new(address as usize, len)?);
         // A core dump of ours need not hold the guests' memory. Not being able to say so is no harm.
         // SAFETY: exactly the mapping made above.
@@ -97,7 +98,8 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// Map what a front-end told us.
-    pub fn map(spec: &RegionSpec, fd: &OwnedFd) -> Result<Region, MemoryError> {
+    pub fn map(spec: &RegionSpec, fd: &impl AsRawFd) -> Result<Region, MemoryError> {
+        let fd = fd.as_raw_fd();
         let RegionSpec { gpa, size, uva, offset } = *spec;
         if size == 0 || gpa.checked_add(size).is_none() || uva.checked_add(size).is_none() {
             return Err(MemoryError::Range);
@@ -137,24 +139,23 @@ impl Region {
 
 /// Check that `fd` is memory and not a file whose reads may wait (FUSE, NFS, a disk): its size and
 /// page size.
-fn shared_memory(fd: &OwnedFd) -> Result<(u64, u64), MemoryError> {
+fn shared_memory(fd: RawFd) -> Result<(u64, u64), MemoryError> {
     const HUGETLBFS: i64 = 0x958458f6;
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
+    // First: of another file, its size may be asked of a daemon that never answers.
+    if !closing::is_memory(fd) {
+        return Err(MemoryError::NotMemory);
+    }
     // SAFETY: plain data, for which zeros are a valid value.
     let (mut fs, mut stat): (libc::statfs, libc::stat) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     // SAFETY: both structs live through the calls that fill them.
-    let failed = unsafe {
-        libc::fstatfs(fd.as_raw_fd(), &raw mut fs) != 0 || libc::fstat(fd.as_raw_fd(), &raw mut stat) != 0
-    };
+    let failed = unsafe { libc::fstatfs(fd, &raw mut fs) != 0 || libc::fstat(fd, &raw mut stat) != 0 };
     if failed {
         return Err(MemoryError::Map(io::Error::last_os_error()));
     }
-    let kind = fs.f_type;
-    if stat.st_mode & libc::S_IFMT != libc::S_IFREG || ![HUGETLBFS, TMPFS, RAMFS].contains(&kind) {
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Err(MemoryError::NotMemory);
     }
-    let page = if kind == HUGETLBFS { (fs.f_bsize as u64).max(4096) } else { 4096 };
+    let page = if fs.f_type == HUGETLBFS { (fs.f_bsize as u64).max(4096) } else { 4096 };
     Ok((stat.st_size as u64, page))
 }
 
@@ -320,7 +321,7 @@ impl Window {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::os::fd::FromRawFd;
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     fn memfd(size: u64) -> OwnedFd {
         // SAFETY: the name is a C string; the result is checked by what follows.
@@ -389,6 +390,14 @@ mod tests {
         assert!(matches!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(pipe)), Err(MemoryError::NotMemory)));
         let null = std::fs::File::open("/dev/zero").unwrap();
         assert!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(null)).is_err());
+        // Files of a tmpfs are, as DPDK makes them.
+        let path = std::path::PathBuf::from(format!("/dev/shm/vnet-memory-{}", std::process::id()));
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.set_len(0x1000).unwrap();
+        assert!(Region::map(&spec(0, 0x1000, 0), &file).is_ok());
+        let disk = std::fs::File::open("/proc/version").unwrap();
+        assert!(matches!(Region::map(&spec(0, 4096, 0), &disk), Err(MemoryError::NotMemory)));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
+//!  * `closing.rs`: what becomes of descriptors that a front-end sent;
 //!  * `nic.rs`: all of it together as a door.
 //!
 //! **Whom we trust.** The guest: nothing at all. Everything in its memory may be a lie and may change
@@ -28,6 +29,7 @@
 //! validated pointers, and a burst is walked in one loop.
 
 mod chain;
+mod closing;
 mod copy;
 mod eventfd;
 mod fault;

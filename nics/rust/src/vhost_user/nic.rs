@@ -1,5 +1,6 @@
 //! The door itself: connection, session and rings, as the engine sees them.
 
+use super::closing::Foreign;
 use super::fault;
 use super::protocol;
 use super::queue::KICKS;
@@ -18,6 +19,8 @@ use crate::offload::Offload;
 use crate::poller::Readiness;
 use crate::socket::{Connection, Endpoint, Role, Step};
 use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use switch::{DropReason, Nanos};
 
 /// Requests handled in one turn: a front-end that floods us with them delays nobody.
@@ -138,7 +141,14 @@ impl VhostUser {
     /// The connection is over, and with it everything that came through it. `offence`: why, if the
     /// front-end did what it must not.
     fn part(&mut self, offence: Option<&str>) {
+        // What it sent and we never read goes with the socket, descriptors included: so ours is not the last to be closed.
+        let unread = self.connection.peer().and_then(|peer| {
+            // The front-end should see it now, whenever that is.
+            let _ = peer.shutdown(Shutdown::Both);
+            peer.as_fd().try_clone_to_owned().ok()
+        });
         self.connection.close(offence.is_some(), self.now);
+        drop(unread.map(Foreign::from));
         self.messages = Messages::default();
         self.session = None;
         self.steer = Steer::default();

@@ -14,6 +14,7 @@
 //!    link goes down, and the connection stays, because through it comes the reset (the guest's
 //!    driver starts again and the front-end stops the rings with GET_VRING_BASE) that ends it.
 
+use super::closing::Foreign;
 use super::eventfd::EventFd;
 use super::inflight::{self, Inflight};
 use super::log::Log;
@@ -31,7 +32,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Descriptors that came with a request.
-pub type Fds = ArrayVec<OwnedFd, FDS_MAX>;
+pub type Fds = ArrayVec<Foreign, FDS_MAX>;
 
 /// What is offered to front-ends.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,8 @@
 //! reading on would mix two requests' descriptors. (This is why the messages are our own: the
 //! `vhost` crate reads whole messages only, and takes half of one for an error.)
 
-use super::protocol::{BODY_MAX, FDS_MAX, HEADER, Header, Malformed, Request};
+use super::closing::Foreign;
+use super::protocol::{BODY_MAX, HEADER, Header, Malformed, Request};
 use super::session::Fds;
 use std::io;
 use std::mem;
@@ -82,8 +83,8 @@ impl Messages {
     /// Read some bytes, up to `want` in all, and the descriptors beside them.
     fn read(&mut self, socket: impl AsFd, want: usize) -> Result<(), Gone> {
         #[repr(align(8))]
-        struct Control([u8; 256]);
-        let mut control = Control([0; 256]);
+        struct Control([u8; CONTROL]);
+        let mut control = Control([0; CONTROL]);
         let into = &mut self.bytes[self.have..want];
         let mut iov = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         // SAFETY: plain data, for which zeros are a valid value.
@@ -111,7 +112,7 @@ impl Messages {
                     for i in 0..bytes / mem::size_of::<libc::c_int>() {
                         // Each is ours now and must be owned, whatever becomes of the message.
                         let fd = OwnedFd::from_raw_fd(data.add(i).read_unaligned());
-                        surplus |= self.fds.try_push(fd).is_err();
+                        surplus |= self.fds.try_push(Foreign::from(fd)).is_err();
                     }
                 }
                 cmsg = libc::CMSG_NXTHDR(&raw const msg, cmsg);
@@ -163,8 +164,9 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<(),
     }
 }
 
-// Eight descriptors must fit into the buffer of `Peer::read` with its header.
-const _: () = assert!(FDS_MAX * 4 + 16 <= 256);
+/// As many descriptors as the kernel sends at once (253), with their header: those that had no room it would close at
+/// once, on our thread (see `closing.rs`).
+const CONTROL: usize = 1024 + 16;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

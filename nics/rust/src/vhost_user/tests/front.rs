@@ -158,7 +158,7 @@ impl Guest {
 
     /// Send a request without waiting for anything.
     pub fn raw(&self, bytes: &[u8], fds: &[RawFd]) {
-        let mut control = [0u64; 16];
+        let mut control = [0u64; 130];
         let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         // SAFETY: plain data.
         let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -167,7 +167,7 @@ impl Guest {
         if !fds.is_empty() {
             let size = size_of_val(fds) as u32;
             msg.msg_control = control.as_mut_ptr().cast();
-            // SAFETY: arithmetic; the control buffer holds 128 bytes, up to 28 descriptors.
+            // SAFETY: arithmetic; the control buffer holds 1040 bytes, up to 253 descriptors, the kernel's most.
             msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
             // SAFETY: see above.
             unsafe {

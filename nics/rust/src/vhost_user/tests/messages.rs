@@ -4,7 +4,10 @@ use super::super::protocol::feature::LOG_ALL;
 use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
 use super::host::{Host, eventfd, memfd, open_fds};
 use crate::nic::Nic;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// It was hung up on, one line says why, and it may come back.
 fn hung_up(host: &mut Host, guest: &mut Guest, why: &str) {
@@ -266,4 +269,50 @@ fn connecting_over_and_over_leaks_nothing() {
         }
     }
     assert!(open_fds() < before + 80, "{before} descriptors became {}", open_fds());
+}
+
+/// A socket whose last close waits, and the end that nobody reads from: gone, it waits no longer.
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 65536]).is_ok() {}
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::from_secs(10))).unwrap();
+    (socket, peer)
+}
+
+#[test]
+fn descriptors_that_are_slow_to_close_delay_nobody() {
+    let call = |guest: &Guest, fd| guest.request(13, 0, &0u64.to_ne_bytes(), &[fd]);
+    let unknown = |guest: &Guest, fd| guest.request(99, 0, &[], &[fd]);
+    let memory = |guest: &Guest, fd| guest.request(5, 0, &table(&[(GPA, SIZE, UVA, 0)]), &[fd]);
+    let unexpected = |guest: &Guest, fd| guest.request(3, 0, &[], &[fd]);
+    // More than any message has, and more than there was room for.
+    let surplus = |guest: &Guest, fd| {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let mut fds = [null.as_raw_fd(); 250];
+        fds[249] = fd;
+        guest.request(5, 0, &table(&[(GPA, SIZE, UVA, 0)]), &fds);
+    };
+    // Never read, because what came before it was the end.
+    let unread = |guest: &Guest, fd| {
+        guest.raw(&[0xff; 12], &[]);
+        guest.request(13, 0, &0u64.to_ne_bytes(), &[fd]);
+    };
+    type Way<'a> = &'a dyn Fn(&Guest, i32);
+    let ways: [Way<'_>; 6] = [&call, &unknown, &memory, &unexpected, &surplus, &unread];
+    for (way, send) in ways.iter().enumerate() {
+        let mut host = Host::new();
+        let guest = Guest::connect(&mut host, 256);
+        let (socket, peer) = lingering();
+        send(&guest, socket.as_raw_fd());
+        // Not the last of it: that one is ours.
+        drop(socket);
+        let start = Instant::now();
+        host.poll();
+        let took = start.elapsed();
+        drop(peer);
+        assert!(took < Duration::from_secs(5), "way {way}: the engine stood still for {took:?}");
+    }
 }
