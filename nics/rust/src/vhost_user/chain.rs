@@ -6,7 +6,11 @@
 
 use super::memory::{Memory, Window};
 use super::ring::RingFault;
+use std::cell::Cell;
 
+/// Descriptors of chains that are looked at for one burst: some three times as many as there are where each frame has as
+/// many as Linux makes. A descriptor need not have any bytes, so nothing else bounds them.
+pub const STEPS: u32 = 4096;
 /// The most descriptors in one chain that goes through an indirect table; Linux uses 19.
 const CHAIN_MAX: usize = 1024;
 
@@ -93,6 +97,15 @@ impl Desc {
 pub struct Space<'a> {
     pub memory: &'a Memory,
     pub window: &'a Window,
+    /// What is left of [`STEPS`].
+    pub steps: &'a Cell<u32>,
+}
+
+/// One descriptor more is looked at.
+#[inline(always)]
+pub fn step(steps: &Cell<u32>) -> Result<(), RingFault> {
+    steps.set(steps.get().checked_sub(1).ok_or(RingFault::Costly)?);
+    Ok(())
 }
 
 /// A table of descriptors in guest memory.
@@ -144,6 +157,7 @@ impl<const PACKED: bool> Table<PACKED> {
     ) -> Result<(), RingFault> {
         let mut index = usize::from(head);
         for _ in 0..self.entries {
+            step(space.steps)?;
             let desc = self.get(index).ok_or(RingFault::Chain)?;
             if desc.flags & INDIRECT != 0 {
                 // A packed chain is one descriptor and a table, or several without.
@@ -170,6 +184,7 @@ impl<const PACKED: bool> Table<PACKED> {
     ) -> Result<(), RingFault> {
         let mut index = 0;
         for _ in 0..self.entries.min(CHAIN_MAX) {
+            step(space.steps)?;
             let desc = self.get(index).ok_or(RingFault::Chain)?;
             if desc.flags & INDIRECT != 0 {
                 return Err(RingFault::Indirect);

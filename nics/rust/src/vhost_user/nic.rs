@@ -159,6 +159,13 @@ impl VhostUser {
         self.report();
     }
 
+    /// Descriptors that were left to look at when a ring's latest burst was over.
+    #[cfg(test)]
+    pub fn steps(&self, queue: usize) -> u32 {
+        let ring = self.session.as_ref().and_then(|session| session.queues.get(queue)?.ring.as_ref());
+        ring.map_or(u32::MAX, |ring| ring.steps.get())
+    }
+
     /// Carry out what the front-end asks for.
     fn listen_to_peer(&mut self) {
         for _ in 0..REQUESTS {

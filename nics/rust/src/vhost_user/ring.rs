@@ -231,6 +231,8 @@ pub enum RingFault {
     Address,
     /// A chain longer than the ring, or one that loops.
     Chain,
+    /// Chains of more descriptors than are looked at for one burst.
+    Costly,
     /// An indirect descriptor where none may be, or a table of impossible size.
     Indirect,
     /// A buffer to write to that is to be read, or the other way round.
@@ -249,6 +251,7 @@ impl fmt::Display for RingFault {
             RingFault::IndexJump => "its available index jumped by more than the ring holds",
             RingFault::Head => "it made a descriptor available that is not in the ring",
             RingFault::Address => "a descriptor points outside guest memory",
+            RingFault::Costly => "a chain has more descriptors than a frame could need",
             RingFault::Chain => "a chain of descriptors loops or is longer than the ring",
             RingFault::Indirect => "an indirect descriptor stands where none may be",
             RingFault::Direction => "a buffer has the wrong direction",

@@ -4,7 +4,7 @@
 //! those bytes. The virtio-net header in front is read when the guest negotiated something that it
 //! could say with it, and otherwise not at all: it would be one more cache line from another core.
 
-use super::chain::Run;
+use super::chain::{Run, STEPS};
 use super::copy;
 use super::protocol::feature;
 use super::ring::{Buf, RingFault};
@@ -117,6 +117,7 @@ fn lend_any<'a>(
     // Another ring's may be in there.
     let mut bare = burst.bare || burst.is_empty();
     ring.hush();
+    ring.steps.set(STEPS);
     let ring: &'a Vring = ring;
     let mut warmer = ring.ahead.warmer::<false>();
     for (i, head) in heads.as_chunks_mut::<HEAD>().0.iter_mut().enumerate().take(n) {
@@ -130,8 +131,8 @@ fn lend_any<'a>(
                     segs = rest;
                     frame
                 }
-                // This burst has no room for its runs, so it is the first of the next one.
-                Ok(None) if i > 0 => {
+                // This burst has no room for its runs, or looked at enough, so it is the first of the next one.
+                Ok(None) | Err(RingFault::Costly) if i > 0 => {
                     more = true;
                     break;
                 }

@@ -9,7 +9,7 @@
 //! with its length, the first one's header saying how many. They are counted before the first byte
 //! is written, and told to the guest together.
 
-use super::chain::Run;
+use super::chain::{Run, STEPS};
 use super::copy::{self, Copies, Piece};
 use super::log::Log;
 use super::protocol::feature;
@@ -128,6 +128,7 @@ pub fn deliver(
     let Scratch { used, runs } = scratch;
     let copies = &mut Copies::default();
     ring.will_give();
+    ring.steps.set(STEPS);
     if frames.len() <= FEW {
         ring.brace();
     }
@@ -181,6 +182,10 @@ pub fn deliver(
             }
         };
         i += 1;
+        if ring.steps.get() == 0 {
+            report.drop_rest(i, frames.len(), DropReason::TxFull);
+            break;
+        }
         ahead = ring.ahead.len();
     }
     give(ring, &used[..n], log, copies);
@@ -443,14 +448,18 @@ fn scattered(
             }
         }
         let from = room;
-        ring.walk::<true>(n + buffers, &mut |run| {
+        let walked = ring.walk::<true>(n + buffers, &mut |run| {
             if room < need && run.len > 0 {
                 let len = run.len.min((need - room) as u32);
                 runs.push(Run { ptr: run.ptr, len });
                 room += len as usize;
             }
             Ok(())
-        })?;
+        });
+        match walked {
+            Err(RingFault::Costly) => return Ok(Err((n, DropReason::TxFull))),
+            walked => walked?,
+        }
         // There is room: both together are never more than what is ahead.
         used[n + buffers] = Used::new(ring.ahead.get(n + buffers).id(), (room - from) as u32);
         buffers += 1;

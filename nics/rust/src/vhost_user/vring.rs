@@ -12,7 +12,7 @@
 //! woken at once, but for the rare case that it fell asleep while we were giving, which is when
 //! that "soon" is needed.
 
-use super::chain::{Run, Space};
+use super::chain::{self, Run, STEPS, Space};
 use super::eventfd::EventFd;
 use super::inflight::InflightQueue;
 use super::log::Log;
@@ -70,6 +70,8 @@ pub struct Vring {
     /// Buffers whose frames are lent out, and what was found behind them. Kept here so that it ends
     /// with the ring, whatever happens to that in the meantime.
     pub loan: Cell<Loan>,
+    /// Descriptors of chains that may still be looked at for this burst.
+    pub steps: Cell<u32>,
 }
 
 /// See [`Vring::loan`].
@@ -119,6 +121,7 @@ impl Vring {
             unsure: false,
             gives: 0,
             loan: Cell::default(),
+            steps: Cell::new(STEPS),
         })
     }
 
@@ -190,9 +193,10 @@ impl Vring {
     ) -> Result<(), RingFault> {
         let buf = self.ahead.get(i);
         if buf.simple() {
+            chain::step(&self.steps)?;
             return each(Run { ptr: buf.ptr, len: buf.len() });
         }
-        let space = Space { memory: &self.memory, window: &self.window };
+        let space = Space { memory: &self.memory, window: &self.window, steps: &self.steps };
         either!(&self.layout, ring => ring.walk::<IN>(space, buf.len() as u16, each))
     }
 
