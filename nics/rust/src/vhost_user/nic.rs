@@ -23,7 +23,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use switch::{DropReason, Nanos};
 
-/// Requests handled in one turn: a front-end that floods us with them delays nobody.
+/// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that concern all rings, one.
 const REQUESTS: usize = 32;
 /// How soon a preliminary "no interrupt" is asked again (see `vring.rs`).
 const RECHECK: Nanos = 30_000;
@@ -187,7 +187,12 @@ impl VhostUser {
                     return self.part(Some(&format!("disconnected, request {number}: {refusal}")));
                 }
             }
+            let costly = std::mem::take(&mut session.costly);
             self.report();
+            if costly {
+                // The rest is still in the socket, which is ready again.
+                break;
+            }
         }
     }
 
@@ -349,6 +354,7 @@ impl Nic for VhostUser {
             Step::Up => self.meet(),
             Step::Peer => self.listen_to_peer(),
             Step::Finish => {
+                // Nobody waits for what it asked last.
                 self.listen_to_peer();
                 self.part(None);
             }

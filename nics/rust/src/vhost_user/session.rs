@@ -145,6 +145,8 @@ pub struct Session {
     inflight: Option<Inflight>,
     status: u8,
     broken: Option<RingFault>,
+    /// A request had all rings stop or memory mapped: enough for one turn.
+    pub costly: bool,
     /// A line for the log.
     pub complaint: Option<String>,
     /// The guest has moved here and can't say so itself: its address is to be announced.
@@ -171,6 +173,7 @@ impl Session {
             inflight: None,
             status: 0,
             broken: None,
+            costly: false,
             complaint: None,
             announce: None,
             sends: Sends::of(0),
@@ -272,12 +275,14 @@ impl Session {
 
     /// Stop all rings for a change that concerns all.
     fn pause(&mut self) {
+        self.costly = true;
         for queue in &mut self.queues {
             queue.pause();
         }
     }
 
     fn reset(&mut self) {
+        self.costly = true;
         for queue in &mut self.queues {
             queue.reset();
         }
@@ -313,6 +318,7 @@ impl Session {
             // the former, because we have that many.
             Request::GetQueueNum => return answer(u64::from(self.offer.pairs) * 2),
             Request::SetMemTable(specs) => {
+                self.costly = true;
                 let regions: Result<Vec<Region>, MemoryError> =
                     specs.iter().zip(&fds).map(|(spec, fd)| Region::map(spec, fd)).collect();
                 let memory = regions.and_then(Memory::new)?;

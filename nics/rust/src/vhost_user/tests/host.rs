@@ -57,18 +57,24 @@ impl Host {
     /// Let the door do what its descriptors and deadlines ask for, until they ask for nothing.
     pub fn poll(&mut self) {
         for _ in 0..100 {
-            self.now += 1000;
-            let mut seen = vec![];
-            self.poller.wait(Some(0), |_, sub, readiness| seen.push((sub, readiness))).unwrap();
-            for (sub, readiness) in &seen {
-                self.nic.ready(*sub, *readiness, self.now);
-            }
+            let seen = self.turn();
             if self.nic.deadline().is_some_and(|at| at <= self.now) {
                 self.nic.tick(self.now);
-            } else if seen.is_empty() {
+            } else if !seen {
                 return;
             }
         }
+    }
+
+    /// Let it do once what its descriptors ask for; whether they did.
+    pub fn turn(&mut self) -> bool {
+        self.now += 1000;
+        let mut seen = vec![];
+        self.poller.wait(Some(0), |_, sub, readiness| seen.push((sub, readiness))).unwrap();
+        for (sub, readiness) in &seen {
+            self.nic.ready(*sub, *readiness, self.now);
+        }
+        !seen.is_empty()
     }
 
     /// Whether a kick (or anything else) waits to be seen.

@@ -316,3 +316,22 @@ fn descriptors_that_are_slow_to_close_delay_nobody() {
         assert!(took < Duration::from_secs(5), "way {way}: the engine stood still for {took:?}");
     }
 }
+
+#[test]
+fn of_requests_that_concern_all_rings_a_turn_has_one() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    guest.sock.set_nonblocking(true).unwrap();
+    let fd = guest.memfd.as_raw_fd();
+    for _ in 0..3 {
+        guest.request(5, 8, &table(&[(GPA, SIZE, UVA, 0)]), &[fd]);
+    }
+    // It need not be told that there is more.
+    for _ in 0..3 {
+        assert!(host.turn());
+        assert_eq!((guest.answer(), guest.answer()), (Some(0), None));
+    }
+    assert!(host.nic.carrier());
+    guest.send(&frame(60, 0));
+    assert_eq!(host.receive_all().len(), 1);
+}
