@@ -9,9 +9,10 @@ descriptor. Never is there a wake a frame: a turn takes everything that waits.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 
@@ -29,6 +30,17 @@ def now() -> int:
     return round(trio.current_time() * NANO)
 
 
+class _Order:
+    """How trio orders tasks that could run next: of the whole process, so however many fabrics live in
+    virtual time, there is one.
+    """
+
+    users = 0
+    before: tuple[bool, Any] = (False, None)
+    lock = threading.Lock()
+    """Runs of trio may begin in several threads."""
+
+
 @contextmanager
 def same_order(seed: int) -> Iterator[None]:
     """Have trio run its tasks in an order that follows from `seed` alone, while the block lasts.
@@ -36,17 +48,26 @@ def same_order(seed: int) -> Iterator[None]:
     trio shuffles the tasks that could run next, so that nobody comes to rely on an order. For the
     same run to give the same frames, the shuffling has to be the same too. trio has no public
     switch for it; this is the one that it keeps for Hypothesis.
+
+    Blocks may overlap in any way: the first one's seed holds until the last one ends, and only then is
+    everything as it was.
     """
     from trio._core import _run
 
-    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
-    _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    _run._r.seed(seed)
+    with _Order.lock:
+        if not _Order.users:
+            _Order.before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
+            _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+            _run._r.seed(seed)
+        _Order.users += 1
     try:
         yield
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING = before[0]  # type: ignore[misc]
-        _run._r.setstate(before[1])
+        with _Order.lock:
+            _Order.users -= 1
+            if not _Order.users:
+                _run._ALLOW_DETERMINISTIC_SCHEDULING = _Order.before[0]  # type: ignore[misc]
+                _run._r.setstate(_Order.before[1])
 
 
 async def drive(engine: Engine) -> None:

@@ -192,3 +192,42 @@ def test_another_process_is_the_same_run(tmp_path: Path) -> None:
         for seed in ("1", "2")
     ]
     assert said[0] == said[1] != ""
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_fabrics_that_overlap_share_one_order(first_out: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trio keeps for all of the process is set from the first one's beginning to the last one's end."""
+    from trio._core import _run
+
+    monkeypatch.setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", False)
+
+    def dice() -> tuple[bool, Any]:
+        return _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
+
+    async def main() -> list[Any]:
+        seen: list[Any] = []
+        ends = [trio.Event(), trio.Event()]
+        gone = [trio.Event(), trio.Event()]
+
+        async def live(number: int, task_status: trio.TaskStatus[None]) -> None:
+            async with vnet.Fabric(topology(number), driver="trio"):
+                seen.append(dice())
+                task_status.started()
+                await ends[number].wait()
+            gone[number].set()
+
+        async with trio.open_nursery() as nursery:
+            for number in (0, 1):
+                await nursery.start(live, number)
+            for number in (first_out, 1 - first_out):
+                seen.append(dice())
+                ends[number].set()
+                await gone[number].wait()
+        return seen
+
+    runs = []
+    for _ in range(2):
+        runs.append(trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)))
+        assert dice()[0] is False
+    assert [switch for switch, _ in runs[0]] == [True] * 4
+    assert runs[0] == runs[1]
