@@ -38,6 +38,11 @@ PEEK = stdlib.MSG_PEEK
 TRUNCATED = stdlib.MSG_TRUNC
 MORE = stdlib.MSG_MORE
 
+AT_ONCE = 256 << 10
+"""Bytes of a stream that one call takes at most. Who has more calls again with the rest, and of that no more
+than this may be copied: each call would copy all of it otherwise.
+"""
+
 
 class GuestSocket(trio.socket.SocketType):
     """A TCP or UDP socket of an in-process guest. See `socket.socket` for what each method does."""
@@ -386,6 +391,17 @@ class GuestSocket(trio.socket.SocketType):
 
     # -- sending ---------------------------------------------------------------------------------
 
+    def _taken(self, buffers: Iterable[Buffer]) -> bytes:
+        """What one call is about: a whole datagram, or as much of a stream as a call takes."""
+        if isinstance(self._core, Udp):
+            return b"".join(buffers)
+        pieces, room = [], AT_ONCE
+        for buffer in buffers:
+            with memoryview(buffer).cast("B") as view:
+                pieces.append(bytes(view[:room]))
+            room -= len(pieces[-1])
+        return b"".join(pieces)
+
     def _sent(self, data: bytes, end: End | None, flags: int) -> int | None:
         """How many bytes were taken over now."""
         core = self._open()
@@ -397,7 +413,7 @@ class GuestSocket(trio.socket.SocketType):
         return core.send(data, end, more=bool(flags & MORE))
 
     async def send(self, data: Buffer, flags: int = 0, /) -> int:
-        taken = bytes(data)
+        taken = self._taken([data])
         return await self._writing(lambda: self._sent(taken, None, flags))
 
     async def sendto(self, *args: Any) -> int:
@@ -405,7 +421,7 @@ class GuestSocket(trio.socket.SocketType):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args)} given)")
         await checkpoint_if_cancelled()
         end = await self._resolved(args[-1], local=False)
-        data, flags = bytes(args[0]), args[1] if len(args) == 3 else 0
+        data, flags = self._taken([args[0]]), args[1] if len(args) == 3 else 0
         return await self._writing(lambda: self._sent(data, end, flags))
 
     async def sendmsg(
@@ -420,7 +436,7 @@ class GuestSocket(trio.socket.SocketType):
             raise error(errno.EOPNOTSUPP, "a guest's socket takes no ancillary data")
         await checkpoint_if_cancelled()
         end = None if address is None else await self._resolved(address, local=False)
-        data = b"".join(bytes(buffer) for buffer in buffers)
+        data = self._taken(buffers)
         return await self._writing(lambda: self._sent(data, end, flags))
 
     def shutdown(self, flag: int) -> None:

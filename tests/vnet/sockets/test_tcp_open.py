@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import errno
 import select
 
@@ -11,6 +12,7 @@ import trio.socket as tsocket
 import trio.testing
 
 from tests.vnet.sockets.net import connected, inside, network, number, sock
+from vnet.sockets.tcp import Tcp
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -58,6 +60,37 @@ async def test_peeking_takes_nothing(autojump_clock: trio.testing.MockClock) -> 
             right.shutdown(tsocket.SHUT_RD)
             await right.send(b"still")
             assert await left.recv(10) == b"still"
+
+
+async def test_of_much_to_send_no_call_copies_more_than_it_may_take(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[int] = []
+    send = Tcp.send
+    monkeypatch.setattr(Tcp, "send", lambda self, data: handed.append(len(data)) or send(self, data))
+    much = memoryview(array.array("I", range(1 << 20))).cast("B")
+    async with inside("a"):
+        left, right = await connected()
+        received = bytearray()
+        async with trio.SocketStream(right) as stream, trio.open_nursery() as nursery:
+
+            async def write() -> None:
+                with left:
+                    assert await left.send(b"") == 0
+                    # Items that are no bytes count as the bytes that they are made of.
+                    assert await left.send(array.array("I", [7])) == 4
+                    await trio.SocketStream(left).send_all(much)
+                    rest = much
+                    while rest:
+                        rest = rest[await left.sendmsg([b"", rest, rest[:0]]) :]
+
+            nursery.start_soon(write)
+            async for data in stream:
+                received += data
+    assert received == bytes(array.array("I", [7])) + bytes(much) * 2
+    assert max(handed) <= 256 << 10
+    # And a call takes what there is room for, not a little each.
+    assert len(handed) < 200
 
 
 async def test_the_descriptor_can_be_polled(autojump_clock: trio.testing.MockClock) -> None:
