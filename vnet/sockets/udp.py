@@ -31,10 +31,17 @@ class Udp(Core):
     _turn = 0
     _deaf = False
     _groups: list[tuple[Address, Address | int]]
+    """Wanted before it was bound: group and interface."""
+    _home: list[Host]
+    """The stacks that it was bound in. While there is a peer, it is in one of them alone."""
+    _text: str | None = None
+    """The address that it was bound to there, as stacks take it."""
+    _joined: list[tuple[Host, str]]
+    """Groups, also in stacks where it is not at the moment."""
 
     def __init__(self, guest: StackGuest, family: int, options: Options) -> None:
         super().__init__(guest, family, options)
-        self._groups = []
+        self._groups, self._home, self._joined = [], [], []
 
     def _settings(self, version: int | None = None) -> tuple[bool, int, int, bool]:
         return self.options.udp(version or (4 if self.family == 2 else 6))
@@ -45,6 +52,7 @@ class Udp(Core):
             raise error(errno.EINVAL)
         settings = self._settings()
         self.open_at(end, lambda host, text, port: self.call(host.handle.udp_open, text, port, settings))
+        self._home, self._text = [host for host, _ in self.places], end.text
         groups, self._groups = self._groups, []
         for group, interface in groups:
             self.join(group, interface)
@@ -57,6 +65,7 @@ class Udp(Core):
         """Talk with one peer alone from now on; None: with all again. Raises OSError."""
         self._bound()
         if end is None:
+            self._return([host for host in self._home if not host.gone])
             for host, number in self.places:
                 self.call(host.handle.udp_connect, number, None)
             self.peer = None
@@ -64,20 +73,54 @@ class Udp(Core):
         address = end.address or ipaddress.ip_address("::1")
         if address.is_unspecified:
             address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+        wanted = self._leads(address, end.scope)
+        came = self._return([wanted] if wanted in self._home else [])
         host, number = self._by(address, end.scope)
-        self.call(host.handle.udp_connect, number, (str(address), end.port or 1))
+        try:
+            self.call(host.handle.udp_connect, number, (str(address), end.port or 1))
+        except OSError:
+            self._leave(came)
+            raise
         # It hears nobody else, so the other stacks need it no more.
-        for other, there in self.places:
-            if other is not host:
-                other.unwatch(there)
-        self.places = [(host, number)]
+        self._leave([other for other, _ in self.places if other is not host])
         self.peer = (str(address), end.port)
+
+    def _return(self, stacks: list[Host]) -> list[Host]:
+        """Be in these stacks again, at the port that it has; where it was not. Raises OSError: EADDRINUSE
+        where somebody took the port meanwhile.
+        """
+        name, there, came = self.name(), [host for host, _ in self.places], []
+        assert name is not None
+        try:
+            for host in stacks:
+                if host not in there:
+                    number = self.call(host.handle.udp_open, self._text, name[1], self._settings())
+                    self.take(host, number)
+                    came.append(host)
+                    for group in [group for joined, group in self._joined if joined is host]:
+                        self.call(host.handle.udp_join, number, group)
+        except OSError:
+            self._leave(came)
+            raise
+        self.places.sort(key=lambda place: self._home.index(place[0]))
+        self._applied = None
+        return came
+
+    def _leave(self, stacks: list[Host]) -> None:
+        """Be in these stacks no more."""
+        left = [place for place in self.places if place[0] in stacks]
+        self.places = [place for place in self.places if place[0] not in stacks]
+        for host, number in left:
+            host.unwatch(number)
 
     def _by(self, address: Address, scope: int = 0) -> tuple[Host, int]:
         """The stack that leads to an address, of those where the socket is."""
-        host = self._group_host() if address.is_multicast else None
-        host = host or towards(self.guest, address, scope or self.options.device)
+        host = self._leads(address, scope)
         return next((place for place in self.places if place[0] is host), self.places[0])
+
+    def _leads(self, address: Address, scope: int) -> Host:
+        host = self._group_host() if address.is_multicast else None
+        return host or towards(self.guest, address, scope or self.options.device)
 
     def _group_host(self) -> Host | None:
         interface = self.options.interface
@@ -187,8 +230,14 @@ class Udp(Core):
             host = found
         else:
             raise error(errno.ENODEV)
+        joined = (host, str(group))
         for place, number in self.places:
             if place is host:
                 self.call(place.handle.udp_leave if leave else place.handle.udp_join, number, str(group))
-                return
-        raise error(errno.ENODEV)
+                break
+        else:
+            if host not in self._home:
+                raise error(errno.ENODEV)
+            if leave and joined not in self._joined:
+                raise error(errno.EADDRNOTAVAIL)
+        self._joined = [*(j for j in self._joined if j != joined), *([] if leave else [joined])]

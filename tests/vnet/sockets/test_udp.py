@@ -64,6 +64,60 @@ async def test_a_connected_udp_socket_hears_its_peer_alone(autojump_clock: trio.
             assert number(caught) == errno.EHOSTUNREACH
 
 
+async def test_a_connected_udp_socket_changes_its_peer_to_one_behind_another_nic(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network() as fabric:
+        a, c = [await sock(fabric, name, tsocket.SOCK_DGRAM, "", 53) for name in ("a", "c")]
+        both = await sock(fabric, "both", tsocket.SOCK_DGRAM, "", 5353)
+        with a, c, both:
+            dmz = struct.pack("4s4s", bytes([239, 1, 2, 3]), bytes([10, 1, 0, 13]))
+            both.setsockopt(stdlib.IPPROTO_IP, stdlib.IP_ADD_MEMBERSHIP, dmz)
+            for peer, own, there in [(a, "10.0.0.13", "10.0.0.11"), (c, "10.1.0.13", "10.1.0.14")] * 2:
+                await both.connect((there, 53))
+                assert both.getsockname() == (own, 5353)
+                await both.send(b"question")
+                with trio.fail_after(10):
+                    assert await peer.recvfrom(10) == (b"question", (own, 5353))
+                    await peer.sendto(b"answer", (own, 5353))
+                    assert await both.recv(10) == b"answer"
+            # Back at one NIC: then with all again, at both, and in the group at the other.
+            await both.connect(("10.0.0.11", 53))
+            await both.connect(())
+            assert both.getsockname() == ("0.0.0.0", 5353)
+            for peer, there in [(a, "10.0.0.13"), (c, "10.1.0.13"), (c, "239.1.2.3")]:
+                await peer.sendto(there.encode(), (there, 5353))
+                with trio.fail_after(10):
+                    assert await both.recv(20) == there.encode()
+            await both.sendto(b"to c", ("10.1.0.14", 53))
+            assert await c.recv(10) == b"to c"
+
+
+async def test_a_port_that_was_given_up_for_a_peer_may_be_taken(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network() as fabric:
+        a = await sock(fabric, "a", tsocket.SOCK_DGRAM, "", 53)
+        both = await sock(fabric, "both", tsocket.SOCK_DGRAM, "", 5353)
+        with a, both:
+            await both.connect(("10.0.0.11", 53))
+            async with fabric.guests["both"].as_network():
+                other = tsocket.socket(type=tsocket.SOCK_DGRAM)
+                other.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_BINDTODEVICE, b"eth1\0")
+            with other:
+                await other.bind(("", 5353))
+                for address in (("10.1.0.14", 53), ()):
+                    with pytest.raises(OSError) as caught:
+                        await both.connect(address)
+                    assert number(caught) == errno.EADDRINUSE
+                # Nothing of it is left: it talks with whom it talked before.
+                assert both.getpeername() == ("10.0.0.11", 53)
+                await both.send(b"still")
+                assert await a.recv(10) == b"still"
+            await both.connect(("10.1.0.14", 53))
+            assert both.getsockname() == ("10.1.0.13", 5353)
+
+
 async def test_broadcasts_must_be_allowed(autojump_clock: trio.testing.MockClock) -> None:
     async with network() as fabric:
         server = await sock(fabric, "b", tsocket.SOCK_DGRAM, "", 6767)
