@@ -132,8 +132,16 @@ class Udp(Core):
     def send(self, data: bytes, end: End | None, *, more: bool = False) -> int | None:
         """Send one datagram. Raises OSError: EDESTADDRREQ, EACCES for a broadcast that was not allowed.
 
-        With `more`, what follows without it belongs to the same datagram.
+        With `more`, what follows without it belongs to the same datagram; after an error there is nothing
+        of it that could follow.
         """
+        try:
+            return self._send(data, end, more)
+        except OSError:
+            self._begun = b""
+            raise
+
+    def _send(self, data: bytes, end: End | None, more: bool) -> int | None:
         self._bound()
         if end is None:
             if self.peer is None:

@@ -118,6 +118,20 @@ async def test_a_port_that_was_given_up_for_a_peer_may_be_taken(
             assert both.getsockname() == ("10.1.0.13", 5353)
 
 
+async def test_an_error_ends_what_was_corked(autojump_clock: trio.testing.MockClock) -> None:
+    async with network() as fabric:
+        server = await sock(fabric, "b", tsocket.SOCK_DGRAM, "", 53)
+        client = await sock(fabric, "a", tsocket.SOCK_DGRAM)
+        with server, client:
+            for flags in (tsocket.MSG_MORE, 0):
+                await client.sendto(b"begun", tsocket.MSG_MORE, ("10.0.0.12", 53))
+                with pytest.raises(OSError) as caught:
+                    await client.sendto(bytes(65_527), flags, ("10.0.0.12", 53))
+                assert number(caught) == errno.EMSGSIZE
+                await client.sendto(b"another", ("10.0.0.12", 53))
+                assert await server.recv(100) == b"another"
+
+
 async def test_broadcasts_must_be_allowed(autojump_clock: trio.testing.MockClock) -> None:
     async with network() as fabric:
         server = await sock(fabric, "b", tsocket.SOCK_DGRAM, "", 6767)
