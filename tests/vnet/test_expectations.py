@@ -44,6 +44,16 @@ async def test_reachable_and_isolated(autojump_clock: trio.testing.MockClock) ->
             await assert_reachable(fabric, "a", "alon")
 
 
+async def test_a_slow_path_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    links = [{"ends": ["s1", "s2"], "impair": {"delay": "400 ms"}}]
+    async with vnet.Fabric.from_dict({**LAB, "links": links}) as fabric:
+        await assert_reachable(fabric, "a", "b", protocol="tcp", port=80, within=20)
+        begun = trio.current_time()
+        await assert_isolated(fabric, "a", "alone", within=60)
+        # Whom nothing reaches is not listened for any longer than before.
+        assert trio.current_time() - begun < 10
+
+
 async def test_paths(autojump_clock: trio.testing.MockClock) -> None:
     async with vnet.Fabric.from_dict(LAB) as fabric:
         await assert_path(fabric, "a", "b", ["s1", "s2"])

@@ -143,6 +143,40 @@ def test_what_does_not_converge() -> None:
     )
 
 
+FAR_APART: dict[str, Any] = {
+    "switches": {"s1": {}, "s2": {}},
+    "links": [{"name": "core", "ends": ["s1", "s2"], "impair": {"delay": "700 ms"}}],
+    "guests": {"a": {"nics": [{"network": "lan", "switch": "s1"}]},
+               "b": {"nics": [{"network": "lan", "switch": "s2"}]}},
+    "groups": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"converge": "20 s"},
+        {"assert": a_to_b(reach=True, protocol="icmp", within="20 s")},
+        {"assert": a_to_b(reach=True, protocol="tcp", within="20 s")},
+        {"assert": a_to_b(reach=True, protocol="udp", port=[80, 81], within="20 s")},
+    ],
+)
+def test_a_path_may_be_slow(step: dict[str, Any]) -> None:
+    (told,) = played(step, **FAR_APART)
+    assert told.failure is None
+    assert 1.4 < told.seconds < 19
+
+
+def test_who_comes_back_late_is_found_soon() -> None:
+    """Also while a long try, which began before, still waits for its answer."""
+    cut = {"from": "0 s", "to": "13 s", "up": False}
+    links = [{"name": "core", "ends": ["s1", "s2"], "schedule": [cut]}]
+    step = {"assert": a_to_b(reach=True, protocol="tcp", family=4, within="30 s")}
+    (told,) = played(step, **{**FAR_APART, "links": links})
+    assert told.failure is None
+    assert 13 <= told.seconds < 13.5
+
+
 def test_another_topology(tmp_path: Path) -> None:
     other = Topology.from_dict({**LAB, "scenario": []})
     other.guest("b", network="far")

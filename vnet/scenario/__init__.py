@@ -1,4 +1,7 @@
-"""The scenario of a topology file, played: `player.py` goes through the steps, `acts.py` does each."""
+"""The scenario of a topology file, played.
+
+`player.py` goes through the steps, `acts.py` does each, `tries.py` tries what may come true later.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest
 from vnet.probe.honest import USUAL_PORT
 from vnet.probe.voices import voice_of
+from vnet.scenario.tries import TRY, until
 from vnet.topology import Topology
 from vnet.topology.expect import Stations
 from vnet.topology.model import Expect
@@ -29,9 +30,6 @@ from vnet.topology.values import Address
 
 NANO = 1_000_000_000
 CHUNK = 1 << 16
-AT_ONCE = 400
-TRY = 0.5
-"""Seconds for one try of an assertion that is tried again."""
 
 
 class Failed(Exception):
@@ -197,14 +195,15 @@ class Acts:
         """
         pairs = pairs_of(expect, Stations(self.fabric.guests))
         deadline = trio.current_time() + within
-        wrong = pairs
+
+        async def holds(source: str, target: str, seconds: float) -> bool:
+            return await self._reaches(source, target, expect, seconds) == expect.reach
+
         async with self._serving({target for _, target in pairs}, list(_tries(expect))):
-            while True:
-                reached = await self._all(wrong, lambda source, target: self._reaches(source, target, expect))
-                wrong = [pair for pair in wrong if reached[pair] != expect.reach]
-                if not wrong or trio.current_time() >= deadline:
-                    break
-                await trio.sleep(min(TRY, within / 10))
+            # Silence takes as long as somebody listens for it: no longer than a short try.
+            wrong = await until(
+                pairs, holds, deadline=deadline, pause=min(TRY, within / 10), patient=expect.reach
+            )
         if wrong:
             word = "does not reach" if expect.reach else "reaches"
             raise Failed(_few([f"{source} {word} {target}" for source, target in wrong]))
@@ -224,54 +223,36 @@ class Acts:
             yield
             servers.cancel_scope.cancel()
 
-    async def _all(
-        self, pairs: list[tuple[str, str]], ask: Callable[[str, str], Awaitable[bool]]
-    ) -> dict[tuple[str, str], bool]:
-        """What `ask` says about each pair, all at once."""
-        found: dict[tuple[str, str], bool] = {}
-        limiter = trio.CapacityLimiter(AT_ONCE)
-
-        async def one(pair: tuple[str, str]) -> None:
-            async with limiter:
-                found[pair] = await ask(*pair)
-
-        async with trio.open_nursery() as nursery:
-            for pair in pairs:
-                nursery.start_soon(one, pair)
-        return found
-
-    async def _reaches(self, source: str, target: str, expect: Expect) -> bool:
+    async def _reaches(self, source: str, target: str, expect: Expect, seconds: float) -> bool:
         """By one of the protocols that are asked for; with ports, by each of them if it has to reach."""
         each = bool(expect.ports) and expect.reach
         for protocol, port in _tries(expect):
-            if await self._try(source, target, protocol, port, expect.family) != each:
+            if await self._try(source, target, protocol, port, expect.family, seconds) != each:
                 return not each
         return each
 
-    async def _try(self, source: str, target: str, protocol: str, port: int, family: int | None) -> bool:
+    async def _try(
+        self, source: str, target: str, protocol: str, port: int, family: int | None, seconds: float
+    ) -> bool:
         one, other = self.fabric.guests[source], self.fabric.guests[target]
         for mine, theirs in _addresses(one, other, family):
             speaker = voice_of(*self._at(mine))
             if protocol == "icmp":
-                found = await speaker.ping(theirs[1], TRY)
+                found = await speaker.ping(theirs[1], seconds)
             else:
                 ask = speaker.tcp if protocol == "tcp" else speaker.udp
-                found = await ask(mine[1], theirs[1], port, TRY) is not None
+                found = await ask(mine[1], theirs[1], port, seconds) is not None
             if found:
                 return True
         return False
 
     async def _converge(self, within: float) -> str:
         begun = trio.current_time()
-        waiting = list(self._should_talk())
-        with trio.move_on_after(within):
-            while waiting:
-                found = await self._all(
-                    waiting, lambda source, target: self._try(source, target, "icmp", 0, None)
-                )
-                waiting = [pair for pair in waiting if not found[pair]]
-                if waiting:
-                    await trio.sleep(0.05)
+
+        async def talks(source: str, target: str, seconds: float) -> bool:
+            return await self._try(source, target, "icmp", 0, None, seconds)
+
+        waiting = await until(self._should_talk(), talks, deadline=begun + within, pause=0.05)
         if waiting:
             told = _few([f"{source} does not reach {target}" for source, target in waiting])
             raise Failed(f"after {within:g} s: {told}")
