@@ -191,6 +191,72 @@ def test_another_topology(tmp_path: Path) -> None:
     assert [step.failure for step in steps] == [None] * 4
 
 
+def other_file(folder: Path, **parts: Any) -> None:
+    (folder / "other.yaml").write_text(Topology.from_dict({**LAB, **parts}).to_yaml())
+
+
+@pytest.mark.parametrize(
+    ("step", "failure"),
+    [
+        ({"ping": a_to_b()}, "there is no guest 'b'"),
+        ({"transfer": a_to_b()}, "there is no guest 'b'"),
+        ({"assert": a_to_b(reach=True)}, "there is no guest 'b'"),
+        ({"assert": a_to_b(reach=False)}, "there is no guest 'b'"),
+        ({"assert": {"from": ["a", "w*"], "to": "f", "reach": False}}, "there is no guest like 'w*'"),
+        ({"link": {"name": "b.0", "state": "down"}}, "b.0"),
+        ({"run": {"guest": "b", "command": ["true"]}}, "there is no guest 'b'"),
+        # A name that only another file could have is looked for when it is played.
+        ({"ping": {"from": "a", "to": "nobody"}}, "there is no guest 'nobody'"),
+        ({"assert": {"from": "a", "to": "nobody*", "reach": True}}, "there is no guest like 'nobody*'"),
+    ],
+)
+def test_another_file_lacks_a_guest(step: dict[str, Any], failure: str, tmp_path: Path) -> None:
+    other_file(tmp_path, guests={name: LAB["guests"][name] for name in "af"}, groups={})
+    applied, told = played({"apply": "other.yaml"}, step, folder=tmp_path)
+    assert applied.failure is None
+    assert failure in (told.failure or "")
+    assert "\n" not in (told.failure or "")
+
+
+def test_another_file_brings_a_guest(tmp_path: Path) -> None:
+    other_file(tmp_path, guests={**LAB["guests"], "c": {"nics": [{"network": "lan"}]}})
+    steps = played(
+        {"apply": "other.yaml"},
+        {"ping": {"from": "a", "to": "c"}},
+        {"transfer": {"from": "c", "to": "b", "size": "10 kB"}},
+        {"assert": {"from": "c", "to": "f", "reach": False}},
+        {"link": {"name": "c.0", "state": "down"}},
+        {"assert": {"from": "a", "to": "c", "reach": False}},
+        folder=tmp_path,
+    )
+    assert [step.failure for step in steps] == [None] * 6
+
+
+def test_another_file_is_stood_in_for_as_the_first(tmp_path: Path) -> None:
+    """Guests that somebody else starts, and namespaces in virtual time; and no interface is an uplink."""
+    parts: dict[str, Any] = {
+        "guests": {
+            **LAB["guests"],
+            "b": {"kind": "external", "nics": [{"network": "lan", "nic": {"kind": "tap"}}]},
+            "n": {"kind": "netns", "nics": [{"network": "lan"}]},
+        },
+        "uplinks": {"wan": {"nic": {"kind": "packet", "interface": "no-such"}, "native": "lan"}},
+    }
+    other_file(tmp_path, **{**parts, "guests": {**parts["guests"], "c": {"nics": [{"network": "lan"}]}}})
+    steps = [
+        {"apply": "other.yaml"},
+        {"ping": a_to_b()},
+        {"ping": {"from": "c", "to": "n"}},
+        {"assert": {"from": "a", "to": ["b", "wan"], "reach": True}},
+    ]
+    topology = Topology.from_dict({**LAB, **parts, "scenario": steps})
+    result = run(topology, Options(virtual=True, probe=False, folder=tmp_path))
+    told = result.parts[-1].steps
+    assert [step.failure for step in told] == [None] * 4
+    # Only what is new came: the uplink and the others are what they were.
+    assert told[0].text == "2 steps"
+
+
 @pytest.mark.parametrize(
     ("step", "told"),
     [

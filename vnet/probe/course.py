@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -79,9 +80,10 @@ async def _probe(proof: Proof, result: Result, options: Options, tell: Callable[
 async def _scenario(proof: Proof, result: Result, options: Options, tell: Callable[[str], None]) -> None:
     part = Part("scenario", notes=notes(proof, result.virtual))
     begun = time.perf_counter()
-    made = as_written(proof.topology, proof.resolved, namespaces=not result.virtual)
-    async with Fabric(made) as fabric:
-        for told in await play(fabric, proof.topology.scenario, options.folder, lambda step: tell(str(step))):
+    prepare = partial(as_written, namespaces=not result.virtual)
+    async with Fabric(prepare(proof.topology, proof.resolved)) as fabric:
+        steps = proof.topology.scenario
+        for told in await play(fabric, steps, options.folder, lambda step: tell(str(step)), prepare):
             part.probes += not told.skipped
             part.steps.append(told)
             if told.failure:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import statistics
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,19 @@ from vnet.check import Proof
 from vnet.check.verdict import pairs_of
 from vnet.errors import Unreachable, VnetError
 from vnet.fabric import Fabric
-from vnet.guests import Guest, NetnsGuest
+from vnet.guests import Guest, NetnsGuest, one_of
 from vnet.probe.honest import USUAL_PORT
 from vnet.probe.voices import voice_of
 from vnet.scenario.tries import TRY, until
-from vnet.topology import Topology
-from vnet.topology.expect import Stations
+from vnet.topology import Resolved, Topology
+from vnet.topology.expect import Stations, is_pattern
 from vnet.topology.model import Expect
 from vnet.topology.scenario import Step
 from vnet.topology.values import Address
 
 NANO = 1_000_000_000
 CHUNK = 1 << 16
+Prepare = Callable[[Topology, Resolved], Topology]
 
 
 class Failed(Exception):
@@ -43,6 +44,8 @@ class Acts:
     fabric: Fabric
     folder: Path
     background: trio.Nursery
+    prepare: Prepare = lambda topology, _: topology
+    """What a file becomes before it is applied: what the one that runs became, where that was made."""
 
     async def do(self, step: Step) -> str:
         """Do a step; what was seen. Raises Failed."""
@@ -70,7 +73,7 @@ class Acts:
     # -- traffic -----------------------------------------------------------------------------------
 
     async def _ping(self, values: Mapping[str, Any]) -> str:
-        source, target = self.fabric.guests[values["from"]], self.fabric.guests[values["to"]]
+        source, target = self._ends(values)
         times: list[float] = []
         timeout, count = values["timeout"] / NANO, values["count"]
 
@@ -94,7 +97,7 @@ class Acts:
         return seen
 
     async def _transfer(self, values: Mapping[str, Any]) -> str:
-        source, target = self.fabric.guests[values["from"]], self.fabric.guests[values["to"]]
+        source, target = self._ends(values)
         mine, theirs = await self._between(source, target)
         size, port = values["size"], values["port"]
         received, sent = hashlib.sha256(), hashlib.sha256()
@@ -139,6 +142,10 @@ class Acts:
                 raise Failed(f"{seen}; that is {wrong} than {bound / 1e6:g} Mbit/s")
         return seen
 
+    def _ends(self, values: Mapping[str, Any]) -> tuple[Guest, Guest]:
+        """Who begins, and whom to. Raises BadInput: another file may run by now, without them."""
+        return one_of(self.fabric.guests, values["from"]), one_of(self.fabric.guests, values["to"])
+
     async def _between(self, source: Guest, target: Guest) -> tuple[tuple[str, Address], tuple[str, Address]]:
         """(port, address) of both, by which they are in one subnet, or else the first ones."""
         try:
@@ -159,7 +166,7 @@ class Acts:
     # -- changes -----------------------------------------------------------------------------------
 
     async def _run(self, values: Mapping[str, Any]) -> str:
-        guest = self.fabric.guests[values["guest"]]
+        guest = one_of(self.fabric.guests, values["guest"])
         if not isinstance(guest, NetnsGuest):
             raise Failed(f"{guest.name} is stood in for; commands run in namespaces")
         if values["background"]:
@@ -182,8 +189,9 @@ class Acts:
         wanted = Topology.from_file(self.folder / name)
         # The one that runs has a name of its own, by which its addresses were not made.
         wanted.name = self.fabric.name
-        wanted.uplinks = {}
-        done = await self.fabric.apply(wanted)
+        made = self.prepare(wanted, wanted.resolve(keep=self.fabric.resolved))
+        made.name = self.fabric.name
+        done = await self.fabric.apply(made)
         return f"{len(done)} steps"
 
     # -- who reaches whom --------------------------------------------------------------------------
@@ -191,9 +199,9 @@ class Acts:
     async def hold(self, expect: Expect, within: float) -> str:
         """Have real packets say whether an expectation holds, for `within` seconds until it does.
 
-        Raises Failed.
+        Raises Failed, and BadInput for a guest that is not there.
         """
-        pairs = pairs_of(expect, Stations(self.fabric.guests))
+        pairs = self._pairs(expect)
         deadline = trio.current_time() + within
 
         async def holds(source: str, target: str, seconds: float) -> bool:
@@ -208,6 +216,18 @@ class Acts:
             word = "does not reach" if expect.reach else "reaches"
             raise Failed(_few([f"{source} {word} {target}" for source, target in wrong]))
         return f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}"
+
+    def _pairs(self, expect: Expect) -> list[tuple[str, str]]:
+        """The pairs that are meant. With somebody missing there may be none, and nothing would be tried."""
+        # Behind an uplink is nobody who could answer, but it is no mistake to mean it.
+        known = Stations([*self.fabric.guests, *self.fabric.topology.uplinks])
+        for name in (*expect.sources, *expect.targets):
+            if known.knows(name):
+                continue
+            if is_pattern(name):
+                raise Failed(f"there is no guest like {name!r}")
+            one_of(self.fabric.guests, name)
+        return pairs_of(expect, Stations(self.fabric.guests))
 
     @asynccontextmanager
     async def _serving(self, guests: set[str], tries: list[tuple[str, int]]) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ import trio
 
 from vnet.errors import VnetError
 from vnet.fabric import Fabric
-from vnet.scenario.acts import Acts, Failed
+from vnet.scenario.acts import Acts, Failed, Prepare
 from vnet.topology.scenario import Step
 
 NANO = 1_000_000_000
@@ -65,13 +65,19 @@ def title(step: Step) -> str:
 
 
 async def play(
-    fabric: Fabric, steps: list[Step], folder: Path, tell: Callable[[Told], None] = lambda _: None
+    fabric: Fabric,
+    steps: list[Step],
+    folder: Path,
+    tell: Callable[[Told], None] = lambda _: None,
+    prepare: Prepare = lambda topology, _: topology,
 ) -> list[Told]:
-    """Play `steps`; what came of each. Relative paths lie in `folder`."""
+    """Play `steps`; what came of each. Relative paths lie in `folder`. `prepare` makes of another file's
+    topology one that can run here, as the fabric's own was made.
+    """
     begun = trio.current_time()
     told: list[Told] = []
     async with trio.open_nursery() as background:
-        acts = Acts(fabric, folder, background)
+        acts = Acts(fabric, folder, background, prepare)
         for number, step in enumerate(steps, 1):
             if any(past.failure for past in told):
                 told.append(Told(number, title(step), None, "", 0.0, skipped=True))

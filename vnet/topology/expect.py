@@ -174,25 +174,12 @@ def check(topology: Topology) -> Iterator[Problem]:
         yield from check_one(topology, among, expect, ("expect", index))
 
 
-def check_one(topology: Topology, among: Stations, expect: Expect, path: Path) -> Iterator[Problem]:
-    """What is wrong with one."""
-    names = among.names
-    for key, patterns in (("from", expect.sources), ("to", expect.targets)):
-        for number, pattern in enumerate(patterns):
-            if among.knows(pattern):
-                continue
-            place = (*path, key, number)
-            if is_pattern(pattern):
-                expected = one_of(names) if names else "a guest; there is none"
-                because: tuple[Path, ...] = (("guests",), ("uplinks",))
-                yield Problem(place, f"no guest is like {shown(pattern)}", expected, because=because)
-            else:
-                expected = one_of(names) if names else "the name of a guest; there is none"
-                because = (("guests", pattern), ("uplinks", pattern))
-                hint = among.hint(pattern)
-                yield Problem(place, f"no guest {shown(pattern)}", expected, hint, because=because)
+def check_one(topology: Topology, among: Stations | None, expect: Expect, path: Path) -> Iterator[Problem]:
+    """What is wrong with one. `among` is None where nobody knows yet who will be there."""
+    if among is not None:
+        yield from _names(among, expect, path)
     if expect.ports and expect.protocol not in PORTED:
-        because = ((*path, "protocol"),)
+        because: tuple[Path, ...] = ((*path, "protocol"),)
         yield Problem((*path, "port"), "port without a protocol that has ports", "protocol: tcp or udp",
                       because=because)  # fmt: skip
     if expect.family is not None and expect.protocol == "ethernet":
@@ -211,3 +198,21 @@ def check_one(topology: Topology, among: Stations, expect: Expect, path: Path) -
     if expect.via and expect.via in (*expect.sources, *expect.targets):
         found = f"{shown(expect.via)} is one of the two itself"
         yield Problem((*path, "via"), found, "a guest between the two")
+
+
+def _names(among: Stations, expect: Expect, path: Path) -> Iterator[Problem]:
+    names = among.names
+    for key, patterns in (("from", expect.sources), ("to", expect.targets)):
+        for number, pattern in enumerate(patterns):
+            if among.knows(pattern):
+                continue
+            place = (*path, key, number)
+            if is_pattern(pattern):
+                expected = one_of(names) if names else "a guest; there is none"
+                because: tuple[Path, ...] = (("guests",), ("uplinks",))
+                yield Problem(place, f"no guest is like {shown(pattern)}", expected, because=because)
+            else:
+                expected = one_of(names) if names else "the name of a guest; there is none"
+                because = (("guests", pattern), ("uplinks", pattern))
+                hint = among.hint(pattern)
+                yield Problem(place, f"no guest {shown(pattern)}", expected, hint, because=because)

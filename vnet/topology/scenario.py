@@ -182,8 +182,9 @@ def words(step: Step) -> dict[str, Any]:
 
 
 def check(topology: Topology) -> Iterator[Problem]:
-    """What is wrong with the scenario."""
+    """What is wrong with the scenario. Who is there once another file was applied, its player sees."""
     among = expect.stations(topology)
+    known = True
     for index, step in enumerate(topology.scenario):
         path: Path = ("scenario", index)
         actions = [name for name in ACTIONS if name in step.given]
@@ -191,11 +192,24 @@ def check(topology: Topology) -> Iterator[Problem]:
             yield Problem((*path, actions[1]), f"{actions[1]} beside {actions[0]}", "one thing in a step")
         elif not actions and step.at is None:
             yield Problem(path, "a step that does nothing", one_of(ACTIONS), because=(path,))
-        yield from _step(topology, among, step, path)
+        yield from _step(topology, among, step, path, known)
+        known = known and step.action != "apply"
 
 
-def _step(topology: Topology, among: expect.Stations, step: Step, path: Path) -> Iterator[Problem]:
+def _step(
+    topology: Topology, among: expect.Stations, step: Step, path: Path, known: bool
+) -> Iterator[Problem]:
     place = (*path, step.action)
+    if step.action == "assert" and step.expect is not None:
+        yield from expect.check_one(topology, among if known else None, step.expect, place)
+        if step.expect.protocol == "ethernet":
+            found = "frames are not tried in a scenario"
+            yield Problem((*place, "protocol"), found, "any, icmp, tcp or udp")
+    elif known:
+        yield from _names(topology, step, place)
+
+
+def _names(topology: Topology, step: Step, place: Path) -> Iterator[Problem]:
     if step.action in ("ping", "transfer"):
         for key in ("from", "to"):
             yield from _guest(topology, step.values.get(key), (*place, key))
@@ -206,11 +220,6 @@ def _step(topology: Topology, among: expect.Stations, step: Step, path: Path) ->
         if guest is not None and guest.kind != "netns":
             found, because = f"{name} is of kind {guest.kind}", (("guests", guest.name, "kind"),)
             yield Problem((*place, "guest"), found, "a guest of kind netns", because=because)
-    elif step.action == "assert" and step.expect is not None:
-        yield from expect.check_one(topology, among, step.expect, place)
-        if step.expect.protocol == "ethernet":
-            found = "frames are not tried in a scenario"
-            yield Problem((*place, "protocol"), found, "any, icmp, tcp or udp")
     elif step.action == "link":
         yield from _cable(topology, step.values.get("name"), (*place, "name"))
 
