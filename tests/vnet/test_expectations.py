@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 import vnet
-from vnet.testing import assert_isolated, assert_path, assert_reachable, eventually, expect_frames
+from vnet.testing import assert_isolated, assert_path, assert_reachable, eventually, expect_frames, path
 
 LAB: dict[str, Any] = {
     "name": "lab",
@@ -62,6 +62,11 @@ async def test_paths(autojump_clock: trio.testing.MockClock) -> None:
             await assert_path(fabric, "a", "b", ["s1"], within=0)
         with pytest.raises(AssertionError, match=r"a to alone: .* no answer"):
             await assert_path(fabric, "a", "alone", ["s1"], within=0)
+        for ends in (("a", "aloner"), ("aloner", "a")):
+            with pytest.raises(vnet.BadInput, match=r"no guest 'aloner' \(did you mean alone\?\)"):
+                await path(fabric, *ends)
+            with pytest.raises(vnet.BadInput, match=r"no guest 'aloner'"):
+                await assert_path(fabric, *ends, ["s1"], within=5)
 
 
 async def test_frames_are_counted(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from vnet._native import BpfProgram
 from vnet.capture import Capture
 from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
-from vnet.guests import Guest
+from vnet.guests import Guest, one_of
 from vnet.probe import build
 from vnet.scenario.acts import Acts, Failed
 from vnet.topology.reader import read_expectations
@@ -82,6 +82,9 @@ async def assert_path(
     """What `source` sends to `target`, in the same network, goes by these switches, at the latest after
     `within` seconds.
     """
+    for name in (source, target):
+        # Waiting would not bring it.
+        one_of(fabric.guests, name)
     wanted = list(switches)
 
     async def holds() -> None:
@@ -98,7 +101,7 @@ async def path(fabric: Fabric, source: str, target: str) -> list[str]:
     An echo goes ahead, so that the switches know where the two are. Raises AssertionError when it is not
     answered, or what follows it does not arrive.
     """
-    one, other = fabric.guests[source], fabric.guests[target]
+    one, other = one_of(fabric.guests, source), one_of(fabric.guests, target)
     try:
         await one.ping(other, timeout=1)
     except VnetError as error:
