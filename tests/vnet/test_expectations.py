@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +119,29 @@ async def test_eventually(autojump_clock: trio.testing.MockClock) -> None:
             await eventually(lambda: fabric.ports["a.0"].carrier is False, timeout=1)
         with pytest.raises(vnet.Unreachable):
             await eventually(lambda: fabric.guests["a"].ping(fabric.guests["alone"], timeout=0.1), timeout=1)
+
+
+async def test_eventually_ends_also_when_what_it_asks_does_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = trio.current_time()
+    with trio.fail_after(60):
+        with pytest.raises(AssertionError, match=r"did not hold within 5 s; the last time it did not end"):
+            await eventually(trio.sleep_forever, timeout=5)
+        asked = 0
+
+        async def check() -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                await trio.sleep_forever()
+            raise OSError("not yet")
+
+        with pytest.raises(OSError, match="not yet"):
+            await eventually(check, timeout=5)
+        assert trio.current_time() - begun == pytest.approx(10)
+        # Asked once, it may take what it takes.
+        await eventually(partial(trio.sleep, 3), timeout=0)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -128,28 +129,36 @@ async def eventually(
 
     It does not hold when it gives False or None from a plain function, False from an async one, or raises
     AssertionError, a VnetError or an OSError. After `timeout` seconds, of the network's time, its last
-    error is raised, or an AssertionError.
+    error is raised, or an AssertionError; an async one that is not done by then is cancelled. With 0 it is
+    asked once, for as long as it takes.
     """
     deadline = trio.current_time() + timeout
+    failure: BaseException | None = None
+    asking = ""
     while True:
-        failure: BaseException | None = None
         try:
             found = check()
             if inspect.isawaitable(found):
-                found = await found
+                with trio.CancelScope(deadline=deadline if timeout > 0 else math.inf) as scope:
+                    found = await found
+                if scope.cancelled_caught:
+                    asking = "; the last time it did not end"
+                    break
                 holds = found is not False
             else:
                 holds = found is not False and found is not None
             if holds:
                 await trio.lowlevel.checkpoint()
                 return found
+            failure = None
         except RETRIED as error:
             failure = error
         if trio.current_time() >= deadline:
-            if failure is not None:
-                raise failure
-            raise AssertionError(f"did not hold within {timeout:g} s")
+            break
         await trio.sleep(every)
+    if failure is not None:
+        raise failure
+    raise AssertionError(f"did not hold within {timeout:g} s{asking}")
 
 
 @attrs.define
