@@ -173,7 +173,7 @@ def test_what_failed_is_kept_and_told(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
-        import pytest
+        import logging, pytest, threading
         pytestmark = pytest.mark.topology("lab.yaml")
 
         async def test_fails(fabric):
@@ -183,10 +183,22 @@ def test_what_failed_is_kept_and_told(pytester: pytest.Pytester) -> None:
 
         async def test_passes(fabric):
             pass
+
+        async def test_a_thread_may_say_something(fabric):
+            # One that is not of trio's run knows no time of it.
+            thread = threading.Thread(target=lambda: said.append(log("from a thread")))
+            thread.start()
+            thread.join()
+            assert said == [None]
+
+        def log(line):
+            logging.getLogger("vnet.test").warning(line)
+
+        said = []
         """,
         "--vnet-artefacts=kept",
     )
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         ["*errors.Unreachable: *no answer in 9 s", "*kept of this test by vnet*", "*frames.pcapng"]
     )
@@ -197,7 +209,7 @@ def test_what_failed_is_kept_and_told(pytester: pytest.Pytester) -> None:
     assert "a.0" in kept["events.txt"].read_text()
     assert kept["topology.svg"].read_text().startswith("<svg")
     assert "alone" in kept["topology.yaml"].read_text()
-    # Of the one that passed nothing is left.
+    # Of those that passed nothing is left.
     assert [path.name for path in (pytester.path / "kept").iterdir()] == [kept["events.txt"].parent.name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -33,10 +33,13 @@ class Artefacts:
         begun = trio.current_time()
 
         class Lines(logging.Handler):
+            latest = begun
+
             def emit(self, record: logging.LogRecord) -> None:
-                file.write(
-                    f"{trio.current_time() - begun:12.6f} {record.levelname:7} {record.getMessage()}\n"
-                )
+                # A thread that is not of this run has no time of the network's: it is what it was lately.
+                with suppress(RuntimeError):
+                    self.latest = trio.current_time()
+                file.write(f"{self.latest - begun:12.6f} {record.levelname:7} {record.getMessage()}\n")
                 file.flush()
 
         level = log.level
