@@ -287,3 +287,59 @@ def test_a_plain_function_has_no_fabric_and_a_hang_ends(pytester: pytest.Pyteste
     result.assert_outcomes(errors=1, failed=1)
     result.stdout.fnmatch_lines(["*a test with the fixture `fabric` is an `async def`*", "*TooSlowError*"])
     assert "frames.pcapng" not in result.stdout.str()
+
+
+def test_fixtures_that_hang_end_too(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        import pytest, trio
+        pytestmark = pytest.mark.topology("lab.yaml", capture=False, limit=5)
+        done = []
+
+        @pytest.fixture
+        async def early(fabric):
+            await trio.sleep_forever()
+
+        @pytest.fixture
+        async def late(fabric):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                yield nursery
+                done.append("late")
+
+        @pytest.fixture
+        async def slow(fabric):
+            # The test's limit is not theirs.
+            await trio.sleep(600)
+            async with trio.open_nursery() as nursery:
+                yield nursery
+                await trio.sleep(600)
+                done.append("slow")
+
+        async def test_early(early):
+            raise AssertionError("ran")
+
+        async def test_late(late):
+            pass
+
+        async def test_late_and_wrong(late):
+            1 / 0
+
+        async def test_slow(slow):
+            await trio.sleep(1)
+
+        def test_after():
+            assert done == ["late", "late", "slow"]
+        """,
+        "--tb=short",
+    )
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "E *TooSlowError: the fixture early was not made within 86400 s",
+            "E *TooSlowError: the fixtures did not end within 86400 s",
+            "E *ZeroDivisionError: division by zero",
+        ]
+    )
+    assert "ran" not in result.stdout.str()

@@ -14,6 +14,7 @@ Only pytest is imported until a test asks for a fabric.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import shutil
@@ -37,7 +38,8 @@ MARK = (
     "topology(what=None, *, virtual=None, capture=True, limit=None, seed=None, **parameters): what the"
     " fixture `fabric` runs: a file (beside the test), `topology:NAME`, a dict, a vnet.Topology or a function"
     " that makes one of the parameters. virtual: False for real time, True to insist on virtual time."
-    " capture: False keeps no frames. limit: seconds of the network's time that the test may take."
+    " capture: False keeps no frames. limit: seconds of the network's time that the test may take; its"
+    " fixtures have as long before it and after it, and a minute in real time at least."
 )
 VIRTUAL_LIMIT, REAL_LIMIT = 24 * 3600.0, 60.0
 SNAPLEN = 2048
@@ -282,27 +284,42 @@ def _run(
     if clock is None and wanted.virtual:
         clock = MockClock(autojump_threshold=0)
 
+    # A test that may not take long may have fixtures that do.
+    patience = max(wanted.limit, VIRTUAL_LIMIT if wanted.virtual else REAL_LIMIT)
+
     async def main() -> None:
         failure: Exception | None = None
-        async with AsyncExitStack() as stack:
-            made: dict[int, Any] = {}
+        slow = ""
+        # Around all of them, as the scopes and nurseries that they open end after the test.
+        with trio.move_on_after(patience) as fixtures:
+            async with AsyncExitStack() as stack:
+                made: dict[int, Any] = {}
 
-            async def make(value: Any) -> Any:
-                if not isinstance(value, Later):
-                    return value
-                if id(value) not in made:
-                    made[id(value)] = await stack.enter_async_context(value.open(make))
-                return made[id(value)]
+                async def make(value: Any) -> Any:
+                    if not isinstance(value, Later):
+                        return value
+                    if id(value) not in made:
+                        made[id(value)] = await stack.enter_async_context(value.open(make))
+                    return made[id(value)]
 
-            ready = {name: await make(value) for name, value in values.items()}
-            try:
-                with trio.fail_after(wanted.limit):
-                    await function(**{name: ready[name] for name in names})
-            except Exception as error:
-                # Fixtures end as they do anywhere else: without knowing of it.
-                failure = error
+                ready: dict[str, Any] = {}
+                for name, value in values.items():
+                    slow = f"the fixture {name} was not made within {patience:g} s"
+                    ready[name] = await make(value)
+                fixtures.deadline = math.inf
+                try:
+                    with trio.fail_after(wanted.limit):
+                        await function(**{name: ready[name] for name in names})
+                except Exception as error:
+                    # Fixtures end as they do anywhere else: without knowing of it.
+                    failure = error
+                finally:
+                    slow = f"the fixtures did not end within {patience:g} s"
+                    fixtures.deadline = trio.current_time() + patience
         if failure is not None:
             raise failure
+        if fixtures.cancelled_caught:
+            raise trio.TooSlowError(slow)
 
     trio.run(main, clock=clock)
 
