@@ -70,6 +70,13 @@ def test_a_test_has_a_network(pytester: pytest.Pytester) -> None:
         async def test_function(fabric):
             assert len(fabric.guests) == 4
 
+        def make_one():
+            return make(1)
+
+        @pytest.mark.topology.with_args(make_one)
+        async def test_function_alone(fabric):
+            assert len(fabric.guests) == 1
+
         @pytest.mark.topology(make(2))
         class TestObject:
             async def test_one(self, fabric):
@@ -98,7 +105,7 @@ def test_a_test_has_a_network(pytester: pytest.Pytester) -> None:
             assert await fabric.guests["a"].ping(fabric.guests["b"]) > 0
         """,
     )
-    result.assert_outcomes(passed=9)
+    result.assert_outcomes(passed=10)
 
 
 def test_the_example_of_the_readme_works(pytester: pytest.Pytester) -> None:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 MARK = (
     "topology(what=None, *, virtual=None, capture=True, limit=None, seed=None, **parameters): what the"
     " fixture `fabric` runs: a file (beside the test), `topology:NAME`, a dict, a vnet.Topology or a function"
-    " that makes one of the parameters. virtual: False for real time, True to insist on virtual time."
-    " capture: False keeps no frames. limit: seconds of the network's time that the test may take; its"
+    " that makes one of the parameters; without any it is `topology.with_args(make)`, as pytest takes a"
+    " function that is alone for what is marked. virtual: False for real time, True to insist on virtual"
+    " time. capture: False keeps no frames. limit: seconds of the network's time that the test may take; its"
     " fixtures have as long before it and after it, and a minute in real time at least."
 )
 VIRTUAL_LIMIT, REAL_LIMIT = 24 * 3600.0, 60.0
