@@ -45,6 +45,26 @@ async def test_reachable_and_isolated(autojump_clock: trio.testing.MockClock) ->
             await assert_reachable(fabric, "a", "alon")
 
 
+async def test_many_may_be_isolated(autojump_clock: trio.testing.MockClock) -> None:
+    guests = {f"many{n}": {"nics": [{"network": "crowd" if n < 880 else "late"}]} for n in range(900)}
+    subnets = {"subnets": ["10.0.0.0/16"]}
+    document = {
+        "name": "crowd",
+        "networks": {"crowd": subnets, "late": subnets, "other": subnets},
+        "groups": {"web": {"ingress": [{"protocol": "tcp", "ports": 80}]}},
+        "guests": {
+            **guests,
+            "alone": {"nics": [{"network": "other"}]},
+            "w": {"nics": [{"network": "late", "groups": "web"}]},
+        },
+    }
+    async with vnet.Fabric.from_dict(document) as fabric:
+        await assert_isolated(fabric, "many*", "alone", protocol="icmp")
+        # Those for whom the first filter has no room are listened to as well.
+        with pytest.raises(AssertionError, match=r"frames of many800, .* and 92 more left a port of w"):
+            await assert_isolated(fabric, "many*", "w", protocol="icmp")
+
+
 async def test_a_slow_path_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
     links = [{"ends": ["s1", "s2"], "impair": {"delay": "400 ms"}}]
     async with vnet.Fabric.from_dict({**LAB, "links": links}) as fabric:

@@ -17,7 +17,7 @@ import ipaddress
 import math
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,8 @@ Names = str | Sequence[str]
 
 WITHIN = 5.0
 EVERY = 0.05
+STATIONS = 800
+"""What a filter has room for: 4096 instructions, 5 for each."""
 RETRIED = (AssertionError, VnetError, OSError, trio.TooSlowError)
 """What a condition that does not hold yet ends by."""
 
@@ -62,10 +64,10 @@ async def assert_isolated(
     With `frames`, no frame that the one sends meanwhile may leave a port of the other at all, answered or
     not; say False where they hear each other by broadcasts and may.
     """
-    guests = {"one": _matching(fabric, one), "other": _matching(fabric, other)}
-    for mine, theirs in ((one, other), (other, one)):
-        senders = guests["one" if mine is one else "other"]
-        hearers = guests["other" if mine is one else "one"]
+    ones, others = _matching(fabric, one), _matching(fabric, other)
+    turns = [(*crowd, other, others) for crowd in _crowds(one, ones)]
+    turns += [(*crowd, one, ones) for crowd in _crowds(other, others)]
+    for mine, senders, theirs, hearers in turns:
         macs = [port.wanted.mac for guest in senders for port in guest.ports.values()]
         ports = [name for guest in hearers for name in guest.ports]
         if not frames or not macs or not ports:
@@ -244,6 +246,20 @@ async def _counted(
             yield capture
 
 
+def _crowds(names: Names, guests: Sequence[Guest]) -> Iterator[tuple[Names, list[Guest]]]:
+    """Guests, and how to call them, so many at a time that one filter has room for the addresses."""
+    crowds: list[list[Guest]] = [[]]
+    room = STATIONS
+    for guest in guests:
+        if crowds[-1] and len(guest.ports) > room:
+            crowds.append([])
+            room = STATIONS
+        crowds[-1].append(guest)
+        room -= len(guest.ports)
+    for crowd in crowds:
+        yield names if len(crowds) == 1 else [guest.name for guest in crowd], crowd
+
+
 def _sent_by(macs: Sequence[str]) -> BpfProgram:
     """A filter for frames from any of these stations (libpcap's own need not be installed for that)."""
     # ld [6]; jeq first four bytes; ldh [10]; jeq the others; ret all. Then the next one.
@@ -266,7 +282,9 @@ def _listed(names: Names) -> str | list[str]:
 
 
 def _said(names: Names) -> str:
-    return names if isinstance(names, str) else ", ".join(names)
+    if isinstance(names, str):
+        return names
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _matching(fabric: Fabric, names: Names) -> list[Guest]:
