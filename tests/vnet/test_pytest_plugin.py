@@ -110,7 +110,7 @@ def test_a_test_has_a_network(pytester: pytest.Pytester) -> None:
 
 def test_the_example_of_the_readme_works(pytester: pytest.Pytester) -> None:
     (example,) = re.findall(
-        r"^```python\n(import pytest\n.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
+        r"^```python\n(import pytest\n.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
     run(pytester, example).assert_outcomes(passed=1)
 
