@@ -56,6 +56,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         kinds = [*(fabric.resolved.guests.values() if fabric.resolved else ()), *resolved.guests.values()]
         runtime.note({namespace_name(fabric.name, g.name) for g in kinds if g.kind == "netns"})
     before, fabric.topology = fabric.topology, wanted
+    fabric.wiring.down.clear()
     done: list[actions.Action] = []
     try:
         for action in steps:
@@ -196,9 +197,13 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
     )
     opened = await wanted.nic.open(place)
     number = None
+    # What the operator set down stays so when another NIC takes its place, from the first frame on.
+    link = wanted.name not in fabric.wiring.down
     try:
         switch = fabric.wiring.switch(wanted.switch)
-        number = fabric.engine.add_port(opened.door, switch, port_config(wanted))
+        number = fabric.engine.add_port(opened.door, switch, port_config(wanted, up=link))
+        if not link:
+            fabric.engine.set_link(number, up=False)
         _enter(fabric, number, {}, wanted)
     except (OSError, ValueError, RuntimeError) as error:
         if number is not None:
@@ -214,11 +219,14 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         opened=opened,
         carrier=fabric.engine.carrier(number),
         engine=fabric.engine,
+        link=link,
     )
     fabric.wiring.plug(port)
     if isinstance(guest, QemuGuest) and guest.machine is not None and guest.machine.is_running:
         try:
             await guest.machine.plug(facts_of(port, fabric.runtime))
+            if not link:
+                carrier.tell(fabric, port)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await fabric.wiring.unplug(port.name)

@@ -40,6 +40,8 @@ class Wiring:
         self.switches: dict[str, int] = {}
         self.numbers: dict[int, Port | LinkEnd] = {}
         """Ports, links' ends too, by number."""
+        self.down: set[str] = set()
+        """Ports unplugged in this change whose link was set down: who comes under the name is down, too."""
         self._trees: dict[str, Switch] = {}
 
     # -- names -----------------------------------------------------------------------------------
@@ -216,6 +218,7 @@ class Wiring:
     async def unplug(self, name: str, later: list[Callable[[], Awaitable[None]]] | None = None) -> None:
         """Detach a port and close what belonged to it. `later`: notes what is still to be done."""
         port = self.ports.pop(name)
+        (self.down.discard if port.link else self.down.add)(name)
         if port.guest:
             del self._fabric.guests[port.guest].ports[name]
         counted = self._engine.remove_port(port.number)

@@ -193,6 +193,30 @@ async def test_a_link_that_is_down_is_down_for_its_guest():
         assert await web.ping(db, timeout=30) > 0
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_link_that_is_down_stays_so_when_its_nic_is_replaced(fails):
+    async with Fabric.from_dict(tenants()) as fabric:
+        await fabric.set_link("db", up=False)
+        another = tenants()
+        another["guests"]["db"]["nics"][0]["nic"] = {"kind": "stack", "gso": False}
+        if fails:
+            nic = {"kind": "stream", "socket": "/proc/no/such"}
+            another["guests"]["new"] = {"kind": "external", "nics": [{"network": "red", "nic": nic}]}
+        with pytest.raises(vnet.VnetError) if fails else contextlib.nullcontext():
+            await fabric.apply(vnet.Topology.from_dict(another))
+        web, db = fabric.guests["web"], fabric.guests["db"]
+        assert fabric.port("db").status()["link"] == "down"
+        with pytest.raises(Unreachable):
+            await web.ping(db, timeout=0.2)
+        await fabric.set_link("db", up=True)
+        assert await web.ping(db, timeout=30) > 0
+        # Who comes under the name of one that went before is somebody else.
+        await fabric.set_link("db", up=False)
+        await fabric.detach("db")
+        await fabric.attach("db", network="red")
+        assert fabric.port("db").status()["link"] == "up"
+
+
 def test_the_same_run_in_virtual_time_gives_the_same_bytes(tmp_path):
     async def run(path):
         async with Fabric.from_dict(tenants()) as fabric:
