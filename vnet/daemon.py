@@ -36,15 +36,15 @@ STOP_DEADLINE = 30.0
 
 
 async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: str | None = None) -> None:
-    """Bring `topology` up, confine this process, call `ready`, and keep it up until `vnet down`, SIGINT or
-    SIGTERM. `sandbox`: a mode other than the topology's.
+    """Bring `topology` up, confine this process, call `ready`, and keep it up until `vnet down`, SIGINT,
+    SIGTERM or SIGHUP. `sandbox`: a mode other than the topology's.
     """
     state_folder = state.folder(topology.name)
     # Under load a client would wait a few milliseconds each time that this thread is woken for it.
     run_soon()
     confinement.raise_descriptors()
     billed = state_folder / usage.FILE
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, _last(billed) as begun:
+    with trio.open_signal_receiver(*stopping()) as signals, _last(billed) as begun:
         async with Fabric(topology) as fabric:
             begun.append(fabric)
             fabric.accounts.remember(billed)
@@ -67,6 +67,14 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
                 ready(fabric)
                 await operations.stop.wait()
                 nursery.cancel_scope.cancel()
+
+
+def stopping() -> list[signal.Signals]:
+    """Signals that bring a fabric down. SIGHUP, of a terminal that was closed, is not among them where it
+    was ignored when this process was started, as nohup does.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    return [one for one in signals if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

@@ -212,7 +212,8 @@ def test_two_fabrics_run_side_by_side(name: str, file: File) -> None:
         subprocess.run([sys.executable, "-m", "vnet", "down", other], capture_output=True, timeout=50)
 
 
-def test_in_the_foreground_a_signal_brings_it_down(name: str, file: File) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_in_the_foreground_a_signal_brings_it_down(name: str, file: File, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "vnet", "up", file()],
         stdout=subprocess.PIPE,
@@ -221,7 +222,7 @@ def test_in_the_foreground_a_signal_brings_it_down(name: str, file: File) -> Non
     )
     assert process.stdout is not None
     assert "is up" in process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, err = process.communicate(timeout=50)
     assert process.returncode == 0, out + err
     assert namespaces(name) == []

@@ -1,7 +1,8 @@
 """Bring the fabric of a topology file up.
 
-In the foreground it stays until Ctrl-C (or SIGTERM, or `vnet down`), and everything is gone again
-then. With -d it runs in the background, and this command returns once every port is up.
+In the foreground it stays until Ctrl-C (or SIGTERM, or `vnet down`, or the terminal is closed), and
+everything is gone again then. With -d it runs in the background, and this command returns once every
+port is up.
 
 Once its doors are open, the process gives up what they do not need: capabilities, files, system
 calls (`engine: {sandbox: ...}` in the file, or --sandbox). Kinds of guests and NICs that may come
@@ -19,6 +20,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 
@@ -69,7 +71,8 @@ def run(given: argparse.Namespace) -> int:
         if isinstance(error, VnetError | KeyboardInterrupt):
             raise error from None
         raise
-    print(f"{topology.name} is down.", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be what went
+        print(f"{topology.name} is down.", file=sys.stderr)
     return 0
 
 
