@@ -1,9 +1,11 @@
 """The control socket with a client at the other end: the command line's, and ones that misbehave."""
 
+import concurrent.futures
 import contextlib
 import json
 import math
 import os
+import select
 import socket
 from contextlib import asynccontextmanager
 
@@ -73,6 +75,29 @@ async def test_results_items_and_errors_reach_the_client(tmp_path):
     }
     async with serving(tmp_path, **operations) as path:
         await in_thread(talk, path)
+
+
+def test_a_stuck_fabric_is_told_by_a_quick_call_and_waited_for_by_others(tmp_path):
+    stuck = server.listen(tmp_path / "control.sock")
+    with stuck, Client(tmp_path / "control.sock", patience=0.01) as client:
+        with pytest.raises(VnetError, match=rf"the fabric \(process {os.getpid()}\) does not answer"):
+            client.call("status")
+        stuck.setblocking(True)
+        accepted, _ = stuck.accept()
+
+        def late():
+            # The first call, and then the second, which has to have waited by now.
+            lines = accepted.makefile("rwb")
+            lines.readline()
+            assert b"ping" in lines.readline()
+            assert select.select([accepted], [], [], 0.05) == ([], [], [])
+            accepted.sendall(b'{"id":2,"result":"late"}\n')
+            lines.close()
+
+        with accepted, concurrent.futures.ThreadPoolExecutor() as pool:
+            answered = pool.submit(late)
+            assert client.call("ping") == "late"
+            answered.result()
 
 
 async def test_the_socket_is_its_owners_alone(tmp_path):

@@ -6,6 +6,9 @@ import stat
 import pytest
 
 from vnet import runtime
+from vnet.cli import main, words
+from vnet.control import server
+from vnet.control.client import Client
 from vnet.errors import BadInput, VnetError
 
 
@@ -71,3 +74,13 @@ def test_the_only_fabric_needs_no_name():
             runtime.the_one(None)
         with pytest.raises(BadInput, match="running: a"):
             runtime.the_one("c")
+
+
+def test_down_does_not_wait_for_a_stuck_fabric(capsys, monkeypatch):
+    monkeypatch.setattr(
+        words, "client", lambda name: Client(runtime.base() / name / runtime.CONTROL, patience=0.01)
+    )
+    with runtime.Runtime("lab") as held, server.listen(held.path / runtime.CONTROL):
+        assert main(["down", "lab"]) == 1
+    silent = f"the fabric (process {os.getpid()}) does not answer"
+    assert capsys.readouterr().err == f"vnet down: {silent}: kill it (-KILL), then vnet down lab\n"

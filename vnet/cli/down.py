@@ -18,6 +18,7 @@ import contextlib
 import time
 
 from vnet.cli import words
+from vnet.control.client import Silent
 from vnet.errors import BadInput, VnetError
 
 
@@ -45,13 +46,17 @@ def run(given: argparse.Namespace) -> int:
         raise BadInput("no fabric is running")
     name = runtime.the_one(name)
     folder_path = runtime.base() / name
-    with words.client(name) as client:
-        status = client.call("status")
-        client.call("down")
+    began = time.monotonic()
+    try:
+        with words.client(name) as client:
+            status = client.call("status")
+            client.call("down")
+    except Silent as silent:
+        raise VnetError(f"{silent}: kill it (-KILL), then vnet down {name}") from None
     pid = status["pid"]
     # Machines are asked to shut down, all at once.
     patience = daemon.STOP_DEADLINE + max((m["stop_timeout"] for m in status["machines"]), default=0)
-    deadline = time.monotonic() + patience
+    deadline = began + patience
     while runtime.is_running(folder_path):
         if time.monotonic() > deadline:
             raise VnetError(

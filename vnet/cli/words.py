@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from vnet import runtime
-from vnet.control.client import Client
+from vnet.control.client import PATIENCE, Client
 
 
 def fabric_argument(parser: argparse.ArgumentParser, *, option: bool = False) -> None:
@@ -27,9 +27,9 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document with stable keys")
 
 
-def client(name: str | None) -> Client:
+def client(name: str | None, patience: float = PATIENCE) -> Client:
     """A connection to the fabric called `name`, or to the only one."""
-    return Client(runtime.base() / runtime.the_one(name) / runtime.CONTROL)
+    return Client(runtime.base() / runtime.the_one(name) / runtime.CONTROL, patience)
 
 
 def print_json(document: Any) -> None:

@@ -6,6 +6,7 @@ import array
 import json
 import os
 import socket
+import struct
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,37 @@ from vnet.control import protocol
 from vnet.errors import VnetError
 
 GONE = "the fabric went away"
+PATIENCE = 20.0
+"""Seconds in which a fabric says something to a call that is answered at once, however busy it is."""
+QUICK = (
+    "connect",
+    "connections",
+    "console_log",
+    "down",
+    "drops",
+    "enter",
+    "explain",
+    "fdb",
+    "link",
+    "members",
+    "status",
+    "usage",
+)
+"""Calls that are answered at once. Others take as long as they take."""
+
+
+class Silent(VnetError):
+    """The fabric is there and does not answer: it was stopped (SIGSTOP), say, or is stuck."""
 
 
 class Client:
     """A connection to a running fabric. Use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        # It blocks while many others wait to be let in.
+        self._socket.settimeout(patience)
         try:
             self._socket.connect(os.fspath(path))
         except OSError as error:
@@ -49,6 +74,7 @@ class Client:
         self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any
     ) -> Generator[Any, None, Any]:
         """Call and yield the items as they come; the generator's value is the result."""
+        self._socket.settimeout(self._patience if name in QUICK else None)
         self._next += 1
         call = self._next
         text = protocol.line({"id": call, "call": name, "with": arguments})
@@ -59,6 +85,8 @@ class Client:
             sent = self._socket.sendmsg([text], ancillary)
             if rest := text[sent:]:
                 self._socket.sendall(rest)
+        except TimeoutError:
+            raise self._silent() from None
         except OSError:
             raise VnetError(GONE) from None
         while True:
@@ -75,10 +103,17 @@ class Client:
         """End the latest call; its result still comes."""
         self._socket.sendall(protocol.line({"id": self._next, "cancel": True}))
 
+    def _silent(self) -> Silent:
+        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, _, _ = struct.unpack("3i", peer)
+        return Silent(f"the fabric (process {pid}) does not answer")
+
     def _document(self) -> dict[str, Any]:
         while not self._ready:
             try:
                 data = self._socket.recv(65536)
+            except TimeoutError:
+                raise self._silent() from None
             except ConnectionError:
                 data = b""
             if not data:
