@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,43 @@ def test_a_machines_files_are_where_the_command_is_given(
     }
     with pytest.raises(BadInput, match=r'^guests.vm.memory: "lots", expected a size from 1 MiB '):
         attach.placed("vm", {"memory": "lots"}, {"network": "red"})
+
+
+def test_keys_of_a_nic_are_read_as_a_files_are() -> None:
+    given = "kind=pcap,read=7,write=true,speed=0.5"
+    assert attach.nic_keys(given) == {"kind": "pcap", "read": "7", "write": "true", "speed": 0.5}
+    given = "kind=tap,name=10,offload=false,queues=2,fd=5"
+    assert attach.nic_keys(given) == {"kind": "tap", "name": "10", "offload": False, "queues": 2, "fd": 5}
+    assert attach.nic_keys("kind=stack,send_buffer=1 MiB") == {"kind": "stack", "send_buffer": "1 MiB"}
+    with pytest.raises(BadInput, match="name twice"):
+        attach.nic_keys("kind=tap,name=a,name=b")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("", "stack"),
+        ("--nic kind=stack,gso=false", "stack"),
+        ("--nic kind=tap", "external"),
+        ("--nic kind=tap --kind netns", "netns"),
+    ],
+)
+def test_the_kind_of_a_guest_follows_from_its_nics(
+    words: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def call(self, _name: str, **given: Any) -> dict[str, Any]:
+            asked.append(given["kind"])
+            return {"port": "x.0", "kind": "", "carries": "", "mac": "", "ip": []}
+
+    monkeypatch.setattr(attach.words, "client", lambda _name: Client())
+    assert main(["attach", "x", "--network", "red", *words.split()]) == 0
+    assert asked == [kind]

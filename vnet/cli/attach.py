@@ -15,6 +15,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from nics import kinds
+from nics.keys import Wrong
 from vnet.cli import words
 from vnet.errors import BadInput
 
@@ -37,14 +39,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def nic_keys(text: str) -> dict[str, Any]:
-    """`kind=tap,name=tap0` as a mapping."""
-    result: dict[str, Any] = {}
+    """`kind=tap,name=tap0` as a mapping. Raises BadInput."""
+    given: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise BadInput(f"--nic {text}: {part!r} is not key=value")
-        result[key] = int(value) if value.isdecimal() else value
-    return result
+        if key in given:
+            raise BadInput(f"--nic {text}: {key} twice, expected each key once")
+        given[key] = value
+    kind = kinds.KINDS.get(given.get("kind", ""))
+    types = {key.name: key.type for key in kind.keys} if kind else {}
+    return {key: scalar(value, types.get(key)) for key, value in given.items()}
+
+
+def scalar(text: str, type_: Any) -> object:
+    """What `text` means for a key of that type: what is right as it stands is text (an interface may be
+    called 7), anything else what a file's would be.
+    """
+    from vnet.topology import nodes
+
+    try:
+        if type_ is not None:
+            type_.read(text)
+            return text
+    except Wrong:
+        pass
+    return nodes.resolved(text)
 
 
 def guest_keys(given: Iterable[str]) -> dict[str, Any]:
@@ -82,7 +103,7 @@ def run(given: argparse.Namespace) -> int:
         nic["mac"] = given.mac
     if given.ip:
         nic["ip"] = given.ip
-    kind = given.kind or ("external" if given.nic else "stack")
+    kind = given.kind or ("external" if nic.get("nic", {"kind": "stack"}).get("kind") != "stack" else "stack")
     keys = guest_keys(given.set)
     if kind == "qemu":
         keys = placed(given.guest, keys, nic)
