@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from vnet.errors import BadInput, VnetError
 LOCK = "lock"
 NAMESPACES = "namespaces"
 CONTROL = "control.sock"
+TRIES = 100
+"""Times that a folder is made again when another fabric, which ends, removes it at that moment."""
+LOOKERS = 5.0
+"""Seconds that a fabric waits for those who only look whether it is there, which takes them no time."""
 
 
 def base() -> Path:
@@ -36,12 +41,19 @@ def private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> None:
     """Make `folder` ours alone, or refuse: somebody who could write there could pose as us. `variable` is
     what would choose another one.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.lstat()
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise VnetError(f"{folder} can't be made: {why}: set {variable} to a folder of yours") from None
+    for left in reversed(range(TRIES)):
+        try:
+            # Path.mkdir's own parents would be open to others.
+            for each in reversed((folder, *folder.parents)):
+                if not each.exists():
+                    each.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            break
+        except OSError as error:
+            if left and isinstance(error, FileNotFoundError | FileExistsError):
+                continue
+            why = error.strerror or str(error)
+            raise VnetError(f"{folder} can't be made: {why}: set {variable} to a folder of yours") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         message = f"{folder} is not a folder of yours: remove it, or set {variable} to a folder that is"
         raise VnetError(message)
@@ -62,21 +74,41 @@ class Runtime:
         self._lock: int | None = None
 
     def __enter__(self) -> Runtime:
-        private(self.path.parent)
-        private(self.path)
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = None
-            remedy = f"bring it down (vnet down {self.name}) or use another name"
-            raise Busy(f"a fabric named {self.name} is running: {remedy}") from None
+        while self._lock is None:
+            private(self.path.parent)
+            private(self.path)
+            try:
+                lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except FileNotFoundError:
+                continue  # a fabric that ends took the folder away
+            try:
+                self._hold(lock)
+                if _is(self.path / LOCK, lock):
+                    self._lock = lock
+            finally:
+                if self._lock is None:
+                    os.close(lock)
         return self
+
+    def _hold(self, lock: int) -> None:
+        """Take the lock. Raises Busy."""
+        deadline = time.monotonic() + LOOKERS
+        while not _locked(lock, fcntl.LOCK_EX):
+            # Those who look share it among them, and whoever holds it shares it with nobody.
+            if not _locked(lock, fcntl.LOCK_SH) or time.monotonic() > deadline:
+                remedy = f"bring it down (vnet down {self.name}) or use another name"
+                raise Busy(f"a fabric named {self.name} is running: {remedy}")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            time.sleep(0.001)
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.sweep()
+            # Last: without it the folder is the next fabric's, with whatever it puts there.
+            with contextlib.suppress(OSError):
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
             os.close(self._lock)
             self._lock = None
             with contextlib.suppress(OSError):
@@ -116,19 +148,34 @@ class Runtime:
                 entry.unlink(missing_ok=True)
 
 
+def _locked(lock: int, how: int) -> bool:
+    """Whether the lock could be taken at once."""
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one that is called so."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
 def is_running(folder: Path) -> bool:
-    """Whether somebody holds `folder`."""
+    """Whether somebody holds `folder`. Whoever wants to meanwhile can wait for that, see `Runtime`."""
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _locked(lock, fcntl.LOCK_SH)
     finally:
         os.close(lock)
-    return False
 
 
 def _folders(wanted: Callable[[Path], bool]) -> list[str]:

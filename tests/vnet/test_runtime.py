@@ -1,6 +1,8 @@
 """The runtime folder: one holder, private, and what a crash left is seen."""
 
+import fcntl
 import os
+import shutil
 import stat
 
 import pytest
@@ -74,6 +76,63 @@ def test_the_only_fabric_needs_no_name():
             runtime.the_one(None)
         with pytest.raises(BadInput, match="running: a"):
             runtime.the_one("c")
+
+
+@pytest.mark.parametrize("at", ["open", "flock"])
+def test_a_folder_that_goes_while_it_is_taken_is_made_anew(base, monkeypatch, at):
+    module = os if at == "open" else fcntl
+    call, gone = getattr(module, at), []
+
+    def removed_first(*arguments, **options):
+        if not gone and str(arguments[0]).endswith("lock" if at == "open" else ""):
+            gone.append(True)
+            shutil.rmtree(base)
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(module, at, removed_first)
+    with runtime.Runtime("lab"):
+        assert gone
+        assert runtime.running() == ["lab"]
+        assert stat.S_IMODE(base.stat().st_mode) == 0o700
+        with pytest.raises(runtime.Busy), runtime.Runtime("lab"):
+            pass
+
+
+@pytest.mark.parametrize("error", [FileExistsError, FileNotFoundError])
+def test_folders_are_private_above_too_and_made_again_when_they_go(base, monkeypatch, error):
+    make, failed = runtime.Path.mkdir, []
+
+    def fails_first(*arguments, **options):
+        if not failed:
+            failed.append(True)
+            raise error
+        make(*arguments, **options)
+
+    monkeypatch.setattr(runtime.Path, "mkdir", fails_first)
+    runtime.private(base / "a" / "b")
+    for folder in (base, base / "a", base / "a" / "b"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_who_looks_is_no_fabric_and_is_waited_for(base, monkeypatch):
+    (base / "lab").mkdir(parents=True)
+    (base / "lab" / runtime.LOCK).touch()
+    look, looked = os.close, []
+
+    def while_looking(descriptor):
+        # Others look at this moment: neither is in the other's way.
+        if not looked:
+            looked.append(True)
+            assert not runtime.is_running(base / "lab")
+            monkeypatch.setattr(runtime.time, "sleep", lambda _: look(descriptor) or looked.append(True))
+            with runtime.Runtime("lab"):
+                assert runtime.is_running(base / "lab")
+            return
+        look(descriptor)
+
+    monkeypatch.setattr(runtime.os, "close", while_looking)
+    assert not runtime.is_running(base / "lab")
+    assert len(looked) == 2
 
 
 def test_down_does_not_wait_for_a_stuck_fabric(capsys, monkeypatch):
