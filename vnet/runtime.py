@@ -22,6 +22,8 @@ from vnet.errors import BadInput, VnetError
 LOCK = "lock"
 NAMESPACES = "namespaces"
 CONTROL = "control.sock"
+OWN = (LOCK, NAMESPACES, f"{NAMESPACES}.new", CONTROL)
+"""What the fabric itself has in its folder."""
 TRIES = 100
 """Times that a folder is made again when another fabric, which ends, removes it at that moment."""
 LOOKERS = 5.0

@@ -13,6 +13,7 @@ import attrs
 
 from nics.keys import one_of
 from vnet.topology import (
+    check_claims,
     check_groups,
     check_ports,
     direct,
@@ -51,7 +52,7 @@ def check(topology: Topology) -> list[Problem]:
         *check_ports.stations(topology),
         *check_ports.static(topology),
         *check_ports.addresses(topology),
-        *check_ports.claims(topology),
+        *check_claims.claims(topology),
         *machine.check(topology),
         *_uplinks(topology),
         *_links(topology),

@@ -259,18 +259,3 @@ def nics(topology: Topology) -> Iterator[tuple[Path, Guest | None, Nic]]:
                 yield ("uplinks", uplink.name, "nics", index), None, nic
         else:
             yield ("uplinks", uplink.name, "nic"), None, uplink.nic
-
-
-def claims(topology: Topology) -> Problems:
-    """Sockets, interfaces and files that two NICs would have at once."""
-    taken: dict[tuple[str, str, str], Path] = {}
-    for path, guest, nic in nics(topology):
-        for key, what, name in kinds.claims(nic):
-            # Each namespace has interfaces of its own.
-            own = guest is not None and guest.kind == "netns" and what == "interface"
-            where = f"guest {guest.name}" if guest and own else str(getattr(nic, "netns", ""))
-            first = taken.setdefault((what, name, where), path)
-            if first != path:
-                owner = first[:-1] if first[-1] == "nic" else first
-                found = f"{what} {name} is {dotted(owner)}'s already"
-                yield Problem((*path, key), found, "one of its own")
