@@ -1,5 +1,7 @@
 """Ping from a guest of ours (stack or netns) to a guest's name or an address.
 
+Ctrl-C ends it, and what came until then is told.
+
 Exit code 0 when there was an answer, 1 when there was none, or when a neighbour of FROM has the address
 of TO, as tenants may overlap: the answer would be the neighbour's.
 
@@ -16,6 +18,7 @@ import argparse
 from typing import Any
 
 from vnet.cli import words
+from vnet.control.protocol import ping_summary as summary_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +38,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     family.add_argument("-6", dest="family", action="store_const", const=6, help="IPv6 only")
     words.fabric_argument(parser, option=True)
     words.json_argument(parser)
+
+
+def ended(given: argparse.Namespace, replies: list[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of a call that was interrupted: the keys are those of the fabric's."""
+    times = [reply["rtt"] for reply in replies if "rtt" in reply]
+    whom = {"from": given.source, "to": given.target}
+    address = replies[0]["address"] if replies else None
+    return {**whom, "address": address, **summary_of(len(replies), times)}
 
 
 def run(given: argparse.Namespace) -> int:
@@ -57,6 +68,12 @@ def run(given: argparse.Namespace) -> int:
             except StopIteration as end:
                 summary: dict[str, Any] = end.value
                 break
+            except KeyboardInterrupt:
+                # What came is told, as ping does. The call ends with the connection.
+                summary = ended(given, replies)
+                if not given.json:
+                    print()
+                break
             replies.append(reply)
             if not given.json:
                 address = reply["address"]
@@ -68,7 +85,7 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         words.print_json(summary | {"replies": replies})
     else:
-        lost = 100 * (1 - summary["received"] / summary["sent"])
+        lost = 100 * (1 - summary["received"] / max(summary["sent"], 1))
         print(f"{summary['sent']} sent, {summary['received']} received, {lost:g} % lost", end="")
         spread = [summary[key] for key in ("min", "avg", "max", "mdev") if key in summary]
         print(

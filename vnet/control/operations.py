@@ -6,10 +6,9 @@ Arguments and results are plain JSON; their keys are stable. The command line is
 from __future__ import annotations
 
 import base64
-import math
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -17,6 +16,7 @@ import trio
 
 from nics.errors import Unreachable
 from vnet.connect.facts import facts_of
+from vnet.control import protocol
 from vnet.control.server import Operation, Request
 from vnet.cycles import Cycles
 from vnet.errors import BadInput
@@ -105,7 +105,12 @@ class Operations:
                 break
             await request.item(item)
             await trio.sleep_until(begun + interval)
-        return {"from": source.name, "to": given["to"], "address": str(address), **_summary(count, times)}
+        return {
+            "from": source.name,
+            "to": given["to"],
+            "address": str(address),
+            **protocol.ping_summary(count, times),
+        }
 
     def _target(self, name: str) -> Guest | str:
         if name in self.fabric.guests:
@@ -276,14 +281,3 @@ class Operations:
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
     await wait()
     scope.cancel()
-
-
-def _summary(sent: int, times: Iterable[float]) -> dict[str, Any]:
-    """What `ping` says at its end: counts, and the round-trip times' spread in seconds."""
-    values = list(times)
-    summary: dict[str, Any] = {"sent": sent, "received": len(values)}
-    if values:
-        mean = sum(values) / len(values)
-        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
-        summary |= {"min": min(values), "avg": mean, "max": max(values), "mdev": spread}
-    return summary

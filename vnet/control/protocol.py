@@ -18,6 +18,8 @@ for a call (an output file, say) come with its line as SCM_RIGHTS.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -92,3 +94,14 @@ def error_document(call: int, error: Exception) -> dict[str, Any]:
 def raised(error: dict[str, Any]) -> VnetError:
     """The error that a client raises for what it was told."""
     return KINDS.get(str(error.get("kind")), VnetError)(str(error.get("text", "it failed")))
+
+
+def ping_summary(sent: int, times: Iterable[float]) -> dict[str, Any]:
+    """What `ping` says at its end: counts, and the round-trip times' spread in seconds."""
+    values = list(times)
+    summary: dict[str, Any] = {"sent": sent, "received": len(values)}
+    if values:
+        mean = sum(values) / len(values)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+        summary |= {"min": min(values), "avg": mean, "max": max(values), "mdev": spread}
+    return summary
