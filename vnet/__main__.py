@@ -1,7 +1,22 @@
-"""`python -m vnet`."""
+"""`python -m vnet`, and the command `vnet`."""
 
 import sys
 
-from vnet.cli import main
+INTERRUPTED = 130
+"""128 and SIGINT, as shells have it."""
 
-sys.exit(main())
+
+def main() -> int:
+    """Run one command; its exit code. What it needs is imported here, for that takes long enough for
+    somebody to have second thoughts.
+    """
+    try:
+        from vnet.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vnet import __main__
 from vnet.cli import COMMANDS, attach, exec_, main
 from vnet.errors import BadInput
 
@@ -110,6 +112,17 @@ def test_a_machines_files_are_where_the_command_is_given(
     }
     with pytest.raises(BadInput, match=r'^guests.vm.memory: "lots", expected a size from 1 MiB '):
         attach.placed("vm", {"memory": "lots"}, {"network": "red"})
+
+
+def test_ctrl_c_while_a_command_is_imported_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "vnet.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "vnet.cli")
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    assert __main__.main() == 130
 
 
 def test_keys_of_a_nic_are_read_as_a_files_are() -> None:
