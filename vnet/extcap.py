@@ -89,7 +89,13 @@ def interfaces() -> list[str]:
             networks: dict[str, None] = {}
             for port in status["ports"]:
                 networks |= dict.fromkeys([port["network"], *port.get("trunk", ())])
-            lines += [_interface(name, network, f"network {network}") for network in networks if network]
+            # A guest may be called so, too.
+            others = {port["guest"] for port in status["ports"]}
+            lines += [
+                _interface(name, f"network:{network}" if network in others else network, f"network {network}")
+                for network in networks
+                if network
+            ]
             for port in status["ports"]:
                 told = f"port {port['port']}, {port['kind']} {' '.join(port['ip'])}".rstrip()
                 lines.append(_interface(name, port["port"], told))

@@ -390,6 +390,30 @@ def test_words_are_ports_guests_networks_and_switches() -> None:
         what("wbe")
 
 
+def test_a_name_that_is_several_things_says_which() -> None:
+    class Port:
+        def __init__(self, number: int, guest: str) -> None:
+            self.number = number
+            self.guest = guest
+
+    ports = {"red.0": Port(3, "red"), "all.0": Port(1, "all"), "up": Port(2, "")}
+
+    def what(*words: str) -> Selection:
+        return select(words, ports=ports, networks={"red": 10}, switches={"red": [7], "up": [2, 4]})
+
+    with pytest.raises(BadInput, match="red is a guest and a network and a switch: say guest:red or network"):
+        what("red")
+    assert what("network:red") == Selection((), (10,))
+    assert what("guest:red", "switch:up") == Selection((2, 3, 4))
+    assert what("port:up") == Selection((2,))
+    with pytest.raises(BadInput, match="all is every port and a guest: say guest:all, or no name"):
+        what("all")
+    assert what("guest:all") == Selection((1,))
+    assert what() == Selection(None)
+    with pytest.raises(BadInput, match="no port, guest, network or switch 'network:up'"):
+        what("network:up")
+
+
 async def test_a_capture_is_told_in_lines(tmp_path: Path) -> None:
     from vnet.capture.decoded import lines
 

@@ -1,6 +1,7 @@
 """Write frames to a pcapng file while they pass: ports, guests, links, networks, switches, or all.
 
-Each port is an interface of its own in the file; `-w -` is for Wireshark. Ctrl-C ends it.
+Each port is an interface of its own in the file; `-w -` is for Wireshark. Ctrl-C ends it. Where a guest is
+called like a network, guest:red and network:red say which is meant (and port:, switch:).
 
 Examples:
   vnet capture -w all.pcapng
