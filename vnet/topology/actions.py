@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 import attrs
 
 from switch.policy import Policy
+from vnet.topology.differences import differences
 from vnet.topology.mirrors import ResolvedMirror
 from vnet.topology.model import Flows, Group, Recorder, Switch
 from vnet.topology.resolve import Port, Resolved, ResolvedGuest, ResolvedLink, ResolvedNetwork
@@ -92,7 +93,7 @@ class ChangePart(Change[Part]):
         return _with(model, self.after)
 
     def __str__(self) -> str:
-        return f"change {_called(self.after)}: {_differences(self.before, self.after)}"
+        return f"change {_called(self.after)}: {differences(self.before, self.after)}"
 
 
 _NOUNS: Mapping[type, tuple[str, str]] = {
@@ -145,7 +146,7 @@ class ChangeRecorder(Change[Recorder | None]):
     def __str__(self) -> str:
         if self.before is None or self.after is None:
             return f"turn the recorder {'on' if self.after else 'off'}"
-        return f"change the recorder: {_differences(self.before, self.after)}"
+        return f"change the recorder: {differences(self.before, self.after)}"
 
 
 class ChangeFlows(Change[Flows | None]):
@@ -159,7 +160,7 @@ class ChangeFlows(Change[Flows | None]):
             return "export no flows any more"
         if self.before is None:
             return f"export flows to {self.after.collector}"
-        return f"change the export of flows: {_differences(self.before, self.after)}"
+        return f"change the export of flows: {differences(self.before, self.after)}"
 
 
 # -- its parts -----------------------------------------------------------------------------------
@@ -341,29 +342,3 @@ def _few(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
-
-
-def _differences(before: Any, after: Any) -> str:
-    """The attributes that differ, as `vlan 10 -> 20, mtu 1500 -> 9000`."""
-    told = []
-    for field in attrs.fields(type(after)):
-        was, becomes = getattr(before, field.name), getattr(after, field.name)
-        if was == becomes or field.name == "policy":
-            continue
-        if attrs.has(type(was)) and type(was) is type(becomes):
-            told.append(_differences(was, becomes))
-        else:
-            told.append(f"{field.name} {_said(was)} -> {_said(becomes)}")
-    return ", ".join(told)
-
-
-def _said(value: object) -> str:
-    match value:
-        case None | () | "":
-            return "none"
-        case bool():
-            return "true" if value else "false"
-        case tuple():
-            return " ".join(map(_said, value))
-        case _:
-            return str(value)

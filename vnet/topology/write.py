@@ -79,7 +79,7 @@ def port_words(guest: model.Guest, index: int, nic: NicWords) -> dict[str, Any]:
     if impair := _ways(ways, NIC_WAYS):
         said["impair"] = impair
     if port.cord.schedule:
-        said["schedule"] = [_change_words(change, NIC_WAYS) for change in port.cord.schedule]
+        said["schedule"] = [change_words(change, NIC_WAYS) for change in port.cord.schedule]
     return said
 
 
@@ -155,7 +155,8 @@ def _ways(ways: list[dict[str, Any]], names: tuple[str, str] = WAYS) -> dict[str
     return {way: words for way, words in zip(names, ways, strict=True) if words}
 
 
-def _change_words(change: model.Change, names: tuple[str, str] = WAYS) -> dict[str, Any]:
+def change_words(change: model.Change, names: tuple[str, str] = WAYS) -> dict[str, Any]:
+    """A change of a schedule."""
     said: dict[str, Any] = {"from": TIME.write(change.start)}
     if change.stop is not None:
         said["to"] = TIME.write(change.stop)
@@ -177,7 +178,7 @@ def _cable_words(cable: model.Cable) -> dict[str, Any]:
     if impair := _differing((cable.a_to_b, cable.b_to_a)):
         said["impair"] = impair
     if cable.schedule:
-        said["schedule"] = [_change_words(change) for change in cable.schedule]
+        said["schedule"] = [change_words(change) for change in cable.schedule]
     special = ("impair", "schedule")
     return said | _keys((key for key in table_switches.CABLE.keys if key.name not in special), cable)
 
@@ -189,7 +190,7 @@ def link_words(link: model.Link) -> dict[str, Any]:
     if impair:
         said["impair"] = impair
     if link.schedule:
-        said["schedule"] = [_change_words(change) for change in link.schedule]
+        said["schedule"] = [change_words(change) for change in link.schedule]
     if link.networks == ():
         said["networks"] = []
     if link.cables:
