@@ -1,6 +1,7 @@
 """What goes wrong at a door, in words for the person who runs it."""
 
 import errno
+from collections.abc import Callable, Sequence
 
 
 class VnetError(Exception):
@@ -12,6 +13,14 @@ class BadInput(VnetError):
 
     `args` are the problems found, each a line; `str()` is the lines.
     """
+
+    paths: Sequence[tuple[str | int, ...] | None] = ()
+    """Where in a topology each of `args` is, None: nowhere; () where that is not known of any."""
+
+    def at(self, place: Callable[[tuple[str | int, ...]], str]) -> "BadInput":
+        """The same with places in a file in front, as `place` has them for a path."""
+        lines = zip(self.args, self.paths or [None] * len(self.args), strict=True)
+        return BadInput(*(f"{place(path)}: {line}" if path else line for line, path in lines))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))

@@ -13,9 +13,13 @@ import pytest
 import trio
 
 from tests import turns
+from vnet.cli import main, words
 from vnet.control import server
 from vnet.control.client import Client
+from vnet.control.operations import Operations
 from vnet.errors import BadInput, VnetError
+from vnet.fabric import Fabric
+from vnet.topology import Topology
 
 
 @asynccontextmanager
@@ -252,3 +256,22 @@ async def test_a_mistake_while_an_answer_is_made_ends_the_call_alone(tmp_path, c
     async with serving(tmp_path, half=half, echo=echo) as path:
         await in_thread(talk, path)
     assert "the call half failed" in caplog.text
+
+
+LAB = """
+name: lab
+engine: {{driver: {driver}}}
+networks: {{red: {{}}}}
+guests: {{a: {{nics: [{{network: red}}]}}}}
+"""
+
+
+async def test_what_apply_finds_in_a_running_fabric_has_its_place_in_the_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lab.yaml").write_text(LAB.format(driver="thread"))
+    async with (
+        Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path) as fabric,
+        serving(tmp_path, **Operations(fabric).table()) as path,
+    ):
+        monkeypatch.setattr(words, "client", lambda _name: Client(path))
+        assert await in_thread(main, ["apply", str(tmp_path / "lab.yaml")]) == 2
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/lab.yaml:3:18: engine.driver: ")

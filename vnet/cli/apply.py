@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from vnet.cli import words
+from vnet.errors import BadInput
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +22,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
-    from vnet.topology import Topology
+    from vnet.topology.reader import with_places
 
-    topology = Topology.from_file(given.file)
+    topology, place = with_places(given.file)
     with words.client(topology.name) as client:
-        result = client.call("apply", document=topology.to_dict())
+        try:
+            result = client.call("apply", document=topology.to_dict())
+        except BadInput as error:
+            raise error.at(place) from None
     if given.json:
         words.print_json(result)
     elif not result["done"]:

@@ -11,6 +11,9 @@ so `id` (of the client's choice) tells them apart::
 
     <- {"id": 1, "error": {"kind": "BadInput", "text": "there is no guest wbe (did you mean web?)"}}
 
+What is wrong with a topology has `lines`, and `paths` that say where in it each of them is:
+`["guests", "web", "nics", 0]`, or null.
+
 A client cancels a call with `{"id": 1, "cancel": true}` or by closing the connection. Descriptors
 for a call (an output file, say) come with its line as SCM_RIGHTS.
 """
@@ -88,12 +91,20 @@ def line(document: dict[str, Any]) -> bytes:
 def error_document(call: int, error: Exception) -> dict[str, Any]:
     """How an error is told to the client."""
     kind = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS), "VnetError")
-    return {"id": call, "error": {"kind": kind, "text": str(error) or type(error).__name__}}
+    told: dict[str, Any] = {"kind": kind, "text": str(error) or type(error).__name__}
+    if isinstance(error, BadInput) and error.paths:
+        told |= {"lines": list(error.args), "paths": list(error.paths)}
+    return {"id": call, "error": told}
 
 
 def raised(error: dict[str, Any]) -> VnetError:
     """The error that a client raises for what it was told."""
-    return KINDS.get(str(error.get("kind")), VnetError)(str(error.get("text", "it failed")))
+    kind, lines, paths = KINDS.get(str(error.get("kind")), VnetError), error.get("lines"), error.get("paths")
+    if kind is BadInput and lines and paths and len(lines) == len(paths):
+        problems = BadInput(*lines)
+        problems.paths = [tuple(path) if path else None for path in paths]
+        return problems
+    return kind(str(error.get("text", "it failed")))
 
 
 def ping_summary(sent: int, times: Iterable[float]) -> dict[str, Any]:

@@ -99,8 +99,11 @@ def bad_input(
     """One error that tells all `problems` (up to MOST), in the order of the text."""
     marked = [(problem.mark or locate(problem.path), problem) for problem in problems]
     marked.sort(key=lambda pair: (pair[0].line, pair[0].column) if pair[0] else (0, 0))
-    lines = list(dict.fromkeys(problem.line(file, mark) for mark, problem in marked))
+    places = {problem.line(file, mark): problem.path or None for mark, problem in marked}
+    lines = list(places)
     if len(lines) > MOST:
         left = len(lines) - MOST
         lines[MOST:] = [f"{file or 'topology'}: and {left} more problem{'s' if left > 1 else ''}"]
-    return BadInput(*lines)
+    error = BadInput(*lines)
+    error.paths = [places.get(line) for line in lines]
+    return error
