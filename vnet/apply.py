@@ -18,7 +18,7 @@ import trio
 from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
-from vnet import carrier, mirrors, uplinks
+from vnet import beforehand, carrier, mirrors, uplinks
 from vnet.connect.facts import facts_of
 from vnet.errors import NicError, VnetError
 from vnet.guests import KINDS, NetnsGuest, QemuGuest
@@ -51,6 +51,9 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     for line in carrier.blind(fabric.resolved, resolved):
         log.warning("%s", line)
     steps = plan.plan(fabric.resolved, resolved)
+    if fabric.resolved is not None:
+        running = (*fabric.resolved.guests, *resolved.guests)
+        beforehand.look(steps, fabric.runtime, (namespace_name(fabric.name, guest) for guest in running))
     if _needs_runtime(resolved):
         runtime = await fabric.hold_runtime()
         kinds = [*(fabric.resolved.guests.values() if fabric.resolved else ()), *resolved.guests.values()]
