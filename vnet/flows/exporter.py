@@ -32,6 +32,10 @@ MOST = 2048
 """Flows that are taken at once."""
 PAUSE = 0.125
 """Seconds from one part of the table to the next."""
+CALM = 60 * 10**9
+"""Nanoseconds in which all went well before the next trouble is another one, and told."""
+SENT = 8
+"""Messages that went well meanwhile, at least: when there is little to tell, calm says nothing."""
 
 
 @attrs.define
@@ -56,7 +60,10 @@ class Exporter:
         self._said: dict[int, int] = {}
         """By domain: when its templates were said last, in the engine's time."""
         self.told = Told()
-        self._complained = False
+        self._trouble: int | None = None
+        """When a message could not be sent last."""
+        self._well = 0
+        """Messages that could be since then."""
         self._begun = trio.Event()
         """Something is exported. Until then a fabric where nothing happens sleeps."""
 
@@ -80,7 +87,7 @@ class Exporter:
         elif self._begun.is_set():
             self._begun = trio.Event()
         # Another collector, or the same with other sampling, is told all anew.
-        self._said, self._complained = {}, False
+        self._said, self._trouble = {}, None
 
     async def run(self) -> None:
         """Export until cancelled."""
@@ -143,15 +150,30 @@ class Exporter:
         self.told.messages += 1
         self.told.bytes += len(datagram)
         try:
-            assert self._socket is not None
-            self._socket.send(datagram)
+            self._try(datagram)
+        except ConnectionRefusedError as error:
+            # The answer to an earlier one, which nobody listened to. This one was not tried yet.
+            self._failed(error)
+            try:
+                self._try(datagram)
+            except OSError as other:
+                self._failed(other)
         except OSError as error:
-            # Also the answer to an earlier one: nobody listens there.
-            self.told.lost += 1
-            if not self._complained:
-                self._complained = True
-                where = self._wanted.collector if self._wanted else ""
-                log.warning("flows: the collector %s does not take them: %s", where, error.strerror)
+            self._failed(error)
+
+    def _try(self, datagram: bytes) -> None:
+        assert self._socket is not None
+        self._socket.send(datagram)
+        self._well += 1
+
+    def _failed(self, error: OSError) -> None:
+        self.told.lost += 1
+        now = now_of(self._fabric.clock)
+        before, well = self._trouble, self._well
+        self._trouble, self._well = now, 0
+        if before is None or (now - before >= CALM and well >= SENT):
+            where = self._wanted.collector if self._wanted else ""
+            log.warning("flows: the collector %s does not take them: %s", where, error.strerror)
 
 
 def _open(wanted: Flows) -> socket.socket:

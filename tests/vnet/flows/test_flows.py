@@ -37,9 +37,9 @@ FORGED = bytes.fromhex("020000000002" + "020000000066" + "88b5") + bytes(46)
 class Collector:
     """A socket that listens, and all that came."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
 
     def took(self) -> list[bytes]:
@@ -186,6 +186,29 @@ async def test_a_sample_is_every_nth_and_sequences_have_no_gap(
                     body, said = body[5 + body[4] :], said + 1
             at += size
     assert templates >= 5
+
+
+async def test_a_collector_that_comes_back_misses_nothing_more_and_the_next_outage_is_told(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector()
+    port = collector.socket.getsockname()[1]
+
+    def told() -> int:
+        return sum("does not take them" in entry.message for entry in caplog.records)
+
+    async with vnet.Fabric.from_dict(exporting(collector, templates="5 s")) as fabric:
+        await trio.sleep(20)
+        assert told() == 0
+        for outage in (1, 2):
+            collector.socket.close()
+            await trio.sleep(200)
+            assert told() == outage
+            collector = Collector(port)
+            before = fabric.status()["flows"]["messages"]
+            await trio.sleep(200)
+            assert len(collector.took()) == fabric.status()["flows"]["messages"] - before > 30
+    collector.socket.close()
 
 
 async def test_apply_changes_it_and_a_collector_that_is_away_is_told_once(
