@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from vnet.errors import VnetError
 from vnet.runtime import private
 
 log = logging.getLogger("vnet")
@@ -49,28 +50,38 @@ LARGEST = 64 * 1024 * 1024
 """Bytes of a document that are read at most."""
 
 
-def read(path: Path) -> Any:
-    """A document that `write` wrote; None when there is none.
+class Unusable(VnetError):
+    """A document that can't be believed: somebody else's, cut off, no JSON. What is wrong with it."""
 
-    One that can't be believed (somebody else's, cut off, no JSON) is told once, moved aside as `NAME.bad` and
-    counts as none: what it knew is lost, and a fabric comes up all the same.
-    """
+
+def load(path: Path) -> Any:
+    """A document that `write` wrote; None when there is none. It stays as it is. Raises Unusable."""
     try:
         opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return aside(path, error.strerror or str(error))
+        raise Unusable(error.strerror or str(error)) from None
     with os.fdopen(opened, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            return aside(path, "it is no file of ours")
+            raise Unusable("it is no file of ours")
         if status.st_size > LARGEST:
-            return aside(path, f"it has {status.st_size} bytes")
+            raise Unusable(f"it has {status.st_size} bytes")
         try:
             return json.loads(file.read(LARGEST))
         except (OSError, ValueError, RecursionError) as error:
-            return aside(path, str(error))
+            raise Unusable(str(error)) from None
+
+
+def read(path: Path) -> Any:
+    """The same, for a fabric that comes up. A document that can't be believed is told once, moved aside as
+    `NAME.bad` and counts as none: what it knew is lost, and the fabric comes up all the same.
+    """
+    try:
+        return load(path)
+    except Unusable as error:
+        return aside(path, str(error))
 
 
 def aside(path: Path, why: str) -> None:

@@ -189,9 +189,9 @@ def document(
     }
 
 
-def read(path: Path) -> dict[str, Account]:
-    """What was noted; all of it is of NICs that are gone."""
-    found = state.read(path)
+def load(path: Path) -> dict[str, Account]:
+    """What was noted; all of it is of NICs that are gone. The file stays as it is. Raises Unusable."""
+    found = state.load(path)
     if found is None:
         return {}
     try:
@@ -200,8 +200,15 @@ def read(path: Path) -> dict[str, Account]:
         noted = float(found["noted"])
         return {str(name): _account(noted, entry) for name, entry in found["nics"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
-        state.aside(path, why)
+        raise state.Unusable(f"{type(error).__name__}: {error}") from None
+
+
+def read(path: Path) -> dict[str, Account]:
+    """The same, for a fabric that goes on with it: what can't be believed is told, and kept aside."""
+    try:
+        return load(path)
+    except state.Unusable as error:
+        state.aside(path, str(error))
         return {}
 
 

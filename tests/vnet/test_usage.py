@@ -194,6 +194,23 @@ async def test_a_file_that_says_nothing_is_kept_aside_and_told(
     assert "can't be used" in caplog.text
 
 
+@pytest.mark.parametrize("text", ["{", '{"version": 2}'])
+def test_who_only_looks_leaves_a_file_that_says_nothing_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    path = tmp_path / "vnet" / "e9-bad" / usage.FILE
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert main(["usage", "-n", "e9-bad"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{path} can't be used: " in told.err
+    assert path.read_text() == text
+    assert [entry.name for entry in path.parent.iterdir()] == [usage.FILE]
+
+
 async def test_nics_that_are_gone_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "GONE_MAX", 2)
     async with vnet.Fabric(topology()) as fabric:

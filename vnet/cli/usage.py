@@ -54,7 +54,7 @@ def _ask(given: argparse.Namespace) -> dict[str, Any]:
             answer: dict[str, Any] = client.call("usage", only=given.only, gone=given.all)
         return answer
     from vnet import state, usage
-    from vnet.errors import BadInput
+    from vnet.errors import BadInput, VnetError
 
     # A name, and never a path: only what is there is taken.
     kept = {path.parent.name: path for path in state.base().glob(f"*/{usage.FILE}")}
@@ -63,7 +63,13 @@ def _ask(given: argparse.Namespace) -> dict[str, Any]:
         raise BadInput(
             f"no fabric named {given.name} is running or has left figures in {state.base()} ({there} there)"
         )
-    accounts = usage.read(kept[given.name])
+    path = kept[given.name]
+    try:
+        accounts = usage.load(path)
+    except state.Unusable as error:
+        raise VnetError(
+            f"{path} can't be used: {error}; it stays as it is until `vnet up` puts it aside and counts anew"
+        ) from None
     return usage.document(
         given.name, {nic: (account, account.before) for nic, account in accounts.items()}, given.only
     )
