@@ -267,11 +267,13 @@ async def test_a_reader_that_goes_away_ends_the_capture_without_a_word() -> None
     assert "Broken pipe" in capture.stats()["error"]
 
 
-async def test_a_full_disk_is_told_once_and_harms_nobody() -> None:
+@pytest.mark.parametrize("by_descriptor", [False, True])
+async def test_a_full_disk_is_told_once_and_harms_nobody(by_descriptor: bool) -> None:
     cable = Cable(virtual=False)
+    descriptor = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
 
     async def capture_it() -> None:
-        async with cable.capture("/dev/full") as capture:
+        async with cable.capture(descriptor if by_descriptor else "/dev/full") as capture:
             cable.traffic()
             with trio.fail_after(30):
                 await capture.wait()
@@ -279,6 +281,7 @@ async def test_a_full_disk_is_told_once_and_harms_nobody() -> None:
 
     with pytest.raises(CaptureError, match="capture to /dev/full: No space left on device"):
         await capture_it()
+    os.close(descriptor)
     assert cable.pipes[1].receive() == frame(BROADCAST, A, b"who is there")
 
 

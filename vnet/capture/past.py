@@ -22,6 +22,7 @@ from vnet.capture.running import (
     described,
     empty,
     epoch_of,
+    name_of,
     now_of,
     open_for_writing,
 )
@@ -99,8 +100,7 @@ async def past(
         # Whoever read it has seen enough.
         stats = {"written": 0, "left_out": 0, "unseen": 0, "bytes": 0, "oldest": 0}
     except OSError as error:
-        where = f"descriptor {target}" if isinstance(target, int) else os.fspath(target)
-        raise CaptureError(f"capture to {where}: {error}") from None
+        raise CaptureError(f"capture to {name_of(target)}: {error}") from None
     finally:
         os.close(descriptor)
     oldest = stats["oldest"]

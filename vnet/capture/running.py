@@ -93,6 +93,8 @@ class Capture:
         self._truncate = truncate
         self._room = room
         self._handle: CaptureHandle | None = None
+        self._where = ""
+        """What the target is called, for who reads that it failed."""
 
     @property
     def _started(self) -> CaptureHandle:
@@ -124,6 +126,7 @@ class Capture:
         return await trio.to_thread.run_sync(function, argument)
 
     def _start(self, descriptor: int, program: BpfProgram | None) -> None:
+        self._where = name_of(self._target)
         if self._truncate:
             empty(descriptor)
         self._handle = start_capture(
@@ -171,8 +174,7 @@ class Capture:
         failed = handle.error
         if failed is None or failed[0] == errno.EPIPE:
             return
-        where = f"descriptor {self._target}" if isinstance(self._target, int) else os.fspath(self._target)
-        line = f"capture to {where}: {failed[1]}; {self.stats()['bytes']} bytes of it were written"
+        line = f"capture to {self._where}: {failed[1]}; {self.stats()['bytes']} bytes of it were written"
         if error is not None:
             log.error("%s", line)
         else:
@@ -191,6 +193,17 @@ class Capture:
 def now_of(clock: Clock) -> int:
     """The engine's time, in nanoseconds."""
     return time.monotonic_ns() if clock == "thread" else drive.now()
+
+
+def name_of(target: str | os.PathLike[str] | int) -> str:
+    """What a person calls a target: a path, also that of a descriptor's file if it has one."""
+    if not isinstance(target, int):
+        return os.fspath(target)
+    with contextlib.suppress(OSError):
+        path = os.readlink(f"/proc/self/fd/{target}")  # noqa: PTH115 - no path: it may be `pipe:[1]`
+        if path.startswith("/"):
+            return path
+    return f"descriptor {target}"
 
 
 def empty(descriptor: int) -> None:
