@@ -50,6 +50,8 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     fabric.machines.lacking(fabric.resolved, resolved)
     for line in carrier.blind(fabric.resolved, resolved):
         log.warning("%s", line)
+    for _, line in uplinks.rings(fabric.resolved, resolved):
+        log.warning("%s", line)
     steps = plan.plan(fabric.resolved, resolved)
     if fabric.resolved is not None:
         running = (*fabric.resolved.guests, *resolved.guests)

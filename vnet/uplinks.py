@@ -5,11 +5,11 @@ told of guests that come up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vnet import announce
-from vnet.topology.resolve import Port
+from vnet.topology.resolve import Port, Resolved
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -32,6 +32,42 @@ def stations(ports: Iterable[Port], uplink: Port) -> list[str] | None:
         found.add(port.mac)
         found.update(allowed.mac for allowed in guard.allow if allowed.mac is not None)
     return sorted(found)
+
+
+def rings(before: Resolved | None, wanted: Resolved) -> Iterator[tuple[str, str]]:
+    """An uplink, and a line of warning, for uplinks that one network joins: if their wires meet, frames go
+    round. Not for those whose switches run a spanning tree, nor again for those that were so before.
+    """
+    known = {} if before is None else _joined(before)
+    for names, networks in _joined(wanted).items():
+        if networks == known.get(names):
+            continue
+        trees = [wanted.switches[wanted.uplinks[name].switch].stp for name in names]
+        if all(tree in ("stp", "rstp") for tree in trees):
+            continue
+        yield (
+            names[0],
+            f"uplinks {', '.join(names)} all carry {', '.join(networks)}: where they lead to one physical"
+            " network, frames go round for ever; bond them (`nics`), or run `stp: rstp` at their switches",
+        )
+
+
+def _joined(topology: Resolved) -> dict[tuple[str, ...], list[str]]:
+    """Uplinks between which frames pass, and in which networks."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for network in topology.networks.values():
+        here = [port for port in topology.uplinks.values() if network.name in port.networks]
+        # For each switch, one that stands for all that are linked with it.
+        chief = {name: name for name in topology.switches}
+        for link in topology.links.values() if len(here) > 1 else ():
+            if link.transparent or network.vlan in link.vlans:
+                one, other = (chief[end] for end in link.ends)
+                chief = {name: other if now == one else now for name, now in chief.items()}
+        for switch in dict.fromkeys(chief[port.switch] for port in here):
+            names = tuple(port.name for port in here if chief[port.switch] == switch)
+            if len(names) > 1:
+                found.setdefault(names, []).append(network.name)
+    return found
 
 
 def tell(fabric: Fabric) -> None:

@@ -45,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The command."""
+    from vnet import uplinks
     from vnet.check import Proof, judge
     from vnet.check.document import document
     from vnet.machines import look
@@ -53,6 +54,8 @@ def run(given: argparse.Namespace) -> int:
     topology, place = with_places(given.file)
     for problem in look.problems(topology.guests):
         print(f"note: {place(problem.path)}: {problem.line('', None)}", file=sys.stderr)
+    for name, line in uplinks.rings(None, topology.resolve()):
+        print(f"note: {place(('uplinks', name))}: {line}", file=sys.stderr)
     proof = Proof(topology)
     verdict = judge(proof)
     if given.json:

@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     import trio
 
-    from vnet import carrier, daemon, runtime
+    from vnet import carrier, daemon, runtime, uplinks
     from vnet.machines import look
     from vnet.topology.reader import with_places
 
@@ -55,7 +55,8 @@ def run(given: argparse.Namespace) -> int:
         )
     if given.detach:
         daemon.spawn(topology, given.sandbox)
-        for line in carrier.blind(None, topology.resolve()):
+        resolved = topology.resolve()
+        for line in (*carrier.blind(None, resolved), *(line for _, line in uplinks.rings(None, resolved))):
             print(line, file=sys.stderr)
         print(f"{topology.name} is up: {_size(topology)}. See it: vnet status {topology.name}")
         return 0
