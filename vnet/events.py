@@ -11,6 +11,7 @@ from vnet.port import Port
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
+    from vnet.links import LinkEnd
 
 log = logging.getLogger("vnet")
 
@@ -34,17 +35,15 @@ def one(fabric: Fabric, event: drive.Event) -> None:
         return
     elif kind == "carrier":
         port.carrier = bool(a)
-        log.info("%s: carrier %s", port.name, "up" if a else "down")
         if isinstance(port, Port):
             # What the NIC has come to, or its cable: which, is asked.
             carriers.tell(fabric, port)
-        if a and isinstance(port, Port):
-            uplinks.introduce(fabric, [port.name])
+        port.flaps.carrier.changed(fabric, port, _carrier, 1 + b)
         if not a:
             fabric.soon(fabric.keeper.carrier_lost, port.name)
     elif kind == "moved":
         if isinstance(port, Port):
-            uplinks.introduce(fabric, [port.name])
+            port.flaps.moved.changed(fabric, port, _moved, 1)
     elif kind == "crowd":
         if isinstance(port, Port) and port.opened.crowd is not None:
             fabric.soon(port.opened.crowd, bool(a))
@@ -52,6 +51,17 @@ def one(fabric: Fabric, event: drive.Event) -> None:
         fabric.soon(fabric.keeper.dropped, port.name, a)
     elif isinstance(port, Port) and port.opened.far is not None:
         port.opened.far.event(a, b)
+
+
+def _carrier(fabric: Fabric, port: Port | LinkEnd, changes: int) -> None:
+    often = f", changed {changes} times" if changes > 1 else ""
+    log.info("%s: carrier %s%s", port.name, "up" if port.carrier else "down", often)
+    if port.carrier and isinstance(port, Port):
+        _moved(fabric, port, 1)
+
+
+def _moved(fabric: Fabric, port: Port, _changes: int) -> None:
+    uplinks.introduce(fabric, [port.name])
 
 
 def lost(fabric: Fabric, count: int) -> None:

@@ -10,6 +10,7 @@ import attrs
 from vnet import trees
 from vnet._native import BondSetup, Engine, Impair, PortConfig, bond_view, set_member
 from vnet._native import set_cord as set_cord_native
+from vnet.flaps import Flaps
 from vnet.topology import model
 from vnet.topology.resolve import ResolvedLink
 from vnet.topology.schedule import moments
@@ -35,6 +36,7 @@ class LinkEnd:
     engine: Engine = attrs.field(repr=False)
     link: bool = True
     """As the operator set it."""
+    flaps: Flaps = attrs.field(factory=Flaps, repr=False, eq=False)
 
     kind = "link"
 

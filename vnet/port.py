@@ -15,6 +15,7 @@ from switch.private import ISOLATED, PROMISCUOUS
 from switch.storm import Storm
 from vnet._native import Engine, Groups, Guard, Limits, PortConfig, Proxy, bond_view
 from vnet.errors import VnetError
+from vnet.flaps import Flaps
 from vnet.topology.model import Limit
 from vnet.topology.resolve import Port as Wanted
 from vnet.topology.resolve import ProxiedNetwork, ProxiedStation
@@ -37,6 +38,7 @@ class Port:
     engine: Engine = attrs.field(repr=False)
     link: bool = True
     """As the operator set it."""
+    flaps: Flaps = attrs.field(factory=Flaps, repr=False, eq=False)
 
     @property
     def kind(self) -> str:

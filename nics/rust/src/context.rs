@@ -3,7 +3,7 @@
 
 use crate::poller::Poller;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,6 +41,8 @@ pub fn sub_of(number: PortId, sub: u16) -> u16 {
 pub struct Event {
     pub port: PortId,
     pub kind: EventKind,
+    /// So many changes of the carrier before this one are not told.
+    pub skipped: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +66,42 @@ pub enum EventKind {
 /// Events on their way up: bounded, one wake for many.
 #[derive(Debug)]
 pub struct Events {
-    queue: Mutex<VecDeque<Event>>,
+    queue: Mutex<Queue>,
     lost: AtomicU64,
     fd: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    /// Where the last two changes of a port's carrier wait, the older one first.
+    carriers: HashMap<PortId, (Option<usize>, usize)>,
+}
+
+impl Queue {
+    /// A peer can have its carrier come and go as often as it likes: of what waits for one port, only the last
+    /// two changes are kept, so that a carrier that was lost is told even if it is back. Whether that was done.
+    fn join(&mut self, port: PortId, up: bool) -> bool {
+        let Some((Some(older), last)) = self.carriers.get(&port).copied() else { return false };
+        let Some(before) = self.events.get(last).map(|event| event.kind.clone()) else { return false };
+        if let Some(event) = self.events.get_mut(older) {
+            event.kind = before;
+            event.skipped = event.skipped.saturating_add(1);
+        }
+        if let Some(event) = self.events.get_mut(last) {
+            event.kind = EventKind::Carrier(up);
+        }
+        true
+    }
+
+    fn push(&mut self, event: Event) {
+        if let EventKind::Carrier(_) = event.kind {
+            let last = self.events.len();
+            let older = self.carriers.get(&event.port).map(|(_, last)| *last);
+            self.carriers.insert(event.port, (older, last));
+        }
+        self.events.push_back(event);
+    }
 }
 
 impl Events {
@@ -84,12 +119,17 @@ impl Events {
 
     pub fn push(&self, port: PortId, kind: EventKind) {
         let mut queue = self.queue.lock();
-        if queue.len() >= Self::LIMIT {
+        if let EventKind::Carrier(up) = kind
+            && queue.join(port, up)
+        {
+            return;
+        }
+        if queue.events.len() >= Self::LIMIT {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        queue.push_back(Event { port, kind });
-        if queue.len() == 1 {
+        queue.push(Event { port, kind, skipped: 0 });
+        if queue.events.len() == 1 {
             crate::poller::signal(&self.fd);
         }
     }
@@ -102,10 +142,10 @@ impl Events {
     /// All that waits, and how many were lost since the last call.
     pub fn take(&self) -> (VecDeque<Event>, u64) {
         let mut queue = self.queue.lock();
-        if !queue.is_empty() {
+        if !queue.events.is_empty() {
             crate::poller::drain(&self.fd);
         }
-        (std::mem::take(&mut *queue), self.lost.swap(0, Ordering::Relaxed))
+        (std::mem::take(&mut *queue).events, self.lost.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -193,5 +233,37 @@ impl Context {
 
     pub fn kick(&self) {
         self.waker.kick(self.port);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_that_flaps_takes_two_places_and_a_loss_is_told() {
+        let events = Events::new().unwrap();
+        events.push(1, EventKind::Carrier(true));
+        for _ in 0..100_000 {
+            events.push(2, EventKind::Carrier(false));
+            events.push(2, EventKind::Carrier(true));
+        }
+        events.push(1, EventKind::Moved);
+        let (found, lost) = events.take();
+        assert_eq!(lost, 0);
+        let event = |port, kind, skipped| Event { port, kind, skipped };
+        assert_eq!(
+            found,
+            [
+                event(1, EventKind::Carrier(true), 0),
+                event(2, EventKind::Carrier(false), 199_998),
+                event(2, EventKind::Carrier(true), 0),
+                event(1, EventKind::Moved, 0),
+            ]
+        );
+        // What was taken is nobody's place any more.
+        events.push(2, EventKind::Carrier(false));
+        assert_eq!(events.take().0, [event(2, EventKind::Carrier(false), 0)]);
     }
 }

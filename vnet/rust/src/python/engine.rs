@@ -464,12 +464,12 @@ impl Engine {
     }
 
     /// What happened since the last call: (port, kind, a, b, text) in order. Kinds: `carrier` (a: 1
-    /// up, 0 down), `log` (text), `socket` (a, b as the stack defines them), `trigger` (a: its number), `crowd` (a: 1
-    /// part of one, 0 no more), `pipe`.
+    /// up, 0 down; b: so many changes before it are left out), `log` (text), `socket` (a, b as the stack defines
+    /// them), `trigger` (a: its number), `crowd` (a: 1 part of one, 0 no more), `pipe`.
     fn events(&self) -> (Vec<EventTuple>, u64) {
         let (events, lost) = self.events.take();
         let tuples = events.into_iter().map(|event| match event.kind {
-            EventKind::Carrier(up) => (event.port, "carrier", u32::from(up), 0, String::new()),
+            EventKind::Carrier(up) => (event.port, "carrier", u32::from(up), event.skipped, String::new()),
             EventKind::Log(line) => (event.port, "log", 0, 0, line),
             EventKind::Moved => (event.port, "moved", 0, 0, String::new()),
             EventKind::Socket(a, b) => (event.port, "socket", a, b, String::new()),
