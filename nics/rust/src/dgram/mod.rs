@@ -99,8 +99,12 @@ impl DgramNic {
     }
 
     fn announce(&mut self) {
-        let carrier = self.carrier();
+        let carrier = self.is_open() && (self.group || self.peer.up());
         self.told.tell(carrier, self.cx.as_ref());
+    }
+
+    fn is_open(&self) -> bool {
+        self.link && self.sockets.is_some()
     }
 
     /// Nobody is at the peer's address.
@@ -140,6 +144,7 @@ impl DgramNic {
         if outcome.moved {
             self.wait = Self::FIRST_WAIT;
             self.trouble_told = None;
+            self.peer.sent(now);
         }
         if let Some(error) = outcome.trouble {
             self.trouble(&error);
@@ -256,8 +261,9 @@ impl Nic for DgramNic {
         Caps::plain(self.max_frame)
     }
 
+    /// Also while it is tried whether somebody is there again, which takes frames. That is not announced.
     fn carrier(&self) -> bool {
-        self.link && self.sockets.is_some() && (self.group || self.peer.up())
+        self.is_open() && (self.group || self.peer.takes())
     }
 
     fn set_link(&mut self, up: bool, _now: Nanos) {
@@ -272,7 +278,7 @@ impl Nic for DgramNic {
         }
         self.cx = Some(cx);
         self.watch_sink();
-        if let Err(e) = self.peer.look(now) {
+        if let Err(e) = self.peer.begin(now) {
             self.trouble(&e);
         }
         self.announce();

@@ -6,8 +6,9 @@
 //! Datagram sockets have no connection to lose. What there is: a send that fails because nobody is
 //! at the address, which is a carrier that goes down. It comes back with the first datagram from the
 //! peer, or when a further try succeeds: a unix address can be tried without sending (`connect` of a
-//! socket of its own); a UDP address only by sending the next frame, so there the carrier comes back
-//! for a trial, at most every five seconds.
+//! socket of its own); a UDP address only by sending the next frames. There, at most every five seconds,
+//! frames are let through on trial, and the carrier comes back when none was refused for a second: a peer
+//! that only listens is found again, and one that is not there does not have its carrier flap.
 
 use crate::backoff::Backoff;
 use crate::socket::claim;
@@ -28,6 +29,17 @@ pub enum Sender {
     Stranger,
 }
 
+/// Whether frames go to a UDP address at which nobody was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// No.
+    None,
+    /// The next ones do.
+    Open,
+    /// Some did. If none of them is refused until `due`, somebody is there.
+    Sent,
+}
+
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Peer {
@@ -36,6 +48,7 @@ pub struct Peer {
     /// It was given, not learned.
     fixed: bool,
     up: bool,
+    trial: Trial,
     backoff: Backoff,
     /// When to try again.
     due: Option<Nanos>,
@@ -46,12 +59,16 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// How long a refusal is waited for.
+    pub const PATIENCE: Nanos = 1_000_000_000;
+
     #[must_use]
     pub fn new(address: Option<SockAddr>) -> Self {
         Peer {
             fixed: address.is_some(),
             address,
             up: false,
+            trial: Trial::None,
             backoff: Backoff::new(),
             due: None,
             alias: Vec::new(),
@@ -69,16 +86,46 @@ impl Peer {
         self.up
     }
 
+    /// Whether frames may be sent to it.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        self.up || self.trial != Trial::None
+    }
+
+    /// Some were.
+    #[inline]
+    pub fn sent(&mut self, now: Nanos) {
+        if self.trial == Trial::Open {
+            self.trial = Trial::Sent;
+            self.due = Some(now + Self::PATIENCE);
+        }
+    }
+
     #[must_use]
     pub fn due(&self) -> Option<Nanos> {
         self.due
     }
 
-    /// Look for it, at the beginning and when `due`. An error that says more than "nobody is there".
+    /// Look for it at the beginning. A UDP address is thought to be somebody's until it refuses something.
+    pub fn begin(&mut self, now: Nanos) -> io::Result<()> {
+        self.trial = Trial::Sent;
+        self.look(now)
+    }
+
+    /// Look for it when `due`. An error that says more than "nobody is there".
     pub fn look(&mut self, now: Nanos) -> io::Result<()> {
         self.due = None;
-        let Some(address) = &self.address else { return Ok(()) };
-        let found = if address.is_unix() { claim::alive(address, Type::DGRAM) } else { Ok(Some(true)) };
+        let Some(address) = &self.address else {
+            self.trial = Trial::None;
+            return Ok(());
+        };
+        if !address.is_unix() {
+            self.up = self.trial == Trial::Sent;
+            self.trial = if self.up { Trial::None } else { Trial::Open };
+            return Ok(());
+        }
+        self.trial = Trial::None;
+        let found = claim::alive(address, Type::DGRAM);
         self.up = matches!(found, Ok(Some(true)));
         if !self.up {
             self.due = Some(now + self.backoff.step());
@@ -130,6 +177,7 @@ impl Peer {
     pub fn heard(&mut self) {
         if !self.up || self.due.is_some() {
             self.up = true;
+            self.trial = Trial::None;
             self.due = None;
         }
         self.backoff.reset();
@@ -138,6 +186,7 @@ impl Peer {
     /// Nobody is there. Returns whether the peer was a learned one, which is forgotten.
     pub fn missing(&mut self, now: Nanos) -> bool {
         self.up = false;
+        self.trial = Trial::None;
         self.alias.clear();
         self.unlike.clear();
         if self.fixed {

@@ -299,11 +299,21 @@ fn a_missing_udp_peer_is_a_carrier_that_is_tried_from_time_to_time() {
         waits.push(wait / 1_000_000);
         bench.advance(wait);
         assert!(bench.nic.carrier(), "on trial");
+        assert_eq!(bench.nic.deadline(), None, "until there is something to send");
+        assert_eq!(bench.carrier, [true, false], "which is nobody's business");
     }
     assert_eq!(waits, [100, 200, 400, 800]);
+    // It only listens: what is not refused for a second has arrived.
     let vm = UdpSocket::bind(address).unwrap();
     bench.send(&[numbered(1, 60)]);
     assert_eq!(vm.recv(&mut [0; 100]).unwrap(), 60);
+    assert_eq!(bench.carrier, [true, false]);
+    bench.advance(Peer::PATIENCE / 2);
+    assert_eq!(bench.send(&[numbered(1, 60)]), 1);
+    assert_eq!(bench.nic.deadline(), Some(bench.now + Peer::PATIENCE / 2));
+    bench.advance(Peer::PATIENCE / 2);
+    assert_eq!(bench.carrier, [true, false, true]);
+    assert_eq!(bench.nic.deadline(), None);
     vm.send_to(&numbered(2, 60), at).unwrap();
     bench.until("received", |b| b.received.len() == 1);
     drop(vm);
