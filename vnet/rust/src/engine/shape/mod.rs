@@ -26,6 +26,8 @@ const SLOW: u64 = 100_000_000;
 const QUEUE: Nanos = 20_000_000;
 const SMALLEST: u64 = 320 << 10;
 const LARGEST: u64 = 4 << 20;
+/// Where frames are limited, it holds so much time's worth of them as well, but so many in any case.
+const FEWEST: u64 = 64;
 
 /// Room for a super-frame of 64 KiB in the smallest segments that there are.
 const CUT: usize = 256 << 10;
@@ -74,13 +76,13 @@ impl Shaper {
         match &mut shaper.ingress {
             Some(ingress) => {
                 change(&mut ingress.meter, limits.ingress, now);
-                ingress.queue.resize(room(&limits.ingress));
+                ingress.queue.resize(room(&limits.ingress), most(&limits.ingress));
                 if ingress.meter.is_none() && ingress.queue.is_empty() {
                     shaper.ingress = None;
                 }
             }
             none if !limits.ingress.is_any() => {
-                let queue = Queue::new(room(&limits.ingress));
+                let queue = Queue::new(room(&limits.ingress), most(&limits.ingress));
                 *none = Some(Ingress { meter: Meter::new(limits.ingress), queue });
             }
             _ => {}
@@ -114,7 +116,7 @@ impl Shaper {
             return false;
         }
         let caps = Caps { csum: true, ..Caps::plain(u32::MAX) };
-        let queue = self.cut.insert(Queue::new(CUT));
+        let queue = self.cut.insert(Queue::new(CUT, u64::MAX));
         let tx = TxFrame { frame, edit: TagEdit::NONE };
         let done = completer.complete(&tx, &caps, &mut |segments| {
             for segment in segments {
@@ -197,6 +199,15 @@ fn room(limit: &Limit) -> usize {
     let rate = if limit.rate == 0 { u64::MAX } else { limit.rate };
     let bytes = u128::from(rate) * u128::from(QUEUE) / 8_000_000_000;
     u64::try_from(bytes).unwrap_or(u64::MAX).clamp(SMALLEST, LARGEST) as usize
+}
+
+/// Frames that may wait, as a wire counts them.
+fn most(limit: &Limit) -> u64 {
+    if limit.packets == 0 {
+        return u64::MAX;
+    }
+    let frames = u128::from(limit.packets) * u128::from(QUEUE) / 1_000_000_000;
+    u64::try_from(frames).unwrap_or(u64::MAX).max(FEWEST)
 }
 
 /// Frames and bytes as a wire sees them.

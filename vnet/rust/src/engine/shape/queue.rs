@@ -28,6 +28,8 @@ struct Place {
     at: usize,
     len: usize,
     offload: Offload,
+    /// Frames that it is on a wire.
+    segments: u32,
     note: Note,
 }
 
@@ -37,13 +39,23 @@ pub struct Queue {
     places: VecDeque<Place>,
     /// Where the next one goes.
     end: usize,
+    /// Frames of a wire that wait. When they are `most`, none is added; the last super-frame may exceed it.
+    segments: u64,
+    most: u64,
 }
 
 impl Queue {
+    /// One with room for so many bytes, and for `most` frames as a wire counts them.
     #[must_use]
-    pub fn new(room: usize) -> Queue {
-        let places = VecDeque::with_capacity(room / PLACE);
-        Queue { bytes: vec![0; room].into_boxed_slice(), places, end: 0 }
+    pub fn new(room: usize, most: u64) -> Queue {
+        let places = (room / PLACE).min(usize::try_from(most).unwrap_or(usize::MAX));
+        Queue {
+            bytes: vec![0; room].into_boxed_slice(),
+            places: VecDeque::with_capacity(places),
+            end: 0,
+            segments: 0,
+            most,
+        }
     }
 
     #[must_use]
@@ -51,24 +63,27 @@ impl Queue {
         self.places.is_empty()
     }
 
-    /// Have room for as many bytes. What waits is kept; when it is more than that, it keeps its room.
-    pub fn resize(&mut self, room: usize) {
+    /// Have room for as many bytes and frames. What waits is kept; when it is more bytes than that, it keeps
+    /// its room.
+    pub fn resize(&mut self, room: usize, most: u64) {
+        self.most = most;
         let used: usize = self.places.iter().map(|place| place.len.next_multiple_of(PLACE)).sum();
         if room == self.bytes.len() || room < used {
             return;
         }
-        let mut other = Queue::new(room);
+        let mut other = Queue::new(room, u64::MAX);
         for place in &self.places {
             let frame = Frame::flat(&self.bytes[place.at..place.at + place.len], place.offload);
             // There is room, as was just counted: everything is laid out from the start.
             let _ = other.push(&TxFrame { frame: &frame, edit: TagEdit::NONE }, place.note);
         }
+        other.most = most;
         *self = other;
     }
 
     /// Where `len` bytes are free in one piece.
     fn free(&self, len: usize) -> Option<usize> {
-        if self.places.len() >= self.bytes.len() / PLACE {
+        if self.places.len() >= self.bytes.len() / PLACE || self.segments >= self.most {
             return None;
         }
         let Some(first) = self.places.front() else { return (len <= self.bytes.len()).then_some(0) };
@@ -90,7 +105,9 @@ impl Queue {
         let len = tx.len();
         let Some(at) = self.free(len) else { return false };
         let Some(len) = tx.copy_to(&mut self.bytes[at..]) else { return false };
-        self.places.push_back(Place { at, len, offload: tx.offload(), note });
+        let segments = u32::from(tx.frame.view().segments);
+        self.places.push_back(Place { at, len, offload: tx.offload(), segments, note });
+        self.segments += u64::from(segments);
         self.end = at + len;
         true
     }
@@ -116,7 +133,8 @@ impl Queue {
 
     /// Forget the first `n`.
     pub fn forget(&mut self, n: usize) {
-        self.places.drain(..n.min(self.places.len()));
+        let gone = self.places.drain(..n.min(self.places.len()));
+        self.segments -= gone.map(|place| u64::from(place.segments)).sum::<u64>();
     }
 }
 
@@ -142,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_queue_keeps_order_and_bytes_around_its_end() {
-        let mut queue = Queue::new(8192);
+        let mut queue = Queue::new(8192, u64::MAX);
         let (mut next, mut first, mut lost) = (0u8, 0u8, 0);
         let mut seed = 7usize;
         for _ in 0..10_000 {
@@ -169,7 +187,7 @@ mod tests {
 
     #[test]
     fn small_frames_are_bounded_in_number() {
-        let mut queue = Queue::new(128 << 10);
+        let mut queue = Queue::new(128 << 10, u64::MAX);
         let n = (0..10_000).filter(|_| push(&mut queue, 1, 60)).count();
         assert_eq!(n, (128 << 10) / PLACE);
         assert!(queue.places.capacity() <= 2 * n);
@@ -177,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_grows_or_shrinks_loses_nothing() {
-        let mut queue = Queue::new(8192);
+        let mut queue = Queue::new(8192, u64::MAX);
         for byte in 0..6 {
             assert!(push(&mut queue, byte, 1200));
         }
@@ -185,11 +203,26 @@ mod tests {
             pop(&mut queue);
         }
         assert!(push(&mut queue, 6, 1500));
-        queue.resize(16384);
-        queue.resize(1024);
-        queue.resize(6144);
+        queue.resize(16384, u64::MAX);
+        queue.resize(1024, u64::MAX);
+        queue.resize(6144, u64::MAX);
         assert_eq!(queue.bytes.len(), 6144);
         let rest: Vec<_> = std::iter::from_fn(|| pop(&mut queue)).collect();
         assert_eq!(rest, [(3, 1200), (4, 1200), (5, 1200), (6, 1500)]);
+    }
+
+    #[test]
+    fn frames_are_bounded_too_and_what_goes_makes_room() {
+        let mut queue = Queue::new(128 << 10, 64);
+        assert_eq!((0..500).filter(|_| push(&mut queue, 1, 60)).count(), 64);
+        queue.forget(3);
+        assert_eq!((0..500).filter(|_| push(&mut queue, 1, 60)).count(), 3);
+        queue.resize(128 << 10, 66);
+        assert_eq!((0..500).filter(|_| push(&mut queue, 1, 60)).count(), 2);
+        // In other memory what waits still counts, and is not lost because there are more than there may be.
+        queue.resize(64 << 10, 10);
+        assert_eq!(queue.places.len(), 66);
+        queue.forget(57);
+        assert_eq!((0..500).filter(|_| push(&mut queue, 1, 60)).count(), 1);
     }
 }

@@ -219,6 +219,21 @@ fn packets_are_counted_as_the_wire_sees_them() {
 }
 
 #[test]
+fn frames_that_are_limited_in_number_do_not_wait_for_long() {
+    let limit = Limit { packets: 1000, ..Limit::default() };
+    for (frame, segments) in [(plain(60), 1), (gso(14_480, 1448), 10)] {
+        // Ten times as many as may pass.
+        let wire = Frame::flat(&frame.0, frame.1).view().wire() * 8;
+        let mut lab = Lab::new(frame, 10_000 / segments * wire, Limit::default(), limit);
+        lab.run(SECOND, 0);
+        let offered = 10_000 / segments;
+        let lost = lab.counters.drops[DropReason::TxLimit as usize].get();
+        let waits = offered - lab.got.frames.load(Relaxed).min(offered) - lost.min(offered);
+        assert!(waits * segments <= 64 + segments, "{waits} frames wait, each {segments} on a wire");
+    }
+}
+
+#[test]
 fn a_burst_passes_after_a_pause_and_one_that_is_given_once_only_once() {
     let limit = Limit { rate: 8_000_000, burst: 100_000, one_time_burst: 1_000_000, packets: 0 };
     for (egress, ingress) in [(limit, Limit::default()), (Limit::default(), limit)] {
