@@ -313,7 +313,7 @@ KINDS: Mapping[str, Kind] = {
                 Key("mode", Choice(("auto", "native", "generic")),
                     "`native` is the driver's own, `generic` the kernel's, which does not show VLAN tags that"
                     " a driver took out: a frame of one network may look like another's. `auto` is native,"
-                    " or generic where that can't be.",
+                    " or generic where that can't be. A veth has no generic mode here.",
                     example="native", default="auto"),
                 OFFLOAD,
             ),

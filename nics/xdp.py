@@ -31,7 +31,8 @@ class Xdp:
     through the kernel. None: all, 16 at most."""
     mode: str = "auto"
     """`native`: the driver's own mode. `generic`: the kernel's. `auto`: native where there is one, else
-    generic where no VLAN tag can be missed."""
+    generic where no VLAN tag can be missed. A veth is not used in generic mode, where its super-frames look
+    like frames."""
     offload: bool = True
     """Exchange super-frames and frames without checksum with the kernel."""
 

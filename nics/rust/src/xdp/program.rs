@@ -91,6 +91,10 @@ fn attach(
         let program = bpf::load(&instructions(stations, sockets, None), None)?;
         bpf::attach(&program, interface, GENERIC).map(|link| (link, Mode::Generic))
     };
+    if choice == Choice::Generic && driver.name == "veth" {
+        // In that mode they come as they are, and nothing beside them says how they are to be cut.
+        return Err(io::Error::other("in generic mode a veth's super-frames arrive whole: `mode: native`"));
+    }
     if choice == Choice::Generic {
         return generic();
     }
