@@ -336,7 +336,8 @@ fn what_is_dropped_counts_for_nobody() {
 #[test]
 fn what_waits_for_a_limit_counts_when_it_has_passed() {
     let mut lab = Lab::new(2, &[(0, Guest, true), (1, Uplink, true)], 0);
-    let limits = Limits { ingress: Limit { rate: 1_000_000, burst: 500, ..Limit::default() }, ..Limits::default() };
+    let limits =
+        Limits { ingress: Limit { rate: 1_000_000, burst: 500, ..Limit::default() }, ..Limits::default() };
     let config = PortConfig { limits: Some(Box::new(limits)), ..PortConfig::access(VLAN) };
     lab.add(1, config, Guest, false, usize::MAX);
     lab.send(2, None, false);
