@@ -89,6 +89,7 @@ class DgramPeer(Peer):
         self._nic = nic
         self._family = family
         self._socket: trio.socket.SocketType | None = None
+        self._was_gone = False
         self.notices_by_sending = True
         if family != socket.AF_UNIX:
             # A kernel drops what does not fit into a receiver's buffer, and tells nobody.
@@ -102,10 +103,14 @@ class DgramPeer(Peer):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         await self._socket.bind(self._own)
+        if self._family != socket.AF_UNIX and self._was_gone:
+            # Without a word nobody knows that it is back, but by frames that are not refused.
+            await self._socket.sendto(b"", self._nic)
 
     async def disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
+        self._was_gone = True
         _remove(self._own)
         await trio.lowlevel.checkpoint()
 
