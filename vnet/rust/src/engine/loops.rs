@@ -76,7 +76,7 @@ impl Loops {
             if watch.floods >= FLOODS && now >= watch.quiet {
                 watch.quiet = now + PAUSE;
                 let line = format!(
-                    "{} frames flooded within a second, and {moved} moves of stations, so it is no loop: see who floods \
+                    "{} frames flooded within a second, but {moved} moves of stations, which loops have more of: see who floods \
                      (vnet top), and limit it (storm at its NIC)",
                     watch.floods
                 );
