@@ -370,12 +370,15 @@ async def test_a_port_that_comes_later_is_named(tmp_path: Path) -> None:
     assert names == ["late.0", "trunk.0"]
 
 
-def test_words_are_ports_guests_networks_and_switches() -> None:
-    class Port:
-        def __init__(self, number: int, guest: str) -> None:
-            self.number = number
-            self.guest = guest
+class Port:
+    """As much of a port as names are chosen by."""
 
+    def __init__(self, number: int, guest: str) -> None:
+        self.number = number
+        self.guest = guest
+
+
+def test_words_are_ports_guests_networks_and_switches() -> None:
     ports = {"web.0": Port(3, "web"), "web.1": Port(1, "web"), "db.0": Port(2, "db")}
     networks = {"red": 10, "blue": 20}
 
@@ -394,11 +397,6 @@ def test_words_are_ports_guests_networks_and_switches() -> None:
 
 
 def test_a_name_that_is_several_things_says_which() -> None:
-    class Port:
-        def __init__(self, number: int, guest: str) -> None:
-            self.number = number
-            self.guest = guest
-
     ports = {"red.0": Port(3, "red"), "all.0": Port(1, "all"), "up": Port(2, "")}
 
     def what(*words: str) -> Selection:
