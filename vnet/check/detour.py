@@ -9,11 +9,30 @@ from __future__ import annotations
 
 from collections import deque
 
+import attrs
+
 from vnet.check import voice
 from vnet.check.ground import Ground, shared
 from vnet.check.pair import FAMILIES, Pair, Reason, short
 from vnet.check.proxied import looks_for_gateway
 from vnet.check.wire import Ear
+from vnet.topology.values import Subnet
+
+
+@attrs.frozen
+class Way:
+    """How packets from one prefix get to a port by others."""
+
+    first: Ear
+    vlan: int
+    """They leave `first` in this one."""
+    last: Ear
+    onward: int
+    """They come to `last` in this one."""
+    by: tuple[str, ...]
+    """Who forwards them."""
+    sources: list[Subnet]
+    """What they may still be from: what whoever is the last to forward them may send."""
 
 
 class Detours:
@@ -21,26 +40,22 @@ class Detours:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._ways: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._ways: dict[str, dict[str, list[Way]]] = {}
 
     def add(self, pair: Pair) -> None:
         """Add what arrives if other guests forward it."""
-        way = self._detours(pair.source).get(pair.target)
-        if way is None:
-            return
-        before = dict(pair.arrives)
-        for family in FAMILIES:
-            for a in self._ground.ears[pair.source]:
-                for b in self._ground.ears[pair.target]:
-                    for v in a.networks:
-                        for w in b.networks:
-                            sources = self._ground.claims(a, v, family)
-                            targets = self._ground.claims(b, w, family)
-                            pair.arrives[family] |= self._ground.passing(a, b, w, sources, targets, [])
-        if pair.arrives != before:
-            pair.via = way
-            pair.reasons.append(self._forwarder(way, pair.target))
-            pair.reasons += self._proxied(pair)
+        ground = self._ground
+        for way in self._ways_from(pair.source).get(pair.target, ()):
+            family = way.sources[0].version
+            targets = ground.claims(way.last, way.onward, family)
+            more = ground.passing(way.first, way.last, way.vlan, way.sources, targets, [], way.onward)
+            if pair.arrives[family] | more == pair.arrives[family]:
+                continue
+            pair.arrives[family] |= more
+            if not pair.via:
+                pair.via = way.by
+                pair.reasons.append(self._forwarder(way.by, pair.target))
+                pair.reasons += self._proxied(pair)
 
     def _proxied(self, pair: Pair) -> list[Reason]:
         """What the switch tells the source of the gateway when it looks for the target."""
@@ -71,44 +86,65 @@ class Detours:
                         return Reason(text, (*ear.path, "guard", "allow", index))
         return Reason(f"{name} would have to forward; it may send as others there", ("guests", name))
 
-    def _detours(self, source: str) -> dict[str, tuple[str, ...]]:
-        """Everybody that packets of `source` get to when others forward them, with who has to."""
+    def _ways_from(self, source: str) -> dict[str, list[Way]]:
+        """By target: the ways of what `source` sends to it, if others forward that."""
         if source not in self._ways:
-            ways: dict[str, tuple[str, ...]] = {}
+            ways: dict[str, list[Way]] = {}
             for ear in self._ground.ears[source]:
                 for vlan in ear.networks:
-                    for name, way in self._from(ear, vlan).items():
-                        ways.setdefault(name, way)
+                    near = [
+                        other
+                        for other in self._ground.in_vlan[vlan]
+                        if other.owner != source and not self._ground.obstacle(ear, other, vlan)
+                    ]
+                    for family in FAMILIES:
+                        for claim in self._ground.claims(ear, vlan, family):
+                            for way in self._of_claim(ear, vlan, claim, near):
+                                ways.setdefault(way.last.owner, []).append(way)
             self._ways[source] = ways
         return self._ways[source]
 
-    def _from(self, first: Ear, vlan: int) -> dict[str, tuple[str, ...]]:
-        """The same for what leaves by one port in one VLAN, from the addresses that are good there."""
-        ground = self._ground
-        claims = [claim for family in FAMILIES for claim in ground.claims(first, vlan, family)]
-        passed: dict[str, tuple[str, ...]] = {first.owner: ()}
-        waiting: deque[str] = deque()
-        for other in ground.in_vlan[vlan]:
-            if other.owner not in passed and other.port and not ground.obstacle(first, other, vlan):
-                passed[other.owner] = ()
-                waiting.append(other.owner)
-        ways: dict[str, tuple[str, ...]] = {}
+    def _of_claim(
+        self, first: Ear, vlan: int, claim: Subnet, near: list[Ear], without: str | None = None
+    ) -> list[Way]:
+        """Those of what is sent from `claim`, which gets to `near` by itself. `without` forwards nothing."""
+        passed: dict[str, tuple[str, ...]] = {
+            other.owner: (other.owner,) for other in near if other.owner != without
+        }
+        waiting = deque(passed)
+        ways: dict[tuple[str, int], list[Way]] = {}
+        between: set[str] = set()
         while waiting:
             here = waiting.popleft()
-            way = (*passed[here], here)
-            for ear in ground.ears[here]:
+            by = passed[here]
+            for ear in self._ground.ears[here]:
                 for onward in ear.networks:
-                    # What lies beyond an uplink is not the fabric's.
-                    if ear.port and any(voice.may_claim(ear.port, onward, claim) for claim in claims):
-                        for other in ground.in_vlan[onward]:
-                            if other.owner in ways or other.owner in (*way, first.owner):
-                                continue
-                            if not ground.obstacle(ear, other, onward):
-                                ways[other.owner] = way
-                                if other.owner not in passed:
-                                    passed[other.owner] = way
-                                    waiting.append(other.owner)
-        return ways
+                    sources = self._passed_on(claim, ear, onward)
+                    if not sources:
+                        continue
+                    for other in self._ground.in_vlan[onward]:
+                        if other.owner in (*by, first.owner):
+                            between |= set(by[:-1]) & {other.owner}
+                            continue
+                        known = ways.setdefault((other.name, onward), [])
+                        new = [each for each in sources if not any(each in way.sources for way in known)]
+                        if not new or self._ground.obstacle(ear, other, onward):
+                            continue
+                        known.append(Way(first, vlan, other, onward, by, new))
+                        if other.owner not in passed and other.owner != without:
+                            passed[other.owner] = (*by, other.owner)
+                            waiting.append(other.owner)
+        found = [way for known in ways.values() for way in known]
+        for name in between if without is None else ():
+            # It may be found without its own help, too.
+            again = self._of_claim(first, vlan, claim, near, name)
+            found += [way for way in again if way.last.owner == name]
+        return found
+
+    def _passed_on(self, claim: Subnet, ear: Ear, onward: int) -> list[Subnet]:
+        """What may be sent on from `ear`."""
+        # What lies beyond an uplink is not the fabric's.
+        return self._ground.passes_on(claim, ear, onward) if ear.port else []
 
     def by_way_of(self, source: str, router: str, target: str, network: str | None = None) -> Pair:
         """What passes from `source` to `target` if `router`, which has the right to, forwards it."""
@@ -139,13 +175,14 @@ class Detours:
         (a, r, v), (out, b, w) = first, second
         for family in FAMILIES:
             for source in self._ground.claims(a, v, family):
-                if out.port is not None and not voice.may_claim(out.port, w, source):
+                onward = self._ground.passes_on(source, out, w)
+                if not onward:
                     text = f"{out.name} may not send as {short(source)}, which {a.name} is"
                     pair.reasons.append(Reason(text, (*out.path, "guard")))
                     continue
                 for target in self._ground.claims(b, w, family):
-                    once = self._ground.passing(a, r, v, [source], [target], pair.reasons)
-                    passing = once & self._ground.passing(out, b, w, [source], [target], pair.reasons)
+                    once = self._ground.passing(a, r, v, onward, [target], pair.reasons)
+                    passing = once & self._ground.passing(out, b, w, onward, [target], pair.reasons)
                     pair.arrives[family] |= passing
                     back = r.port is None or voice.may_claim(r.port, v, target)
                     own = (a.port is None or source in map(voice.host, voice.own(a.port, v))) and (

@@ -40,6 +40,10 @@ class Ground:
         known = voice.claims(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
         return [prefix for prefix in known if prefix.version == family]
 
+    def passes_on(self, claim: Subnet, out: Ear, onward: int) -> list[Subnet]:
+        """What may be sent from `out` in `onward` of what comes from `claim`."""
+        return voice.passes_on(out.port, onward, claim) if out.port else [claim]
+
     def obstacle(self, a: Ear, b: Ear, vlan: int) -> Reason | None:
         """Why no frame of `vlan` gets from `a` to `b`, which are both in it."""
         for ear in (a, b):
@@ -63,9 +67,19 @@ class Ground:
         return bool(guest and ear.port and guest.nics[ear.port.index].private is not None)
 
     def passing(
-        self, a: Ear, b: Ear, vlan: int, sources: list[Subnet], targets: list[Subnet], why: list[Reason]
+        self,
+        a: Ear,
+        b: Ear,
+        vlan: int,
+        sources: list[Subnet],
+        targets: list[Subnet],
+        why: list[Reason],
+        onward: int | None = None,
     ) -> Packets:
-        """What the groups of both let pass from any of `sources` to any of `targets`."""
+        """What the groups of both let pass from any of `sources` to any of `targets`.
+
+        It leaves `a` in `vlan`; `onward`: and comes to `b` in that one, if others forward it.
+        """
         passing = Packets()
         if not sources or not targets:
             return passing
@@ -75,7 +89,7 @@ class Ground:
         for source in sources:
             for target in targets:
                 out = self.rules.let(a.port, "egress", target, vlan) if a.port else None
-                come = self.rules.let(b.port, "ingress", source, vlan) if b.port else None
+                come = self.rules.let(b.port, "ingress", source, onward or vlan) if b.port else None
                 every = self.rules.everything(source.version)
                 both = (out.packets if out else every) & (come.packets if come else every)
                 passing |= both

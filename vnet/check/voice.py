@@ -61,9 +61,19 @@ def may_claim(port: Port, vlan: int, prefix: Subnet) -> bool:
     return any(touch(claim, prefix) for claim in claims(port, vlan))
 
 
+def passes_on(port: Port, vlan: int, claim: Subnet) -> list[Subnet]:
+    """What a guest may send of what others send from `claim`."""
+    return [common(claim, prefix) for prefix in claims(port, vlan) if touch(claim, prefix)]
+
+
 def touch(one: Subnet, other: Subnet) -> bool:
     """Whether two prefixes have an address in common."""
     return one.version == other.version and one.overlaps(other)
+
+
+def common(one: Subnet, other: Subnet) -> Subnet:
+    """What is in both of two prefixes that touch."""
+    return max(one, other, key=lambda prefix: prefix.prefixlen)
 
 
 def inside(one: Subnet, other: Subnet) -> bool:
