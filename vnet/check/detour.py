@@ -47,7 +47,7 @@ class Detours:
         ground = self._ground
         for way in self._ways_from(pair.source).get(pair.target, ()):
             family = way.sources[0].version
-            targets = ground.claims(way.last, way.onward, family)
+            targets = ground.answers(way.last, way.onward, family)
             more = ground.passing(way.first, way.last, way.vlan, way.sources, targets, [], way.onward)
             if pair.arrives[family] | more == pair.arrives[family]:
                 continue
@@ -180,7 +180,7 @@ class Detours:
                     text = f"{out.name} may not send as {short(source)}, which {a.name} is"
                     pair.reasons.append(Reason(text, (*out.path, "guard")))
                     continue
-                for target in self._ground.claims(b, w, family):
+                for target in self._ground.answers(b, w, family):
                     once = self._ground.passing(a, r, v, onward, [target], pair.reasons)
                     passing = once & self._ground.passing(out, b, w, onward, [target], pair.reasons)
                     pair.arrives[family] |= passing

@@ -30,6 +30,7 @@ class Ground:
             for ear in ears:
                 for vlan in ear.networks:
                     self.in_vlan.setdefault(vlan, []).append(ear)
+        self._answers: dict[tuple[str, int, int], list[Subnet]] = {}
 
     def subnets(self, ear: Ear, vlan: int) -> tuple[Subnet, ...]:
         """Those of the network that `vlan` is at a port."""
@@ -39,6 +40,25 @@ class Ground:
         """What may be sent from there, as prefixes."""
         known = voice.claims(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
         return [prefix for prefix in known if prefix.version == family]
+
+    def answers(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
+        """What may be an address of whoever hears a frame there.
+
+        Nobody compares where a packet goes with where its frame goes, and a host takes what is for any of
+        its addresses by any of its NICs (RFC 1122, 3.3.4.2: the weak model). Link-local ones mean nothing
+        elsewhere.
+        """
+        key = (ear.name, vlan, family)
+        if key not in self._answers:
+            elsewhere = [
+                prefix
+                for other in self.ears[ear.owner]
+                for network in other.networks
+                for prefix in self.claims(other, network, family)
+                if not prefix.is_link_local
+            ]
+            self._answers[key] = list(dict.fromkeys((*self.claims(ear, vlan, family), *elsewhere)))
+        return self._answers[key]
 
     def passes_on(self, claim: Subnet, out: Ear, onward: int) -> list[Subnet]:
         """What may be sent from `out` in `onward` of what comes from `claim`."""

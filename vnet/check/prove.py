@@ -78,7 +78,8 @@ class Proof:
         talks: dict[int, Packets] = {}
         arrives: dict[int, Packets] = {}
         for family in FAMILIES:
-            sources, targets = (self.ground.claims(ear, vlan, family) for ear in (a, b))
+            sources = self.ground.claims(a, vlan, family)
+            targets = self.ground.answers(b, vlan, family)
             arrives[family] = self.ground.passing(a, b, vlan, sources, targets, pair.reasons)
             talks[family] = self._talking(a, b, vlan, family, pair.reasons)
         pair.add(talks, arrives)

@@ -54,9 +54,28 @@ class Case:
         return Topology.from_dict({"name": "lab", "guests": guests, "expect": expect, **parts})
 
 
+IN_BLUE = {"in-blue": {"egress": [{"prefix": "10.0.20.0/24"}]}}
+
 a, b = {"network": "red", "mac": A}, {"network": "red", "mac": B, "ip": ["10.0.10.2"]}
+trunk = {"trunk": ["red", "blue"], "native": "red"}
 
 CASES = {
+    "an address of another NIC": Case(
+        {
+            "a": [{**a, "ip": ["10.0.10.11"], "groups": "in-blue"}],
+            "b": [b, {"network": "blue", "ip": ["10.0.20.2"]}],
+        },
+        [("a.0", udp("10.0.10.11", "10.0.20.2", B, A), "b.0")],
+        groups=IN_BLUE,
+    ),
+    "an address of another VLAN": Case(
+        {
+            "a": [{**a, "network": "blue", "ip": ["10.0.20.11"]}],
+            "b": [{**trunk, "mac": B, "ip": ["10.0.10.2"]}],
+        },
+        [("a.0", udp("10.0.20.11", "10.0.10.2", B, A), "b.0")],
+        {"family": 4},
+    ),
     "who may be sent to in one network, forwarded into another": Case(
         {
             "a": [{**a, "ip": ["10.0.10.11"], "groups": "near"}],
@@ -121,3 +140,9 @@ def test_what_is_forwarded_is_from_where_the_last_one_may_send() -> None:
     router = [BETWEEN[0], {**BETWEEN[1], "guard": {"allow": [{"ip": "10.0.10.0/24"}]}}]
     blue = [{**b, "network": "blue", "ip": ["10.0.20.2"], "groups": "far"}]
     assert isolated({"a": [anybody], "b": blue, "r": router}, groups=groups)
+
+
+def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
+    groups = {"there": {"egress": [{"prefix": FE80[W]}]}}
+    two = [b, {"network": "blue", "mac": W}]
+    assert isolated({"a": [{**a, "groups": "there"}], "b": two}, groups=groups)

@@ -60,7 +60,8 @@ def test_a_trunk_talks_in_its_native_network_and_may_in_the_others() -> None:
     assert of({"a": RED, "b": trunk}).reach == "yes"
     tagged = of({"a": {"network": "blue"}, "b": trunk})
     assert (tagged.reach, tagged.ethernet) == ("may", True)
-    assert not tagged.arrives[4], "no IPv4 address of it is known there"
+    assert not tagged.talks[4], "no IPv4 address of it is known there"
+    assert tagged.arrives[4], "a guest takes what is for any address that it has"
     assert of({"a": trunk, "b": {"network": "bare"}}).reach == "no"
 
 
