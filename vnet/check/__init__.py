@@ -5,7 +5,7 @@ carries them out, so that a mistake would have to be made twice to go unseen. In
 
 * `packets.py`  sets of packets, by what rules tell apart
 * `rules.py`    what the security groups of two ports let pass between them
-* `voice.py`    whose addresses a guest may send from
+* `voice.py`    whose addresses a guest may send from, or come to
 * `wire.py`     who shares a broadcast domain with whom
 * `pair.py`     what is said about two guests
 * `ground.py`   what lies between two ports

@@ -119,7 +119,7 @@ class Detours:
             by = passed[here]
             for ear in self._ground.ears[here]:
                 for onward in ear.networks:
-                    sources = self._passed_on(claim, ear, onward)
+                    sources = self._passed_on(first, vlan, claim, ear, onward)
                     if not sources:
                         continue
                     for other in self._ground.in_vlan[onward]:
@@ -141,10 +141,10 @@ class Detours:
             found += [way for way in again if way.last.owner == name]
         return found
 
-    def _passed_on(self, claim: Subnet, ear: Ear, onward: int) -> list[Subnet]:
+    def _passed_on(self, first: Ear, vlan: int, claim: Subnet, ear: Ear, onward: int) -> list[Subnet]:
         """What may be sent on from `ear`."""
         # What lies beyond an uplink is not the fabric's.
-        return self._ground.passes_on(claim, ear, onward) if ear.port else []
+        return self._ground.passes_on(first, vlan, claim, ear, onward) if ear.port else []
 
     def by_way_of(self, source: str, router: str, target: str, network: str | None = None) -> Pair:
         """What passes from `source` to `target` if `router`, which has the right to, forwards it."""
@@ -175,18 +175,20 @@ class Detours:
         (a, r, v), (out, b, w) = first, second
         for family in FAMILIES:
             for source in self._ground.claims(a, v, family):
-                onward = self._ground.passes_on(source, out, w)
+                onward = self._ground.passes_on(a, v, source, out, w)
                 if not onward:
-                    text = f"{out.name} may not send as {short(source)}, which {a.name} is"
-                    pair.reasons.append(Reason(text, (*out.path, "guard")))
+                    if source in self._ground.given(a, v, family):
+                        text = f"{out.name} may not send as {short(source)}, which {a.name} is"
+                        pair.reasons.append(Reason(text, (*out.path, "guard")))
                     continue
                 for target in self._ground.answers(b, w, family):
                     once = self._ground.passing(a, r, v, onward, [target], pair.reasons)
                     passing = once & self._ground.passing(out, b, w, onward, [target], pair.reasons)
                     pair.arrives[family] |= passing
+                    forth = out.port is None or voice.may_claim(out.port, w, source)
                     back = r.port is None or voice.may_claim(r.port, v, target)
                     own = (a.port is None or source in map(voice.host, voice.own(a.port, v))) and (
                         b.port is None or target in map(voice.host, voice.own(b.port, w))
                     )
-                    if back and own and not (source.is_link_local or target.is_link_local):
+                    if forth and back and own and not (source.is_link_local or target.is_link_local):
                         pair.talks[family] |= passing

@@ -37,8 +37,13 @@ class Ground:
         return self.resolved.networks[ear.networks[vlan]].subnets
 
     def claims(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
-        """What may be sent from there, as prefixes."""
+        """What may ever be sent from there, as prefixes."""
         known = voice.claims(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
+        return [prefix for prefix in known if prefix.version == family]
+
+    def given(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
+        """What may be sent from there by the file: no lease is needed."""
+        known = voice.given(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
         return [prefix for prefix in known if prefix.version == family]
 
     def answers(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
@@ -60,9 +65,12 @@ class Ground:
             self._answers[key] = list(dict.fromkeys((*self.claims(ear, vlan, family), *elsewhere)))
         return self._answers[key]
 
-    def passes_on(self, claim: Subnet, out: Ear, onward: int) -> list[Subnet]:
-        """What may be sent from `out` in `onward` of what comes from `claim`."""
-        return voice.passes_on(out.port, onward, claim) if out.port else [claim]
+    def passes_on(self, a: Ear, vlan: int, claim: Subnet, out: Ear, onward: int) -> list[Subnet]:
+        """What may be sent from `out` in `onward` of what comes from `claim`, one of `a` in `vlan`."""
+        if out.port is None:
+            return [claim]
+        is_taken = claim not in self.given(a, vlan, claim.version)
+        return voice.passes_on(out.port, onward, claim, is_taken=is_taken)
 
     def obstacle(self, a: Ear, b: Ear, vlan: int) -> Reason | None:
         """Why no frame of `vlan` gets from `a` to `b`, which are both in it."""

@@ -6,7 +6,7 @@ Two questions are kept apart, because they have different answers:
 * what *arrives*: packets to an address of the target that the source can get there at all, with every
   address that it may claim and whatever it sends. What can't arrive is isolated.
 
-Between the two lies "may": an address that the file doesn't know, or one of another
+Between the two lies "may": an address that the file doesn't know, which a lease may give, or one of another
 NIC of the target; another guest that could forward.
 DHCP, ARP, neighbour discovery and multicast membership, which groups let pass in any case, count as
 frames (`ethernet`), not as packets.

@@ -82,12 +82,13 @@ class Proof:
             targets = self.ground.answers(b, vlan, family)
             arrives[family] = self.ground.passing(a, b, vlan, sources, targets, pair.reasons)
             talks[family] = self._talking(a, b, vlan, family, pair.reasons)
+        pair.reasons += [_leased(ear) for ear in (a, b) if ear.port and ear.port.dhcp]
         pair.add(talks, arrives)
 
     def _talking(self, a: Ear, b: Ear, vlan: int, family: int, why: list[Reason]) -> Packets:
         """Conversations that work."""
         if a.port is None or b.port is None:
-            sources, targets = (self.ground.claims(ear, vlan, family) for ear in (a, b))
+            sources, targets = (self.ground.given(ear, vlan, family) for ear in (a, b))
             return self.ground.passing(a, b, vlan, sources, targets, [])
         found = Packets()
         pairs = [
@@ -128,6 +129,11 @@ class Proof:
     def by_way_of(self, source: str, router: str, target: str, network: str | None = None) -> Pair:
         """What passes from `source` to `target` if `router`, which has the right to, forwards it."""
         return self._detours.by_way_of(source, router, target, network)
+
+
+def _leased(ear: Ear) -> Reason:
+    """Why nobody knows what its addresses are."""
+    return Reason(f"{ear.name} has what a DHCP server says, whichever address that is", (*ear.path, "ip"))
 
 
 def _deaf(a: Ear, b: Ear, family: int) -> Reason | None:

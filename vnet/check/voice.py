@@ -2,7 +2,8 @@
 
 Rules in words are at the top of `switch/rust/src/guard.rs`. This follows them from the topology, not
 from that code: an address is a guest's if it is its own, follows from its MAC (link-local), or is
-allowed it; in a network without subnets nobody knows, and without a guard everything passes.
+allowed it; in a network without subnets nobody knows, and without a guard everything passes. What the
+file does not say is what it may come to have: by DHCP.
 """
 
 from __future__ import annotations
@@ -49,21 +50,44 @@ def allowed(port: Port, vlan: int) -> Iterator[tuple[int, Subnet]]:
             yield index, allowance.ip
 
 
-def claims(port: Port, vlan: int) -> tuple[Subnet, ...]:
-    """All prefixes that it may send from in `vlan`."""
+def given(port: Port, vlan: int) -> tuple[Subnet, ...]:
+    """What it may send from in `vlan` by the file, as prefixes: its own, and what it is allowed."""
     if unguarded(port, vlan):
         return ANY4, ANY6
-    return (*(host(address) for address in own(port, vlan)), *(prefix for _, prefix in allowed(port, vlan)))
+    return (*map(host, own(port, vlan)), *(prefix for _, prefix in allowed(port, vlan)))
+
+
+def taken(port: Port) -> tuple[Subnet, ...]:
+    """What it may come to have beside, in any of its VLANs.
+
+    By DHCP that is what a server says, or what one said before the file was changed.
+    """
+    if port.guard is None:
+        return ()
+    return (ANY4, ANY6) if port.dhcp else ()
+
+
+def claims(port: Port, vlan: int) -> tuple[Subnet, ...]:
+    """All prefixes that it may ever send from in `vlan`."""
+    found = given(port, vlan)
+    return found if unguarded(port, vlan) else tuple(dict.fromkeys((*found, *taken(port))))
 
 
 def may_claim(port: Port, vlan: int, prefix: Subnet) -> bool:
-    """Whether some address of `prefix` may be sent from there."""
-    return any(touch(claim, prefix) for claim in claims(port, vlan))
+    """Whether some address of `prefix` may be sent from there, by the file."""
+    return any(touch(claim, prefix) for claim in given(port, vlan))
 
 
-def passes_on(port: Port, vlan: int, claim: Subnet) -> list[Subnet]:
-    """What a guest may send of what others send from `claim`."""
-    return [common(claim, prefix) for prefix in claims(port, vlan) if touch(claim, prefix)]
+def passes_on(port: Port, vlan: int, claim: Subnet, *, is_taken: bool) -> list[Subnet]:
+    """What a guest may send of what others send from `claim`; `is_taken`: they may come to have that.
+
+    Nobody comes to have what is the guest's own: what it sends from there is its own word.
+    """
+    if unguarded(port, vlan):
+        return [claim]
+    others = (*(prefix for _, prefix in allowed(port, vlan)), *taken(port))
+    mine = others if is_taken else claims(port, vlan)
+    return [common(claim, prefix) for prefix in mine if touch(claim, prefix)]
 
 
 def touch(one: Subnet, other: Subnet) -> bool:

@@ -40,6 +40,8 @@ class Case:
     """(from port, frame, to port), one after the other."""
     expect: dict[str, Any] = attrs.field(factory=dict)
     groups: dict[str, Any] = attrs.field(factory=dict)
+    leases: list[tuple[str, int, str]] = attrs.field(factory=list)
+    """(port, VLAN, prefix)."""
     networks: dict[str, Any] = attrs.field(factory=lambda: {"red": RED, "blue": BLUE})
     via: tuple[str, ...] = ()
     uplinks: dict[str, Any] = attrs.field(factory=dict)
@@ -54,12 +56,51 @@ class Case:
         return Topology.from_dict({"name": "lab", "guests": guests, "expect": expect, **parts})
 
 
+DNS = {"dns": {"ingress": [{"protocol": "udp", "ports": 53, "prefix": "10.0.10.0/24"}]}}
 IN_BLUE = {"in-blue": {"egress": [{"prefix": "10.0.20.0/24"}]}}
 
 a, b = {"network": "red", "mac": A}, {"network": "red", "mac": B, "ip": ["10.0.10.2"]}
 trunk = {"trunk": ["red", "blue"], "native": "red"}
 
 CASES = {
+    "a lease that the rules are for": Case(
+        {"a": [{**a, "ip": "dhcp"}], "b": [{**b, "groups": "dns"}]},
+        [("a.0", udp("10.0.10.77", "10.0.10.2", B, A), "b.0")],
+        groups=DNS,
+        leases=[("a.0", 10, "10.0.10.77/32")],
+    ),
+    "a lease": Case(
+        {"a": [{**a, "ip": "dhcp"}], "b": [b]},
+        [("a.0", udp("10.0.10.77", "10.0.10.2", B, A), "b.0")],
+        {"family": 4},
+        leases=[("a.0", 10, "10.0.10.77/32")],
+    ),
+    "a lease in a tagged network": Case(
+        {"a": [{**trunk, "mac": A, "ip": "dhcp"}], "b": [{**b, "network": "blue", "ip": ["10.0.20.2"]}]},
+        [("a.0", udp("10.0.20.77", "10.0.20.2", B, A, 20), "b.0")],
+        {"family": 4},
+        leases=[("a.0", 20, "10.0.20.77/32")],
+    ),
+    "a lease of the target": Case(
+        {"a": [{**a, "ip": ["10.0.10.11"], "groups": "in-blue"}], "b": [{**b, "ip": "dhcp"}]},
+        [("a.0", udp("10.0.10.11", "10.0.20.7", B, A), "b.0")],
+        groups=IN_BLUE,
+    ),
+    "a delegated prefix, of one that forwards": Case(
+        {
+            "a": [{**a, "ip": ["fd00:10::11"]}],
+            "r": [{"network": "red", "mac": R}, {"network": "blue", "mac": W, "ip": "dhcp"}],
+            "b": [{**b, "network": "blue", "ip": ["fd00:20::2"]}],
+        },
+        [
+            ("a.0", udp("fd00:10::11", "fd00:20::2", R, A), "r.0"),
+            ("r.1", udp("fd00:10::11", "fd00:20::2", B, W), "b.0"),
+        ],
+        {"family": 6},
+        leases=[("r.1", 20, "fd00:10::/64")],
+        networks={"red": RED, "blue": {**BLUE, "subnets": ["fd00:20::/64"]}},
+        via=("r",),
+    ),
     "an address of another NIC": Case(
         {
             "a": [{**a, "ip": ["10.0.10.11"], "groups": "in-blue"}],
@@ -105,6 +146,8 @@ async def test_what_is_delivered_is_not_proved_away(
     assert pair.via == case.via
     assert not pair.talks[case.expect.get("family", 4)], "it is not what the file says"
     async with vnet.Fabric(topology) as fabric:
+        for port, vlan, prefix in case.leases:
+            fabric.engine.bind(fabric.ports[port].number, vlan, prefix, None)
         for number, (source, frame, target) in enumerate(case.hops):
             await arrives(fabric, source, build.marked(frame, number), target)
 
@@ -133,13 +176,21 @@ def isolated(guests: dict[str, Any], **parts: Any) -> bool:
 BETWEEN = [{"network": "red"}, {"network": "blue"}]
 
 
+def test_a_lease_makes_nobody_a_router() -> None:
+    blue = [{**b, "network": "blue", "ip": ["10.0.20.2"]}]
+    assert isolated({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": BETWEEN}), "r has its own addresses"
+    allowed = [BETWEEN[0], {**BETWEEN[1], "guard": {"allow": [{"ip": "10.0.10.0/24"}]}}]
+    case = Case({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": allowed}, [])
+    pair = Proof(case.topology()).pair("a", "b")
+    assert (pair.via, bool(pair.arrives[4]), bool(pair.arrives[6])) == (("r",), True, False)
+
+
 def test_what_is_forwarded_is_from_where_the_last_one_may_send() -> None:
-    """What r may forward of what a router sends is one subnet's, and the rule is for another."""
-    anybody = {**a, "guard": {"allow": [{"ip": "0.0.0.0/0"}]}}
+    """A lease is any address; what r may forward of that is one subnet's, and the rule is for another."""
     groups = {"far": {"ingress": [{"prefix": "192.168.0.0/16"}]}}
     router = [BETWEEN[0], {**BETWEEN[1], "guard": {"allow": [{"ip": "10.0.10.0/24"}]}}]
     blue = [{**b, "network": "blue", "ip": ["10.0.20.2"], "groups": "far"}]
-    assert isolated({"a": [anybody], "b": blue, "r": router}, groups=groups)
+    assert isolated({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": router}, groups=groups)
 
 
 def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
