@@ -197,8 +197,7 @@ def allowed(proof: Proof, a: Ear, b: Ear, vlan: int, data: bytes) -> None:
     if isinstance(inner, IP | IPv6):
         address = ipaddress.ip_address(inner.src)
         link_local = address.version == 6 and address in ipaddress.ip_network("fe80::/10")
-        # A foreign MAC address has a link-local address of its own.
-        mine = voice.may_claim(a.port, vlan, voice.host(address)) or ((forging or paired) and link_local)
+        mine = any(voice.touch(claim, voice.host(address)) for claim in voice.claims(a.port, vlan))
         assert mine or int(address) == 0, "a foreign IP address"
         if int(address) and mine and not link_local:
             packet_passes(proof, a, b, vlan, inner)

@@ -42,7 +42,7 @@ class Ground:
         return [prefix for prefix in known if prefix.version == family]
 
     def given(self, ear: Ear, vlan: int, family: int) -> list[Subnet]:
-        """What may be sent from there by the file: no lease is needed."""
+        """What may be sent from there by the file: no lease is needed, and no other MAC address."""
         known = voice.given(ear.port, vlan) if ear.port else (voice.ANY4, voice.ANY6)
         return [prefix for prefix in known if prefix.version == family]
 

@@ -7,7 +7,7 @@ Two questions are kept apart, because they have different answers:
   address that it may claim and whatever it sends. What can't arrive is isolated.
 
 Between the two lies "may": an address that the file doesn't know, which a lease may give, or one of another
-NIC of the target; another guest that could forward.
+NIC of the target; a MAC address that the source may take; another guest that could forward.
 DHCP, ARP, neighbour discovery and multicast membership, which groups let pass in any case, count as
 frames (`ethernet`), not as packets.
 """

@@ -3,7 +3,7 @@
 Rules in words are at the top of `switch/rust/src/guard.rs`. This follows them from the topology, not
 from that code: an address is a guest's if it is its own, follows from its MAC (link-local), or is
 allowed it; in a network without subnets nobody knows, and without a guard everything passes. What the
-file does not say is what it may come to have: by DHCP.
+file does not say is what it may come to have: by DHCP, and with another MAC address.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from vnet.topology.values import Address, Subnet
 
 ANY4 = ipaddress.IPv4Network("0.0.0.0/0")
 ANY6 = ipaddress.IPv6Network("::/0")
+LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
+"""What follows from some MAC address is in there."""
 
 
 def link_local(mac: str) -> ipaddress.IPv6Address:
@@ -60,11 +62,15 @@ def given(port: Port, vlan: int) -> tuple[Subnet, ...]:
 def taken(port: Port) -> tuple[Subnet, ...]:
     """What it may come to have beside, in any of its VLANs.
 
-    By DHCP that is what a server says, or what one said before the file was changed.
+    By DHCP that is what a server says, or what one said before the file was changed. And a guest has the
+    link-local address of each MAC address that it may send from.
     """
     if port.guard is None:
         return ()
-    return (ANY4, ANY6) if port.dhcp else ()
+    leased = (ANY4, ANY6) if port.dhcp else ()
+    if "allow" in (port.guard.mac_changes, port.guard.forged_transmits):
+        return (*leased, LINK_LOCAL)
+    return (*leased, *(host(link_local(each.mac)) for each in port.guard.allow if each.mac is not None))
 
 
 def claims(port: Port, vlan: int) -> tuple[Subnet, ...]:

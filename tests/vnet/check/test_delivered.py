@@ -57,10 +57,18 @@ class Case:
 
 
 DNS = {"dns": {"ingress": [{"protocol": "udp", "ports": 53, "prefix": "10.0.10.0/24"}]}}
+WEB = {"db": {"ingress": [{"group": "web"}]}, "web": {}}
 IN_BLUE = {"in-blue": {"egress": [{"prefix": "10.0.20.0/24"}]}}
 
 a, b = {"network": "red", "mac": A}, {"network": "red", "mac": B, "ip": ["10.0.10.2"]}
 trunk = {"trunk": ["red", "blue"], "native": "red"}
+web = [{"network": "red", "mac": W, "groups": "web"}]
+as_web = [("a.0", udp(FE80[W], FE80[B], B, W), "b.0")]
+
+
+def as_member(guard: dict[str, Any]) -> Case:
+    return Case({"a": [{**a, "guard": guard}], "b": [{**b, "groups": "db"}], "w": web}, as_web, groups=WEB)
+
 
 CASES = {
     "a lease that the rules are for": Case(
@@ -116,6 +124,20 @@ CASES = {
         },
         [("a.0", udp("10.0.20.11", "10.0.10.2", B, A), "b.0")],
         {"family": 4},
+    ),
+    "a forged MAC address": as_member({"forged_transmits": "allow"}),
+    "a changed MAC address": as_member({"mac_changes": "allow"}),
+    "an allowed MAC address": as_member({"allow": [{"mac": W}]}),
+    "an allowed MAC address, for an address": as_member({"allow": [{"mac": W, "ip": "10.0.10.9"}]}),
+    "one that bridges": Case(
+        {
+            "a": [a],
+            "r": [{"network": name, "guard": {"forged_transmits": "allow"}} for name in ("red", "blue")],
+            "b": [{**b, "network": "blue", "ip": []}],
+        },
+        # In red it gets to r as a flood, if that hears such; here it asks r.
+        [("r.1", udp(FE80[A], FE80[B], B, A), "b.0")],
+        via=("r",),
     ),
     "who may be sent to in one network, forwarded into another": Case(
         {
@@ -179,6 +201,8 @@ BETWEEN = [{"network": "red"}, {"network": "blue"}]
 def test_a_lease_makes_nobody_a_router() -> None:
     blue = [{**b, "network": "blue", "ip": ["10.0.20.2"]}]
     assert isolated({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": BETWEEN}), "r has its own addresses"
+    forging = {**a, "guard": {"forged_transmits": "allow"}}
+    assert isolated({"a": [forging], "b": blue, "r": BETWEEN})
     allowed = [BETWEEN[0], {**BETWEEN[1], "guard": {"allow": [{"ip": "10.0.10.0/24"}]}}]
     case = Case({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": allowed}, [])
     pair = Proof(case.topology()).pair("a", "b")
@@ -197,3 +221,8 @@ def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
     groups = {"there": {"egress": [{"prefix": FE80[W]}]}}
     two = [b, {"network": "blue", "mac": W}]
     assert isolated({"a": [{**a, "groups": "there"}], "b": two}, groups=groups)
+
+
+@pytest.mark.parametrize("guard", [{"promiscuous": "allow"}, {"allow": [{"ip": "10.0.10.99"}]}])
+def test_who_has_one_mac_address_has_one_link_local_address(guard: dict[str, Any]) -> None:
+    assert isolated({"a": [{**a, "guard": guard}], "b": [{**b, "groups": "db"}], "w": web}, groups=WEB)
