@@ -2,7 +2,8 @@
 
 Whether a guest forwards is its own business, and not in the file. Whether it may is: a guest that sends
 what others sent must be allowed their addresses, or be without a guard. What lies beyond an uplink is
-not the fabric's, and not looked at.
+not the fabric's, and not looked at, but for the gateway there of a private network with `proxy_arp`, which
+says that it may.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import attrs
 from vnet.check import voice
 from vnet.check.ground import Ground, shared
 from vnet.check.pair import FAMILIES, Pair, Reason, short
-from vnet.check.proxied import looks_for_gateway
+from vnet.check.proxied import beyond_uplinks, looks_for_gateway
 from vnet.check.wire import Ear
 from vnet.topology.values import Subnet
 
@@ -35,11 +36,20 @@ class Way:
     """What they may still be from: what whoever is the last to forward them may send."""
 
 
+Place = tuple[str, int | None]
+
+
+def _place(ear: Ear, vlan: int) -> Place:
+    """Where a packet is: at a guest, whichever way it came there, or beyond an uplink in one VLAN."""
+    return (ear.owner, vlan if ear.port is None else None)
+
+
 class Detours:
     """The ways by others, on one ground."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._beyond = beyond_uplinks(ground.resolved.ports.values())
         self._ways: dict[str, dict[str, list[Way]]] = {}
 
     def add(self, pair: Pair) -> None:
@@ -74,6 +84,8 @@ class Detours:
         """Who would have to forward, and what lets it."""
         name = way[-1]
         vlans = {vlan for ear in self._ground.ears[target] for vlan in ear.networks}
+        if name in self._ground.topology.uplinks:
+            return Reason(f"the gateway beyond {name} would have to forward", ("uplinks", name))
         near = [ear for ear in self._ground.ears[name] if ear.port and vlans & set(ear.networks)]
         for ear in near:
             if ear.port and ear.port.guard is None:
@@ -108,8 +120,8 @@ class Detours:
         self, first: Ear, vlan: int, claim: Subnet, near: list[Ear], without: str | None = None
     ) -> list[Way]:
         """Those of what is sent from `claim`, which gets to `near` by itself. `without` forwards nothing."""
-        passed: dict[str, tuple[str, ...]] = {
-            other.owner: (other.owner,) for other in near if other.owner != without
+        passed: dict[Place, tuple[str, ...]] = {
+            _place(other, vlan): (other.owner,) for other in near if other.owner != without
         }
         waiting = deque(passed)
         ways: dict[tuple[str, int], list[Way]] = {}
@@ -117,9 +129,9 @@ class Detours:
         while waiting:
             here = waiting.popleft()
             by = passed[here]
-            for ear in self._ground.ears[here]:
+            for ear in self._ground.ears[here[0]]:
                 for onward in ear.networks:
-                    sources = self._passed_on(first, vlan, claim, ear, onward)
+                    sources = self._passed_on(first, vlan, claim, here, ear, onward)
                     if not sources:
                         continue
                     for other in self._ground.in_vlan[onward]:
@@ -131,9 +143,10 @@ class Detours:
                         if not new or self._ground.obstacle(ear, other, onward):
                             continue
                         known.append(Way(first, vlan, other, onward, by, new))
-                        if other.owner not in passed and other.owner != without:
-                            passed[other.owner] = (*by, other.owner)
-                            waiting.append(other.owner)
+                        place = _place(other, onward)
+                        if place not in passed and other.owner != without:
+                            passed[place] = (*by, other.owner)
+                            waiting.append(place)
         found = [way for known in ways.values() for way in known]
         for name in between if without is None else ():
             # It may be found without its own help, too.
@@ -141,10 +154,14 @@ class Detours:
             found += [way for way in again if way.last.owner == name]
         return found
 
-    def _passed_on(self, first: Ear, vlan: int, claim: Subnet, ear: Ear, onward: int) -> list[Subnet]:
-        """What may be sent on from `ear`."""
-        # What lies beyond an uplink is not the fabric's.
-        return self._ground.passes_on(first, vlan, claim, ear, onward) if ear.port else []
+    def _passed_on(
+        self, first: Ear, vlan: int, claim: Subnet, here: Place, ear: Ear, onward: int
+    ) -> list[Subnet]:
+        """What may be sent on from `ear`, which is a guest's or an uplink that it came to `here`."""
+        if ear.port is None:
+            # What else lies beyond an uplink is not the fabric's.
+            return [claim] if here[1] == onward and (onward, claim.version) in self._beyond else []
+        return self._ground.passes_on(first, vlan, claim, ear, onward)
 
     def by_way_of(self, source: str, router: str, target: str, network: str | None = None) -> Pair:
         """What passes from `source` to `target` if `router`, which has the right to, forwards it."""

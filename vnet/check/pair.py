@@ -47,7 +47,7 @@ class Pair:
     """By IP version."""
     arrives: dict[int, Packets] = attrs.field(factory=lambda: {family: Packets() for family in FAMILIES})
     via: tuple[str, ...] = ()
-    """Guests that would have to forward."""
+    """Guests that would have to forward, or an uplink beyond which a gateway would."""
     reasons: list[Reason] = attrs.field(factory=list)
 
     @property

@@ -6,6 +6,8 @@ address, unless somebody has the address whom the port reaches, itself included.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vnet.topology.resolve import Port
 from vnet.topology.values import Address
 
@@ -40,3 +42,14 @@ def looks_for_gateway(port: Port | None, vlan: int, target: Address) -> bool:
         for subnet in network.subnets
     ]
     return any(target in subnet.subnet for subnet in subnets)
+
+
+def beyond_uplinks(ports: Iterable[Port]) -> frozenset[tuple[int, int]]:
+    """(VLAN, IP version) of networks in which such a gateway is behind an uplink."""
+    return frozenset(
+        (network.vlan, subnet.subnet.version)
+        for port in ports
+        for network in port.proxied
+        for subnet in network.subnets
+        if subnet.mac is None
+    )

@@ -59,6 +59,7 @@ class Case:
 DNS = {"dns": {"ingress": [{"protocol": "udp", "ports": 53, "prefix": "10.0.10.0/24"}]}}
 WEB = {"db": {"ingress": [{"group": "web"}]}, "web": {}}
 IN_BLUE = {"in-blue": {"egress": [{"prefix": "10.0.20.0/24"}]}}
+CLOSED = {"red": {**RED, "private": True, "proxy_arp": True}}
 
 a, b = {"network": "red", "mac": A}, {"network": "red", "mac": B, "ip": ["10.0.10.2"]}
 trunk = {"trunk": ["red", "blue"], "native": "red"}
@@ -154,6 +155,16 @@ CASES = {
         networks={"red": RED, "blue": {**RED, "vlan": 20}},
         via=("r",),
     ),
+    "a gateway beyond an uplink": Case(
+        {"a": [{**a, "ip": ["10.0.10.11"]}], "b": [b]},
+        [
+            ("a.0", udp("10.0.10.11", "10.0.10.2", R, A), "wan"),
+            ("wan", udp("10.0.10.11", "10.0.10.2", B, R), "b.0"),
+        ],
+        networks=CLOSED,
+        uplinks={"wan": {"nic": PIPE, "native": "red"}},
+        via=("wan",),
+    ),
 }
 
 
@@ -226,3 +237,22 @@ def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
 @pytest.mark.parametrize("guard", [{"promiscuous": "allow"}, {"allow": [{"ip": "10.0.10.99"}]}])
 def test_who_has_one_mac_address_has_one_link_local_address(guard: dict[str, Any]) -> None:
     assert isolated({"a": [{**a, "guard": guard}], "b": [{**b, "groups": "db"}], "w": web}, groups=WEB)
+
+
+def test_a_gateway_beyond_an_uplink_forwards_within_one_network() -> None:
+    networks = {"red": CLOSED["red"], "blue": {**BLUE, "private": True, "proxy_arp": True}}
+    blue = [{**b, "network": "blue", "ip": ["10.0.20.2"]}]
+    wan = {"wan": {"nic": PIPE, "tagged": ["red", "blue"]}}
+    assert isolated({"a": [a], "b": blue}, networks=networks, uplinks=wan)
+    plain = {"red": {**RED, "private": True}}
+    native = {"wan": {"nic": PIPE, "native": "red"}}
+    assert isolated({"a": [a], "b": [b]}, networks=plain, uplinks=native), "nobody said that it may"
+
+
+def test_a_gateway_beyond_an_uplink_and_its_keys() -> None:
+    case = CASES["a gateway beyond an uplink"]
+    pair = Proof(case.topology()).pair("a", "b")
+    paths = [reason.path for reason in pair.reasons]
+    assert ("uplinks", "wan") in paths
+    assert ("networks", "red", "proxy_arp") in paths
+    assert any("beyond wan would have to forward" in reason.text for reason in pair.reasons)
