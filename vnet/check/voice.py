@@ -96,6 +96,17 @@ def passes_on(port: Port, vlan: int, claim: Subnet, *, is_taken: bool) -> list[S
     return [common(claim, prefix) for prefix in mine if touch(claim, prefix)]
 
 
+def says(port: Port, vlan: int, address: Address) -> bool:
+    """Whether it may send from `address` with its own MAC address, and without a lease."""
+    if unguarded(port, vlan) or address in own(port, vlan):
+        return True
+    allow = port.guard.allow if port.guard else ()
+    return any(
+        allow[index].mac in (None, port.mac) and touch(prefix, host(address))
+        for index, prefix in allowed(port, vlan)
+    )
+
+
 def touch(one: Subnet, other: Subnet) -> bool:
     """Whether two prefixes have an address in common."""
     return one.version == other.version and one.overlaps(other)

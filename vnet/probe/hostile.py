@@ -122,7 +122,7 @@ def _packet_as(maker: Maker, source: Ear, target: Ear, vlan: int, victim: Addres
         upper = build.udp(20000 + next(maker.numbers) % 40000, USUAL_PORT)
         packet = build.packet(victim, d, UDP, upper)
         frame = build.ip(target.port.mac, source.port.mac, packet, *maker.vids(source, vlan))
-        may = voice.may_claim(source.port, vlan, voice.host(victim))
+        may = voice.says(source.port, vlan, victim)
         passing = ground.passing(source, target, vlan, [voice.host(victim)], [voice.host(d)], [])
         through = may and passing.has(UDP, USUAL_PORT) and not ground.obstacle(source, target, vlan)
         what = f"udp {USUAL_PORT} as {victim} to {d}"
@@ -167,7 +167,7 @@ def _as(maker: Maker, source: Ear, target: Ear, vlan: int, victim: Address) -> I
     """Claims to an address, to everybody."""
     assert source.port is not None
     own, vids = source.port.mac, maker.vids(source, vlan)
-    may = voice.may_claim(source.port, vlan, voice.host(victim))
+    may = voice.says(source.port, vlan, victim)
     if victim.version == 4:
         claim = build.arp(2, own, victim, build.BROADCAST, victim)
         frame = build.ethernet(build.BROADCAST, own, 0x0806, claim, *vids)

@@ -250,3 +250,11 @@ def test_an_uplink_is_a_port_like_others_but_nothing_leaves_by_it():
     result = probed(TWO | {"uplinks": {"wan": wan | {"vlans": {"blue": 120}}}})
     assert [str(finding) for finding in result.findings] == []
     assert "without their interfaces, so that nothing leaves this machine: wan" in result.parts[1].notes
+
+
+def test_an_address_that_goes_with_another_mac_address() -> None:
+    """A router's, which several have in turn (VRRP): from its own MAC address a guest may not send as it."""
+    document = copy.deepcopy(TWO)
+    allow = [{"ip": "10.0.10.1", "mac": "00:00:5e:00:01:0a"}]
+    document["guests"]["a"]["nics"][0]["guard"] = {"allow": allow}
+    assert [str(finding) for finding in probed(document).findings] == []
