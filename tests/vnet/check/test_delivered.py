@@ -228,6 +228,21 @@ def test_what_is_forwarded_is_from_where_the_last_one_may_send() -> None:
     assert isolated({"a": [{**a, "ip": "dhcp"}], "b": blue, "r": router}, groups=groups)
 
 
+def test_who_is_on_the_first_way_found_may_be_found_by_another() -> None:
+    """b forwards into blue, where r gets to it by h too; its groups let in what comes from green alone."""
+    off: dict[str, Any] = {"guard": "off", "ip": []}
+    shut = {**off, "groups": "shut"}
+    nics = {
+        "a": [a],
+        "b": [{"network": "red", **shut}, {"network": "blue", **shut}, {"network": "green", **off}],
+        "r": [{"network": "red", **off}, {"network": "blue", **off}],
+        "h": [{"network": "blue", **off}, {"network": "green", **off}],
+    }
+    networks = {"red": RED, "blue": BLUE, "green": {"vlan": 30, "subnets": ["10.0.30.0/24"]}}
+    case = Case(nics, [], networks=networks, groups={"shut": {}})
+    assert Proof(case.topology()).pair("a", "b").via == ("r", "h")
+
+
 def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
     groups = {"there": {"egress": [{"prefix": FE80[W]}]}}
     two = [b, {"network": "blue", "mac": W}]
