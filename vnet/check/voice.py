@@ -8,6 +8,7 @@ file does not say is what it may come to have: by DHCP, and with another MAC add
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ def link_local(mac: str) -> ipaddress.IPv6Address:
     return ipaddress.IPv6Address(0xFE80 << 112 | ((high << 40 | 0xFFFE << 24 | low) ^ 1 << 57))
 
 
+@functools.lru_cache(1 << 16)
 def host(address: Address) -> Subnet:
     """An address as a prefix."""
     return ipaddress.ip_network(address)
