@@ -3,6 +3,7 @@
 In reading order:
 
 * `stand_in.py`  the topology that is brought up for it: what nobody has plugged in is stood in for
+* `leased.py`    addresses for guests whose own come by DHCP
 * `build.py`     frames, byte by byte
 * `honest.py`, `hostile.py`  the frames that each port sends, and where the proof says that they arrive
 * `frames.py`    sends them all, and compares

@@ -16,13 +16,14 @@ import attrs
 import trio
 
 from nics.pipe import PipeEnd
-from vnet.check import Proof
+from vnet.check import Proof, voice
 from vnet.fabric import Fabric
 from vnet.guests import NetnsGuest
 from vnet.port import Port
 from vnet.probe import build
 from vnet.probe.honest import Maker, Probe, honest
 from vnet.probe.hostile import hostile
+from vnet.probe.leased import leases
 from vnet.probe.result import Finding, Part
 
 ETH_P_ALL = 3
@@ -115,7 +116,11 @@ async def _packet_socket(fabric: Fabric, port: Port) -> trio.socket.SocketType:
 async def probe(fabric: Fabric, proof: Proof, patience: float, tell: Callable[[str], None]) -> Part:
     """Send all frames through a fabric that stands in for the one of `proof`."""
     part = Part("frames")
-    maker = Maker(proof)
+    maker = Maker(proof, leases(proof.resolved))
+    for name, addresses in maker.leases.items():
+        port = fabric.ports[name]
+        for address in addresses:
+            fabric.engine.bind(port.number, port.wanted.vlan or 0, str(voice.host(address)), None)
     async with ends(fabric) as far:
         for title, probes in (("honest", list(honest(maker))), ("hostile", list(hostile(maker)))):
             tell(f"{len(probes)} {title} frames")

@@ -7,7 +7,7 @@ frame, ARP or neighbour discovery, echo, UDP and TCP to every port that some rul
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -17,6 +17,7 @@ from vnet.check.proxied import is_answered
 from vnet.check.watched import may_see
 from vnet.check.wire import Ear
 from vnet.probe import build
+from vnet.topology.resolve import Port
 from vnet.topology.values import Address
 
 USUAL_PORT = 7
@@ -61,7 +62,14 @@ class Maker:
     """Makes probes with numbers of their own."""
 
     proof: Proof
+    leases: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
+    """By port: what its guest has by DHCP in its home network."""
     numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
+
+    def own(self, port: Port, vlan: int) -> tuple[Address, ...]:
+        """What the guest of a port has in `vlan`."""
+        leased = self.leases.get(port.name, ()) if vlan == port.vlan else ()
+        return (*leased, *voice.own(port, vlan))
 
     def others(self, source: Ear, vlan: int) -> list[Ear]:
         """Ports that frames from `source` get to."""
@@ -167,12 +175,15 @@ def _to(maker: Maker, source: Ear, target: Ear, vlan: int, ports: list[int]) -> 
     frame = build.ethernet(other, own, build.EXPERIMENTAL, b"", *vids)
     bare = linked and not source.port.groups and not target.port.groups
     yield maker.to_one(f"frame in VLAN {vlan}", source, target, vlan, frame, passes=bare)
-    mine, theirs = voice.own(source.port, vlan), voice.own(target.port, vlan)
+    mine, theirs = maker.own(source.port, vlan), maker.own(target.port, vlan)
+    arrives = maker.proof.pair(source.owner, target.owner).arrives
     for family in (4, 6):
         pairs = [(s, d) for s in mine for d in theirs if s.version == d.version == family]
         for s, d in _few(pairs):
             yield _ask(maker, source, target, vlan, s, d)
             passing = ground.passing(source, target, vlan, [voice.host(s)], [voice.host(d)], [])
+            # What the two may say with these addresses is among what may arrive at all.
+            passing &= arrives[family]
             number, kind = ECHO[family], f"from {s} to {d}"
             upper = build.echo(family, 1)
             packet = build.ip(other, own, build.packet(s, d, number[0], upper), *vids)

@@ -20,6 +20,8 @@ from vnet.check import Proof
 from vnet.check.watched import may_see
 from vnet.cli import main
 from vnet.probe.course import Options, run
+from vnet.probe.honest import Maker, honest
+from vnet.probe.leased import leases
 from vnet.probe.result import Result
 from vnet.topology import Topology
 
@@ -258,3 +260,26 @@ def test_an_address_that_goes_with_another_mac_address() -> None:
     allow = [{"ip": "10.0.10.1", "mac": "00:00:5e:00:01:0a"}]
     document["guests"]["a"]["nics"][0]["guard"] = {"allow": allow}
     assert [str(finding) for finding in probed(document).findings] == []
+
+
+def with_a_lease() -> dict[str, Any]:
+    document = copy.deepcopy(TWO)
+    document["groups"]["near"] = {"ingress": [{"protocol": "udp", "ports": 53, "prefix": "10.0.10.0/24"}]}
+    document["guests"]["b"]["nics"][0]["groups"] = "near"
+    document["guests"]["e"] = {"kind": "external", "nics": [{"network": "red", "ip": "dhcp"}]}
+    return document
+
+
+def test_who_has_addresses_by_dhcp_is_probed_with_some() -> None:
+    result = probed(with_a_lease(), virtual=True)
+    assert [str(finding) for finding in result.findings] == []
+    proof = Proof(Topology.from_dict(with_a_lease()))
+    (address, *_) = leases(proof.resolved)["e.0"]
+    told = [probe for probe in honest(Maker(proof, {"e.0": (address,)})) if probe.source.name == "e.0"]
+    assert any(probe.what.startswith(f"udp 53 from {address}") and probe.must == {"b.0"} for probe in told)
+
+
+def test_a_lease_that_the_proof_does_not_think_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnet.check.voice.taken", lambda port: ())
+    found = texts(probed(with_a_lease(), virtual=True), "frames")
+    assert any("udp 53 from 10.0.10.254" in text and "the proof lets nothing" in text for text in found)
