@@ -25,7 +25,7 @@ import trio
 from nics.netlink import Netlink
 from vnet import apply, drive, drops, events, explain, mirrors, multicast, rest, tables, usage
 from vnet._native import Engine, set_recorder
-from vnet.capture import Capture, Clock, Selection, past, select
+from vnet.capture import Capture, Clock, past
 from vnet.errors import BadInput
 from vnet.explain import Names
 from vnet.flows.exporter import Exporter
@@ -186,28 +186,37 @@ class Fabric:
         Returns what was done, a line each. When a step fails, the steps before it are undone and
         its error is raised.
         """
-        if in_virtual_time() and (wrong := own_clocks(wanted)):
-            raise BadInput(*wrong)
+        return await self.change(lambda _running: wanted)
+
+    async def change(self, wanted: Callable[[Topology], Topology]) -> list[str]:
+        """The same, to what `wanted` makes of the running topology once no other change is under way: of two
+        made of the same one, the second would undo the first.
+        """
         async with self._applying:
-            return await apply.change(self, wanted)
+            topology = wanted(self.topology)
+            if in_virtual_time() and (wrong := own_clocks(topology)):
+                raise BadInput(*wrong)
+            return await apply.change(self, topology)
 
     async def attach(self, name: str, *, kind: str | None = None, **keys: Any) -> Any:
         """Add a guest with one NIC, whose keys are those of a topology file: `network="red"`,
         `nic=vnet.Pipe()`. Returns the far side of a NIC that has one in this process (a pipe, a
         stack), and otherwise the port.
         """
-        if name in self.guests:
-            raise BadInput(f"there is a guest {name} already")
-        wanted = self.topology.copy()
-        wanted.guest(name, kind=kind or ("external" if "nic" in keys else "stack"), **keys)
-        await self.apply(wanted)
+        keys["kind"] = kind or ("external" if "nic" in keys else "stack")
+
+        def with_it(running: Topology) -> Topology:
+            if name in running.guests:
+                raise BadInput(f"there is a guest {name} already")
+            return running.copy().guest(name, **keys)
+
+        await self.change(with_it)
         port = next(iter(self.guests[name].ports.values()))
         return port.opened.far or port
 
     async def detach(self, name: str) -> None:
         """Remove a guest and its ports."""
-        one_of(self.guests, name)
-        await self.apply(self.topology.copy().remove_guest(name))
+        await self.change(lambda running: running.copy().remove_guest(one_of(self.guests, name).name))
 
     async def set_link(self, port: str, up: bool) -> None:
         """Set a port's link up or down, as its guest sees it where its kind can show it. A link between
@@ -241,7 +250,7 @@ class Fabric:
         there. Options: `seconds` to look back, otherwise all that is kept; `filter`, `drops`, `direction`,
         `snaplen` as for `capture`; `count`, the latest so many. Returns counts, see `vnet.capture.past`.
         """
-        return await past(self.engine, target, self._selection(what), clock=self.clock, **options)
+        return await past(self.engine, target, self.wiring.selection(what), clock=self.clock, **options)
 
     def set_recorder(self, wanted: Recorder | None) -> None:
         """Have other parts of what passes kept, None: nothing. What was kept is forgotten where it is not
@@ -257,26 +266,12 @@ class Fabric:
         )
 
     def _capture(self, target: str | os.PathLike[str] | int, what: Iterable[str], options: Any) -> Capture:
-        return Capture(self.engine, target, self._selection(what), clock=self.clock, **options)
+        return Capture(self.engine, target, self.wiring.selection(what), clock=self.clock, **options)
 
     @property
     def clock(self) -> Clock:
         """Whose time the engine lives in."""
         return "thread" if self._driver == "thread" else "virtual" if in_virtual_time() else "trio"
-
-    def _selection(self, what: Iterable[str]) -> Selection:
-        networks = self.resolved.networks if self.resolved else {}
-        vlans = {name: network.vlan for name, network in networks.items()}
-        switches = {
-            name: [port for port, _ in self.wiring.of_switch(number)]
-            for name, number in self.wiring.switches.items()
-        }
-        return select(
-            what,
-            ports={**self.ports, **self.wiring.link_ends()},
-            networks=vlans,
-            switches=switches,
-        )
 
     # -- look ------------------------------------------------------------------------------------
 

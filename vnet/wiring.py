@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from nics.bond import Bond
 from vnet import carrier, links, trees, usage
 from vnet._native import describe_port, set_member
+from vnet.capture import Selection, select
 from vnet.errors import BadInput
 from vnet.guests import suggestion
 from vnet.links import Link, LinkEnd
@@ -77,6 +78,19 @@ class Wiring:
         name = next((name for name, number in self.switches.items() if number == switch), None)
         found = [(port.number, port.name) for port in self.ports.values() if port.wanted.switch == name]
         return [*found, *((end.number, end.name) for end in self.link_ends().values() if end.switch == name)]
+
+    def selection(self, what: Iterable[str]) -> Selection:
+        """What a capture of ports, guests, links, networks and switches called so means. Raises BadInput."""
+        resolved = self._fabric.resolved
+        networks = resolved.networks if resolved else {}
+        return select(
+            what,
+            ports={**self.ports, **self.link_ends()},
+            networks={name: network.vlan for name, network in networks.items()},
+            switches={
+                name: [port for port, _ in self.of_switch(number)] for name, number in self.switches.items()
+            },
+        )
 
     # -- switches --------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ import trio.testing
 import vnet
 from tests import turns
 from vnet import BadInput, Fabric, Unreachable, drive, events
+from vnet.control.operations import Operations
 from vnet.control.server import written
 
 TENANTS = {
@@ -156,6 +158,48 @@ async def test_a_change_that_can_not_be_leaves_what_ran():
         assert sorted(fabric.guests) == ["db", "spy", "web"]
         assert sorted(fabric.ports) == ["db.0", "spy.0", "web.0"]
         await fabric.guests["web"].ping(fabric.guests["db"], timeout=30)
+
+
+async def test_changes_at_once_leave_each_other_as_they_are():
+    async with Fabric.from_dict(tenants()) as fabric:
+        attach = Operations(fabric).table()["attach"]
+
+        async def asked(name):
+            given = {"name": name, "kind": "stack", "nic": {"network": "red"}}
+            await attach(SimpleNamespace(arguments=given))
+
+        async def fails():
+            nic = {"kind": "stream", "socket": "/proc/no/such", "role": "server"}
+            broken = tenants()
+            broken["guests"]["bad"] = {"kind": "external", "nics": [{"network": "red", "nic": nic}]}
+            with pytest.raises(vnet.VnetError, match="/proc/no/such"):
+                await fabric.apply(vnet.Topology.from_dict(broken))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails)
+            for name in ("x", "y"):
+                nursery.start_soon(functools.partial(fabric.attach, name, network="red"))
+                nursery.start_soon(asked, name * 2)
+            nursery.start_soon(fabric.detach, "spy")
+        assert sorted(fabric.guests) == ["db", "web", "x", "xx", "y", "yy"]
+        assert sorted(fabric.topology.guests) == ["db", "web", "x", "xx", "y", "yy"]
+
+
+async def test_of_two_who_attach_the_same_guest_one_is_told():
+    async with Fabric.from_dict(tenants()) as fabric:
+        outcomes = []
+
+        async def attach():
+            try:
+                await fabric.attach("x", network="red")
+                outcomes.append("attached")
+            except BadInput as error:
+                outcomes.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attach)
+            nursery.start_soon(attach)
+        assert outcomes == ["attached", "there is a guest x already"]
 
 
 async def test_wrong_names_are_told_with_the_right_ones():

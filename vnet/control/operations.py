@@ -60,15 +60,16 @@ class Operations:
         """
         given = request.arguments
         name, keys = str(given["name"]), dict(given.get("keys", {}))
-        document = self.fabric.topology.to_dict()
-        if name in document.setdefault("guests", {}):
-            raise BadInput(f"there is a guest {name} already")
-        document["guests"][name] = {
-            **keys,
-            "kind": given.get("kind", "external"),
-            "nics": [dict(given["nic"])],
-        }
-        await self.fabric.apply(Topology.from_dict(document))
+        guest = {**keys, "kind": given.get("kind", "external"), "nics": [dict(given["nic"])]}
+
+        def with_it(running: Topology) -> Topology:
+            document = running.to_dict()
+            if name in document.setdefault("guests", {}):
+                raise BadInput(f"there is a guest {name} already")
+            document["guests"][name] = guest
+            return Topology.from_dict(document)
+
+        await self.fabric.change(with_it)
         self.cycles.changed()
         return self.fabric.port(name).status()
 
