@@ -14,7 +14,7 @@ import trio
 
 from tests import turns
 from vnet.cli import main, words
-from vnet.control import server
+from vnet.control import protocol, server
 from vnet.control.client import Client
 from vnet.control.operations import Operations
 from vnet.errors import BadInput, VnetError
@@ -176,12 +176,48 @@ async def test_rubbish_ends_its_own_connection_only(tmp_path):
 
     def talk(path):
         with Client(path) as client:
-            for data in (b"\xff\n", b"{}\n", b"GET / HTTP/1.1\r\n\r\n", b'{"id": 1, "call": "ec'):
+            deep = b"[" * 100_000 + b"\n"
+            for data in (b"\xff\n", b"{}\n", deep, b"GET / HTTP/1.1\r\n\r\n", b'{"id": 1, "call": "ec'):
                 rubbish(path, data)
             assert client.call("echo", c=3) == {"c": 3}
 
     async with serving(tmp_path, echo=echo) as path:
         await in_thread(talk, path)
+
+
+async def test_a_mistake_of_ours_with_one_client_ends_its_connection_only(tmp_path, monkeypatch, caplog):
+    read = protocol.parse_call
+
+    def mistaken(line):
+        return read(line) if b"echo" in line else 1 // 0
+
+    def talk(path):
+        with Client(path) as client, Client(path) as other:
+            with pytest.raises(VnetError, match="went away"):
+                other.call("anything")
+            assert client.call("echo", d=4) == {"d": 4}
+
+    monkeypatch.setattr(protocol, "parse_call", mistaken)
+    async with serving(tmp_path, echo=echo) as path:
+        await in_thread(talk, path)
+    assert "was given up" in caplog.text
+
+
+@pytest.mark.parametrize("said", [b"not JSON\n", b"[" * 100_000 + b"\n"])
+def test_what_is_no_answer_is_told(tmp_path, said):
+    def answer(listener):
+        listener.setblocking(True)
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.recv(100)
+            accepted.sendall(said)
+
+    path = tmp_path / "control.sock"
+    with server.listen(path) as listener, concurrent.futures.ThreadPoolExecutor() as pool:
+        answered = pool.submit(answer, listener)
+        with Client(path) as client, pytest.raises(VnetError, match="what no fabric says"):
+            client.call("status")
+        answered.result()
 
 
 async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):

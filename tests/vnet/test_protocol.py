@@ -44,6 +44,8 @@ def test_any_line_is_a_call_or_refused(line):
         b'{"id": 1}',
         b'{"id": 1, "call": 2}',
         b'{"id": 1, "call": "x", "with": []}',
+        b"[" * 100_000,
+        b'{"id": 1, "with": ' + b"[" * 100_000,
     ],
 )
 def test_what_is_no_call_is_refused(line):

@@ -119,5 +119,8 @@ class Client:
             if not data:
                 raise VnetError(GONE)
             self._ready = self._lines.feed(data)
-        document = json.loads(self._ready.pop(0))
+        try:
+            document = json.loads(self._ready.pop(0))
+        except (ValueError, RecursionError):
+            raise protocol.ProtocolError("the fabric says what no fabric says") from None
         return document if isinstance(document, dict) else {}

@@ -67,7 +67,7 @@ def parse_call(line: bytes) -> Call:
     """What a client said. Raises ProtocolError."""
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("id"), int):
         raise ProtocolError('a call is an object with an "id", which is an integer')

@@ -101,7 +101,11 @@ async def _connection(
         if peer_uid(connection) not in (os.geteuid(), 0):
             return
         async with limit:
-            await _Connection(connection, operations).run()
+            try:
+                await _Connection(connection, operations).run()
+            except Exception:
+                # A mistake of ours with one client must not take every tenant's network down.
+                log.exception("a client of the control socket was given up")
 
 
 ENTRIES_A_TURN = 16
