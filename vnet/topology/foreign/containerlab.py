@@ -39,7 +39,9 @@ def convert(file: str, values: Mapping[str, str]) -> Converted:
     try:
         with Path(file).open("rb") as stream:
             document = yaml.safe_load(stream.read(MOST_BYTES))
-    except (OSError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise BadInput(f"{file}: nested too deep") from None
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise BadInput(
             f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}"
         ) from None

@@ -155,6 +155,16 @@ topology:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"), [("[" * 5000, "nested too deep"), ("name: 2026-02-30", "day is out of range")]
+)
+def test_what_can_not_be_read_is_told(tmp_path: Path, text: str, line: str) -> None:
+    file = tmp_path / "lab.clab.yml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=f"{file}: {line}"):
+        convert(f"containerlab:{file}")
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["convert", f"mininet:{LAB}:Pair", "-o", str(tmp_path / "pair.yaml")]) == 0
     told = capsys.readouterr()
