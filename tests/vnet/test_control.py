@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import resource
 import select
 import socket
 from contextlib import asynccontextmanager
@@ -131,6 +132,42 @@ async def test_descriptors_arrive_and_are_closed(tmp_path):
 
     async with serving(tmp_path, write=write, ignore=ignore) as path:
         await in_thread(talk, path)
+
+
+async def test_no_more_descriptors_wait_for_their_call_than_one_may_have(tmp_path):
+    def flood(path):
+        reading, writing = os.pipe()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.settimeout(30)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(2):
+                    socket.send_fds(connection, [b" "], [writing] * server.DESCRIPTORS_MAX)
+                assert connection.recv(1) == b""
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+        os.close(reading)
+
+    async with serving(tmp_path, echo=echo) as path:
+        await in_thread(flood, path)
+
+
+async def test_who_finds_no_descriptor_left_waits_for_one(tmp_path, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(tmp_path, echo=echo) as path:
+        with trio.socket.socket(socket.AF_UNIX) as connection, contextlib.ExitStack() as spare:
+            spare.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (connection.fileno() + 1, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    spare.callback(os.close, os.dup(connection.fileno()))
+            await connection.connect(str(path))
+            with trio.fail_after(30):
+                while "have to wait" not in caplog.text:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                spare.close()
+                await connection.send(b'{"id": 1, "call": "echo"}\n')
+                assert json.loads(await connection.recv(100)) == {"id": 1, "result": {}}
 
 
 async def test_a_call_ends_when_its_client_cancels_or_goes(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -25,6 +26,10 @@ log = logging.getLogger("vnet")
 CONNECTIONS_MAX = 64
 CALLS_MAX = 64
 DESCRIPTORS_MAX = 4
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+"""What accept() fails with for want of something that others give back, or because its client is gone."""
+RETRY = 0.1
+"""Seconds until it is tried again."""
 
 
 @attrs.define
@@ -90,8 +95,23 @@ async def serve(listener: socket.socket, operations: dict[str, Operation]) -> No
     with trio.socket.from_stdlib_socket(listener) as accepting:
         async with trio.open_nursery() as nursery:
             while True:
-                connection, _ = await accepting.accept()
-                nursery.start_soon(_connection, connection, operations, limit)
+                nursery.start_soon(_connection, await _accepted(accepting), operations, limit)
+
+
+async def _accepted(listener: trio.socket.SocketType) -> trio.socket.SocketType:
+    """The next client. While this process has no descriptor for it, it waits."""
+    told = False
+    while True:
+        try:
+            connection, _ = await listener.accept()
+            return connection
+        except OSError as error:
+            if error.errno not in SCARCE:
+                raise
+            if not told:
+                log.warning("clients of the control socket have to wait: %s", error.strerror)
+                told = True
+        await trio.sleep(RETRY)
 
 
 async def _connection(
@@ -173,6 +193,8 @@ class _Connection:
         while True:
             data, descriptors = await _receive(self._socket)
             waiting += descriptors
+            if len(waiting) > DESCRIPTORS_MAX:
+                raise protocol.ProtocolError(f"more than {DESCRIPTORS_MAX} descriptors for one call")
             if not data:
                 return
             for text in lines.feed(data):
