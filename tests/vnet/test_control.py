@@ -9,6 +9,8 @@ import resource
 import select
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -20,6 +22,8 @@ from vnet.control.client import Client
 from vnet.control.operations import Operations
 from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
+from vnet.guests import Guest
+from vnet.shell.remote import RemoteFabric
 from vnet.topology import Topology
 
 
@@ -168,6 +172,73 @@ async def test_who_finds_no_descriptor_left_waits_for_one(tmp_path, caplog):
                 spare.close()
                 await connection.send(b'{"id": 1, "call": "echo"}\n')
                 assert json.loads(await connection.recv(100)) == {"id": 1, "result": {}}
+
+
+async def test_a_capture_from_afar_ends_with_whoever_wanted_it(tmp_path):
+    begun, ended = trio.Event(), trio.Event()
+
+    async def forever(request):
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with serving(tmp_path, capture=forever) as path, trio.open_nursery() as nursery:
+        wanted = partial(RemoteFabric(path).capture, tmp_path / "a.pcapng", count=1)
+        nursery.start_soon(wanted)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True), trio.fail_after(30):
+            await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("capture", {"targets": ["nope"]}),
+        ("capture", {"count": 0}),
+        ("capture", {"snaplen": "many"}),
+        ("past", {"targets": ["nope"]}),
+        ("console", {"name": "a"}),
+        ("console", {"name": "vm"}),
+    ],
+)
+async def test_what_is_refused_has_its_descriptor_closed(tmp_path, call, given):
+    fabric = Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path)
+    fabric.guests["vm"] = Guest("vm", "qemu")
+    # What it was given is no socket.
+    fabric.machines.by_name["vm"] = SimpleNamespace(state="running")
+
+    def talk(path):
+        reading, writing = os.pipe()
+        with Client(path) as client:
+            with pytest.raises(VnetError):
+                client.call(call, descriptors=[writing], **given)
+            os.close(writing)
+            assert select.select([reading], [], [], 30)[0]
+            assert os.read(reading, 1) == b""
+        os.close(reading)
+
+    async with serving(tmp_path, **Operations(fabric).table()) as path:
+        await in_thread(talk, path)
+
+
+async def test_a_console_is_a_stream(tmp_path):
+    fabric = Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path)
+    fabric.guests["vm"] = Guest("vm", "qemu")
+    fabric.machines.by_name["vm"] = SimpleNamespace(state="running")
+
+    def talk(path):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(30)
+        with ours, Client(path) as client:
+            with theirs, pytest.raises(BadInput, match="console"):
+                client.call("console", descriptors=[theirs.fileno()], name="vm")
+            assert ours.recv(1) == b""
+
+    async with serving(tmp_path, **Operations(fabric).table()) as path:
+        await in_thread(talk, path)
 
 
 async def test_a_call_ends_when_its_client_cancels_or_goes(tmp_path):

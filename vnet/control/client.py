@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -59,6 +60,9 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A thread that still waits for an answer would keep the connection open.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def call(self, name: str, /, *, descriptors: Sequence[int] = (), **arguments: Any) -> Any:

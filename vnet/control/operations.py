@@ -141,10 +141,15 @@ class Operations:
     async def call_console(self, request: Request) -> None:
         """Join the descriptor that came along, a stream socket, with the console of guest `name`."""
         machine = self.fabric.machines.one(one_of(self.fabric.guests, str(request.arguments["name"])).name)
-        stream = trio.SocketStream(
-            trio.socket.from_stdlib_socket(socket.socket(fileno=request.take_descriptor()))
-        )
-        async with stream:
+        descriptor = request.take_descriptor()
+        try:
+            given = socket.socket(fileno=descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        # Closed by itself, too, because what is no stream is refused.
+        with given:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(given))
             await request.item({"state": machine.state})
             await machine.console.attach(stream)
 
@@ -233,28 +238,25 @@ class Operations:
         is gone.
         """
         given = request.arguments
-        descriptor = request.take_descriptor()
-        capture = self.fabric.capture_to(
-            descriptor,
-            *given.get("targets", ["all"]),
-            filter=given.get("filter"),
-            count=given.get("count"),
-            direction=given.get("direction"),
-            drops=bool(given.get("drops", False)),
-            snaplen=int(given.get("snaplen", 262_144)),
-            segment=bool(given.get("segment", False)),
-            complete=bool(given.get("complete", False)),
-            truncate=bool(given.get("truncate", False)),
-        )
-        request.stop = trio.Event()
-        try:
+        with request.descriptor() as descriptor:
+            capture = self.fabric.capture_to(
+                descriptor,
+                *given.get("targets", ["all"]),
+                filter=given.get("filter"),
+                count=given.get("count"),
+                direction=given.get("direction"),
+                drops=bool(given.get("drops", False)),
+                snaplen=int(given.get("snaplen", 262_144)),
+                segment=bool(given.get("segment", False)),
+                complete=bool(given.get("complete", False)),
+                truncate=bool(given.get("truncate", False)),
+            )
+            request.stop = trio.Event()
             async with capture as running:
                 await request.item({"started": True})
                 async with trio.open_nursery() as nursery:
                     for ends in (request.stop.wait, running.wait):
                         nursery.start_soon(_then_cancel, ends, nursery.cancel_scope)
-        finally:
-            os.close(descriptor)
         return running.stats()
 
     async def call_past(self, request: Request) -> dict[str, Any]:
@@ -262,8 +264,7 @@ class Operations:
         along.
         """
         given = request.arguments
-        descriptor = request.take_descriptor()
-        try:
+        with request.descriptor() as descriptor:
             return await self.fabric.past(
                 descriptor,
                 *given.get("targets", ["all"]),
@@ -275,8 +276,6 @@ class Operations:
                 snaplen=int(given.get("snaplen", 262_144)),
                 truncate=bool(given.get("truncate", False)),
             )
-        finally:
-            os.close(descriptor)
 
 
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

@@ -64,6 +64,15 @@ class Request:
             raise BadInput("this call needs a descriptor to write to")
         return self.descriptors.pop(0)
 
+    @contextlib.contextmanager
+    def descriptor(self) -> Iterator[int]:
+        """The same, closed at the end of the block however that comes: its reader waits for that."""
+        taken = self.take_descriptor()
+        try:
+            yield taken
+        finally:
+            os.close(taken)
+
 
 Operation = Callable[[Request], Awaitable[Any]]
 

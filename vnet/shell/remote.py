@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +119,13 @@ class RemoteFabric:
     ) -> dict[str, Any]:
         """Capture `count` frames to a pcapng file; what was captured. Cancel it to end before."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        client = Client(self._path)
-
-        def work() -> Any:
-            given = {"targets": list(what) or ["all"], "count": count, **options}
-            return client.call("capture", descriptors=[descriptor], **given)
-
+        given = {"targets": list(what) or ["all"], "count": count, **options}
         try:
-            return dict(await trio.to_thread.run_sync(work, abandon_on_cancel=True))
-        finally:
             # The fabric ends a capture whose client is gone.
-            client.__exit__()
+            with Client(self._path) as client:
+                work = partial(client.call, "capture", descriptors=[descriptor], **given)
+                return dict(await trio.to_thread.run_sync(work, abandon_on_cancel=True))
+        finally:
             os.close(descriptor)
 
     async def guests(self) -> Mapping[str, RemoteGuest]:
