@@ -10,6 +10,7 @@ import select
 import socket
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,7 @@ from vnet.control.client import Client
 from vnet.control.operations import Operations
 from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
-from vnet.guests import Guest
+from vnet.guests import Guest, QemuGuest
 from vnet.shell.remote import RemoteFabric
 from vnet.topology import Topology
 
@@ -408,6 +409,51 @@ engine: {{driver: {driver}}}
 networks: {{red: {{}}}}
 guests: {{a: {{nics: [{{network: red}}]}}}}
 """
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "told"),
+    [
+        ("send", {"port": "a", "frame": "00" * 60, "count": 0}, "count: found 0, expected 1 to 1000000"),
+        ("send", {"port": "a", "frame": "00" * 60, "count": 10**7}, "count: found 10000000, expected"),
+        ("ping", {"from": "a", "to": "10.0.0.1", "count": math.inf}, "ping: cannot convert float infinity"),
+        ("ping", {"from": "a", "to": "10.0.0.1", "timeout": math.nan}, "timeout more than 0 s"),
+        ("usage", {"only": "a"}, "only: expected a list of words"),
+        ("usage", {"only": None}, "only: expected a list of words"),
+        ("capture", {"targets": "all"}, "targets: expected a list of words"),
+        ("capture", {"count": 1 << 80}, "capture: "),
+        ("past", {"targets": [1]}, "targets: expected a list of words"),
+        ("past", {"seconds": math.nan}, "past: found nan s"),
+        ("past", {"count": 1 << 80}, "past: "),
+        ("run", {"name": "vm", "argv": []}, "argv: found nothing, expected a command"),
+        ("run", {"name": "vm", "argv": "ls"}, "argv: expected a list of words"),
+        ("attach", {"name": "b", "nic": 5}, "attach: "),
+        ("apply", {"document": []}, "expected a mapping"),
+        ("connect", {"name": []}, "there is no guest"),
+        ("fdb", {"port": {}}, "fdb: "),
+        ("explain", {"port": "a", "frame": "0"}, "explain: "),
+    ],
+)
+async def test_a_call_that_makes_no_sense_is_told_why(tmp_path, call, given, told):
+    async with Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path / "f") as fabric:
+        fabric.guests["vm"] = QemuGuest("vm", "qemu")
+
+        def talk(path):
+            with Client(path) as client, Path(os.devnull).open("w") as null:
+                with pytest.raises(BadInput, match=told):
+                    client.call(call, descriptors=[null.fileno()], **given)
+
+        async with serving(tmp_path, **Operations(fabric).table()) as path:
+            await in_thread(talk, path)
+        del fabric.guests["vm"]
+
+
+async def test_all_of_the_past_is_further_back_than_any_time(tmp_path):
+    async with Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path) as fabric:
+        told = await fabric.past(tmp_path / "past.pcapng")
+        for seconds in (1e300, math.inf):
+            again = await fabric.past(tmp_path / "past.pcapng", seconds=seconds)
+            assert again["written"] >= told["written"]
 
 
 async def test_what_apply_finds_in_a_running_fabric_has_its_place_in_the_file(tmp_path, monkeypatch, capsys):

@@ -67,7 +67,8 @@ async def past(
     if text:
         code = compile_filter(text) if virtual else await trio.to_thread.run_sync(compile_filter, text)
         program = BpfProgram(code)
-    now = now_of(clock)
+    # Here: in a thread there is no trio to ask.
+    now, epoch = now_of(clock), epoch_of(clock)
 
     def work(descriptor: int) -> dict[str, int]:
         if truncate:
@@ -77,14 +78,14 @@ async def past(
             descriptor,
             ports=selection.ports,
             vlans=selection.vlans,
-            since=0 if seconds is None else max(0, now - round(seconds * drive.NANO)),
+            since=0 if seconds is None else now - round(min(seconds * drive.NANO, now)),
             direction=direction,
             drops=drops,
             program=program,
             filter=text,
             snaplen=snaplen,
             count=count,
-            epoch=epoch_of(clock),
+            epoch=epoch,
             **described(clock),
         )
 

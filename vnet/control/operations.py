@@ -134,7 +134,9 @@ class Operations:
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
         if not isinstance(guest, QemuGuest):
             raise BadInput(f"{guest.name} is {guest.kind}")
-        done = await guest.outcome(*map(str, request.arguments["argv"]))
+        if not (argv := _words(request.arguments, "argv")):
+            raise BadInput("argv: found nothing, expected a command")
+        done = await guest.outcome(*argv)
         text = {key: base64.b64encode(getattr(done, key)).decode() for key in ("output", "errors")}
         return {"code": done.code, **text}
 
@@ -210,7 +212,7 @@ class Operations:
 
     async def call_usage(self, request: Request) -> dict[str, Any]:
         """What guests sent and received, perhaps `only` these; with `gone`, those that are gone too."""
-        only = [str(name) for name in request.arguments.get("only", ())]
+        only = _words(request.arguments, "only")
         return self.fabric.usage(*only, gone=bool(request.arguments.get("gone", False)))
 
     async def call_drops(self, request: Request) -> list[dict[str, Any]]:
@@ -221,7 +223,10 @@ class Operations:
         """Put `frame` (hex) in at `port`, `count` times; what became of the last one."""
         given = request.arguments
         frame = bytes.fromhex(str(given["frame"]))
-        for n in range(int(given.get("count", 1))):
+        count = int(given.get("count", 1))
+        if not 1 <= count <= 1_000_000:
+            raise BadInput(f"count: found {count}, expected 1 to 1000000")
+        for n in range(count):
             if n % 64 == 0:
                 await trio.lowlevel.checkpoint()
             verdict = self.fabric.send(str(given["port"]), frame)
@@ -241,7 +246,7 @@ class Operations:
         with request.descriptor() as descriptor:
             capture = self.fabric.capture_to(
                 descriptor,
-                *given.get("targets", ["all"]),
+                *_words(given, "targets", "all"),
                 filter=given.get("filter"),
                 count=given.get("count"),
                 direction=given.get("direction"),
@@ -267,7 +272,7 @@ class Operations:
         with request.descriptor() as descriptor:
             return await self.fabric.past(
                 descriptor,
-                *given.get("targets", ["all"]),
+                *_words(given, "targets", "all"),
                 seconds=given.get("seconds"),
                 filter=given.get("filter"),
                 count=given.get("count"),
@@ -276,6 +281,14 @@ class Operations:
                 snaplen=int(given.get("snaplen", 262_144)),
                 truncate=bool(given.get("truncate", False)),
             )
+
+
+def _words(given: dict[str, Any], key: str, *default: str) -> list[str]:
+    """The list of words at a key. A word alone would be taken for its letters. Raises BadInput."""
+    words = given.get(key, list(default))
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadInput(f"{key}: expected a list of words")
+    return words
 
 
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

@@ -267,7 +267,7 @@ class _Connection:
             return await written({"id": call.id, "result": await operation(request)})
         except VnetError as error:
             problem = error
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             problem = BadInput(f"{call.name}: {error}")
         except OSError as error:
             if error.filename is None and isinstance(error, BrokenPipeError | ConnectionError):
