@@ -345,6 +345,48 @@ async def test_one_connection_can_have_so_many_calls_and_no_more(tmp_path):
         await in_thread(flood, path)
 
 
+async def test_whoever_is_one_too_many_is_told_and_may_look_and_bring_it_down(tmp_path):
+    async def status(request):
+        return "there"
+
+    def crowd(path):
+        with contextlib.ExitStack() as others:
+            clients = [others.enter_context(Client(path)) for _ in range(server.CONNECTIONS_MAX)]
+            for client in clients:
+                assert client.call("echo", n=1) == {"n": 1}
+            for _ in range(2):
+                with Client(path) as one:
+                    with pytest.raises(VnetError, match="64 clients are connected already: end one"):
+                        one.call("echo")
+                    assert one.call("status") == "there"
+                    assert one.call("down") is None
+                    # What asks again and again stays away.
+                    with pytest.raises(VnetError, match="connected already"):
+                        one.call("status")
+            assert clients[-1].call("status") == "there"
+
+    async def down(request):
+        return None
+
+    async with serving(tmp_path, echo=echo, status=status, down=down) as path:
+        await in_thread(crowd, path)
+
+
+async def test_whoever_is_one_too_many_does_not_stay(tmp_path, monkeypatch):
+    def crowd(path):
+        with contextlib.ExitStack() as others:
+            for _ in range(server.CONNECTIONS_MAX):
+                assert others.enter_context(Client(path)).call("echo") == {}
+            with socket.socket(socket.AF_UNIX) as one:
+                one.settimeout(30)
+                one.connect(str(path))
+                assert one.recv(1) == b""
+
+    monkeypatch.setattr(server, "BRIEFLY", 0.01)
+    async with serving(tmp_path, echo=echo) as path:
+        await in_thread(crowd, path)
+
+
 async def test_a_long_answer_lets_others_have_their_turn():
     answer = {
         "many": [{"n": n, "text": '"\u00e9'} for n in range(1000)],
@@ -439,9 +481,12 @@ async def test_a_call_that_makes_no_sense_is_told_why(tmp_path, call, given, tol
         fabric.guests["vm"] = QemuGuest("vm", "qemu")
 
         def talk(path):
-            with Client(path) as client, Path(os.devnull).open("w") as null:
-                with pytest.raises(BadInput, match=told):
-                    client.call(call, descriptors=[null.fileno()], **given)
+            with (
+                Client(path) as client,
+                Path(os.devnull).open("w") as null,
+                pytest.raises(BadInput, match=told),
+            ):
+                client.call(call, descriptors=[null.fileno()], **given)
 
         async with serving(tmp_path, **Operations(fabric).table()) as path:
             await in_thread(talk, path)

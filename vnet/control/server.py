@@ -24,6 +24,10 @@ from vnet.errors import BadInput, VnetError
 log = logging.getLogger("vnet")
 
 CONNECTIONS_MAX = 64
+ALWAYS = ("status", "down")
+"""Calls that are answered, once, however many clients are connected."""
+BRIEFLY = 20.0
+"""Seconds that a client stays connected which is one too many."""
 CALLS_MAX = 64
 DESCRIPTORS_MAX = 4
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
@@ -129,12 +133,38 @@ async def _connection(
     with connection:
         if peer_uid(connection) not in (os.geteuid(), 0):
             return
-        async with limit:
+        try:
+            try:
+                limit.acquire_nowait()
+            except trio.WouldBlock:
+                with trio.move_on_after(BRIEFLY):
+                    await _Connection(connection, _crowded(operations)).run()
+                return
             try:
                 await _Connection(connection, operations).run()
-            except Exception:
-                # A mistake of ours with one client must not take every tenant's network down.
-                log.exception("a client of the control socket was given up")
+            finally:
+                limit.release()
+        except Exception:
+            # A mistake of ours with one client must not take every tenant's network down.
+            log.exception("a client of the control socket was given up")
+
+
+def _crowded(operations: dict[str, Operation]) -> dict[str, Operation]:
+    """What a client finds that is one too many: enough to look and to bring the fabric down. All else is
+    refused at once, for nobody knows when another client goes.
+    """
+    left = {name: operations[name] for name in ALWAYS if name in operations}
+
+    def once(name: str) -> Operation:
+        async def answer(request: Request) -> Any:
+            if (operation := left.pop(name, None)) is None:
+                others = "vnet top, capture, console or shell"
+                raise VnetError(f"{CONNECTIONS_MAX} clients are connected already: end one ({others})")
+            return await operation(request)
+
+        return answer
+
+    return {name: once(name) for name in operations}
 
 
 ENTRIES_A_TURN = 16
