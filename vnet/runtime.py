@@ -73,11 +73,14 @@ class Runtime:
     def __init__(self, name: str, folder: Path | None = None) -> None:
         self.name = name
         self.path = folder or base() / name
+        self._above = base() if folder is None else None
+        """The folder of all fabrics. What is above a folder of the caller's choice is not ours."""
         self._lock: int | None = None
 
     def __enter__(self) -> Runtime:
         while self._lock is None:
-            private(self.path.parent)
+            if self._above is not None:
+                private(self._above)
             private(self.path)
             try:
                 lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -113,8 +116,9 @@ class Runtime:
                 self.path.rmdir()
             os.close(self._lock)
             self._lock = None
-            with contextlib.suppress(OSError):
-                self.path.parent.rmdir()
+            if self._above is not None:
+                with contextlib.suppress(OSError):
+                    self._above.rmdir()
 
     def note(self, namespaces: Iterable[str]) -> None:
         """Note what would have to be removed if this process died now. Whole or not at all."""

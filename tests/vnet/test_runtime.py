@@ -45,6 +45,16 @@ def test_a_folder_that_others_could_write_to_is_closed_to_them(base):
         assert stat.S_IMODE(base.stat().st_mode) == 0o700
 
 
+def test_what_is_above_a_folder_of_ones_choice_stays_as_it_is(tmp_path):
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o755)
+    with runtime.Runtime("lab", above / "lab") as held:
+        assert stat.S_IMODE(above.stat().st_mode) == 0o755
+        assert stat.S_IMODE(held.path.stat().st_mode) == 0o700
+    assert [*above.iterdir()] == []
+
+
 def test_a_link_in_the_folders_place_is_refused(base, tmp_path):
     base.mkdir(mode=0o700)
     elsewhere = tmp_path / "elsewhere"
