@@ -1,7 +1,7 @@
-"""Figures of all running fabrics for Prometheus: printed once, or served until Ctrl-C.
+"""Figures of all running fabrics, or of one, for Prometheus: printed once, or served until Ctrl-C.
 
-One endpoint tells of every fabric of this user, those to come included. It listens on loopback or on
-a unix socket of its owner's alone. The names are in vnet/README.md and stay.
+One endpoint tells of every fabric of this user, those to come included, or of the one that is named. It
+listens on loopback or on a unix socket of its owner's alone. The names are in vnet/README.md and stay.
 
 Examples:
   vnet metrics
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 from vnet import runtime
@@ -29,15 +30,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="ADDRESS", help="serve GET /metrics at 127.0.0.1:PORT or a path")
 
 
-def statuses(name: str | None) -> list[dict[str, Any]]:
-    """What the fabrics say of themselves; one that goes away meanwhile is left out."""
+def statuses(name: str | None, *, there: bool = True) -> list[dict[str, Any]]:
+    """What the fabrics say of themselves; one that goes away meanwhile is left out. One that is asked for by
+    its name has to be `there`, or may come later.
+    """
     found = []
-    for each in [runtime.the_one(name)] if name else runtime.running():
+    for each in [runtime.the_one(name)] if name and there else runtime.running():
+        if name not in (None, each):
+            continue
         try:
             with words.client(each) as client:
                 found.append(client.call("status"))
         except VnetError:
-            if name:
+            if name and there:
                 raise
     return found
 
@@ -56,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
     where = endpoint.parse(given.listen)
 
     async def text() -> str:
-        return exposition(await trio.to_thread.run_sync(statuses, None))
+        return exposition(await trio.to_thread.run_sync(partial(statuses, given.name, there=False)))
 
     async def until_signal() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

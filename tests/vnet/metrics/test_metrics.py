@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,8 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 import vnet
+from vnet import runtime
+from vnet.cli import main, metrics, words
 from vnet.errors import BadInput, VnetError
 from vnet.metrics import CONTENT_TYPE, endpoint, exposition
 
@@ -72,6 +75,51 @@ def test_prometheus_reads_it():
 
 def test_no_fabric_is_no_error():
     assert of(samples(exposition([])), "vnet_fabrics") == 0
+
+
+def test_one_fabric_is_told_of_alone_and_may_come_later(monkeypatch):
+    running = ["a", "b"]
+    monkeypatch.setattr(runtime, "running", lambda: running)
+
+    class Client:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def call(self, _):
+            if self.name == "b":
+                raise VnetError("it went away")
+            return self.name
+
+    monkeypatch.setattr(words, "client", Client)
+    assert metrics.statuses(None) == metrics.statuses("a") == metrics.statuses("a", there=False) == ["a"]
+    for name in ("b", "c"):
+        assert metrics.statuses(name, there=False) == []
+        with pytest.raises(VnetError):
+            metrics.statuses(name)
+
+
+def test_the_command_serves_the_one_that_is_named(monkeypatch, tmp_path):
+    asked = []
+
+    async def serve(listener, text):
+        await listener.aclose()
+        await text()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def statuses(name, *, there=True):
+        asked.append((name, there))
+        return []
+
+    monkeypatch.setattr(endpoint, "serve", serve)
+    monkeypatch.setattr(metrics, "statuses", statuses)
+    assert main(["metrics", "lab", "--listen", str(tmp_path / "metrics.sock")]) == 0
+    assert asked == [("lab", False)]
 
 
 def test_labels_are_escaped():
