@@ -230,12 +230,13 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
     if isinstance(guest, QemuGuest) and guest.machine is not None and guest.machine.is_running:
         try:
             await guest.machine.plug(facts_of(port, fabric.runtime))
-            if not link:
-                carrier.tell(fabric, port)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await fabric.wiring.unplug(port.name)
             raise
+    if not link:
+        # A machine that does not run now shows it when it starts.
+        carrier.tell(fabric, port)
 
 
 def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:

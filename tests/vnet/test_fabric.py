@@ -261,6 +261,23 @@ async def test_a_link_that_is_down_stays_so_when_its_nic_is_replaced(fails):
         assert fabric.port("db").status()["link"] == "up"
 
 
+async def test_a_machine_that_does_not_run_is_told_of_a_link_that_stays_down(tmp_path):
+    wanted = tenants()
+    nic = {"network": "red", "nic": {"kind": "stream", "socket": "vm.sock"}}
+    wanted["guests"]["vm"] = {"kind": "external", "nics": [nic]}
+    async with Fabric.from_dict(wanted, runtime=tmp_path / "f") as fabric:
+        shown = []
+        fabric.machines.by_name["vm"] = SimpleNamespace(cable=lambda port, *, up: shown.append((port, up)))
+        try:
+            await fabric.set_link("vm", up=False)
+            nic["mac"] = "02:00:00:00:77:77"
+            done = await fabric.apply(vnet.Topology.from_dict(wanted))
+            assert [line.split()[0] for line in done] == ["remove", "add"]
+            assert shown == [("vm.0", False)] * 2
+        finally:
+            del fabric.machines.by_name["vm"]
+
+
 def test_the_same_run_in_virtual_time_gives_the_same_bytes(tmp_path):
     async def run(path):
         async with Fabric.from_dict(tenants()) as fabric:
