@@ -17,12 +17,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vnet import runtime
 from vnet._native import VERSION
 from vnet.capture.bpf import FilterError, compile_filter
+from vnet.capture.selection import ALL
 from vnet.cli import words
 from vnet.errors import BadInput, VnetError
 
@@ -85,21 +88,39 @@ def interfaces() -> list[str]:
     for name in runtime.running():
         with contextlib.suppress(VnetError), words.client(name) as client:
             status = client.call("status")
-            lines.append(_interface(name, "all", "all ports"))
-            networks: dict[str, None] = {}
-            for port in status["ports"]:
-                networks |= dict.fromkeys([port["network"], *port.get("trunk", ())])
-            # A guest may be called so, too.
-            others = {port["guest"] for port in status["ports"]}
+            lines.append(_interface(name, ALL, "all ports"))
+            ports = status["ports"]
+            networks = dict.fromkeys(network for port in ports for network in _networks(port))
+            called = _called(ports)
             lines += [
-                _interface(name, f"network:{network}" if network in others else network, f"network {network}")
+                _interface(name, _named("network", network, called), f"network {network}")
                 for network in networks
-                if network
             ]
-            for port in status["ports"]:
+            for port in ports:
                 told = f"port {port['port']}, {port['kind']} {' '.join(port['ip'])}".rstrip()
-                lines.append(_interface(name, port["port"], told))
+                lines.append(_interface(name, _named("port", port["port"], called), told))
     return lines
+
+
+def _networks(port: dict[str, Any]) -> list[str]:
+    return [network for network in (port["network"], *port.get("trunk", ())) if network]
+
+
+def _called(ports: Sequence[dict[str, Any]]) -> Counter[str]:
+    """How many things a capture could take each name for."""
+    kinds = [
+        [ALL],
+        {network for port in ports for network in _networks(port)},
+        {port["port"] for port in ports},
+        {port["guest"] for port in ports},
+        {port["switch"] for port in ports},
+    ]
+    return Counter(name for kind in kinds for name in kind)
+
+
+def _named(what: str, name: str, called: Counter[str]) -> str:
+    """A name, with what it is where it is more than one thing: a capture refuses it otherwise."""
+    return name if called[name] == 1 else f"{what}:{name}"
 
 
 def _interface(fabric: str, target: str, told: str) -> str:
@@ -132,7 +153,8 @@ def _capture(given: argparse.Namespace) -> None:
             call = client.stream(
                 "capture",
                 descriptors=[descriptor],
-                targets=[target],
+                # No name is everything, too, where something is called `all`.
+                targets=[] if target == ALL else [target],
                 filter=given.extcap_capture_filter or None,
                 direction=None if given.direction == "both" else given.direction,
                 drops=given.drops != "false",
