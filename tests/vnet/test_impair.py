@@ -121,7 +121,7 @@ async def test_impairments_change_while_it_runs(autojump_clock: trio.testing.Moc
         a, b = fabric.guests["a"], fabric.guests["b"]
         assert await a.ping(b) == 0
         done = await fabric.apply(pair({"delay": "5 ms"}))
-        assert done == ["change link left-right: delay 0 s -> 5 ms, delay 0 s -> 5 ms"]
+        assert done == ["change link left-right: a_to_b delay 0 s -> 5 ms, b_to_a delay 0 s -> 5 ms"]
         assert await a.ping(b) == pytest.approx(10 * MS, abs=1e-9)
         await fabric.apply(pair({"loss": "100 %"}))
         with pytest.raises(vnet.Unreachable):

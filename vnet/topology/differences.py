@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,9 +10,11 @@ import attrs
 from nics.keys import Key
 from vnet.topology import machine, table_ports, table_switches
 from vnet.topology.flows import FLOWS
-from vnet.topology.model import Change, Flows, Impair, Machine, PortSettings, Recorder, Switch
+from vnet.topology.model import Change, Cord, Flows, Impair, Machine, PortSettings, Recorder, Switch
 from vnet.topology.recorder import RECORDER
-from vnet.topology.resolve import Port
+from vnet.topology.resolve import Port, ResolvedLink
+from vnet.topology.rules import COMMUNITY
+from vnet.topology.shape import OrOff
 from vnet.topology.write import change_words, value_words
 
 _AS_IN_FILES = ("guard", "limits", "storm")
@@ -30,22 +32,38 @@ _KEYS: Mapping[type, tuple[Key, ...]] = {
 
 def differences(before: Any, after: Any) -> str:
     """The attributes that differ, as `vlan 10 -> 20, limits none -> {egress: {rate: 10 Mbit/s}}`."""
+    return ", ".join(_differences(before, after))
+
+
+def _differences(before: Any, after: Any, way: str = "") -> Iterator[str]:
+    """One each. `way`: what the file calls the direction that they are of, and a blank."""
     kind = type(after)
     types = {key.name: key.type for key in _KEYS.get(kind, ())}
-    told = []
+    told: tuple[str, ...] = ("policy",)
+    if kind is Port and (place := _place(before)) != (other := _place(after)):
+        yield f"private {place} -> {other}"
+        told = ("policy", "private", "community")
     for field in attrs.fields(kind):
         was, becomes = getattr(before, field.name), getattr(after, field.name)
-        if was == becomes or field.name == "policy":
+        if was == becomes or field.name in told:
             continue
         shape = types.get(field.name)
         if attrs.has(type(was)) and type(was) is type(becomes) and shape is None:
-            told.append(differences(was, becomes))
+            yield from _differences(was, becomes, f"{field.name} " if kind in (Cord, ResolvedLink) else way)
         else:
-            told.append(f"{field.name} {_said(was, shape)} -> {_said(becomes, shape)}")
-    return ", ".join(told)
+            yield f"{way}{field.name} {_said(was, shape)} -> {_said(becomes, shape)}"
+
+
+def _place(port: Port) -> str:
+    """Where it stands in private networks, as the file says it."""
+    if port.community is not None:
+        return f"{COMMUNITY}{port.community}"
+    return "isolated" if port.private else "promiscuous"
 
 
 def _said(value: object, shape: Any = None) -> str:
+    if value is None and isinstance(shape, OrOff):
+        return shape.word
     if value is None or value in ((), ""):
         return "none"
     return flow(value if shape is None else value_words(shape, value))

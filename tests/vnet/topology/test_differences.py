@@ -30,7 +30,14 @@ RATE = {"egress": {"rate": "10 Mbit/s"}}
     [
         ({}, {"limits": RATE}, "limits none -> {egress: {rate: 10 Mbit/s}}"),
         ({"limits": RATE}, {}, "limits {egress: {rate: 10 Mbit/s}} -> none"),
-        ({}, {"impair": {"delay": "5 ms"}}, "delay 0 s -> 5 ms, delay 0 s -> 5 ms"),
+        ({}, {"impair": {"delay": "5 ms"}}, "egress delay 0 s -> 5 ms, ingress delay 0 s -> 5 ms"),
+        (
+            {"impair": {"loss": "1 %"}},
+            {"impair": {"egress": {"delay": "3 ms"}, "ingress": {"loss": "2 %"}}},
+            "egress delay 0 s -> 3 ms, egress loss 1 % -> 0 %, ingress loss 1 % -> 2 %",
+        ),
+        ({}, {"guard": "off"}, "guard {} -> off"),
+        ({"guard": "off"}, {"guard": {"dhcp_server": "allow"}}, "guard off -> {dhcp_server: allow}"),
         ({}, {"storm": {"broadcast": "100 /s"}}, "storm none -> {broadcast: 100 /s}"),
         (
             {},
@@ -44,6 +51,23 @@ def test_a_ports_changes_are_in_the_files_words(
     before: dict[str, Any], after: dict[str, Any], said: str
 ) -> None:
     assert told(before, after) == [f"change port a.0: {said}"]
+
+
+def test_a_place_in_a_private_network_is_called_as_in_the_file() -> None:
+    def resolved(place: str, private: bool = True) -> Any:
+        nic = {"network": "red", "private": place} if private else {"network": "red"}
+        document = {"networks": {"red": {"private": private}}, "guests": {"a": {"nics": [nic]}}}
+        return vnet.Topology.from_dict({"name": "lab", **document}).resolve()
+
+    def told(before: Any, after: Any) -> list[str]:
+        return [line for line in map(str, plan(before, after)) if "port" in line]
+
+    open_, alone, ours = resolved("promiscuous"), resolved("isolated"), resolved("community ours")
+    said = "change port a.0: private {} -> {}"
+    assert told(open_, alone) == [said.format("promiscuous", "isolated")]
+    assert told(alone, ours) == [said.format("isolated", "community ours")]
+    assert told(ours, open_) == [said.format("community ours", "promiscuous")]
+    assert told(resolved("", private=False), alone) == [said.format("promiscuous", "isolated")]
 
 
 def test_times_of_switches_have_units() -> None:
