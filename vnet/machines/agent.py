@@ -71,7 +71,7 @@ class Agent:
         try:
             output, errors = (base64.b64decode(told.get(key, "")) for key in ("out-data", "err-data"))
             code = int(told["exitcode"]) if "exitcode" in told else 128 + int(told["signal"])
-        except (binascii.Error, KeyError, TypeError, ValueError):
+        except (binascii.Error, KeyError, TypeError, ValueError, OverflowError):
             raise self._odd() from None
         return Outcome(code, output, errors)
 
@@ -126,7 +126,10 @@ class Agent:
                 raise self._gone()
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
-        told = json.loads(line)
+        try:
+            told = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
         if not isinstance(told, dict):
             raise ValueError("no object")
         return told

@@ -144,7 +144,8 @@ class Machine:
             self._set("failed")
             if isinstance(error, trio.TooSlowError):
                 raise VnetError(self._failure(f"it did not start within {START:g} s")) from None
-            if isinstance(error, VnetError):
+            # No descriptor is left for it, say: whoever starts it again tries once more later.
+            if isinstance(error, VnetError | OSError):
                 raise VnetError(self._failure(str(error))) from None
             raise
         self._set("running")
@@ -178,7 +179,8 @@ class Machine:
         self._nursery.start_soon(self.console.run, console)
         self._nursery.start_soon(self._qmp.run)
         await self._qmp.ready.wait()
-        self.kvm = bool((await self._qmp("query-kvm"))["enabled"])
+        told = await self._qmp("query-kvm")
+        self.kvm = isinstance(told, dict) and told.get("enabled") is True
 
     async def _listen(self, output: trio.SocketStream, heard: trio.Event) -> None:
         """Note what QEMU says, a few lines of it."""

@@ -19,8 +19,14 @@ from vnet.errors import VnetError
 
 LINE_MAX = 1 << 20
 """Bytes; longer ones end the connection."""
+DESCRIPTION = 500
+"""Characters of what it says of an error."""
 _EVENTS_MAX = 256
 """Events that are kept for who asks later."""
+
+
+ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError, trio.WouldBlock)
+"""What a line comes to that is none of QEMU's."""
 
 
 class QmpError(VnetError):
@@ -42,6 +48,7 @@ class Qmp:
         self._news = trio.Condition()
         self._sending = trio.Lock()
         self._gone = False
+        self._greeted = False
         self.ready = trio.Event()
         """It takes commands, or is gone."""
 
@@ -57,7 +64,7 @@ class Qmp:
                         try:
                             for line in lines:
                                 await self._take(json.loads(line), nursery, task_status)
-                        except (ValueError, KeyError, TypeError, AttributeError, trio.WouldBlock):
+                        except ODD:
                             break  # whoever speaks there is QEMU no longer
                         if len(rest) > LINE_MAX:
                             break
@@ -75,7 +82,8 @@ class Qmp:
     async def _take(
         self, told: dict[str, Any], nursery: trio.Nursery, task_status: trio.TaskStatus[None]
     ) -> None:
-        if "QMP" in told:
+        if "QMP" in told and not self._greeted:
+            self._greeted = True
 
             async def negotiate() -> None:
                 with contextlib.suppress(QmpError):
@@ -85,6 +93,8 @@ class Qmp:
 
             nursery.start_soon(negotiate)
         elif "event" in told:
+            if not isinstance(told.get("data", {}), dict):
+                raise TypeError("an event's data is an object")
             self._told(told)
             async with self._news:
                 self._events.append(told)
@@ -115,9 +125,11 @@ class Qmp:
             raise QmpError(f"{command}: QEMU is gone") from error
         finally:
             del self._waiting[number]
-        if "error" in reply:
-            raise QmpError(f"{command}: {reply['error'].get('desc')}")
-        return reply["return"]
+        if "return" in reply:
+            return reply["return"]
+        refusal = reply.get("error")
+        what = refusal.get("desc") if isinstance(refusal, dict) else "QEMU does not say what came of it"
+        raise QmpError(f"{command}: {str(what)[:DESCRIPTION]}")
 
     async def event(self, name: str, **data: Any) -> dict[str, Any]:
         """Wait for the next event of a name, whose data has these values, since the last one taken."""

@@ -77,6 +77,8 @@ async def test_a_command_that_a_signal_ended() -> None:
     [
         (b'{"error": {"desc": "no such file"}}\n', "vm: its agent: no such file"),
         (b"nonsense\n", "its agent says what no agent says"),
+        (b"[" * 100_000 + b"\n", "its agent says what no agent says"),
+        (b'{"return": {"pid": 7, "exited": true, "exitcode": 1e999}}\n', "its agent says what no agent says"),
         (b"[1]\n", "its agent says what no agent says"),
         (b'{"return": 5}\n', "its agent says what no agent says"),
         (said({"pid": 7, "exited": True}), "its agent says what no agent says"),

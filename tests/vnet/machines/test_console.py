@@ -102,7 +102,16 @@ async def test_a_monitor_answers_and_tells() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"nonsense\n", b"[]\n", b'{"event": 5}\n{"id": []}\n', b"5\n", b"x" * (LINE_MAX + 2)]
+    "said",
+    [
+        b"nonsense\n",
+        b"[]\n",
+        b'{"event": 5}\n{"id": []}\n',
+        b'{"event": "STOP", "data": 5}\n',
+        b"5\n",
+        b"[" * 100_000 + b"\n",
+        b"x" * (LINE_MAX + 2),
+    ],
 )
 async def test_a_monitor_that_says_anything_else_ends_alone(said: bytes) -> None:
     ours, qemu = pair()
@@ -120,3 +129,27 @@ async def test_a_monitor_that_says_anything_else_ends_alone(said: bytes) -> None
     await qemu.aclose()
     with pytest.raises(QmpError, match="QEMU is gone"):
         await qmp("cont")
+
+
+@pytest.mark.parametrize("reply", [{}, {"error": 5}, {"error": {}}, {"error": {"desc": ["x" * 10_000]}}])
+async def test_a_reply_that_is_none_is_an_error_of_its_command_alone(reply: dict[str, Any]) -> None:
+    ours, qemu = pair()
+    qmp = Qmp(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(qmp.run)
+        await qemu.send_all(json.dumps(GREETING).encode() + b"\n")
+        told: dict[str, Any] = json.loads(await qemu.receive_some())
+        # Of the capabilities, which nobody waits for, and of a command; greeted twice it is no other.
+        for line in (reply | {"id": told["id"]}, GREETING):
+            await qemu.send_all(json.dumps(line).encode() + b"\n")
+
+        async def answer() -> None:
+            asked = json.loads(await qemu.receive_some())
+            assert asked["execute"] == "cont"
+            await qemu.send_all(json.dumps(reply | {"id": asked["id"]}).encode() + b"\n")
+
+        nursery.start_soon(answer)
+        with trio.fail_after(30), pytest.raises(QmpError, match="cont: ") as raised:
+            await qmp("cont")
+        assert len(str(raised.value)) < 1000
+        await qemu.aclose()
