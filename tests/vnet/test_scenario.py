@@ -36,6 +36,13 @@ def a_to_b(**keys: Any) -> dict[str, Any]:
     return {"from": "a", "to": "b", **keys}
 
 
+def test_what_can_not_be_probed_is_said_to_be_so() -> None:
+    uplinks = {"wan": {"nic": {"kind": "pipe"}, "native": "lan"}}
+    (told,) = played({"assert": {"from": "a", "to": "wan", "reach": True}}, uplinks=uplinks)
+    assert told.failure is None
+    assert told.text.startswith("nothing to probe: ")
+
+
 @pytest.mark.parametrize(
     ("step", "text"),
     [

@@ -202,6 +202,8 @@ class Acts:
         Raises Failed, and BadInput for a guest that is not there.
         """
         pairs = self._pairs(expect)
+        if not pairs:
+            return "nothing to probe: it means no two guests, and behind an uplink nobody answers"
         deadline = trio.current_time() + within
 
         async def holds(source: str, target: str, seconds: float) -> bool:
