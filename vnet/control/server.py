@@ -210,6 +210,7 @@ class _Connection:
         self._socket = connection
         self._operations = operations
         self._sending = trio.Lock()
+        self._unsent = memoryview(b"")
         self._calls: dict[int, Request] = {}
 
     async def run(self) -> None:
@@ -249,15 +250,16 @@ class _Connection:
                 nursery.start_soon(self._answer, call, request)
 
     async def _send(self, line: str, ahead: bytes = b"") -> None:
-        data = memoryview(ahead + line.encode() + b"\n")
         # Where nobody else is sending there is no need for a turn of the others: a client waits for each.
         try:
             self._sending.acquire_nowait()
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
-            while data:
-                data = data[await self._socket.send(data) :]
+            # What is left of a line whose call was cancelled meanwhile goes first: half of it would be none.
+            self._unsent = memoryview(bytes(self._unsent) + ahead + line.encode() + b"\n")
+            while self._unsent:
+                self._unsent = self._unsent[await self._socket.send(self._unsent) :]
         finally:
             self._sending.release()
 
