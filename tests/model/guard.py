@@ -176,7 +176,8 @@ class ReferenceGuard:
                 has = ipaddress.IPv4Address(message[12:16])
                 need(int(has) == 0 or has == packet.source or self.owns(source, has), "guard-dhcp-client")
             else:
-                need(not message or message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
+                need(len(message) > 0 and packet.length > 8, "guard-headers")
+                need(message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
             need(sport == client, "guard-dhcp-client")
         return (sport, dport, packet.part) == (client, server, "whole")
 

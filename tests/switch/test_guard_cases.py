@@ -352,8 +352,12 @@ def test_a_message_that_is_dropped_late_is_counted_once() -> None:
     counters = made.counters(0)
     assert (counters["rx_frames"], counters["forwarded"]) == (6, 3)
     assert counters["drops"] == {"guard-dhcp-client": 3}
-    # A super-frame is several messages, of which the first alone could be seen.
-    assert made.forward(0, 0, burst[1:2], gso=True)[0].reason == "guard-dhcp-client"
+    # A super-frame is several messages, of which the first alone could be seen; they will have another length
+    # than its packet says.
+    short = [bytes(ip6(LOCAL, plen=length) / lease6(8, VICTIM6)[UDP]) for length in (0, 8, 9)]
+    verdicts = made.forward(0, 0, [burst[1], *short], gso=True)
+    reasons = ["guard-dhcp-client", "guard-headers", "guard-headers", "guard-dhcp-client"]
+    assert [verdict.reason for verdict in verdicts] == reasons
 
 
 def heard(of: Guard, dst: str) -> list[str]:

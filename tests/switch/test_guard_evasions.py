@@ -64,6 +64,7 @@ from tests.switch.guarded import (
     ip,
     ip6,
     lease4,
+    lease6,
     switch,
 )
 from tests.switch.test_guard_cases import RA
@@ -107,6 +108,12 @@ def cut_off(frame: Packet, count: int) -> bytes:
 
 def client6(message: Packet, sport: int = 546) -> Packet:
     return ip6(LOCAL, dst="ff02::1:2") / UDP(sport=sport, dport=547) / message
+
+
+def far(upper: Packet) -> Packet:
+    """Behind so much that of a UDP header its ports are seen, and nothing that follows."""
+    options = IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(60))])
+    return ether(dst=ALL_NODES) / Dot1Q(vlan=0) / IPv6(src=LOCAL, dst="ff02::1:2") / options / upper
 
 
 def chain(headers: int, upper: Packet) -> Packet:
@@ -198,6 +205,11 @@ CLAIMS = {
                        DHCP6_RelayReply())},
     "dhcpv6 relay from any port": ("guard-dhcp-server", client6(DHCP6_RelayForward(), sport=9999)),
     "dhcpv6 from any port": ("guard-dhcp-client", client6(DHCP6_Solicit(), sport=9999)),
+    "dhcpv6 release out of sight": ("guard-headers", far(lease6(8, VICTIM6)[UDP])),
+    "dhcpv6 relay out of sight": ("guard-headers", far(client6(DHCP6_RelayForward())[UDP])),
+    **{f"dhcpv6 release in a packet of {length} bytes": (
+        "guard-headers", ip6(LOCAL, plen=length) / lease6(8, VICTIM6)[UDP])
+       for length in (0, 4, 8)},
     "dhcpv6 from a server's port": ("guard-dhcp-server", client6(DHCP6_Solicit(), sport=547)),
 }  # fmt: skip
 

@@ -222,7 +222,7 @@ impl Frame<'_> {
         if server == 67 {
             self.asks4(ip.upper, ip.src.into())?
         } else {
-            asks6(ip.upper)?
+            asks6(ip)?
         }
         // A server would take it from any port. But what gives a lease back has to be understood as what it is
         // by whoever keeps the guest's addresses, too; and clients have a port of their own.
@@ -312,12 +312,14 @@ impl Frame<'_> {
 }
 
 /// RFC 8415, 7.3: none of a server's or a relay's messages, whatever port it is sent from. There is no
-/// hardware address in DHCPv6, only identifiers that a server binds.
-fn asks6(udp: &[u8]) -> Result<(), Drop> {
-    match udp.get(8) {
+/// hardware address in DHCPv6, only identifiers that a server binds. Which message it is must be seen, and be in the
+/// packet by its length, which is written anew where a super-frame is cut.
+fn asks6<A>(ip: &Ip<'_, A>) -> Result<(), Drop> {
+    match ip.upper.get(8).filter(|_| ip.len > 8) {
+        None => Err(Drop::GuardHeaders),
         // Advertise, reply, reconfigure; relay-forward, relay-reply.
         Some(2 | 7 | 10 | 12 | 13) => Err(Drop::GuardDhcpServer),
-        _ => Ok(()),
+        Some(_) => Ok(()),
     }
 }
 

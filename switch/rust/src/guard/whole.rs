@@ -84,6 +84,7 @@ fn is_for<A>(ip: &Ip<'_, A>, port: u16) -> bool {
     ip.proto == UDP && ip.part == Part::Whole && be16(ip.upper, 2) == Some(port)
 }
 
+/// Whatever there is of it, so that none goes unweighed for being short.
 fn message(frame: &[u8], tags: u8) -> Option<Message<'_>> {
     let at = 12 + 4 * usize::from(tags);
     let packet = frame.get(at + 2..)?;
@@ -91,11 +92,11 @@ fn message(frame: &[u8], tags: u8) -> Option<Message<'_>> {
         0x0800 => {
             let ip = headers::ipv4(packet).ok().filter(|ip| is_for(ip, 67))?;
             let within = ip.upper.get(8..ip.len.min(ip.upper.len())).unwrap_or_default();
-            Some(Message::V4(ip.src, ip.upper.get(8..)?, within))
+            Some(Message::V4(ip.src, ip.upper.get(8..).unwrap_or_default(), within))
         }
         0x86dd => {
             let ip = headers::ipv6(packet).ok().filter(|ip| is_for(ip, 547))?;
-            Some(Message::V6(ip.upper.get(8..ip.len.min(ip.upper.len()))?))
+            Some(Message::V6(ip.upper.get(8..ip.len.min(ip.upper.len())).unwrap_or_default()))
         }
         _ => None,
     }
