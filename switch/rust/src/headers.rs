@@ -158,7 +158,7 @@ pub(crate) fn ipv6(bytes: &[u8]) -> Result<Ip<'_, u128>, Bad> {
 
 /// Hop-by-hop options, routing, fragment, destination options, authentication, mobility, HIP, Shim6
 /// (the IANA list but for ESP, behind which nothing can be seen by anybody on the way).
-fn is_extension(proto: u8) -> bool {
+pub(crate) fn is_extension(proto: u8) -> bool {
     matches!(proto, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
 }
 

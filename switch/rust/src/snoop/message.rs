@@ -37,13 +37,23 @@ const NOT_ON_LINK: u16 = 4;
 #[must_use]
 pub fn is_dhcp(head: &[u8]) -> bool {
     let at = 12 + 4 * tags(head);
-    let udp = match be16(head, at) {
-        Some(0x0800) => head.get(at + 11) == Some(&UDP),
-        Some(0x86dd) => head.get(at + 8) == Some(&UDP),
-        _ => false,
+    let port = match (be16(head, at), head.get(at + 11), head.get(at + 8)) {
+        (Some(0x0800), Some(&UDP), _) => {
+            let header = head.get(at + 2).map_or(0, |first| usize::from(first & 15) * 4);
+            be16(head, at + 4 + header)
+        }
+        (Some(0x86dd), _, Some(&UDP)) => be16(head, at + 44),
+        (Some(0x86dd), _, Some(&next)) if headers::is_extension(next) => behind_extensions(head, at),
+        _ => None,
     };
-    let ports = if be16(head, at) == Some(0x0800) { at + 22 } else { at + 42 };
-    udp && matches!((be16(head, ports), be16(head, ports + 2)), (_, Some(67 | 68 | 546 | 547)))
+    matches!(port, Some(67 | 68 | 546 | 547))
+}
+
+/// The port that UDP goes to behind IPv6 extension headers: clients may send some, and guards admit them.
+#[cold]
+fn behind_extensions(head: &[u8], at: usize) -> Option<u16> {
+    let ip = headers::ipv6(head.get(at + 2..)?).ok().filter(|ip| ip.proto == UDP)?;
+    be16(ip.upper, 2)
 }
 
 fn tags(head: &[u8]) -> usize {

@@ -108,8 +108,14 @@ fn a_lease_is_given_back_declined_or_refused() {
     let release = bootp(1, IP, 0, CLIENT, &[53, 1, 7, 255]);
     let decline = bootp(1, 0, 0, CLIENT, &[53, 1, 4, 50, 4, 10, 0, 0, 7, 255]);
     let nak = bootp(2, 0, 0, CLIENT, &[53, 1, 6, 255]);
+    // With an option of IPv4 that says nothing.
+    let mut far = udp4(SERVER, CLIENT, IP, (68, 67), &release);
+    far[14] = 0x46;
+    far[17] += 4;
+    far.splice(34..34, [1, 1, 1, 0]);
     for (port, frame) in [
         (1, udp4(SERVER, CLIENT, IP, (68, 67), &release)),
+        (1, far),
         (1, udp4([255; 6], CLIENT, 0, (68, 67), &decline)),
         (0, udp4([255; 6], SERVER, 0x0a00_0001, (67, 68), &nak)),
     ] {

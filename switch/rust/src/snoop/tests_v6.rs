@@ -129,8 +129,19 @@ fn a_client_gives_back_or_declines() {
         assert!(matches!(Message::new(kind).from(&mut switch, 1), Out::Flood(_)));
         assert_eq!(bound(&switch, 1), Vec::<String>::new());
     }
-    // Where groups are snooped, too; and what does not leave the switch says nothing to the server.
+    // Behind an extension header.
     let release = udp6([0x33, 0x33, 0, 1, 0, 2], CLIENT, (546, 547), &Message::new(8).bytes());
+    for extension in [0, 60] {
+        let mut far = release.clone();
+        far[19] += 8;
+        far[20] = extension;
+        far.splice(54..54, [UDP, 0, 1, 4, 0, 0, 0, 0]);
+        let mut switch = lab();
+        Message::new(7).to(&mut switch, 0, CLIENT);
+        assert!(matches!(send(&mut switch, 1, 1, &far), Out::Flood(_)));
+        assert_eq!(bound(&switch, 1), Vec::<String>::new());
+    }
+    // Where groups are snooped, too; and what does not leave the switch says nothing to the server.
     for (out, left) in [(Out::Group(0), 0), (Out::Drop(crate::DropReason::NoListener), 2)] {
         let mut switch = lab();
         Message::new(7).to(&mut switch, 0, CLIENT);
