@@ -372,9 +372,10 @@ impl Table {
     /// A router asks for a group, or for all: the answers are news to it.
     pub fn asked(&mut self, vlan: VlanId, family: Family, group: Option<IpAddr>) {
         let one = group.map(|group| self.find(vlan, group));
-        for (&number, group) in &mut self.groups {
-            let is_it = one.is_none_or(|one| one == Some(number));
-            if is_it && group.vlan == vlan && Family::of(group.ip) == family {
+        let Table { groups, by_vlan, .. } = self;
+        let all = by_vlan.get(&vlan).filter(|_| one.is_none());
+        for number in one.flatten().iter().chain(all.into_iter().flatten()) {
+            if let Some(group) = groups.get_mut(number).filter(|group| Family::of(group.ip) == family) {
                 group.told = 0;
             }
         }

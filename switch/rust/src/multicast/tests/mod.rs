@@ -311,6 +311,9 @@ fn nobody_keeps_the_answers_of_others_from_routers() {
         assert_eq!(bench.igmp(0, V4, &old), Ok(vec![3, 4]));
         assert_eq!(bench.igmp(0, V4, &old), Ok(vec![]));
     }
+    // For another it is no news.
+    bench.query(3, [10, 0, 0, 1], [239, 9, 9, 9], 10);
+    assert_eq!(bench.igmp(0, V4, &old), Ok(vec![]));
 }
 
 #[test]
