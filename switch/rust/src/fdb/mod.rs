@@ -10,6 +10,8 @@ mod tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_bound;
+#[cfg(test)]
+mod tests_full;
 
 use crate::{Nanos, PortId, SwitchConfig, SwitchError, VlanId};
 use ages::Ages;
@@ -95,8 +97,8 @@ pub(crate) struct Home {
 
 /// Entries that one call forgets at most, so that it takes microseconds.
 const EXPIRE_AT_ONCE: usize = 256;
-/// Entries that are looked at for one that gives way: more than fabrics have silent guests.
-const LOOKED_AT: usize = 1024;
+/// Entries that are looked at at once for one that gives way.
+const LOOKED_AT: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Fdb {
@@ -114,6 +116,8 @@ pub(crate) struct Fdb {
     /// Steps that a learned entry lives; `None`: for ever.
     lifetime: Option<u32>,
     time: u64,
+    /// The last one that was looked at for one that gives way, and did not: the search goes on behind it.
+    looked_at: Option<u64>,
     /// Goes up whenever an entry comes, goes or changes, and whenever coarse time goes on: what was
     /// looked up under the same number is still true.
     version: u64,
@@ -155,6 +159,7 @@ impl Fdb {
             shift,
             lifetime,
             time: 0,
+            looked_at: None,
             version: 1,
         }
     }
@@ -365,15 +370,28 @@ impl Fdb {
     /// one gives way that was heard long ago and is no guest's.
     pub(crate) fn learn_own(&mut self, key: u64, port: PortId, gives_way: impl Fn(u64, PortId) -> bool) {
         if self.count.total() >= self.limit as usize {
-            let by_age = std::iter::successors(self.ages.oldest(), |&slot| self.ages.newer(slot));
-            let mut strangers = by_age.take(LOOKED_AT).filter(|&slot| {
-                let slot = self.table.slot(slot);
-                gives_way(slot.key, slot.port)
-            });
-            let Some(stranger) = strangers.next() else { return };
+            let Some(stranger) = self.stranger(gives_way) else { return };
             self.remove(stranger);
         }
         self.insert(Slot { key, stamp: self.time as u32, port, kind: Kind::Learned });
+    }
+
+    /// The entry that was heard longest ago of those that give way. However many do not, a frame pays for a few: the
+    /// next one's search goes on behind them, and at the end from the oldest again.
+    fn stranger(&mut self, gives_way: impl Fn(u64, PortId) -> bool) -> Option<usize> {
+        let last = self.looked_at.take().and_then(|key| self.table.find(key));
+        let last = last.filter(|(_, entry)| entry.kind == Kind::Learned);
+        let mut next = last.and_then(|(slot, _)| self.ages.newer(slot)).or(self.ages.oldest());
+        for _ in 0..LOOKED_AT {
+            let slot = next?;
+            let entry = self.table.slot(slot);
+            if gives_way(entry.key, entry.port) {
+                return Some(slot);
+            }
+            self.looked_at = Some(entry.key);
+            next = self.ages.newer(slot);
+        }
+        None
     }
 
     /// A learned station has moved to `port`. Its age starts again.
