@@ -204,7 +204,7 @@ impl PortConfig {
 pub struct SwitchConfig {
     /// Addresses the forwarding database holds at most, static ones included.
     pub fdb_limit: u32,
-    /// Learned addresses one VLAN may hold at most.
+    /// Learned addresses one VLAN holds at most, but for guests' own, which have room in any case.
     pub vlan_limit: u32,
     /// A learned address that was not heard for this long is forgotten, give or take a 256th or a
     /// millisecond (802.1Q 8.8.3: 300 s); 0 for never.
