@@ -17,6 +17,7 @@ def last_cells() -> list[str]:
 def test_named_tests_exist() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
     for cell in last_cells():
+        assert "same name" not in cell, f"{cell}: nobody would see that it is another's"
         for name in re.findall(r"\btest_\w+(?!\w|\.py|\w*\.\.\.|\{)", cell):
             assert f"def {name}" in sources or f"/{name}.py" in str(list((ROOT / "tests").rglob("*.py"))), (
                 name
