@@ -9,7 +9,8 @@ use super::ring::RingFault;
 use std::cell::Cell;
 
 /// Descriptors of chains that are looked at for one burst: some three times as many as there are where each frame has as
-/// many as Linux makes. A descriptor need not have any bytes, so nothing else bounds them.
+/// many as Linux makes. A descriptor need not have any bytes, so nothing else bounds them. Where its bytes lie in several
+/// regions each of these counts as well.
 pub const STEPS: u32 = 4096;
 /// The most descriptors in one chain that goes through an indirect table; Linux uses 19.
 const CHAIN_MAX: usize = 1024;
@@ -71,18 +72,20 @@ impl Desc {
         if let Some(ptr) = space.window.translate(self.addr, self.len) {
             return if self.len > 0 { each(Run { ptr, len: self.len }) } else { Ok(()) };
         }
-        self.runs_anywhere(space.memory, each)
+        self.runs_anywhere(space, each)
     }
 
+    /// There may be as many runs as there are regions, so each is a step.
     #[cold]
     fn runs_anywhere(
         &self,
-        memory: &Memory,
+        space: Space<'_>,
         each: &mut impl FnMut(Run) -> Result<(), RingFault>,
     ) -> Result<(), RingFault> {
         let (mut addr, mut left) = (self.addr, self.len);
         while left > 0 {
-            let (ptr, room) = memory.run(addr).ok_or(RingFault::Address)?;
+            step(space.steps)?;
+            let (ptr, room) = space.memory.run(addr).ok_or(RingFault::Address)?;
             let len = u64::from(left).min(room) as u32;
             each(Run { ptr, len })?;
             left -= len;
@@ -101,7 +104,7 @@ pub struct Space<'a> {
     pub steps: &'a Cell<u32>,
 }
 
-/// One descriptor more is looked at.
+/// One descriptor more is looked at, or one region more that a descriptor's bytes lie in.
 #[inline(always)]
 pub fn step(steps: &Cell<u32>) -> Result<(), RingFault> {
     steps.set(steps.get().checked_sub(1).ok_or(RingFault::Costly)?);

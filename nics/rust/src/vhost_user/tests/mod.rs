@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(fuzzing, allow(dead_code, unused_imports))]
 
+#[cfg(test)]
+mod bounds;
 mod driver;
 #[cfg(test)]
 mod frames;
