@@ -23,7 +23,8 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use switch::{DropReason, Nanos};
 
-/// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that concern all rings, one.
+/// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that
+/// have rings start or stop or memory mapped, one.
 const REQUESTS: usize = 32;
 /// How soon a preliminary "no interrupt" is asked again (see `vring.rs`).
 const RECHECK: Nanos = 30_000;

@@ -151,11 +151,11 @@ impl Queue {
         }
     }
 
-    /// Start the ring if it should run, doesn't, and all pieces are there.
-    pub fn settle(&mut self, index: u16, setting: &Setting<'_>) -> Result<(), RingFault> {
-        let Some(addr) = self.addr else { return Ok(()) };
+    /// Start the ring if it should run, doesn't, and all pieces are there. Whether it was started.
+    pub fn settle(&mut self, index: u16, setting: &Setting<'_>) -> Result<bool, RingFault> {
+        let Some(addr) = self.addr else { return Ok(false) };
         if self.ring.is_some() || !self.started || self.size == 0 || setting.memory.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let place = Placement { size: self.size, desc: addr.desc, avail: addr.avail, used: addr.used };
         let used_log = setting
@@ -165,6 +165,6 @@ impl Queue {
         let inflight = setting.inflight.and_then(|inflight| inflight.queue(index, self.size));
         let ring = Vring::start(setting.memory, &place, self.base, setting.features, inflight, used_log)?;
         self.ring = Some(Box::new(ring));
-        Ok(())
+        Ok(true)
     }
 }

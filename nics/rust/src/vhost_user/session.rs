@@ -145,7 +145,7 @@ pub struct Session {
     inflight: Option<Inflight>,
     status: u8,
     broken: Option<RingFault>,
-    /// A request had all rings stop or memory mapped: enough for one turn.
+    /// A request had a ring start, all of them stop, or memory mapped, in vain or not: enough for one turn.
     pub costly: bool,
     /// A line for the log.
     pub complaint: Option<String>,
@@ -258,10 +258,14 @@ impl Session {
         let log = self.log.as_ref().filter(|_| self.features & feature::LOG_ALL != 0);
         let features = RingFeatures::of(self.features);
         let setting = Setting { memory: &self.memory, features, log, inflight: self.inflight.as_ref() };
-        for index in 0..self.queues.len() {
-            if let Err(fault) = self.queues[index].settle(index as u16, &setting) {
-                self.fault(index, fault);
-                return;
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            match queue.settle(index as u16, &setting) {
+                Ok(started) => self.costly |= started,
+                Err(fault) => {
+                    self.costly = true;
+                    self.fault(index, fault);
+                    return;
+                }
             }
         }
     }
@@ -327,6 +331,7 @@ impl Session {
             Request::GetMaxMemSlots => return answer(super::memory::SLOTS_MAX as u64),
             Request::AddMemReg(spec) => {
                 let Some(fd) = fds.pop() else { return fatal("a memory region without its descriptor") };
+                self.costly = true;
                 let memory = self.memory.with(Region::map(&spec, &fd)?)?;
                 self.set_memory(memory);
             }
@@ -338,6 +343,7 @@ impl Session {
             }
             Request::SetLogBase { size, offset } => {
                 let Some(fd) = fds.pop() else { return fatal("a log without its descriptor") };
+                self.costly = true;
                 let log = Log::map(size, offset, &fd)?;
                 self.pause();
                 self.log = Some(log);
@@ -413,6 +419,7 @@ impl Session {
             }
             Request::SetInflightFd(spec) => {
                 let Some(fd) = fds.pop() else { return fatal("in-flight tables without their descriptor") };
+                self.costly = true;
                 let inflight = Inflight::map(&spec, &fd)?;
                 self.pause();
                 self.inflight = Some(inflight);

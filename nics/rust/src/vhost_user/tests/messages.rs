@@ -318,20 +318,32 @@ fn descriptors_that_are_slow_to_close_delay_nobody() {
 }
 
 #[test]
-fn of_requests_that_concern_all_rings_a_turn_has_one() {
+fn of_requests_that_take_their_time_a_turn_has_one() {
     let mut host = Host::new();
     let mut guest = Guest::running(&mut host, PLAIN);
-    guest.sock.set_nonblocking(true).unwrap();
-    let fd = guest.memfd.as_raw_fd();
-    for _ in 0..3 {
-        guest.request(5, 8, &table(&[(GPA, SIZE, UVA, 0)]), &[fd]);
+    let (fd, kick) = (guest.memfd.as_raw_fd(), guest.kicks[1].as_raw_fd());
+    let (memory, addr) = (table(&[(GPA, SIZE, UVA, 0)]), guest.addr(1, 0));
+    // Nearly the region that is there.
+    let overlap: Vec<u8> =
+        [0, GPA + 0x1000, SIZE, UVA, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let overlapping = table(&[(GPA, SIZE, UVA, 0); 2]);
+    for (request, body, fds, answer) in [
+        (5, &memory, vec![fd], 0),
+        (5, &overlapping, vec![fd; 2], 1),
+        (37, &overlap, vec![fd], 1),
+        (9, &addr, vec![], 0),
+        (12, &1u64.to_ne_bytes().to_vec(), vec![kick], 0),
+    ] {
+        for _ in 0..3 {
+            guest.request(request, 8, body, &fds);
+        }
+        // It need not be told that there is more.
+        for _ in 0..3 {
+            assert!(host.turn());
+            assert_eq!((guest.answer(), guest.answer()), (Some(answer), None), "request {request}");
+        }
+        assert!(host.nic.carrier());
     }
-    // It need not be told that there is more.
-    for _ in 0..3 {
-        assert!(host.turn());
-        assert_eq!((guest.answer(), guest.answer()), (Some(0), None));
-    }
-    assert!(host.nic.carrier());
     guest.send(&frame(60, 0));
     assert_eq!(host.receive_all().len(), 1);
 }
