@@ -37,7 +37,7 @@ pub mod split;
 pub mod stack;
 pub mod stream;
 pub mod tap;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(any(test, fuzzing, feature = "testkit"))]
 pub mod testkit;
 mod told;
 pub mod vde;

@@ -118,6 +118,16 @@ pub fn buffers(socket: impl AsFd, bytes: libc::c_int) {
     }
 }
 
+/// Linux 6.16, include/uapi/asm-generic/socket.h; libc does not have it yet.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Whether descriptors may be sent to a unix socket; if not, to try is the sender's error. Without it an older kernel closes
+/// those that were sent when we receive what they came with, on our thread. What is accepted is as its listener is.
+pub fn take_descriptors(socket: impl AsFd, taken: bool) {
+    // An older kernel does not know the option.
+    let _ = set(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, libc::c_int::from(taken));
+}
+
 /// What a socket option may be: numbers, and structures of numbers.
 ///
 /// # Safety
@@ -169,4 +179,44 @@ pub(crate) fn get<T: Numbers>(socket: impl AsFd, level: libc::c_int, name: libc:
 
 fn check(ret: libc::c_int) -> io::Result<()> {
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::socket::{Connection, Descriptors, Role, claim};
+    use crate::testkit::{Folder, send_with};
+    use socket2::Type;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    #[test]
+    fn nobody_sends_descriptors_to_a_door_that_takes_none() {
+        let folder = Folder::new();
+        let (null, _) = UnixStream::pair().unwrap();
+        let open =
+            |name, descriptors| Connection::open(folder.endpoint(name), Role::Server, descriptors).unwrap();
+        let (_taken, _refused) = (open("a.sock", Descriptors::Taken), open("b.sock", Descriptors::Refused));
+        let (listener, _file) = claim::bind(&folder.endpoint("c.sock"), Type::STREAM).unwrap();
+        let (_datagrams, _file) = claim::bind(&folder.endpoint("d.sock"), Type::DGRAM).unwrap();
+        listener.listen(1).unwrap();
+        let stream = |name| UnixStream::connect(folder.path(name)).unwrap();
+        let fds = [null.as_raw_fd()];
+        assert_eq!(send_with(stream("a.sock"), &[1], &fds).unwrap(), 1);
+        if set(&null, libc::SOL_SOCKET, SO_PASSRIGHTS, 1).is_err() {
+            // This kernel can't refuse them.
+            return;
+        }
+        let refused =
+            |n: io::Result<usize>| assert_eq!(n.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        // Not taken yet, and taken.
+        refused(send_with(stream("b.sock"), &[1], &fds));
+        let taken = stream("c.sock");
+        let _ours = listener.accept().unwrap();
+        refused(send_with(&taken, &[1], &fds));
+        assert_eq!(send_with(&taken, &[1], &[]).unwrap(), 1);
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(folder.path("d.sock")).unwrap();
+        refused(send_with(&sender, &[1], &fds));
+    }
 }

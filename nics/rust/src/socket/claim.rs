@@ -7,6 +7,7 @@
 //! Linux takes the file's mode from the socket's own (`fchmod` before `bind`), so that the file is
 //! 0600 from its first moment, without touching the umask, which belongs to the whole process.
 
+use super::calls;
 use super::endpoint::Endpoint;
 use crate::error::OpenError;
 use socket2::{SockAddr, Socket, Type};
@@ -78,10 +79,15 @@ pub fn take(socket: &Socket, path: &Path, kind: Type, mode: libc::mode_t) -> Res
     Ok(Claim::of(path.into(), &made))
 }
 
-/// A non-blocking socket of the kind that `endpoint` needs.
+/// A non-blocking socket of the kind that `endpoint` needs. To a unix socket nobody can send descriptors, where the
+/// kernel sees to that.
 pub fn new(endpoint: &Endpoint, kind: Type) -> Result<Socket, OpenError> {
-    Socket::new(endpoint.domain(), kind.nonblocking().cloexec(), None)
-        .map_err(|e| cannot("can't make a socket for", endpoint, &e))
+    let socket = Socket::new(endpoint.domain(), kind.nonblocking().cloexec(), None)
+        .map_err(|e| cannot("can't make a socket for", endpoint, &e))?;
+    if endpoint.is_unix() {
+        calls::take_descriptors(&socket, false);
+    }
+    Ok(socket)
 }
 
 /// Whether somebody is at a unix socket address; `None`: nothing is there any more.

@@ -12,6 +12,7 @@
 
 use super::calls;
 use super::claim::{self, Claim, plain};
+use super::closing::Lane;
 use super::endpoint::Endpoint;
 use crate::backoff::{Backoff, LogLimit};
 use crate::context::Context;
@@ -19,6 +20,7 @@ use crate::error::OpenError;
 use crate::poller::{Interest, Readiness};
 use socket2::{SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
+use std::net::Shutdown;
 use std::time::Duration;
 use switch::Nanos;
 
@@ -27,6 +29,13 @@ use switch::Nanos;
 pub enum Role {
     Server,
     Client,
+}
+
+/// Whether a unix socket's peer may send descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    Taken,
+    Refused,
 }
 
 /// What became of a readiness or a deadline.
@@ -59,12 +68,14 @@ enum State {
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
+    descriptors: Descriptors,
     endpoint: Endpoint,
     address: SockAddr,
     listener: Option<Socket>,
     claim: Option<Claim>,
     state: State,
     cx: Option<Context>,
+    lane: Lane,
     backoff: Backoff,
     /// A client's next attempt, or the end of the present one; a server's end of a pause.
     due: Option<Nanos>,
@@ -79,16 +90,19 @@ impl Connection {
 
     /// An attempt that takes longer is given up.
     const PATIENCE: Nanos = 5_000_000_000;
-    /// How long accepting rests when the process is out of descriptors or memory.
+    /// How long accepting rests when the process is out of descriptors or memory, or the lane is full.
     const EXHAUSTED: Nanos = 1_000_000_000;
     const BACKLOG: i32 = 16;
 
     /// A server listens from now on; a client does nothing before it is attached.
-    pub fn open(endpoint: Endpoint, role: Role) -> Result<Self, OpenError> {
+    pub fn open(endpoint: Endpoint, role: Role, descriptors: Descriptors) -> Result<Self, OpenError> {
         let address = endpoint.address()?;
         let (mut listener, mut claim) = (None, None);
         if role == Role::Server {
             let (socket, file) = claim::bind(&endpoint, Type::STREAM)?;
+            if descriptors == Descriptors::Taken {
+                calls::take_descriptors(&socket, true);
+            }
             socket.listen(Self::BACKLOG).map_err(|e| {
                 OpenError::new(format!("can't listen on {endpoint}: {}", plain(&e)), "choose another address")
             })?;
@@ -96,12 +110,14 @@ impl Connection {
         }
         Ok(Connection {
             role,
+            descriptors,
             endpoint,
             address,
             listener,
             claim,
             state: State::Alone,
             cx: None,
+            lane: Lane::default(),
             backoff: Backoff::new(),
             due: None,
             refused: LogLimit::default(),
@@ -125,10 +141,39 @@ impl Connection {
                 cx.poller.remove(socket);
             }
         }
-        self.state = State::Alone;
-        self.listener = None;
+        match std::mem::replace(&mut self.state, State::Alone) {
+            State::Alone => {}
+            State::Connecting(socket) | State::Connected { socket, .. } => self.leave(socket),
+        }
+        if let Some(listener) = self.listener.take()
+            && self.endpoint.is_unix()
+        {
+            // Nobody comes any more, and those who wait to be accepted go as others do. It is closed here, for its name must
+            // be free.
+            let _ = listener.shutdown(Shutdown::Both);
+            for _ in 0..2 * Self::BACKLOG {
+                let Ok((socket, _)) = listener.accept4(libc::SOCK_CLOEXEC) else { break };
+                self.leave(socket);
+            }
+        }
         self.claim = None;
         self.due = None;
+    }
+
+    /// Where descriptors are closed that come through this connection.
+    #[must_use]
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// A connection is over, or was never wanted. What the peer sent and nobody read goes with a unix socket, descriptors
+    /// included: so we are not the ones who close it.
+    fn leave(&self, socket: Socket) {
+        if self.endpoint.is_unix() {
+            // The peer should see it now, whenever that is.
+            let _ = socket.shutdown(Shutdown::Both);
+            self.lane.close(socket.into());
+        }
     }
 
     fn any_socket(&self) -> Option<&Socket> {
@@ -219,6 +264,7 @@ impl Connection {
         if let Some(cx) = &self.cx {
             cx.poller.remove(&socket);
         }
+        self.leave(socket);
         if now.saturating_sub(since) > Backoff::LONGEST {
             self.backoff.reset();
         }
@@ -252,6 +298,16 @@ impl Connection {
             if self.peer().is_some_and(calls::hung_up) {
                 return Step::Finish;
             }
+            if self.lane.is_full() {
+                self.complain(
+                    now,
+                    "took no connection at",
+                    "too many descriptors that a peer sent are still to be closed",
+                );
+                self.watch_listener(false);
+                self.due = Some(now + Self::EXHAUSTED);
+                break;
+            }
             let Some(listener) = &self.listener else { break };
             let socket = match listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
                 Ok((socket, _)) => socket,
@@ -268,9 +324,13 @@ impl Connection {
                 },
             };
             if self.peer().is_some() {
-                self.refuse(now, "somebody is connected already");
+                self.refuse(socket, now, "somebody is connected already");
             } else if !self.welcome(&socket) {
-                self.refuse(now, "it belongs to another user, and an abstract socket has no permissions");
+                self.refuse(
+                    socket,
+                    now,
+                    "it belongs to another user, and an abstract socket has no permissions",
+                );
             } else if self.connected(socket, now) {
                 return Step::Up;
             }
@@ -284,15 +344,25 @@ impl Connection {
             || calls::peer_uid(socket).is_ok_and(calls::is_trusted)
     }
 
-    fn refuse(&mut self, now: Nanos, why: &str) {
+    fn refuse(&mut self, socket: Socket, now: Nanos, why: &str) {
+        self.leave(socket);
+        self.complain(now, "refused a connection to", why);
+    }
+
+    /// One line for the log, but not more often than anybody can read.
+    fn complain(&mut self, now: Nanos, what: &str, why: &str) {
         if let Some(held) = self.refused.admit(now) {
             let more = if held > 0 { format!(" (and {held} more)") } else { String::new() };
-            self.log(format!("refused a connection to {}{more}: {why}", self.endpoint));
+            self.log(format!("{what} {}{more}: {why}", self.endpoint));
         }
     }
 
     /// Start connecting.
     fn dial(&mut self, now: Nanos) -> Step {
+        if self.lane.is_full() {
+            self.due = Some(now + self.backoff.step());
+            return Step::Nothing;
+        }
         let socket = match claim::new(&self.endpoint, Type::STREAM) {
             Ok(socket) => socket,
             Err(e) => {
@@ -301,6 +371,9 @@ impl Connection {
                 return Step::Nothing;
             }
         };
+        if self.descriptors == Descriptors::Taken {
+            calls::take_descriptors(&socket, true);
+        }
         match socket.connect(&self.address) {
             Ok(()) => self.reached(socket, now),
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -385,6 +458,7 @@ impl Connection {
             && let Err(e) = cx.poller.add(&socket, cx.port, Self::PEER, Interest::READ)
         {
             cx.log(format!("can't watch the connection to {}: {}", self.endpoint, plain(&e)));
+            self.leave(socket);
             return false;
         }
         self.state = State::Connected { socket, since: now, writing: false };

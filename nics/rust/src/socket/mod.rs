@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod claim;
+pub mod closing;
 pub mod connection;
 pub mod datagrams;
 pub mod endpoint;
@@ -10,5 +11,5 @@ pub mod many;
 pub mod names;
 
 pub use claim::Claim;
-pub use connection::{Connection, Role, Step};
+pub use connection::{Connection, Descriptors, Role, Step};
 pub use endpoint::Endpoint;

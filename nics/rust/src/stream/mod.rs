@@ -24,7 +24,7 @@ use crate::offload::Offload;
 use crate::outgoing::{LENGTH, Outgoing};
 use crate::poller::Readiness;
 use crate::socket::calls;
-use crate::socket::{Connection, Endpoint, Role, Step};
+use crate::socket::{Connection, Descriptors, Endpoint, Role, Step};
 use crate::told::Told;
 use gather::Gather;
 use incoming::{BadLength, Fill, Incoming, Spans};
@@ -53,7 +53,7 @@ impl StreamNic {
     /// Open the door at `endpoint`: a server listens from now on, a client connects when attached.
     pub fn open(endpoint: Endpoint, role: Role) -> Result<Self, OpenError> {
         Ok(StreamNic {
-            connection: Connection::open(endpoint, role)?,
+            connection: Connection::open(endpoint, role, Descriptors::Refused)?,
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             gather: Gather::default(),

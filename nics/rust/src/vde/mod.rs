@@ -27,7 +27,7 @@ use crate::poller::{Interest, Readiness};
 use crate::socket::claim::plain;
 use crate::socket::datagrams::{Datagrams, End, Outcome, Wire};
 use crate::socket::many::Inbox;
-use crate::socket::{Connection, Role, Step, calls};
+use crate::socket::{Connection, Descriptors, Role, Step, calls};
 use crate::told::Told;
 use arrayvec::ArrayVec;
 use folder::Folder;
@@ -95,7 +95,7 @@ impl VdeNic {
     pub fn open(path: &Path, role: Role, port: u32, description: &str) -> Result<Self, OpenError> {
         let folder = (role == Role::Server).then(|| Folder::open(path)).transpose()?;
         Ok(VdeNic {
-            connection: Connection::open(folder::control_of(path)?, role)?,
+            connection: Connection::open(folder::control_of(path)?, role, Descriptors::Refused)?,
             role,
             path: path.into(),
             port,

@@ -35,6 +35,7 @@ pub struct Plug {
 fn socket() -> Result<Socket, String> {
     let made = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)
         .map_err(|e| format!("no data socket can be made: {}", plain(&e)))?;
+    calls::take_descriptors(&made, false);
     calls::buffers(&made, BUFFER);
     Ok(made)
 }

@@ -5,7 +5,7 @@
 //! eventfd, and is set not to block. (A front-end, not its guest, could set it to block again and
 //! fill it; the one that runs a guest is trusted that far.)
 
-use super::closing::Foreign;
+use crate::socket::closing::Foreign;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -51,10 +51,11 @@ impl AsFd for EventFd {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::socket::closing::Lane;
 
     #[test]
     fn only_an_eventfd_is_taken() {
-        let adopt = |fd: OwnedFd| EventFd::adopt(fd.into());
+        let adopt = |fd: OwnedFd| EventFd::adopt(Foreign::new(fd, &Lane::default()));
         assert!(adopt(crate::poller::eventfd().unwrap()).is_ok());
         let (read, write) = io::pipe().unwrap();
         assert!(adopt(read.into()).is_err());

@@ -5,7 +5,6 @@
 //! lies in one region. What a pointer was made from is kept alive by whoever keeps the pointer (an
 //! `Arc<Memory>`), so it can't be unmapped under a ring that runs.
 
-use super::closing;
 use super::fault::Watch;
 use super::protocol::RegionSpec;
 use std::fmt;
@@ -142,7 +141,7 @@ impl Region {
 fn shared_memory(fd: RawFd) -> Result<(u64, u64), MemoryError> {
     const HUGETLBFS: i64 = 0x958458f6;
     // First: of another file, its size may be asked of a daemon that never answers.
-    if !closing::is_memory(fd) {
+    if !is_memory(fd) {
         return Err(MemoryError::NotMemory);
     }
     // SAFETY: plain data, for which zeros are a valid value.
@@ -157,6 +156,12 @@ fn shared_memory(fd: RawFd) -> Result<(u64, u64), MemoryError> {
     }
     let page = if fs.f_type == HUGETLBFS { (fs.f_bsize as u64).max(4096) } else { 4096 };
     Ok((stat.st_size as u64, page))
+}
+
+/// Whether `fd` is memory (memfd, tmpfs, hugetlbfs): only those have seals, and to ask for them is to ask no file system.
+fn is_memory(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GET_SEALS) >= 0 }
 }
 
 /// Why memory was refused.

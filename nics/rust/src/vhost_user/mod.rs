@@ -7,13 +7,13 @@
 //!
 //! Reading order:
 //!  * `protocol.rs`, `socket.rs`: what the front-end says, and how it gets here in whole requests (the
-//!    connection itself is that of all socket doors, `nics::socket`);
+//!    connection itself is that of all socket doors, `nics::socket`, and so is what becomes of
+//!    descriptors that it sent);
 //!  * `session.rs`, `queue.rs`: what follows from it;
 //!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
 //!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
-//!  * `closing.rs`: what becomes of descriptors that a front-end sent;
 //!  * `nic.rs`: all of it together as a door.
 //!
 //! **Whom we trust.** The guest: nothing at all. Everything in its memory may be a lie and may change
@@ -29,7 +29,6 @@
 //! validated pointers, and a burst is walked in one loop.
 
 mod chain;
-mod closing;
 mod copy;
 mod eventfd;
 mod fault;

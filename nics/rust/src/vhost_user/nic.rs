@@ -1,6 +1,5 @@
 //! The door itself: connection, session and rings, as the engine sees them.
 
-use super::closing::Foreign;
 use super::fault;
 use super::protocol;
 use super::queue::KICKS;
@@ -17,10 +16,8 @@ use crate::frame::{Arena, Burst, Frame, TxFrame};
 use crate::nic::{Caps, Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Readiness;
-use crate::socket::{Connection, Endpoint, Role, Step};
+use crate::socket::{Connection, Descriptors, Endpoint, Role, Step};
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::AsFd;
 use switch::{DropReason, Nanos};
 
 /// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that
@@ -85,12 +82,13 @@ impl VhostUser {
         if let Some(mac) = config.mac {
             offer = offer.with_config(mac);
         }
+        let connection = Connection::open(config.endpoint.clone(), config.role, Descriptors::Taken)?;
         Ok(VhostUser {
             offer,
             role: config.role,
             cx: None,
-            connection: Connection::open(config.endpoint.clone(), config.role)?,
-            messages: Messages::default(),
+            messages: Messages::new(connection.lane().clone()),
+            connection,
             session: None,
             steer: Steer::default(),
             lender: 0,
@@ -135,22 +133,15 @@ impl VhostUser {
 
     /// A front-end is there.
     fn meet(&mut self) {
-        self.messages = Messages::default();
+        self.messages = Messages::new(self.connection.lane().clone());
         self.session = Some(Session::new(self.offer, self.cx.clone()));
     }
 
     /// The connection is over, and with it everything that came through it. `offence`: why, if the
     /// front-end did what it must not.
     fn part(&mut self, offence: Option<&str>) {
-        // What it sent and we never read goes with the socket, descriptors included: so ours is not the last to be closed.
-        let unread = self.connection.peer().and_then(|peer| {
-            // The front-end should see it now, whenever that is.
-            let _ = peer.shutdown(Shutdown::Both);
-            peer.as_fd().try_clone_to_owned().ok()
-        });
         self.connection.close(offence.is_some(), self.now);
-        drop(unread.map(Foreign::from));
-        self.messages = Messages::default();
+        self.messages = Messages::new(self.connection.lane().clone());
         self.session = None;
         self.steer = Steer::default();
         self.recheck = None;
@@ -190,7 +181,12 @@ impl VhostUser {
             }
             let costly = std::mem::take(&mut session.costly);
             self.report();
-            if costly {
+            let lane = self.connection.lane();
+            if lane.is_full() {
+                return self
+                    .part(Some("disconnected, too many descriptors that it sent are still to be closed"));
+            }
+            if costly || !lane.is_empty() {
                 // The rest is still in the socket, which is ready again.
                 break;
             }

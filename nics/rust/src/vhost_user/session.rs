@@ -14,7 +14,6 @@
 //!    link goes down, and the connection stays, because through it comes the reset (the guest's
 //!    driver starts again and the front-end stops the rings with GET_VRING_BASE) that ends it.
 
-use super::closing::Foreign;
 use super::eventfd::EventFd;
 use super::inflight::{self, Inflight};
 use super::log::Log;
@@ -26,6 +25,7 @@ use super::rx::Sends;
 use super::tx::Takes;
 use crate::context::Context;
 use crate::nic::Caps;
+use crate::socket::closing::Foreign;
 use arrayvec::ArrayVec;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -327,6 +327,7 @@ impl Session {
                     specs.iter().zip(&fds).map(|(spec, fd)| Region::map(spec, fd)).collect();
                 let memory = regions.and_then(Memory::new)?;
                 self.set_memory(memory);
+                fds.into_iter().for_each(mapped);
             }
             Request::GetMaxMemSlots => return answer(super::memory::SLOTS_MAX as u64),
             Request::AddMemReg(spec) => {
@@ -334,6 +335,7 @@ impl Session {
                 self.costly = true;
                 let memory = self.memory.with(Region::map(&spec, &fd)?)?;
                 self.set_memory(memory);
+                mapped(fd);
             }
             Request::RemMemReg(spec) => {
                 // Removed once for each queue pair, too: the second time it is gone already.
@@ -347,6 +349,7 @@ impl Session {
                 let log = Log::map(size, offset, &fd)?;
                 self.pause();
                 self.log = Some(log);
+                mapped(fd);
                 // Answered in any case since the log comes as a descriptor.
                 return answer(0);
             }
@@ -423,6 +426,7 @@ impl Session {
                 let inflight = Inflight::map(&spec, &fd)?;
                 self.pause();
                 self.inflight = Some(inflight);
+                mapped(fd);
             }
             Request::SetStatus(status) => {
                 self.status = status as u8;
@@ -461,6 +465,11 @@ impl Session {
         self.caps = Takes::caps(features, FRAME_MAX);
         Ok(())
     }
+}
+
+/// The memory behind this descriptor is mapped, so to close it is not to close the last of it.
+fn mapped(fd: Foreign) {
+    drop(fd.trust());
 }
 
 /// The eventfd that came with a request, if one did.

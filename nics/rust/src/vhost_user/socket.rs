@@ -6,9 +6,9 @@
 //! reading on would mix two requests' descriptors. (This is why the messages are our own: the
 //! `vhost` crate reads whole messages only, and takes half of one for an error.)
 
-use super::closing::Foreign;
 use super::protocol::{BODY_MAX, HEADER, Header, Malformed, Request};
 use super::session::Fds;
+use crate::socket::closing::{Foreign, Lane};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -43,15 +43,16 @@ pub struct Messages {
     have: usize,
     header: Option<Header>,
     fds: Fds,
-}
-
-impl Default for Messages {
-    fn default() -> Self {
-        Messages { bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new() }
-    }
+    /// Where descriptors go that nobody wants.
+    lane: Lane,
 }
 
 impl Messages {
+    #[must_use]
+    pub fn new(lane: Lane) -> Self {
+        Messages { bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new(), lane }
+    }
+
     /// The next request, if all of it has come.
     pub fn receive(&mut self, socket: impl AsFd) -> Result<Option<Message>, Gone> {
         loop {
@@ -112,7 +113,7 @@ impl Messages {
                     for i in 0..bytes / mem::size_of::<libc::c_int>() {
                         // Each is ours now and must be owned, whatever becomes of the message.
                         let fd = OwnedFd::from_raw_fd(data.add(i).read_unaligned());
-                        surplus |= self.fds.try_push(Foreign::from(fd)).is_err();
+                        surplus |= self.fds.try_push(Foreign::new(fd, &self.lane)).is_err();
                     }
                 }
                 cmsg = libc::CMSG_NXTHDR(&raw const msg, cmsg);
@@ -186,7 +187,7 @@ mod tests {
     fn pair() -> (Peer, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Peer(Messages::default(), ours), theirs)
+        (Peer(Messages::new(Lane::default()), ours), theirs)
     }
 
     fn message(request: u32, body: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use super::super::protocol::{HEADER, feature};
 use super::host::{Host, eventfd, memfd};
 use crate::nic::Nic;
+use crate::testkit::send_with;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -158,31 +159,8 @@ impl Guest {
 
     /// Send a request without waiting for anything.
     pub fn raw(&self, bytes: &[u8], fds: &[RawFd]) {
-        let mut control = [0u64; 130];
-        let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        // SAFETY: plain data.
-        let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
-        msg.msg_iov = &raw mut iov;
-        msg.msg_iovlen = 1;
-        if !fds.is_empty() {
-            let size = size_of_val(fds) as u32;
-            msg.msg_control = control.as_mut_ptr().cast();
-            // SAFETY: arithmetic; the control buffer holds 1040 bytes, up to 253 descriptors, the kernel's most.
-            msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
-            // SAFETY: see above.
-            unsafe {
-                let cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
-                (*cmsg).cmsg_level = libc::SOL_SOCKET;
-                (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-                (*cmsg).cmsg_len = libc::CMSG_LEN(size) as usize;
-                let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
-                for (i, fd) in fds.iter().enumerate() {
-                    data.add(i).write_unaligned(*fd);
-                }
-            }
-        }
-        // SAFETY: everything that msg points to lives through the call. Errors show in what follows.
-        unsafe { libc::sendmsg(self.sock.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL) };
+        // Errors show in what follows.
+        let _ = send_with(&self.sock, bytes, fds);
     }
 
     pub fn request(&self, request: u32, flags: u32, body: &[u8], fds: &[RawFd]) {

@@ -4,9 +4,11 @@ use super::super::protocol::feature::LOG_ALL;
 use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
 use super::host::{Host, eventfd, memfd, open_fds};
 use crate::nic::Nic;
+use crate::testkit::PATIENCE;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// It was hung up on, one line says why, and it may come back.
@@ -62,6 +64,7 @@ fn descriptors_missing_and_descriptors_too_many() {
     case("2 descriptors", |host, guest| guest.say(host, 12, &1u64.to_ne_bytes(), &[fd, fd]));
     case("1 descriptors", |host, guest| guest.say(host, 3, &[], &[fd]));
     case("1 descriptors", |host, guest| guest.say(host, 12, &0x101u64.to_ne_bytes(), &[fd]));
+    case("2 descriptors", |host, guest| guest.say(host, 99, &[], &[fd, fd]));
     case("more descriptors", |host, guest| guest.say(host, 3, &[], &[fd; 9]));
     case("more descriptors", |host, guest| {
         // Beside two halves of one message.
@@ -278,7 +281,7 @@ fn lingering() -> (TcpStream, TcpStream) {
     let (peer, _) = listener.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
     while socket.write(&[0; 65536]).is_ok() {}
-    socket2::SockRef::from(&socket).set_linger(Some(Duration::from_secs(10))).unwrap();
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::from_secs(60))).unwrap();
     (socket, peer)
 }
 
@@ -300,21 +303,110 @@ fn descriptors_that_are_slow_to_close_delay_nobody() {
         guest.raw(&[0xff; 12], &[]);
         guest.request(13, 0, &0u64.to_ne_bytes(), &[fd]);
     };
-    type Way<'a> = &'a dyn Fn(&Guest, i32);
-    let ways: [Way<'_>; 6] = [&call, &unknown, &memory, &unexpected, &surplus, &unread];
-    for (way, send) in ways.iter().enumerate() {
+    let none = |_: &Guest, _| ();
+    // By another connection, which is refused; by one that nobody took yet.
+    type Way<'a> = (bool, bool, &'a dyn Fn(&Guest, i32));
+    let ways: [Way<'_>; 8] = [
+        (false, false, &call),
+        (false, false, &unknown),
+        (false, false, &memory),
+        (false, false, &unexpected),
+        (false, false, &surplus),
+        (false, false, &unread),
+        (true, false, &none),
+        (false, true, &none),
+    ];
+    for (way, (second, waits, send)) in ways.into_iter().enumerate() {
         let mut host = Host::new();
-        let guest = Guest::connect(&mut host, 256);
+        let mut guest = Guest::connect(&mut host, 256);
         let (socket, peer) = lingering();
         send(&guest, socket.as_raw_fd());
+        if second || waits {
+            let other = Guest::over(UnixStream::connect(&host.path).unwrap(), 256);
+            call(&other, socket.as_raw_fd());
+            guest = other;
+        }
         // Not the last of it: that one is ours.
         drop(socket);
         let start = Instant::now();
+        if waits {
+            host.nic.detach();
+        }
         host.poll();
+        assert!(!(second || waits) || guest.hung_up(), "way {way}");
         let took = start.elapsed();
         drop(peer);
         assert!(took < Duration::from_secs(5), "way {way}: the engine stood still for {took:?}");
     }
+}
+
+/// How many descriptors of this process lead to the same as `fd`.
+fn held(fd: &impl AsRawFd) -> usize {
+    let link = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+    let this = link(fd.as_raw_fd());
+    // Others of this process come and go meanwhile.
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    fds.filter(|entry| std::fs::read_link(entry.path()).ok() == this).count()
+}
+
+/// Wait until nobody has the other end of `pipe` open any more.
+fn is_closed(pipe: &std::io::PipeReader) {
+    let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one pollfd that lives through the call.
+    let n = unsafe { libc::poll(&raw mut poll, 1, PATIENCE.as_millis() as i32) };
+    assert_eq!((n, poll.revents & libc::POLLHUP), (1, libc::POLLHUP), "it was not closed");
+}
+
+#[test]
+fn of_what_is_slow_to_close_a_door_has_only_so_much() {
+    let mut host = Host::new();
+    let mut guest = Guest::connect(&mut host, 256);
+    let (socket, peer) = lingering();
+    guest.request(99, 0, &[], &[socket.as_raw_fd()]);
+    drop(socket);
+    host.poll();
+    // What comes behind it waits for it, until there is too much.
+    let (read, write) = std::io::pipe().unwrap();
+    let mut most = 0;
+    for _ in 0..300 {
+        guest.say(&mut host, 99, &[], &[write.as_raw_fd()]);
+        most = most.max(held(&write));
+    }
+    assert!(guest.hung_up());
+    assert!((60..=70).contains(&most), "{most} of its descriptors are open");
+    // Nor is anybody else let in, however often they try.
+    let mut others: Vec<_> =
+        (0..10).map(|_| Guest::over(UnixStream::connect(&host.path).unwrap(), 256)).collect();
+    for _ in 0..10 {
+        host.wait(6_000_000_000);
+        host.poll();
+    }
+    for other in &mut others {
+        other.request(1, 0, &[], &[]);
+        host.poll();
+        assert_eq!(other.answer(), None);
+        assert!(!other.hung_up());
+    }
+    let (_, log) = host.news();
+    assert!(log.last().unwrap().contains("still to be closed"), "{log:?}");
+    // At another door what is sent is closed as ever.
+    let mut elsewhere = Host::new();
+    let neighbour = Guest::running(&mut elsewhere, PLAIN);
+    let (there, sent) = std::io::pipe().unwrap();
+    neighbour.say(&mut elsewhere, 99, &[], &[sent.as_raw_fd()]);
+    drop(sent);
+    is_closed(&there);
+    // And once it comes to its end, the door is open again.
+    drop((peer, others, write));
+    is_closed(&read);
+    // Those who came and went meanwhile are taken one by one, and hear no answer.
+    for _ in 0..20 {
+        host.wait(6_000_000_000);
+        host.poll();
+    }
+    let mut fresh = Guest::running(&mut host, PLAIN);
+    fresh.send(&frame(60, 0));
+    assert_eq!(host.receive_all().len(), 1);
 }
 
 #[test]
