@@ -26,7 +26,8 @@
 //! has no in-flight tables for network cards, does not know it either when we were killed. So we keep
 //! it where a driver does not look: in the first word of what we want to be told, which means
 //! something only while its second word says `EVENT_DESC`, and then it is that place as well. A ring
-//! that starts goes on there, or behind it if the descriptors say so (`noted`).
+//! that starts goes on there, or behind it if the descriptors say so (`noted`). That is not asked where we stopped it
+//! ourselves: a chain of which the driver has written all but the first descriptor looks like one that is further on.
 //!
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
@@ -35,7 +36,7 @@ use super::chain::{Desc, NEXT, Run, Space, Table, WRITE};
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
-use super::ring::{AHEAD_MAX, Ahead, Buf, Placement, RingFault, RingFeatures, Used};
+use super::ring::{AHEAD_MAX, Ahead, Base, Buf, Placement, RingFault, RingFeatures, Used};
 use crate::cache::hand_on;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
@@ -112,13 +113,13 @@ impl Packed {
     pub fn new(
         memory: &Memory,
         place: &Placement,
-        base: u32,
+        base: Base,
         features: RingFeatures,
         inflight: Option<&InflightQueue>,
     ) -> Result<Packed, RingFault> {
         let at = |uva, len, align| Placement::area(memory, uva, len, align);
         // Some front-ends tell the upper half and some leave it zero, which means: the same.
-        let (taken, given) = (base as u16, (base >> 16) as u16);
+        let (taken, given) = (base.bits as u16, (base.bits >> 16) as u16);
         let start = Place::from_bits(if given == 0 { taken } else { given });
         let mut packed = Packed {
             ring: at(place.desc, 16 * u64::from(place.size), 16)?,
@@ -137,8 +138,10 @@ impl Packed {
         if start.index >= packed.size {
             return Err(RingFault::IndexJump);
         }
-        packed.done = packed.noted().unwrap_or(start);
-        packed.next = packed.done;
+        if !base.exact {
+            packed.done = packed.noted().unwrap_or(start);
+            packed.next = packed.done;
+        }
         if let Some(inflight) = inflight {
             // What a killed predecessor noted is newer than what the front-end knows.
             let noted =

@@ -6,7 +6,7 @@ use super::inflight::Inflight;
 use super::log::Log;
 use super::memory::Memory;
 use super::protocol::VringAddr;
-use super::ring::{Placement, RingFault, RingFeatures};
+use super::ring::{Base, Placement, RingFault, RingFeatures};
 use super::vring::{UsedLog, Vring};
 use crate::context::Context;
 use crate::poller::Interest;
@@ -39,6 +39,8 @@ pub struct Queue {
     size: u16,
     addr: Option<VringAddr>,
     base: u32,
+    /// Where a ring of this connection stopped last: whoever goes on there goes on exactly there.
+    left: Option<u32>,
     kick: Option<Kick>,
     pub call: Option<EventFd>,
     err: Option<EventFd>,
@@ -91,6 +93,7 @@ impl Queue {
         let ok = self.ring.is_none();
         if ok {
             self.base = base;
+            self.left = self.left.filter(|left| *left == base);
         }
         ok
     }
@@ -125,6 +128,7 @@ impl Queue {
             // Its successor does not know that the guest is still to be told of something.
             ring.call(self.call.as_ref(), true);
             self.base = ring.stop();
+            self.left = Some(self.base);
         }
     }
 
@@ -142,6 +146,7 @@ impl Queue {
     pub fn reset(&mut self) {
         self.stop();
         self.addr = None;
+        self.left = None;
     }
 
     /// Tell the front-end that the ring is broken.
@@ -163,7 +168,8 @@ impl Queue {
             .filter(|_| addr.flags & LOGGED != 0)
             .map(|log| UsedLog { log: log.clone(), gpa: addr.log });
         let inflight = setting.inflight.and_then(|inflight| inflight.queue(index, self.size));
-        let ring = Vring::start(setting.memory, &place, self.base, setting.features, inflight, used_log)?;
+        let base = Base { bits: self.base, exact: self.left == Some(self.base) };
+        let ring = Vring::start(setting.memory, &place, base, setting.features, inflight, used_log)?;
         self.ring = Some(Box::new(ring));
         Ok(true)
     }

@@ -262,6 +262,15 @@ impl fmt::Display for RingFault {
     }
 }
 
+/// Where a ring begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Base {
+    /// As front-ends say it.
+    pub bits: u32,
+    /// We stopped there ourselves, and not somebody who was killed somewhere behind it.
+    pub exact: bool,
+}
+
 /// What a ring does differently by what was negotiated.
 #[derive(Clone, Copy, Debug)]
 pub struct RingFeatures {

@@ -18,7 +18,7 @@ use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::packed::Packed;
-use super::ring::{Ahead, Placement, RingFault, RingFeatures, Used};
+use super::ring::{Ahead, Base, Placement, RingFault, RingFeatures, Used};
 use super::split::Split;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -92,7 +92,7 @@ impl Vring {
     pub fn start(
         memory: &Arc<Memory>,
         place: &Placement,
-        base: u32,
+        base: Base,
         features: RingFeatures,
         inflight: Option<InflightQueue>,
         used_log: Option<UsedLog>,
@@ -102,7 +102,7 @@ impl Vring {
         let layout = if features.packed {
             Layout::Packed(Packed::new(memory, place, base, features, inflight.as_ref())?)
         } else {
-            let mut split = Split::new(memory, place, base as u16, features)?;
+            let mut split = Split::new(memory, place, base.bits as u16, features)?;
             if let Some(inflight) = &mut inflight {
                 resumed = inflight.recover(split.base())?;
                 split.skip_resumed(resumed.len() as u16);

@@ -1,10 +1,11 @@
 //! Rings: where they go on, who is told of what, and several of them.
 
 use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, MQ, MRG_RXBUF, RING_PACKED, VERSION_1};
-use super::front::{Guest, PLAIN, frame, pair};
+use super::front::{GPA, Guest, PLAIN, frame, pair};
 use super::host::{Host, count};
 use crate::nic::Nic;
 use crate::offload::Offload;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use switch::DropReason;
 
@@ -299,4 +300,41 @@ fn what_a_guest_has_not_read_stays_as_it_is_while_its_door_gets_ready_for_more()
     assert_eq!(host.send(&sent[..1]), []);
     quiet(&mut host);
     assert_eq!(guest.receive().len(), 1);
+}
+
+#[test]
+fn a_packed_ring_that_is_paused_while_its_driver_writes_a_chain_goes_on_with_it() {
+    // By another memory table, and by a front-end that stops the ring and has it go on.
+    for stop in [false, true] {
+        let mut host = Host::new();
+        let mut guest = Guest::connect(&mut host, 8);
+        guest.set_up(&mut host, PLAIN | RING_PACKED, 1);
+        let at = GPA + guest.rings[1].buffers;
+        let three = [(at, 12, 0), (at, 20, 0), (at, 40, 0)];
+        for id in 0..3 {
+            guest.offer_packed(1, &three, id);
+            assert_eq!(host.receive_all().len(), 1);
+            assert_eq!(guest.used(1), [(u32::from(id), 0)]);
+        }
+        // At the middle of the first chain of the last round. As Linux does it the first descriptor comes last.
+        let head = guest.rings[1].desc + 16 * u64::from(guest.rings[1].next);
+        assert_eq!(guest.rings[1].next, 1);
+        let old = guest.read(head, 16);
+        guest.offer_packed(1, &three[..2], 5);
+        let new = guest.read(head, 16);
+        guest.write(head, &old);
+        if stop {
+            let base = guest.ask(&mut host, 11, &pair(1, 0)) >> 32;
+            let kick = guest.kicks[1].as_raw_fd();
+            guest.say(&mut host, 10, &pair(1, base as u32), &[]);
+            guest.say(&mut host, 12, &1u64.to_ne_bytes(), &[kick]);
+        } else {
+            guest.set_memory(&mut host);
+        }
+        assert_eq!(host.receive_all(), []);
+        guest.write(head, &new);
+        assert_eq!(host.receive_all().len(), 1, "stopped: {stop}");
+        assert_eq!(guest.used(1), [(5, 0)]);
+        assert!(host.nic.carrier());
+    }
 }
