@@ -151,11 +151,11 @@ impl VhostUser {
         self.report();
     }
 
-    /// Descriptors that were left to look at when a ring's latest burst was over.
+    /// Descriptors that were left to look at when a ring's latest burst was over, and to measure its chains by.
     #[cfg(test)]
-    pub fn steps(&self, queue: usize) -> u32 {
+    pub fn steps(&self, queue: usize) -> (u32, u32) {
         let ring = self.session.as_ref().and_then(|session| session.queues.get(queue)?.ring.as_ref());
-        ring.map_or(u32::MAX, |ring| ring.steps.get())
+        ring.map_or((u32::MAX, u32::MAX), |ring| ring.left())
     }
 
     /// Carry out what the front-end asks for.

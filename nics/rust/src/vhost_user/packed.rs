@@ -32,12 +32,13 @@
 //! None of this is inlined into its callers: the split ring, which nearly all guests use, keeps the
 //! room in the processor's caches.
 
-use super::chain::{Desc, NEXT, Run, Space, Table, WRITE};
+use super::chain::{Desc, NEXT, Run, STEPS, Space, Table, WRITE, step};
 use super::inflight::InflightQueue;
 use super::log::Log;
 use super::memory::{Memory, Window};
 use super::ring::{AHEAD_MAX, Ahead, Base, Buf, Placement, RingFault, RingFeatures, Used};
 use crate::cache::hand_on;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
 const AVAIL: u16 = 1 << 7;
@@ -224,7 +225,8 @@ impl Packed {
     }
 
     /// Take buffers until `ahead` holds `want`, or there are no more. `IN`: buffers that we will write
-    /// to.
+    /// to. `measure` is what is left of [`STEPS`] for chains to be measured by; of what the guest sends, each burst is taken
+    /// at once.
     #[inline(never)]
     pub fn take<const IN: bool>(
         &mut self,
@@ -232,11 +234,23 @@ impl Packed {
         window: &mut Window,
         ahead: &mut Ahead,
         want: usize,
+        measure: &Cell<u32>,
     ) -> Result<(), RingFault> {
+        if !IN {
+            measure.set(STEPS);
+        }
         while ahead.len() < want.min(AHEAD_MAX) && self.held < self.size && self.available(self.next) {
             let head = self.next.index;
             let desc = self.desc(head);
-            let (id, span) = if desc.flags & NEXT == 0 { (desc.last, 1) } else { self.end(head)? };
+            let (id, span) = if desc.flags & NEXT == 0 {
+                (desc.last, 1)
+            } else {
+                match self.end(head, measure) {
+                    // It is the first of the next burst.
+                    Err(RingFault::Costly) if IN || ahead.len() > 0 => break,
+                    end => end?,
+                }
+            };
             if span > self.size - self.held {
                 // It runs into descriptors that the driver was not given back.
                 return Err(RingFault::Chain);
@@ -252,9 +266,10 @@ impl Packed {
 
     /// The id of the chain that begins at `head`, and how many descriptors it has.
     #[cold]
-    fn end(&self, head: u16) -> Result<(u16, u16), RingFault> {
+    fn end(&self, head: u16, measure: &Cell<u32>) -> Result<(u16, u16), RingFault> {
         let mut index = head;
         for span in 1..=self.size {
+            step(measure)?;
             let desc = self.desc(index);
             if desc.flags & NEXT == 0 {
                 return Ok((desc.last, span));

@@ -9,7 +9,7 @@
 //! with its length, the first one's header saying how many. They are counted before the first byte
 //! is written, and told to the guest together.
 
-use super::chain::{Run, STEPS};
+use super::chain::Run;
 use super::copy::{self, Copies, Piece};
 use super::log::Log;
 use super::protocol::feature;
@@ -128,7 +128,7 @@ pub fn deliver(
     let Scratch { used, runs } = scratch;
     let copies = &mut Copies::default();
     ring.will_give();
-    ring.steps.set(STEPS);
+    ring.begin();
     if frames.len() <= FEW {
         ring.brace();
     }

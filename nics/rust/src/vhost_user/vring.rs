@@ -72,6 +72,8 @@ pub struct Vring {
     pub loan: Cell<Loan>,
     /// Descriptors of chains that may still be looked at for this burst.
     pub steps: Cell<u32>,
+    /// And those that a packed ring may still look at to know how long its chains are.
+    measure: Cell<u32>,
 }
 
 /// See [`Vring::loan`].
@@ -122,6 +124,7 @@ impl Vring {
             gives: 0,
             loan: Cell::default(),
             steps: Cell::new(STEPS),
+            measure: Cell::new(STEPS),
         })
     }
 
@@ -149,6 +152,19 @@ impl Vring {
         &self.memory
     }
 
+    /// Another burst: as many descriptors may be looked at as for any.
+    #[inline(always)]
+    pub fn begin(&self) {
+        self.steps.set(STEPS);
+        self.measure.set(STEPS);
+    }
+
+    /// What is left of both.
+    #[cfg(test)]
+    pub fn left(&self) -> (u32, u32) {
+        (self.steps.get(), self.measure.get())
+    }
+
     /// Take buffers ahead until there are `want`, if the guest has so many. How many there are then.
     #[inline(always)]
     pub fn take<const IN: bool>(&mut self, want: usize) -> Result<usize, RingFault> {
@@ -156,8 +172,11 @@ impl Vring {
             if self.inflight.is_some() {
                 self.take_noted::<IN>(want)?;
             } else {
-                let Vring { layout, memory, window, ahead, .. } = self;
-                either!(layout, ring => ring.take::<IN>(memory, window, ahead, want))?;
+                let Vring { layout, memory, window, ahead, measure, .. } = self;
+                match layout {
+                    Layout::Split(split) => split.take::<IN>(memory, window, ahead, want)?,
+                    Layout::Packed(packed) => packed.take::<IN>(memory, window, ahead, want, measure)?,
+                }
             }
         }
         Ok(self.ahead.len())
@@ -166,10 +185,10 @@ impl Vring {
     #[cold]
     fn take_noted<const IN: bool>(&mut self, want: usize) -> Result<(), RingFault> {
         let before = self.ahead.len();
-        let Vring { layout, memory, window, ahead, resumed, .. } = self;
+        let Vring { layout, memory, window, ahead, resumed, measure, .. } = self;
         let split = match layout {
             Layout::Split(split) => split,
-            Layout::Packed(packed) => return packed.take::<IN>(memory, window, ahead, want),
+            Layout::Packed(packed) => return packed.take::<IN>(memory, window, ahead, want, measure),
         };
         if !resumed.is_empty() {
             split.resume::<IN>(memory, window, ahead, resumed, want)?;
