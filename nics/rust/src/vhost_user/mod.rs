@@ -12,7 +12,7 @@
 //!  * `session.rs`, `queue.rs`: what follows from it;
 //!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
 //!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
-//!  * `rx.rs`, `tx.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
+//!  * `rx.rs`, `tx.rs`, `scattered.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
 //!  * `nic.rs`: all of it together as a door.
 //!
@@ -41,6 +41,7 @@ mod protocol;
 mod queue;
 mod ring;
 mod rx;
+mod scattered;
 mod session;
 mod socket;
 mod split;
