@@ -9,7 +9,8 @@ use super::vring::Vring;
 use crate::frame::{HEAD, Seg, TxFrame};
 use switch::DropReason;
 
-/// Copy one frame. `n` buffers ahead are filled already; returns how many are then, and why the frame was dropped if so.
+/// Copy one frame. `n` buffers ahead are filled already, and counts on, also where the ring turns out to be broken. Why the
+/// frame was dropped, if it was.
 #[cold]
 pub fn scattered(
     ring: &mut Vring,
@@ -18,8 +19,8 @@ pub fn scattered(
     log: Option<&Log>,
     runs: &mut Vec<Run>,
     used: &mut [Used; AHEAD_MAX],
-    mut n: usize,
-) -> Result<Result<usize, (usize, DropReason)>, RingFault> {
+    n: &mut usize,
+) -> Result<Option<DropReason>, RingFault> {
     let need = takes.header + tx.len();
     // Where it goes: the runs of as many buffers as it takes.
     let mut buffers = 0;
@@ -27,19 +28,19 @@ pub fn scattered(
     runs.clear();
     while room < need {
         if buffers > 0 && !takes.mergeable {
-            return Ok(Err((n, DropReason::TxTooBig)));
+            return Ok(Some(DropReason::TxTooBig));
         }
-        if n + buffers >= ring.ahead.len() {
+        if *n + buffers >= ring.ahead.len() {
             // The buffers before this frame's are done with, so there is room for more ahead.
-            give_back(ring, &used[..n], log);
-            used.copy_within(n..n + buffers, 0);
-            n = 0;
+            give_back(ring, &used[..*n], log);
+            used.copy_within(*n..*n + buffers, 0);
+            *n = 0;
             if ring.take::<true>(buffers + LOOK)? <= buffers {
-                return Ok(Err((n, DropReason::TxFull)));
+                return Ok(Some(DropReason::TxFull));
             }
         }
         let from = room;
-        let walked = ring.walk::<true>(n + buffers, &mut |run| {
+        let walked = ring.walk::<true>(*n + buffers, &mut |run| {
             if room < need && run.len > 0 {
                 let len = run.len.min((need - room) as u32);
                 runs.push(Run { ptr: run.ptr, len });
@@ -48,11 +49,11 @@ pub fn scattered(
             Ok(())
         });
         match walked {
-            Err(RingFault::Costly) => return Ok(Err((n, DropReason::TxFull))),
+            Err(RingFault::Costly) => return Ok(Some(DropReason::TxFull)),
             walked => walked?,
         }
         // There is room: both together are never more than what is ahead.
-        used[n + buffers] = Used::new(ring.ahead.get(n + buffers).id(), (room - from) as u32);
+        used[*n + buffers] = Used::new(ring.ahead.get(*n + buffers).id(), (room - from) as u32);
         buffers += 1;
     }
     let header = takes.header(tx.offload(), buffers as u16);
@@ -68,7 +69,8 @@ pub fn scattered(
             log.mark_host(ring.memory(), run.ptr, run.len);
         }
     }
-    Ok(Ok(n + buffers))
+    *n += buffers;
+    Ok(None)
 }
 
 /// Writes one piece after the other into runs of guest memory.

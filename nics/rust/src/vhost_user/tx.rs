@@ -117,7 +117,8 @@ impl Default for Scratch {
     }
 }
 
-/// Copy `frames` into the guest's buffers, in order. What did not fit is named in `report`.
+/// Copy `frames` into the guest's buffers, in order. What did not fit is named in `report`, and so is what comes behind a
+/// buffer that breaks the ring's rules.
 #[inline]
 pub fn deliver(
     ring: &mut Vring,
@@ -138,61 +139,87 @@ pub fn deliver(
     let mut n = 0;
     let mut i = 0;
     let mut brief = 0;
-    let mut ahead = ring.take::<true>(frames.len())?;
-    while i < frames.len() {
-        if n >= ahead {
-            give(ring, &used[..n], log, copies);
-            n = 0;
-            ahead = ring.take::<true>(frames.len() - i)?;
-            if ahead == 0 {
-                report.drop_rest(i, frames.len(), DropReason::TxFull);
-                break;
-            }
-        }
-        let done = short(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
-        (n, i) = (n + done, i + done);
-        brief += done;
-        if i < frames.len() && n < ahead {
-            let done = plain(&ring.ahead, n, takes, &frames[i..], &mut used[n..], copies);
-            (n, i) = (n + done, i + done);
-        }
-        if i >= frames.len() || n >= ahead {
-            continue;
-        }
-        match spread(&ring.ahead, n, takes, &frames[i], used, copies) {
-            Spread::Done(end) => {
-                n = end;
-                i += 1;
-                continue;
-            }
-            // Those before this frame are done with, so there is room for more ahead.
-            Spread::Short if n > 0 => {
+    let fault = 'broken: {
+        let mut ahead = match ring.take::<true>(frames.len()) {
+            Ok(ahead) => ahead,
+            Err(fault) => break 'broken fault,
+        };
+        while i < frames.len() {
+            if n >= ahead {
                 give(ring, &used[..n], log, copies);
                 n = 0;
-                ahead = ring.take::<true>(LOOK)?;
+                ahead = match ring.take::<true>(frames.len() - i) {
+                    Ok(ahead) => ahead,
+                    Err(fault) => break 'broken fault,
+                };
+                if ahead == 0 {
+                    report.drop_rest(i, frames.len(), DropReason::TxFull);
+                    i = frames.len();
+                    break;
+                }
+            }
+            let done = short(&ring.ahead, n, takes, &frames[i..], &mut used[n..]);
+            (n, i) = (n + done, i + done);
+            brief += done;
+            if i < frames.len() && n < ahead {
+                let done = plain(&ring.ahead, n, takes, &frames[i..], &mut used[n..], copies);
+                (n, i) = (n + done, i + done);
+            }
+            if i >= frames.len() || n >= ahead {
                 continue;
             }
-            Spread::Short | Spread::Otherwise => {}
-        }
-        // Buffers may be given back in there.
-        copies.make();
-        n = match scattered(ring, takes, &frames[i], log, runs, used, n)? {
-            Ok(n) => n,
-            Err((n, reason)) => {
-                report.drop(i, reason);
-                n
+            match spread(&ring.ahead, n, takes, &frames[i], used, copies) {
+                Spread::Done(end) => {
+                    n = end;
+                    i += 1;
+                    continue;
+                }
+                // Those before this frame are done with, so there is room for more ahead.
+                Spread::Short if n > 0 => {
+                    give(ring, &used[..n], log, copies);
+                    n = 0;
+                    ahead = match ring.take::<true>(LOOK) {
+                        Ok(ahead) => ahead,
+                        Err(fault) => break 'broken fault,
+                    };
+                    continue;
+                }
+                Spread::Short | Spread::Otherwise => {}
             }
-        };
-        i += 1;
-        if ring.steps.get() == 0 {
-            report.drop_rest(i, frames.len(), DropReason::TxFull);
-            break;
+            // Buffers may be given back in there.
+            copies.make();
+            let mut filled = n;
+            let dropped = scattered(ring, takes, &frames[i], log, runs, used, &mut filled);
+            n = filled;
+            match dropped {
+                Ok(None) => {}
+                Ok(Some(reason)) => report.drop(i, reason),
+                Err(fault) => break 'broken fault,
+            }
+            i += 1;
+            if ring.steps.get() == 0 {
+                report.drop_rest(i, frames.len(), DropReason::TxFull);
+                i = frames.len();
+                break;
+            }
+            ahead = ring.ahead.len();
         }
-        ahead = ring.ahead.len();
-    }
-    give(ring, &used[..n], log, copies);
-    ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK })?;
-    Ok(())
+        give(ring, &used[..n], log, copies);
+        n = 0;
+        match ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK }) {
+            Ok(_) => return Ok(()),
+            Err(fault) => fault,
+        }
+    };
+    give_last(ring, &used[..n], log, copies);
+    report.drop_rest(i, frames.len(), DropReason::TxNoCarrier);
+    Err(fault)
+}
+
+/// The ring is broken, and what was filled before is given back all the same.
+#[cold]
+fn give_last(ring: &mut Vring, used: &[Used], log: Option<&Log>, copies: &mut Copies) {
+    give(ring, used, log, copies);
 }
 
 /// Fill the buffers from the `first` ahead on with one frame each, as long as each frame is short, leaves as it came,

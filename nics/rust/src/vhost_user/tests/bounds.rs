@@ -43,6 +43,30 @@ fn chains_of_nothing_are_looked_at_only_so_far() {
 }
 
 #[test]
+fn chains_as_long_as_they_may_be() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, FEATURES);
+    // 256 descriptors of which most are empty, and 256 in a table.
+    for index in 0..256 {
+        let len = if index < 16 { 64 } else { 0 };
+        guest.desc(1, index, GPA + 0x80000, len, u16::from(index != 255), index + 1);
+        guest.write_desc(0x1c0000 + 16 * u64::from(index), GPA, 250, u16::from(index != 255), index + 1);
+    }
+    guest.offer(1, 0);
+    let got = host.receive_all();
+    assert_eq!(got[0].0.len(), 16 * 64 - 12);
+    guest.desc(1, 3, GPA + 0x1c0000, 256 * 16, 4, 0);
+    for _ in 0..64 {
+        guest.offer(1, 3);
+    }
+    // More runs than one burst has room for: they come in several.
+    let got = host.receive_all();
+    assert_eq!(got.len(), 64);
+    assert!(got.iter().all(|(bytes, _)| bytes.len() == 256 * 250 - 12));
+    assert!(host.nic.carrier());
+}
+
+#[test]
 fn a_buffer_that_lies_in_many_regions_counts_for_each_of_them() {
     let mut host = Host::new();
     let mut guest = Guest::connect(&mut host, 256);
