@@ -6,7 +6,7 @@ use crate::capture::{CaptureId, PortInfo, Spec};
 use nics::bpf::{Insn, Program};
 use nics::output::duplicate;
 use nics::pcapng::Direction;
-use nics::split::{Limits, split};
+use nics::rotation::{Limits, split};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
