@@ -30,6 +30,25 @@ impl EventFd {
         fd.trust().map(EventFd).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
+    /// Whether one look makes it unreadable, so that it can be watched. One that was made as a semaphore (EFD_SEMAPHORE) goes
+    /// down by one only and would be ready for ever. Nothing but a look tells: after two signals a semaphore still says 1. A
+    /// look that finds nothing says that somebody else was quicker, and is repeated.
+    pub fn is_counter(&self) -> bool {
+        for _ in 0..8 {
+            let two = 2u64;
+            let mut count = 0u64;
+            // SAFETY: eight bytes of a local each time. A counter that is full (EAGAIN) says more than 1 as well.
+            let n = unsafe {
+                libc::write(self.0.as_raw_fd(), (&raw const two).cast(), 8);
+                libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8)
+            };
+            if n == 8 {
+                return count > 1;
+            }
+        }
+        false
+    }
+
     /// Make it readable. One that is full is readable already.
     pub fn signal(&self) {
         crate::poller::signal(&self.0);
@@ -52,6 +71,23 @@ impl AsFd for EventFd {
 mod tests {
     use super::*;
     use crate::socket::closing::Lane;
+    use std::os::fd::FromRawFd;
+
+    #[test]
+    fn a_semaphore_is_told_from_a_counter_whatever_it_holds() {
+        for (start, semaphore) in
+            [0, 1, u64::MAX - 2, u64::MAX - 1].into_iter().flat_map(|n| [(n, false), (n, true)])
+        {
+            let kind = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
+            // SAFETY: no pointers; the result is owned here alone.
+            let fd = unsafe {
+                OwnedFd::from_raw_fd(libc::eventfd(0, kind | libc::EFD_NONBLOCK | libc::EFD_CLOEXEC))
+            };
+            // SAFETY: eight bytes of a local.
+            assert_eq!(unsafe { libc::write(fd.as_raw_fd(), (&raw const start).cast(), 8) }, 8);
+            assert_eq!(EventFd(fd).is_counter(), !semaphore, "{start}");
+        }
+    }
 
     #[test]
     fn only_an_eventfd_is_taken() {

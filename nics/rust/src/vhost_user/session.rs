@@ -379,6 +379,9 @@ impl Session {
             }
             Request::SetVringKick { index, .. } => {
                 let fd = eventfd(&mut fds)?;
+                if fd.as_ref().is_some_and(|fd| !fd.is_counter()) {
+                    return fatal("a kick descriptor that is a semaphore: one look does not quiet it");
+                }
                 let cx = self.cx.clone();
                 // Stops what runs: whoever sends this starts the ring.
                 let queue = self.queue(u32::from(index))?;
