@@ -26,8 +26,8 @@ struct Waiting {
 }
 
 impl Lane {
-    /// With so many in it there will be more of them than come to an end.
-    const FULL: usize = 64;
+    /// So many are in it only if one of them takes long, however late its thread gets a CPU.
+    const FULL: usize = 256;
 
     /// Have `fd` closed, some time.
     pub fn close(&self, fd: OwnedFd) {

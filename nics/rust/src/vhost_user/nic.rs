@@ -151,6 +151,12 @@ impl VhostUser {
         self.report();
     }
 
+    /// Whether something that came from a front-end is still to be closed.
+    #[cfg(any(test, fuzzing))]
+    pub fn closing(&self) -> bool {
+        !self.connection.lane().is_empty()
+    }
+
     /// Descriptors that were left to look at when a ring's latest burst was over, and to measure its chains by.
     #[cfg(test)]
     pub fn steps(&self, queue: usize) -> (u32, u32) {
