@@ -42,6 +42,7 @@ mod multicast;
 mod neighbour;
 mod nic;
 mod outbox;
+mod outcome;
 mod packet;
 mod raw;
 mod resolve;
