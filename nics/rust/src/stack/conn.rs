@@ -261,6 +261,10 @@ impl Conn {
     pub fn expiry(&mut self, now: Nanos) -> Option<(Nanos, StackError)> {
         let since = *self.progress.get_or_insert(now);
         let state = self.state();
+        if state == State::Closed {
+            // It has ended, also if data is left that was never acknowledged: only its reset is still to be sent.
+            return None;
+        }
         let unsent = self.socket().send_queue() > 0;
         let closing = matches!(state, State::FinWait1 | State::Closing | State::LastAck);
         let timeout = match (self.role, state) {

@@ -1,6 +1,7 @@
 //! Guests on a simulated wire, in virtual time.
 #![allow(clippy::unwrap_used)]
 
+mod ending;
 mod hostile;
 mod link;
 mod sim;

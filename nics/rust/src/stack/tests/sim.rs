@@ -163,7 +163,8 @@ impl Hub {
             if due {
                 self.nics[i].tick(self.now);
             }
-            loop {
+            for turn in 0.. {
+                assert!(turn < 10_000, "guest {i} has more to do for ever");
                 let mut sent = Vec::new();
                 let mut burst = Burst::new();
                 let rx = self.nics[i].rx_burst(self.now, &mut self.arena, &mut burst);
