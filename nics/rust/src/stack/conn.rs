@@ -62,6 +62,14 @@ pub struct KeepAlive {
     pub count: u32,
 }
 
+/// What a segment changes of a connection only when it is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    state: State,
+    /// Bytes that are sent, or still to be, and not acknowledged.
+    unsent: usize,
+}
+
 pub struct Conn {
     pub set: SocketSet<'static>,
     handle: SocketHandle,
@@ -162,6 +170,19 @@ impl Conn {
     /// Whether it is an attempt whose SYN has this number.
     pub fn connecting_with(&self, seq: u32) -> bool {
         self.connecting_to().is_some() && self.sent.0 == seq.wrapping_add(1)
+    }
+
+    pub fn standing(&self) -> Standing {
+        let socket = self.set.get::<Socket<'_>>(self.handle);
+        Standing { state: socket.state(), unsent: socket.send_queue() }
+    }
+
+    /// A segment came; it stood so before. For who waits for an answer each is one. What nobody has
+    /// any more, or not yet, must get on by it: a peer that only talks would keep it for ever.
+    pub fn heard(&mut self, before: Standing, now: Nanos) {
+        if matches!(self.role, Role::User | Role::Queued(_)) || self.standing() != before {
+            self.progress = Some(now);
+        }
     }
 
     /// A segment with `len` bytes of data is received.

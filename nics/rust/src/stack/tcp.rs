@@ -216,19 +216,22 @@ impl Guest {
         self.current = id;
         let mut wire = Wire { rx: Some(bytes), out, sent: None };
         let now = instant(self.now);
-        let set = match id {
+        let (set, before) = match id {
             Some(id) => match self.sockets.conn(id) {
                 Some(conn) => {
-                    conn.progress = Some(self.now);
                     conn.received(len);
                     conn.peer_mss = mss.unwrap_or(conn.peer_mss);
-                    &mut conn.set
+                    let before = conn.standing();
+                    (&mut conn.set, Some(before))
                 }
                 None => return,
             },
-            None => &mut self.tcp.nobody,
+            None => (&mut self.tcp.nobody, None),
         };
         self.tcp.iface.poll_ingress_single(now, &mut wire, set);
+        if let (Some(before), Some(conn)) = (before, id.and_then(|id| self.sockets.conn(id))) {
+            conn.heard(before, self.now);
+        }
         #[cfg(test)]
         assert!(!bytes.ends_with(b"panic, for a test"), "a test wants to see what a panic does");
         if let Some(sent) = wire.sent {
