@@ -68,6 +68,8 @@ pub struct Standing {
     state: State,
     /// Bytes that are sent, or still to be, and not acknowledged.
     unsent: usize,
+    /// Bytes that came in order and were not read.
+    unread: usize,
 }
 
 pub struct Conn {
@@ -174,7 +176,8 @@ impl Conn {
 
     pub fn standing(&self) -> Standing {
         let socket = self.set.get::<Socket<'_>>(self.handle);
-        Standing { state: socket.state(), unsent: socket.send_queue() }
+        let (unsent, unread) = (socket.send_queue(), socket.recv_queue());
+        Standing { state: socket.state(), unsent, unread }
     }
 
     /// A segment came; it stood so before. For who waits for an answer each is one. What nobody has
@@ -185,10 +188,23 @@ impl Conn {
         }
     }
 
-    /// A segment with `len` bytes of data is received.
-    pub fn received(&mut self, len: usize) {
+    /// What is accepted of a segment, in a handshake also that its sender takes segments of `mss`; it stood so
+    /// before. Returns how many bytes came in order by it.
+    pub fn received(&mut self, before: Standing, mss: Option<usize>) -> usize {
+        let after = self.standing();
+        if matches!(before.state, State::Listen | State::SynSent) && after.state != before.state {
+            self.peer_mss = mss.unwrap_or(self.peer_mss);
+        }
+        let len = after.unread.saturating_sub(before.unread);
         self.unacknowledged += len;
         self.eager = self.eager.saturating_sub(len);
+        len
+    }
+
+    /// Data did not come in order, and is answered at once, which tells of a gap: the sender's window will have
+    /// to grow again.
+    pub fn gap(&mut self) {
+        self.eager = EAGER;
     }
 
     /// Whether a reset with this number may be the peer's, who knows what we acknowledged, and not
@@ -216,12 +232,8 @@ impl Conn {
         self.unacknowledged >= if self.eager > 0 { 2 * mss } else { 16 * mss }
     }
 
-    /// A segment was sent, and with it an acknowledgement. One that is like the last tells of a gap:
-    /// the sender's window will have to grow again.
+    /// A segment was sent, and with it an acknowledgement.
     pub fn acknowledged(&mut self, seq: u32, len: u32, ack: u32) {
-        if len == 0 && self.sent == (seq, ack) && self.unacknowledged > 0 {
-            self.eager = EAGER;
-        }
         let end = seq.wrapping_add(len);
         self.sent = (end, ack);
         self.unacknowledged = 0;

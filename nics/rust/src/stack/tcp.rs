@@ -219,8 +219,6 @@ impl Guest {
         let (set, before) = match id {
             Some(id) => match self.sockets.conn(id) {
                 Some(conn) => {
-                    conn.received(len);
-                    conn.peer_mss = mss.unwrap_or(conn.peer_mss);
                     let before = conn.standing();
                     (&mut conn.set, Some(before))
                 }
@@ -231,6 +229,9 @@ impl Guest {
         self.tcp.iface.poll_ingress_single(now, &mut wire, set);
         if let (Some(before), Some(conn)) = (before, id.and_then(|id| self.sockets.conn(id))) {
             conn.heard(before, self.now);
+            if conn.received(before, mss) == 0 && len > 0 && wire.sent.is_some() {
+                conn.gap();
+            }
         }
         #[cfg(test)]
         assert!(!bytes.ends_with(b"panic, for a test"), "a test wants to see what a panic does");

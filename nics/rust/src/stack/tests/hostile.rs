@@ -257,6 +257,38 @@ fn a_forged_reset_or_error_needs_the_numbers() {
 }
 
 #[test]
+fn a_forged_segment_that_is_not_accepted_changes_nothing() {
+    let (mut hub, client, server, _) = network();
+    let (local, remote) = hub.ends[0].names(client).unwrap();
+    let (IpAddr::V4(own), IpAddr::V4(peer)) = (local.ip(), remote.unwrap().ip()) else { panic!() };
+    let ports = (80, local.port());
+    hub.trace = Some(Vec::new());
+    hub.ends[1].tcp_send(server, b"x").unwrap();
+    hub.pass(SECOND);
+    let segments = hub.trace.take().unwrap();
+    let (_, last) = segments.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
+    let next = u32::from_be_bytes([last[38], last[39], last[40], last[41]]).wrapping_add(1);
+    let ack = u32::from_be_bytes([last[42], last[43], last[44], last[45]]);
+    // Data that acknowledges what was acknowledged long ago, or lies elsewhere in the window, and then a reset
+    // within it.
+    for (seq, ack) in [(next, ack.wrapping_sub(1_000_000)), (next.wrapping_add(20_000), ack)] {
+        hub.inject(&tcp_frame(1, peer, own, ports, seq, ack, 16, &[7; 1000]), Offload::NONE);
+        hub.inject(&tcp_frame(1, peer, own, ports, next.wrapping_add(500), 0, 4, &[]), Offload::NONE);
+        hub.pass(SECOND);
+        assert_eq!(hub.ends[0].tcp_send(client, b"alive"), Ok(5));
+    }
+    // A second answer to the SYN, with a segment size by which each segment would be cut into many.
+    let mut frame = tcp_frame(1, peer, own, ports, next, ack, 18, &[2, 4, 0, 48]);
+    frame[46] = 0x60;
+    mend(&mut frame);
+    hub.inject(&frame, Offload::NONE);
+    hub.pass(SECOND);
+    hub.ends[0].tcp_send(client, &bytes(60_000)).unwrap();
+    hub.pass(SECOND);
+    assert_eq!(hub.longest, 0, "nothing was to be cut");
+}
+
+#[test]
 fn who_starts_anew_hears_of_the_old_connection() {
     let (mut hub, client, _, _) = network();
     let (local, remote) = hub.ends[0].names(client).unwrap();
