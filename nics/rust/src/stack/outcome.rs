@@ -101,11 +101,9 @@ impl Guest {
     /// smoltcp panicked over a connection, so it must not be asked about it again.
     pub(super) fn condemn(&mut self, id: SocketId) {
         let Some(conn) = self.sockets.conn(id) else { return };
-        match conn.role {
-            Role::User => {}
-            // Its peer waits for the rest, and should know that there will be none.
-            Role::Orphan if conn.state() != State::SynSent => {}
-            _ => return self.discard(id),
+        if conn.role != Role::User {
+            // Nobody is to be told, and a reset can't be made.
+            return self.discard(id);
         }
         (conn.silent, conn.error, conn.seen) = (true, Some(StackError::Reset), State::Closed);
         let (tuple, want) = (conn.tuple, std::mem::take(&mut conn.want));

@@ -337,6 +337,17 @@ fn a_panic_costs_one_connection() {
     assert_eq!(hub.ends[1].tcp_send(server, b"x"), Err(StackError::Reset));
     hub.ends[1].close(server).unwrap();
     hub.wait(|hub| hub.ends[0].tcp_recv(client, &mut [0; 9])).unwrap_err();
+
+    // One that nobody has is gone at once.
+    let (client, server) = hub.connect(0, 1, "10.0.0.2", 83);
+    let before = hub.ends[1].socket_count().unwrap();
+    hub.ends[1].close(server).unwrap();
+    hub.pass(MS);
+    assert_eq!(hub.ends[1].socket_count(), Ok(before));
+    hub.ends[0].tcp_send(client, b"panic, for a test").unwrap();
+    hub.pass(MS);
+    assert!(panicked(&hub.take_events()));
+    assert_eq!(hub.ends[1].socket_count(), Ok(before - 1));
 }
 
 #[test]
