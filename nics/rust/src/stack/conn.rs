@@ -86,6 +86,8 @@ pub struct Conn {
     pub seen: State,
     /// The number behind the segment that was sent last, and the one it acknowledged.
     pub sent: (u32, u32),
+    /// The window that was advertised last.
+    pub window: u16,
     /// The longest segment that its peer takes.
     pub peer_mss: usize,
     /// The number behind all that was ever sent.
@@ -137,6 +139,7 @@ impl Conn {
             silent: false,
             seen: State::Closed,
             sent: (0, 0),
+            window: 0,
             peer_mss: PEER_MSS,
             high: None,
             plain: EAGER,

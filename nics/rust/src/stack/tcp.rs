@@ -159,6 +159,21 @@ fn mss_option(mut options: &[u8]) -> Option<usize> {
     None
 }
 
+/// The window that a segment of ours advertises, as those behind the handshake say it: scaled, if it is. By a SYN
+/// whose scale the peer does not take up it is less than there is.
+fn window(segment: &[u8], syn: bool) -> u16 {
+    let window = segment.get(14..16).map_or(0, |window| u16::from_be_bytes([window[0], window[1]]));
+    let mut options = segment.get(20..).filter(|_| syn).unwrap_or_default();
+    while let Ok((rest, option)) = TcpOption::parse(options) {
+        match option {
+            TcpOption::EndOfList => break,
+            TcpOption::WindowScale(scale) => return window.checked_shr(scale.into()).unwrap_or(0),
+            _ => options = rest,
+        }
+    }
+    window
+}
+
 impl Guest {
     pub(super) fn tcp_in(&mut self, packet: &Packet<'_>, verified: bool, out: &mut Outbox<'_>) {
         let Ok(segment) = TcpPacket::new_checked(packet.payload) else { return };
@@ -181,7 +196,7 @@ impl Guest {
             let late = Segment { seq, syn, rst, long: len > 0 || segment.fin() };
             match self.tcp.lingering.late(&tuple, late, self.now) {
                 Late::Ignore => return,
-                Late::Acknowledge { seq, ack } => return self.acknowledge(&tuple, seq, ack, out),
+                Late::Acknowledge { seq, ack } => return self.acknowledge(&tuple, (seq, ack), 0, out),
                 Late::NotHere | Late::Anew => {}
             }
             if syn && !rst {
@@ -195,10 +210,10 @@ impl Guest {
         if let Some(conn) = id.and_then(|id| self.sockets.conn(id))
             && conn.challenges(seq, syn, rst)
         {
-            let (seq, ack) = conn.sent;
+            let (sent, window) = (conn.sent, conn.window);
             if conn.challenged.is_none_or(|at| at + CHALLENGE <= self.now) {
                 conn.challenged = Some(self.now);
-                self.acknowledge(&tuple, seq, ack, out);
+                self.acknowledge(&tuple, sent, window, out);
             }
             return;
         }
@@ -247,8 +262,8 @@ impl Guest {
         self.settle(id);
     }
 
-    /// Send an acknowledgement that smoltcp does not know of.
-    fn acknowledge(&mut self, tuple: &Tuple, seq: u32, ack: u32, out: &mut Outbox<'_>) {
+    /// Send an acknowledgement that smoltcp does not know of. Nobody sends to one that lingers: its window is 0.
+    fn acknowledge(&mut self, tuple: &Tuple, (seq, ack): (u32, u32), window: u16, out: &mut Outbox<'_>) {
         let header = Header::new(tuple.local.ip(), tuple.remote.ip(), TCP);
         let base = pseudo(header.src, header.dst, TCP, 20);
         self.send(out, header, 20, |segment| {
@@ -258,6 +273,7 @@ impl Guest {
             segment[4..8].copy_from_slice(&seq.to_be_bytes());
             segment[8..12].copy_from_slice(&ack.to_be_bytes());
             segment[12..14].copy_from_slice(&[0x50, 0x10]);
+            segment[14..16].copy_from_slice(&window.to_be_bytes());
             let check = checksum::finish(base + checksum::sum(segment));
             segment[16..18].copy_from_slice(&check);
         });
@@ -297,6 +313,7 @@ impl Guest {
         if flags & (SYN | RST) == 0 {
             narrow(segment);
         }
+        let window = window(segment, flags & SYN != 0);
         // The sum of the pseudo-header stands where the checksum will (virtio 1.2, 5.1.6.2).
         let sum = if v4 { checksum::sum(&ip[12..20]) } else { checksum::sum(&ip[8..40]) };
         let sum = sum + checksum::sum(&(segment.len() as u32).to_be_bytes()) + checksum::sum(&[0, TCP]);
@@ -313,6 +330,7 @@ impl Guest {
         };
         if let Some(conn) = id.and_then(|id| self.sockets.conn(id)) {
             conn.acknowledged(seq, count, ack);
+            conn.window = window;
             let mss = conn.peer_mss.min(self.tcp.mtu - room - 20);
             if data > mss {
                 offload.gso_type = if v4 { Offload::GSO_TCPV4 } else { Offload::GSO_TCPV6 };

@@ -290,7 +290,10 @@ fn a_forged_segment_that_is_not_accepted_changes_nothing() {
 
 #[test]
 fn who_starts_anew_hears_of_the_old_connection() {
-    let (mut hub, client, _, _) = network();
+    let (mut hub, client, _, trace) = network();
+    let last = trace.iter().rfind(|f| f[12..14] == [8, 0] && f[23] == 6 && f[26..30] == [10, 0, 0, 2]);
+    let window = last.map(|frame| u16::from_be_bytes([frame[48], frame[49]])).unwrap();
+    assert!(window > 1000);
     let (local, remote) = hub.ends[0].names(client).unwrap();
     let (IpAddr::V4(own), IpAddr::V4(peer)) = (local.ip(), remote.unwrap().ip()) else { panic!() };
     let syn = |seq| tcp_frame(2, own, peer, (local.port(), 80), seq, 0, 2, &[]);
@@ -306,18 +309,35 @@ fn who_starts_anew_hears_of_the_old_connection() {
             .iter()
             .flatten()
             .filter(|(_, frame)| ours(frame))
-            .map(|(_, frame)| frame[47])
-            .collect::<Vec<u8>>()
+            .map(|(_, frame)| (frame[47], u16::from_be_bytes([frame[48], frame[49]])))
+            .collect::<Vec<(u8, u16)>>()
     };
-    // What it has is told once a second; to that, who knows of nothing says so, and then there is a new connection.
-    assert_eq!(from(&hub, 2), [16]);
-    assert!(from(&hub, 1).contains(&4));
+    // What it has is told once a second, with the window that it has; to that, who knows of nothing says so, and
+    // then there is a new connection.
+    assert_eq!(from(&hub, 2), [(16, window)]);
+    assert!(from(&hub, 1).iter().any(|(flags, _)| *flags == 4));
     let listener = hub.ends[1].tcp_listen(None, 80, 4);
     assert!(listener.is_ok());
     hub.trace = Some(Vec::new());
     hub.inject(&syn(7000), Offload::NONE);
     hub.pass(SECOND / 2);
-    assert_eq!(from(&hub, 2), [18]);
+    assert!(matches!(from(&hub, 2)[..], [(18, _)]));
+}
+
+#[test]
+fn who_begins_again_what_is_there_hears_a_window_that_there_is() {
+    // Nothing was said since the handshake, in which the window is not scaled.
+    let mut hub = Hub::new([config(1), config(2)]);
+    let (client, _) = hub.connect(0, 1, "10.0.0.2", 80);
+    let (local, _) = hub.ends[0].names(client).unwrap();
+    hub.pass(SECOND);
+    hub.trace = Some(Vec::new());
+    let syn = tcp_frame(2, [10, 0, 0, 1].into(), [10, 0, 0, 2].into(), (local.port(), 80), 7, 0, 2, &[]);
+    hub.inject(&syn, Offload::NONE);
+    hub.pass(SECOND);
+    let trace = hub.trace.take().unwrap();
+    let (_, answer) = trace.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
+    assert_eq!((answer[47], u16::from_be_bytes([answer[48], answer[49]])), (16, 65_535 >> 3));
 }
 
 #[test]
