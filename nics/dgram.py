@@ -14,8 +14,9 @@ or both IPv6.
 Nothing authenticates UDP: bind it to loopback, or prefer unix sockets. A path is for our own user only,
 and what comes to an abstract name from another user than ours and root is a stranger's. A guest that is
 missing is a carrier that is down where that can be told: always for unix sockets; for UDP after a frame
-was refused. Then frames are sent on trial, at most every five seconds, and when none of them is refused for a
-second, or the guest sends something, it is there again.
+was refused. Then the door asks by a frame of its own, at most every five seconds, to 01:80:c2:00:00:0e with
+EtherType 0x88b5, which no bridge forwards and no host takes; when none is refused for a second, or the guest
+sends something, it is there again.
 
 Linux lets only `net.unix.max_dgram_qlen` datagrams (10 if nobody raised it) wait at a unix socket.
 vnet holds back what does not fit and tries again; QEMU waits likewise. `stream` has no such limit.

@@ -81,6 +81,10 @@ class StreamPeer(Peer):
         return frame
 
 
+QUESTION = bytes.fromhex("0180c200000e02766e6574") + b"\x00\x88\xb5"
+"""By this a UDP door asks whether somebody is there."""
+
+
 class DgramPeer(Peer):
     """A guest with a datagram socket, which makes its unix socket anew each time, as QEMU does."""
 
@@ -104,7 +108,7 @@ class DgramPeer(Peer):
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         await self._socket.bind(self._own)
         if self._family != socket.AF_UNIX and self._was_gone:
-            # Without a word nobody knows that it is back, but by frames that are not refused.
+            # Without a word it is only known when the door's question was not refused for a second.
             await self._socket.sendto(b"", self._nic)
 
     async def disconnect(self) -> None:
@@ -120,7 +124,9 @@ class DgramPeer(Peer):
 
     async def receive(self) -> bytes:
         assert self._socket is not None
-        return await self._socket.recv(70_000)
+        while (frame := await self._socket.recv(70_000)).startswith(QUESTION):
+            pass
+        return frame
 
 
 class PipePeer(Peer):

@@ -3,7 +3,7 @@
 //! waited for, never longer than [`PATIENCE`].
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::new_without_default)]
 
-use crate::context::{Context, EventKind, Events, Waker};
+use crate::context::{self, Context, EventKind, Events, Waker};
 use crate::frame::{Arena, BURST, Burst, Frame, TxFrame};
 use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
@@ -124,8 +124,8 @@ impl<N: Nic> Bench<N> {
         self.waker.take(|_| look = true);
         let busy = look || !ready.is_empty();
         for (port, sub, readiness) in ready {
-            assert_eq!(port, PORT);
-            look |= self.nic.ready(sub, readiness, self.now);
+            assert_eq!(context::split(port).0, PORT);
+            look |= self.nic.ready(context::sub_of(port, sub), readiness, self.now);
         }
         if look {
             self.receive();

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::backoff::Backoff;
+use crate::dgram::DgramNic;
 use crate::link::{LinkControl, link};
+use crate::socket::Endpoint;
 use crate::testkit::{Bench, numbered};
+use std::net::UdpSocket;
 use switch::lacp::{Hashed, Setup as Lacp};
 
 struct Pair {
@@ -247,4 +251,40 @@ fn nonsense_is_refused() {
     assert!(BondNic::new(vec![], setup(Mode::Static, 1, 0)).is_err());
     assert!(setup(Mode::Static, 1, 9).check().is_err());
     assert!(setup(Mode::ActiveBackup { primary: Some(2) }, 1, 2).check().is_err());
+}
+
+#[test]
+fn an_absent_udp_primary_is_not_used_until_it_is_there() {
+    /// How long the door waits for a refusal.
+    const PATIENCE: Nanos = 1_000_000_000;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let door = DgramNic::open(None, Some(&Endpoint::Inet(address))).unwrap();
+    drop(socket);
+    let ([backup, far], _control) = link([1, 7]);
+    let _far = Bench::new(far);
+    let setup = setup(Mode::ActiveBackup { primary: Some(0) }, 1, 2);
+    let mut bond = Bench::new(BondNic::new(vec![Box::new(door), Box::new(backup)], setup).unwrap());
+    let in_use = |bond: &Bench<BondNic>| bond.nic.distributing;
+    bond.nic.look(bond.now);
+    assert_eq!(in_use(&bond), 1, "somebody may be there");
+    bond.send(&flows(1, 1));
+    let refused = |bond: &mut Bench<BondNic>| {
+        bond.until("refused", |b| b.nic.deadline().is_some_and(|due| due != b.now + PATIENCE));
+        bond.nic.look(bond.now);
+    };
+    for _ in 0..5 {
+        refused(&mut bond);
+        assert_eq!((in_use(&bond), bond.nic.changes), (2, 2));
+        let due = bond.nic.deadline().unwrap();
+        bond.now = due;
+        bond.nic.tick(due);
+        assert_eq!(in_use(&bond), 2, "asked");
+    }
+    refused(&mut bond);
+    let socket = UdpSocket::bind(address).unwrap();
+    bond.advance(Backoff::LONGEST + PATIENCE);
+    assert_eq!((in_use(&bond), bond.nic.changes), (1, 3));
+    assert_eq!(bond.log.len(), 3, "{:?}", bond.log);
+    drop(socket);
 }

@@ -55,6 +55,9 @@ impl DgramNic {
     const SINK: u16 = 1;
     const FIRST_WAIT: Nanos = 200_000;
     const LONGEST_WAIT: Nanos = 20_000_000;
+    /// Begins the frame by which a UDP peer is asked whether it is there: to bridges alone, of a kind for experiments.
+    /// No bridge forwards it or learns from it (802.1Q, 8.6.3), and no host knows what it is.
+    const QUESTION: &'static [u8; 14] = b"\x01\x80\xc2\0\0\x0e\x02vnet\0\x88\xb5";
     /// vfkit says who it is.
     const GREETING: &'static [u8] = b"VFKT";
 
@@ -99,8 +102,7 @@ impl DgramNic {
     }
 
     fn announce(&mut self) {
-        let carrier = self.is_open() && (self.group || self.peer.up());
-        self.told.tell(carrier, self.cx.as_ref());
+        self.told.tell(self.carrier(), self.cx.as_ref());
     }
 
     fn is_open(&self) -> bool {
@@ -131,6 +133,21 @@ impl DgramNic {
         }
     }
 
+    /// Ask whether somebody is at an address at which nobody was.
+    fn ask(&mut self, now: Nanos) {
+        let Some(sockets) = &self.sockets else { return };
+        let mut frame = [0; 60];
+        frame[..14].copy_from_slice(Self::QUESTION);
+        let asked = if self.link {
+            sockets.sender().send(&frame)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EHOSTUNREACH))
+        };
+        if let Err(error) = asked {
+            self.missing(&error, now);
+        }
+    }
+
     /// Send what waits.
     fn drain(&mut self, now: Nanos) {
         self.stuck = None;
@@ -144,7 +161,6 @@ impl DgramNic {
         if outcome.moved {
             self.wait = Self::FIRST_WAIT;
             self.trouble_told = None;
-            self.peer.sent(now);
         }
         if let Some(error) = outcome.trouble {
             self.trouble(&error);
@@ -261,9 +277,8 @@ impl Nic for DgramNic {
         Caps::plain(self.max_frame)
     }
 
-    /// Also while it is tried whether somebody is there again, which takes frames. That is not announced.
     fn carrier(&self) -> bool {
-        self.is_open() && (self.group || self.peer.takes())
+        self.is_open() && (self.group || self.peer.up())
     }
 
     fn set_link(&mut self, up: bool, _now: Nanos) {
@@ -369,8 +384,10 @@ impl Nic for DgramNic {
             self.drain(now);
         }
         if self.peer.due().is_some_and(|at| at <= now) {
-            if let Err(e) = self.peer.look(now) {
-                self.trouble(&e);
+            match self.peer.look(now) {
+                Ok(true) => self.ask(now),
+                Ok(false) => {}
+                Err(e) => self.trouble(&e),
             }
             self.announce();
         }

@@ -6,9 +6,10 @@
 //! Datagram sockets have no connection to lose. What there is: a send that fails because nobody is
 //! at the address, which is a carrier that goes down. It comes back with the first datagram from the
 //! peer, or when a further try succeeds: a unix address can be tried without sending (`connect` of a
-//! socket of its own); a UDP address only by sending the next frames. There, at most every five seconds,
-//! frames are let through on trial, and the carrier comes back when none was refused for a second: a peer
-//! that only listens is found again, and one that is not there does not have its carrier flap.
+//! socket of its own); a UDP address only by sending. It is sent a frame of the door's own that nobody takes for
+//! anything, at most every five seconds, and somebody is there when that was not refused for a second: so a peer that
+//! only listens is found again. No guest's frame is lost to it, no carrier flaps, and who sends nothing without a carrier,
+//! as bonds and spanning trees do at both ends, gets it back.
 
 use crate::backoff::Backoff;
 use crate::socket::claim;
@@ -29,17 +30,6 @@ pub enum Sender {
     Stranger,
 }
 
-/// Whether frames go to a UDP address at which nobody was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
-    /// No.
-    None,
-    /// The next ones do.
-    Open,
-    /// Some did. If none of them is refused until `due`, somebody is there.
-    Sent,
-}
-
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Peer {
@@ -48,7 +38,8 @@ pub struct Peer {
     /// It was given, not learned.
     fixed: bool,
     up: bool,
-    trial: Trial,
+    /// A UDP address was sent to. If nothing is refused until `due`, somebody is there.
+    asked: bool,
     backoff: Backoff,
     /// When to try again.
     due: Option<Nanos>,
@@ -68,7 +59,7 @@ impl Peer {
             fixed: address.is_some(),
             address,
             up: false,
-            trial: Trial::None,
+            asked: false,
             backoff: Backoff::new(),
             due: None,
             alias: Vec::new(),
@@ -86,21 +77,6 @@ impl Peer {
         self.up
     }
 
-    /// Whether frames may be sent to it.
-    #[must_use]
-    pub fn takes(&self) -> bool {
-        self.up || self.trial != Trial::None
-    }
-
-    /// Some were.
-    #[inline]
-    pub fn sent(&mut self, now: Nanos) {
-        if self.trial == Trial::Open {
-            self.trial = Trial::Sent;
-            self.due = Some(now + Self::PATIENCE);
-        }
-    }
-
     #[must_use]
     pub fn due(&self) -> Option<Nanos> {
         self.due
@@ -108,29 +84,27 @@ impl Peer {
 
     /// Look for it at the beginning. A UDP address is thought to be somebody's until it refuses something.
     pub fn begin(&mut self, now: Nanos) -> io::Result<()> {
-        self.trial = Trial::Sent;
-        self.look(now)
+        self.asked = true;
+        self.look(now).map(drop)
     }
 
-    /// Look for it when `due`. An error that says more than "nobody is there".
-    pub fn look(&mut self, now: Nanos) -> io::Result<()> {
+    /// Look for it when `due`. Whether it is to be asked, or an error that says more than "nobody is there".
+    pub fn look(&mut self, now: Nanos) -> io::Result<bool> {
         self.due = None;
-        let Some(address) = &self.address else {
-            self.trial = Trial::None;
-            return Ok(());
-        };
+        let asked = std::mem::take(&mut self.asked);
+        let Some(address) = &self.address else { return Ok(false) };
         if !address.is_unix() {
-            self.up = self.trial == Trial::Sent;
-            self.trial = if self.up { Trial::None } else { Trial::Open };
-            return Ok(());
+            self.up = asked;
+            self.asked = !asked;
+            self.due = self.asked.then_some(now + Self::PATIENCE);
+            return Ok(self.asked);
         }
-        self.trial = Trial::None;
         let found = claim::alive(address, Type::DGRAM);
         self.up = matches!(found, Ok(Some(true)));
         if !self.up {
             self.due = Some(now + self.backoff.step());
         }
-        found.map(drop)
+        found.map(|_| false)
     }
 
     /// Who sent a datagram.
@@ -177,7 +151,7 @@ impl Peer {
     pub fn heard(&mut self) {
         if !self.up || self.due.is_some() {
             self.up = true;
-            self.trial = Trial::None;
+            self.asked = false;
             self.due = None;
         }
         self.backoff.reset();
@@ -185,8 +159,7 @@ impl Peer {
 
     /// Nobody is there. Returns whether the peer was a learned one, which is forgotten.
     pub fn missing(&mut self, now: Nanos) -> bool {
-        self.up = false;
-        self.trial = Trial::None;
+        (self.up, self.asked) = (false, false);
         self.alias.clear();
         self.unlike.clear();
         if self.fixed {

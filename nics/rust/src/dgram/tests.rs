@@ -287,33 +287,38 @@ fn a_unix_peer_that_makes_its_socket_again_is_found_again() {
 }
 
 #[test]
-fn a_missing_udp_peer_is_a_carrier_that_is_tried_from_time_to_time() {
+fn a_missing_udp_peer_is_asked_for_in_silence() {
     let (mut bench, vm, at) = udp("127.0.0.1:0");
     let address = vm.local_addr().unwrap();
     drop(vm);
+    bench.send(&[numbered(1, 60)]);
     let mut waits = Vec::new();
     for _ in 0..4 {
-        bench.send(&[numbered(1, 60)]);
-        bench.until("down", |b| !b.nic.carrier());
+        bench.until("down", |b| b.nic.deadline().is_some_and(|due| due != b.now + Peer::PATIENCE));
         let wait = bench.nic.deadline().unwrap() - bench.now;
         waits.push(wait / 1_000_000);
-        bench.advance(wait);
-        assert!(bench.nic.carrier(), "on trial");
-        assert_eq!(bench.nic.deadline(), None, "until there is something to send");
-        assert_eq!(bench.carrier, [true, false], "which is nobody's business");
+        assert_eq!(bench.send(&[numbered(1, 60)]), 0);
+        bench.now += wait;
+        bench.nic.tick(bench.now);
+        assert!(!bench.nic.carrier());
+        assert_eq!(bench.nic.deadline(), Some(bench.now + Peer::PATIENCE));
     }
-    assert_eq!(waits, [100, 200, 400, 800]);
+    assert_eq!((waits, &bench.carrier[..]), (vec![100, 200, 400, 800], &[true, false][..]));
     // It only listens: what is not refused for a second has arrived.
+    bench.until("refused", |b| b.nic.deadline() != Some(b.now + Peer::PATIENCE));
     let vm = UdpSocket::bind(address).unwrap();
-    bench.send(&[numbered(1, 60)]);
-    assert_eq!(vm.recv(&mut [0; 100]).unwrap(), 60);
+    vm.set_read_timeout(Some(PATIENCE)).unwrap();
+    bench.advance(bench.nic.deadline().unwrap() - bench.now);
+    let mut frame = [0; 100];
+    assert_eq!(vm.recv(&mut frame).unwrap(), 60);
+    assert_eq!(frame[..14], *b"\x01\x80\xc2\0\0\x0e\x02vnet\0\x88\xb5");
+    bench.advance(Peer::PATIENCE - 1);
     assert_eq!(bench.carrier, [true, false]);
-    bench.advance(Peer::PATIENCE / 2);
-    assert_eq!(bench.send(&[numbered(1, 60)]), 1);
-    assert_eq!(bench.nic.deadline(), Some(bench.now + Peer::PATIENCE / 2));
-    bench.advance(Peer::PATIENCE / 2);
+    bench.advance(1);
     assert_eq!(bench.carrier, [true, false, true]);
     assert_eq!(bench.nic.deadline(), None);
+    assert_eq!(bench.send(&[numbered(1, 60)]), 1);
+    assert_eq!(vm.recv(&mut frame).unwrap(), 60);
     vm.send_to(&numbered(2, 60), at).unwrap();
     bench.until("received", |b| b.received.len() == 1);
     drop(vm);
@@ -321,6 +326,33 @@ fn a_missing_udp_peer_is_a_carrier_that_is_tried_from_time_to_time() {
     bench.until("down", |b| !b.nic.carrier());
     assert_eq!(bench.nic.deadline(), Some(bench.now + Backoff::FIRST), "it had been there");
     assert!(bench.log.is_empty());
+}
+
+#[test]
+fn two_udp_doors_find_each_other_again_although_neither_has_a_frame_to_send() {
+    let (mut one, vm, at) = udp("127.0.0.1:0");
+    let address = vm.local_addr().unwrap();
+    drop(vm);
+    one.send(&[numbered(1, 60)]);
+    one.until("down", |b| !b.nic.carrier());
+    let (local, remote) = (Endpoint::Inet(address), Endpoint::Inet(at));
+    let mut other = Bench::new(DgramNic::open(Some(&local), Some(&remote)).unwrap());
+    one.advance(Backoff::FIRST);
+    other.until("asked", |b| b.received.len() == 1);
+    one.advance(Peer::PATIENCE);
+    assert_eq!((&one.carrier[..], &other.carrier[..]), (&[true, false, true][..], &[true][..]));
+    // A link that is down asks nobody.
+    drop(other);
+    let vm = UdpSocket::bind(address).unwrap();
+    vm.set_nonblocking(true).unwrap();
+    let now = one.now;
+    one.nic.missing(&io::Error::from_raw_os_error(libc::ECONNREFUSED), now);
+    one.nic.set_link(false, now);
+    one.advance(20 * Peer::PATIENCE);
+    assert!(vm.recv(&mut [0; 100]).is_err());
+    one.nic.set_link(true, now);
+    one.advance(Backoff::LONGEST + Peer::PATIENCE);
+    assert!(one.nic.carrier());
 }
 
 #[test]
