@@ -31,6 +31,7 @@ import trio.testing
 from hypothesis import HealthCheck, settings
 
 from tests import leaks, needs
+from vnet.errors import single
 
 DEADLINE = 60.0
 ALONE = needs.NO_SKIP and "PYTEST_XDIST_WORKER" not in os.environ
@@ -75,12 +76,6 @@ def autojump_clock() -> trio.testing.MockClock:
 # -- async tests ---------------------------------------------------------------------------------
 
 
-def _only_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
 def _under_trio(
     function: Callable[..., Any], seconds: float, clock: trio.abc.Clock | None
 ) -> Callable[..., None]:
@@ -97,7 +92,7 @@ def _under_trio(
             trio.run(main, clock=clock)
         except BaseExceptionGroup as group:
             # pytest knows its own outcomes (skip, fail) only bare.
-            leaf = _only_leaf(group)
+            leaf = single(group)
             if isinstance(leaf, pytest.skip.Exception | pytest.fail.Exception):
                 raise leaf from None
             raise

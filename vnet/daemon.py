@@ -22,7 +22,7 @@ from vnet import leases, runtime, state, usage
 from vnet._native import run_soon
 from vnet.control import server
 from vnet.control.operations import Operations
-from vnet.errors import VnetError
+from vnet.errors import VnetError, single
 from vnet.fabric import Fabric
 from vnet.sandbox import confinement
 from vnet.topology import Topology
@@ -172,7 +172,7 @@ def main() -> int:
         sandbox = sys.argv[2] if len(sys.argv) > 2 else None
         trio.run(serve, topology, lambda _fabric: tell(READY), sandbox)
     except BaseException as error:
-        reason = flat(error)
+        reason = single(error)
         logging.exception("the fabric ended")
         try:
             tell(str(reason).encode() or b"it failed")
@@ -184,13 +184,6 @@ def main() -> int:
         with contextlib.suppress(OSError):  # others are in it
             folder.rmdir()
     return 0
-
-
-def flat(error: BaseException) -> BaseException:
-    """The one error inside of a group of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from vnet.cli import words
+from vnet.errors import single
 
 if TYPE_CHECKING:
     from vnet.shell.console import House
@@ -77,14 +78,8 @@ def run(given: argparse.Namespace) -> int:
             place[0][2]()
         thread.join()
     if failed:
-        raise _single(failed[0])
+        raise single(failed[0])
     return code
-
-
-def _single(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _use(given: argparse.Namespace, house: House, names: dict[str, Any]) -> int:

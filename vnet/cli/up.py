@@ -24,7 +24,7 @@ import contextlib
 import logging
 import sys
 
-from vnet.errors import BadInput, VnetError
+from vnet.errors import BadInput, VnetError, single
 from vnet.sandbox.needs import MODES
 
 
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         trio.run(daemon.serve, topology, ready, given.sandbox)
     except BaseExceptionGroup as group:
-        error = daemon.flat(group)
+        error = single(group)
         if isinstance(error, VnetError | KeyboardInterrupt):
             raise error from None
         raise

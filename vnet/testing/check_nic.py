@@ -9,6 +9,7 @@ import trio
 
 from nics.door import Opened
 from vnet._native import Door, PortConfig
+from vnet.errors import single
 from vnet.testing.bench import BROADCAST, EGRESS_REASONS, PEER, A, B, Bench, Maker, bench, frame, mac, within
 
 SIZES = (
@@ -57,17 +58,10 @@ async def check_nic(maker: Maker, *, drivers: Iterable[str] = ("trio", "thread")
             try:
                 await check(maker, driver)
             except BaseExceptionGroup as group:
-                raise _only(group) from group
+                raise single(group) from group
             except AssertionError as error:
                 error.add_note(f"in {check.__name__.strip('_')}, driver {driver}")
                 raise
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _same(got: object, want: object, what: str) -> None:
