@@ -12,6 +12,7 @@ import ipaddress
 import struct
 from collections.abc import Iterator
 
+from vnet.checksum import internet_checksum
 from vnet.topology.resolve import Port
 
 _BROADCAST = b"\xff" * 6
@@ -51,14 +52,6 @@ def _advertisement(mac: bytes, address: bytes) -> bytes:
     rest = struct.pack("!I", _OVERRIDE) + address + bytes([2, 1]) + mac
     length = 4 + len(rest)
     pseudo = address + _ALL_NODES + struct.pack("!II", length, _ICMPV6)
-    checksum = _checksum(pseudo + bytes([136, 0, 0, 0]) + rest)
+    checksum = internet_checksum(pseudo + bytes([136, 0, 0, 0]) + rest)
     header = struct.pack("!IHBB", 6 << 28, length, _ICMPV6, 255)
     return header + address + _ALL_NODES + struct.pack("!BBH", 136, 0, checksum) + rest
-
-
-def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

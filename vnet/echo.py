@@ -11,19 +11,10 @@ import trio
 
 from nics.errors import Unreachable
 from nics.netns import Namespace
+from vnet.checksum import internet_checksum
 
 ECHO = {4: (8, 0), 6: (128, 129)}
 """(request, reply) types: RFC 792, RFC 4443 section 4."""
-
-
-def internet_checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 async def echo(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from vnet.echo import internet_checksum
+from vnet.checksum import internet_checksum
 from vnet.topology.values import Address
 
 MARK = b"vnet-probe:"
