@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.command import vnet
 from tests.needs import needs_root, needs_tun
 
 pytestmark = [needs_root, needs_tun]
@@ -29,15 +30,6 @@ guests:
   c: {{kind: netns, nics: [{{network: blue, ip: [10.7.0.13]}}]}}
 {more}
 """
-
-
-def vnet(*words: str, code: int = 0) -> str:
-    """Run a command; its output. Its exit code must be `code`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "vnet", *words], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 File = Callable[..., str]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.test_cli import vnet
+from tests.kernel.command import vnet
 from tests.needs import needs_tool
 
 pytestmark = [needs_tool("tshark"), pytest.mark.deadline(180)]

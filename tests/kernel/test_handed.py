@@ -15,8 +15,8 @@ import pytest
 
 from nics.errors import BadInput, NicError
 from nics.tap import Tap
+from tests.kernel.command import vnet
 from tests.kernel.lab import lab
-from tests.kernel.test_cli import vnet
 from tests.needs import needs_root, needs_tool, needs_tun
 
 pytestmark = [needs_tun, needs_tool("ip")]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.command import vnet
 from tests.kernel.nobody import REPOSITORY, UID, as_nobody
 from tests.needs import needs_root, needs_tool, needs_tun, needs_userns
 from vnet.control.client import Client
@@ -36,14 +37,6 @@ guests:
 {more}
 """
 NETNS = "  {name}: {{kind: netns, nics: [{{network: red, ip: 10.7.0.{host}}}]}}"
-
-
-def vnet(*words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "vnet", *words], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == code, f"vnet {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.test_sandbox import vnet
+from tests.kernel.command import vnet
 from tests.needs import needs_root, needs_tool
 from vnet import usage
 
