@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nics.dgram import Dgram
     from nics.errors import BadInput, NicError, Unreachable, VnetError
+    from nics.packet import Packet
     from nics.pcap import Pcap
     from nics.pipe import Pipe, PipeEnd
     from nics.stack import Host, Stack
+    from nics.stack_sockets import PacketSocket, TcpListener, TcpStream, UdpSocket
     from nics.stream import Stream
     from nics.tap import Tap
     from nics.vde import Vde
+    from nics.vhost_user import VhostUser
+    from nics.xdp import Xdp
     from vnet.capture import Capture, CaptureError, FilterError
     from vnet.fabric import Fabric
     from vnet.guests import Guest, NetnsGuest, QemuGuest, StackGuest
@@ -32,6 +36,8 @@ _HOMES = {
     "Host": "nics.stack",
     "NetnsGuest": "vnet.guests",
     "NicError": "nics.errors",
+    "Packet": "nics.packet",
+    "PacketSocket": "nics.stack_sockets",
     "Pcap": "nics.pcap",
     "Pipe": "nics.pipe",
     "PipeEnd": "nics.pipe",
@@ -41,10 +47,15 @@ _HOMES = {
     "StackGuest": "vnet.guests",
     "Stream": "nics.stream",
     "Tap": "nics.tap",
+    "TcpListener": "nics.stack_sockets",
+    "TcpStream": "nics.stack_sockets",
     "Topology": "vnet.topology",
+    "UdpSocket": "nics.stack_sockets",
     "Unreachable": "nics.errors",
     "Vde": "nics.vde",
+    "VhostUser": "nics.vhost_user",
     "VnetError": "nics.errors",
+    "Xdp": "nics.xdp",
 }
 
 __all__ = [
@@ -58,6 +69,8 @@ __all__ = [
     "Host",
     "NetnsGuest",
     "NicError",
+    "Packet",
+    "PacketSocket",
     "Pcap",
     "Pipe",
     "PipeEnd",
@@ -67,10 +80,15 @@ __all__ = [
     "StackGuest",
     "Stream",
     "Tap",
+    "TcpListener",
+    "TcpStream",
     "Topology",
+    "UdpSocket",
     "Unreachable",
     "Vde",
+    "VhostUser",
     "VnetError",
+    "Xdp",
 ]
 
 
