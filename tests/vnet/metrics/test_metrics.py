@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -120,6 +122,18 @@ def test_the_command_serves_the_one_that_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(metrics, "statuses", statuses)
     assert main(["metrics", "lab", "--listen", str(tmp_path / "metrics.sock")]) == 0
     assert asked == [("lab", False)]
+
+
+def test_the_room_s_page_has_every_metric_and_no_other():
+    told = re.findall(r"^# TYPE (\S+) ", exposition([]), re.MULTILINE)
+    page = (Path(vnet.__file__).parent / "README.md").read_text()
+    rows = re.findall(r"^\| (`vnet_.*?) \|", page.partition("## Figures for Prometheus")[2], re.MULTILINE)
+    listed = []
+    for row in rows:
+        first, *others = re.findall(r"`(\w+)`", row)
+        # `_bytes_total` behind `vnet_..._frames_total` has the same beginning.
+        listed += [first, *(first.removesuffix("_frames_total") + other for other in others)]
+    assert sorted(listed) == sorted(told)
 
 
 def test_labels_are_escaped():
