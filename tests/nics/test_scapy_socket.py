@@ -169,13 +169,18 @@ async def test_an_answering_machine_answers_a_stack(driver: str) -> None:
 
 async def test_a_closed_pipe_ends_the_sniffing(driver: str) -> None:
     async with lab(driver) as (_, nic, socket):
+        started = threading.Event()
+
+        def watch() -> list[Any]:
+            return list(socket.sniff(lfilter=lambda p: False, started_callback=started.set))
+
         async with trio.open_nursery() as nursery:
 
             @nursery.start_soon
             async def sniffing() -> None:
-                assert list(await in_thread(lambda: socket.sniff(lfilter=lambda p: False))) == []
+                assert await in_thread(watch) == []
 
-            await trio.sleep(0.05)
+            await trio.to_thread.run_sync(started.wait)
             await nic.aclose()
         with pytest.raises(BrokenPipeError):
             socket.send(Ether())
