@@ -43,11 +43,14 @@ class Cable:
             self.ports.append(port)
             self.pipes.append(pipe)
         self.now = 0
+        self.times: list[int] = []
+        """When there were turns, by the engine's time."""
         self.virtual = virtual
 
     def turn(self) -> None:
         """A millisecond passes, and everything that waits is moved."""
         self.now = self.now + MILLISECOND if self.virtual else drive.now()
+        self.times.append(self.now)
         while self.engine.turn(self.now) == 0:
             pass
         books.check_engine(self.engine, self.ports)
@@ -133,11 +136,15 @@ async def test_tshark_shows_ports_directions_and_why_a_frame_was_dropped(tmp_pat
 
 
 @needs_tool("capinfos")
-async def test_capinfos_finds_every_port(tmp_path: Path) -> None:
+async def test_capinfos_finds_every_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "all.pcapng"
     cable = Cable(virtual=False)
-    before = time.time()
+    # A wall clock that goes exactly as the engine's does, so long ahead of it.
+    ahead = 1_700_000_000 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: ahead + drive.now())
+    begins = drive.now()
     async with cable.capture(path, snaplen=40, filter="ether proto 0x88b5"):
+        begun = drive.now()
         cable.traffic()
     told = run("capinfos", path)
     for line in (
@@ -155,9 +162,12 @@ async def test_capinfos_finds_every_port(tmp_path: Path) -> None:
         "Capture application: vnet ",
     ):
         assert line in told, told
-    # The wall clock's time.
-    times = [float(row[0]) for row in fields(path, "frame.time_epoch")]
-    assert before <= times[0] <= times[-1] <= time.time()
+    # The wall clock's time: of the broadcast at two ports, and of the answer.
+    first, second, _ = cable.times
+    stamps = [int(row[0].replace(".", "")) for row in fields(path, "frame.time_epoch")]
+    (found,) = {stamp - now for stamp, now in zip(stamps, (first, first, second, second), strict=True)}
+    # The two clocks are read one after the other, while the capture begins.
+    assert ahead - (begun - begins) <= found <= ahead
 
 
 @needs_module("scapy")
