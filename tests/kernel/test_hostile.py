@@ -68,14 +68,23 @@ async def server(fabric: vnet.Fabric, *argv: str) -> AsyncIterator[None]:
             await process.wait()
 
 
-async def busy(fabric: vnet.Fabric, scope: trio.CancelScope) -> None:
-    """The victims move data until they are told to stop; every round has to work."""
-    while not scope.cancel_called:
-        # A server each round: one that has yet to put the last round away refuses the next.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, fabric, "bob", "iperf3", "-s", "-1")
-            await listening(fabric, "bob")
-            await run(fabric, "alice", "iperf3", "-c", BOB, "-n", "20M")
+@contextlib.asynccontextmanager
+async def busy(fabric: vnet.Fabric) -> AsyncIterator[None]:
+    """While the block runs the victims move data, in rounds that all have to work."""
+    ending = trio.Event()
+
+    async def rounds() -> None:
+        while not ending.is_set():
+            # A server each round: one that has yet to put the last round away refuses the next.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, fabric, "bob", "iperf3", "-s", "-1")
+                await listening(fabric, "bob")
+                await run(fabric, "alice", "iperf3", "-c", BOB, "-n", "20M")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rounds)
+        yield
+        ending.set()
 
 
 @needs_tool("mausezahn")
@@ -91,18 +100,16 @@ async def test_floods() -> None:
             "guard-control": ("-c", "30", "-t", "cdp"),
             "link-local": ("-c", "30", "-t", "bpdu"),
         }
-        stop = trio.CancelScope()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(busy, fabric, stop)
+        async with busy(fabric):
             for reason, words in attacks.items():
                 await run(fabric, "mallory", "mausezahn", at, "-q", *words)
                 # A TAP's queue may overflow before we see all of a flood.
                 await until(fabric, reason, int(words[1]) // 10)
-            stop.cancel()
         nobody_was_bothered(fabric, heard)
 
 
 @needs_tool("dnsmasq")
+@needs_tool("iperf3")
 @needs_tool("busybox")
 async def test_a_rogue_dhcp_server_and_router(tmp_path: Path) -> None:
     async with vnet.Fabric.from_dict(topology()) as fabric, ears(fabric, "alice") as heard:
@@ -113,7 +120,7 @@ async def test_a_rogue_dhcp_server_and_router(tmp_path: Path) -> None:
             "--enable-ra", "--dhcp-range=fd00:97::,ra-stateless", f"--pid-file={tmp_path / 'pid'}",
             f"--dhcp-leasefile={tmp_path / 'leases'}",
         )  # fmt: skip
-        async with server(fabric, *rogue):
+        async with busy(fabric), server(fabric, *rogue):
             await until(fabric, "guard-ra", 1)
             asks = ("busybox", "udhcpc", "-i", victim, "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true")
             told = await run(fabric, "alice", *asks, check=False)
@@ -123,6 +130,7 @@ async def test_a_rogue_dhcp_server_and_router(tmp_path: Path) -> None:
 
 
 @needs_tool("radvd")
+@needs_tool("iperf3")
 async def test_a_rogue_router(tmp_path: Path) -> None:
     async with vnet.Fabric.from_dict(topology()) as fabric, ears(fabric, "alice") as heard:
         at = str(fabric.port("mallory").opened.carries)
@@ -138,31 +146,33 @@ async def test_a_rogue_router(tmp_path: Path) -> None:
             "-C",
             str(tmp_path / "radvd.conf"),
         )
-        async with server(fabric, *words):
+        async with busy(fabric), server(fabric, *words):
             await until(fabric, "guard-ra", 1)
         assert "fd66" not in await run(fabric, "alice", "ip", "-6", "address")
         nobody_was_bothered(fabric, heard)
 
 
 @needs_tool("arping")
+@needs_tool("iperf3")
 async def test_poison_and_fragments() -> None:
     async with vnet.Fabric.from_dict(topology()) as fabric, ears(fabric, "alice") as heard:
         at = str(fabric.port("mallory").opened.carries)
         mallory, alice = fabric.guests["mallory"].mac, fabric.guests["alice"].mac
-        await run(fabric, "mallory", "ip", "address", "add", f"{BOB}/32", "dev", at)
-        for claim in ("-U", "-A"):
-            await run(fabric, "mallory", "arping", claim, "-c", "2", "-I", at, BOB, check=False)
-        await until(fabric, "guard-arp", 2)
-        # A connection request whose flags are in the second of two tiny fragments, and overlapping ones.
-        packet = IP(src=MALLORY, dst=ALICE, id=7) / TCP(dport=22, flags="S") / Raw(b"x" * 16)
-        tiny = fragment(packet, fragsize=8)
-        six = IPv6(src="fd00:97::66", dst="fd00:97::11", nh=44)
-        hidden = bytes.fromhex("3a00000100000007") + bytes(ICMPv6ND_RA())
-        with await packet_socket(fabric, "mallory") as sender:
-            for part in tiny[:2]:
-                sender.send(bytes(Ether(src=mallory, dst=alice) / part))
-            sender.send(bytes(Ether(src=mallory, dst=alice) / six / Raw(hidden)))
-        await until(fabric, "guard-fragment", 3)
+        async with busy(fabric):
+            await run(fabric, "mallory", "ip", "address", "add", f"{BOB}/32", "dev", at)
+            for claim in ("-U", "-A"):
+                await run(fabric, "mallory", "arping", claim, "-c", "2", "-I", at, BOB, check=False)
+            await until(fabric, "guard-arp", 2)
+            # A connection request whose flags are in the second of two tiny fragments, and overlapping ones.
+            packet = IP(src=MALLORY, dst=ALICE, id=7) / TCP(dport=22, flags="S") / Raw(b"x" * 16)
+            tiny = fragment(packet, fragsize=8)
+            six = IPv6(src="fd00:97::66", dst="fd00:97::11", nh=44)
+            hidden = bytes.fromhex("3a00000100000007") + bytes(ICMPv6ND_RA())
+            with await packet_socket(fabric, "mallory") as sender:
+                for part in tiny[:2]:
+                    sender.send(bytes(Ether(src=mallory, dst=alice) / part))
+                sender.send(bytes(Ether(src=mallory, dst=alice) / six / Raw(hidden)))
+            await until(fabric, "guard-fragment", 3)
         nobody_was_bothered(fabric, heard)
 
 
