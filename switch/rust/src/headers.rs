@@ -74,6 +74,17 @@ pub(crate) fn mac(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from(be16(bytes, at)?) << 32 | u64::from(be32(bytes, at + 2)?))
 }
 
+/// The Internet checksum's sum (RFC 1071), folded, on top of `start`.
+pub(crate) fn sum(bytes: &[u8], start: u32) -> u16 {
+    let mut total = start;
+    for pair in bytes.chunks(2) {
+        let word = u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+        total += u32::from(word);
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
 /// An IPv4 packet (RFC 791), from its first byte on.
 #[inline]
 pub(crate) fn ipv4(bytes: &[u8]) -> Result<Ip<'_, u32>, Bad> {

@@ -25,7 +25,7 @@
 //! The gateway's MAC address is the topology's, or where its router is behind an uplink the one that it was
 //! last heard with there.
 
-use crate::headers::{self, ICMP6, Part, be16, be32, be128, mac};
+use crate::headers::{self, ICMP6, Part, be16, be32, be128, mac, sum};
 use crate::private::Place;
 use crate::{PortConfig, VlanId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -292,20 +292,13 @@ fn advertise(answer: &mut Answer, question: Question, gateway: u64) {
     message[8..24].copy_from_slice(&source);
     message[24..26].copy_from_slice(&[2, 1]);
     message[26..].copy_from_slice(&mac);
-    let words = sum([&source, &target, &message]) + 32 + u32::from(ICMP6);
-    let folded = (words & 0xffff) + (words >> 16);
-    let folded = !((folded & 0xffff) + (folded >> 16)) as u16;
-    message[2..4].copy_from_slice(&folded.to_be_bytes());
+    let pieces: [&[u8]; 3] = [&source, &target, &message];
+    let words = pieces.iter().fold(32 + u32::from(ICMP6), |words, piece| sum(piece, words).into());
+    message[2..4].copy_from_slice(&(!words as u16).to_be_bytes());
     answer.put(&[0x60, 0, 0, 0, 0, 32, ICMP6, 255]);
     answer.put(&source);
     answer.put(&target);
     answer.put(&message);
-}
-
-/// The sum of 16-bit words (RFC 1071) of pieces of even length.
-fn sum(pieces: [&[u8]; 3]) -> u32 {
-    let words = pieces.iter().flat_map(|piece| piece.chunks_exact(2));
-    words.map(|word| u32::from(be16(word, 0).unwrap_or_default())).sum()
 }
 
 /// Gateways whose MAC address the topology does not know, and what they were heard with.

@@ -60,7 +60,6 @@ impl Offload {
 
     pub const GSO_NONE: u8 = 0;
     pub const GSO_TCPV4: u8 = 1;
-    pub const GSO_UDP: u8 = 3;
     pub const GSO_TCPV6: u8 = 4;
     pub const GSO_UDP_L4: u8 = 5;
     /// Or-ed to a TCP type: the flow uses ECN.

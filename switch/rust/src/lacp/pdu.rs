@@ -1,5 +1,7 @@
 //! Slow Protocols frames of link aggregation: LACPDUs (802.1AX-2014 6.4.2) and Marker PDUs (6.5.3).
 
+use crate::headers::be16;
+
 /// The Slow Protocols multicast address (annex 57A of 802.3).
 pub const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 2];
 const SLOW: [u8; 2] = [0x88, 0x09];
@@ -71,10 +73,6 @@ pub enum Slow {
     Marker(Marker),
     /// An answer, which nobody here waits for.
     MarkerResponse,
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 impl Info {

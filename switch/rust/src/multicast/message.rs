@@ -2,7 +2,7 @@
 //! read from frames. A guest wrote them: every step asks for its bytes.
 
 use crate::Nanos;
-use crate::headers::{self, ICMP6, IGMP, Ip, PIM, Part, be16, be32, be128};
+use crate::headers::{self, ICMP6, IGMP, Ip, PIM, Part, be16, be32, be128, sum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const MILLI: Nanos = 1_000_000;
@@ -187,17 +187,6 @@ pub(super) fn parse(frame: &[u8], tags: u8) -> Option<Message> {
         }
         _ => None,
     }
-}
-
-/// The Internet checksum's sum (RFC 1071), folded, on top of `start`.
-pub(super) fn sum(bytes: &[u8], start: u32) -> u16 {
-    let mut total = start;
-    for pair in bytes.chunks(2) {
-        let word = u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
-        total += u32::from(word);
-        total = (total & 0xffff) + (total >> 16);
-    }
-    total as u16
 }
 
 fn pseudo(ip: &Ip<'_, u128>) -> u32 {

@@ -1,7 +1,8 @@
 //! What the switch asks: general queries, and queries about one group, of IGMPv3 and MLDv2. Hosts of older
 //! versions read them as their own (RFC 3376, 7.2.1; RFC 3810, 8.2.1).
 
-use super::message::{code, sum};
+use super::message::code;
+use crate::headers::sum;
 use crate::{Mac, Nanos, PortId, VlanId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,5 +1,7 @@
 //! Bridge protocol data units: what bridges tell each other (802.1D-2004 clause 9).
 
+use crate::headers::{be16, be32};
+
 /// Where they are sent to: the Bridge Group Address.
 pub const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 const LLC: [u8; 3] = [0x42, 0x42, 0x03];
@@ -62,14 +64,6 @@ pub enum Bpdu {
     Config(Config),
     /// Topology change notification.
     Tcn,
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn be64(bytes: &[u8], at: usize) -> Option<u64> {

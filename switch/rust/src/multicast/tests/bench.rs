@@ -1,6 +1,7 @@
 //! A switch in virtual time, and the frames that it is given.
 
 use super::super::*;
+use crate::headers::sum;
 use crate::{SwitchConfig, View};
 
 pub(super) const V4: [u8; 4] = [239, 1, 1, 1];
@@ -125,7 +126,7 @@ impl Bench {
 }
 
 pub(super) fn sealed(mut bytes: Vec<u8>, at: usize, pseudo: u32) -> Vec<u8> {
-    let sum = !message::sum(&bytes, pseudo);
+    let sum = !sum(&bytes, pseudo);
     bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     bytes
 }
@@ -148,7 +149,7 @@ pub(super) fn ipv6(port: PortId, src: &str, dst: &str, mld: &[u8]) -> Vec<u8> {
     bytes.extend(src.octets());
     bytes.extend(dst.octets());
     bytes.extend([58, 0, 5, 2, 0, 0, 1, 0]);
-    let addresses = message::sum(&[src.octets(), dst.octets()].concat(), 0);
+    let addresses = sum(&[src.octets(), dst.octets()].concat(), 0);
     bytes.extend(sealed(mld.to_vec(), 2, u32::from(addresses) + mld.len() as u32 + 58));
     bytes
 }
