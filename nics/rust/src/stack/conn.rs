@@ -277,6 +277,8 @@ impl Conn {
 
     pub fn keep(&mut self, keep: Option<KeepAlive>) {
         self.keep_alive = keep;
+        // It was not asked before, however long it was silent.
+        self.progress = None;
         if keep.is_none() {
             self.socket().set_keep_alive(None);
         }

@@ -2,7 +2,7 @@
 
 use super::hostile::tcp_frame;
 use super::sim::{Hub, MS, SECOND, bytes, config};
-use crate::stack::{StackConfig, StackError, ready};
+use crate::stack::{KeepAlive, StackConfig, StackError, ready};
 use crate::{EventKind, Offload};
 
 #[test]
@@ -95,4 +95,15 @@ fn a_handshake_has_its_time_and_no_more() {
     hub.inject(&syn, Offload::NONE);
     hub.pass(5 * SECOND);
     assert_eq!(hub.ends[0].socket_count(), Ok(1));
+}
+
+#[test]
+fn a_long_silence_is_not_held_against_a_peer_that_was_not_asked() {
+    let mut hub = Hub::new([config(1), config(2)]);
+    let (client, _) = hub.connect(0, 1, "10.0.0.2", 80);
+    hub.pass(10_000 * SECOND);
+    let keep = KeepAlive { idle: 60 * SECOND, interval: 10 * SECOND, count: 3 };
+    hub.ends[0].tcp_keep_alive(client, Some(keep)).unwrap();
+    hub.pass(1000 * SECOND);
+    assert_eq!(hub.ends[0].tcp_send(client, b"x"), Ok(1));
 }
