@@ -22,7 +22,9 @@
 //!    one at a time.
 //!
 //! What is not here: routing between interfaces, IPsec, SLAAC and DHCP clients (addresses are given),
-//! path MTU discovery, TCP timestamps, received SACK blocks (smoltcp has none), urgent data.
+//! path MTU discovery, TCP timestamps, received SACK blocks (smoltcp has none), urgent data. smoltcp waits at least a
+//! second before it sends again what was lost, and having waited twice as long, does so until it has measured a round
+//! trip of new data: bulk over a wire that loses much takes long.
 //!
 //! Everything random follows from the seed: the same frames at the same times give the same frames.
 //!
