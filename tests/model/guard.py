@@ -177,7 +177,7 @@ class ReferenceGuard:
                 need(int(has) == 0 or has == packet.source or self.owns(source, has), "guard-dhcp-client")
             else:
                 need(len(message) > 0 and packet.length > 8, "guard-headers")
-                need(message[0] not in (2, 7, 10, 12, 13), "guard-dhcp-server")
+                need(message[0] in (1, 3, 4, 5, 6, 8, 9, 11, 36), "guard-dhcp-server")
             need(sport == client, "guard-dhcp-client")
         return (sport, dport, packet.part) == (client, server, "whole")
 

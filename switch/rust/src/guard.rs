@@ -311,15 +311,17 @@ impl Frame<'_> {
     }
 }
 
-/// RFC 8415, 7.3: none of a server's or a relay's messages, whatever port it is sent from. There is no
-/// hardware address in DHCPv6, only identifiers that a server binds. Which message it is must be seen, and be in the
-/// packet by its length, which is written anew where a super-frame is cut.
+/// RFC 8415, 7.3: what clients say about themselves, whatever port it is sent from, and none of all else: a server's
+/// or a relay's messages, questions for others' leases (RFC 5007), DHCPv4 inside (RFC 7341), which nobody here would weigh.
+/// There is no hardware address in DHCPv6, only identifiers that a server binds. Which message it is must be seen, and be
+/// in the packet by its length, which is written anew where a super-frame is cut.
 fn asks6<A>(ip: &Ip<'_, A>) -> Result<(), Drop> {
     match ip.upper.get(8).filter(|_| ip.len > 8) {
         None => Err(Drop::GuardHeaders),
-        // Advertise, reply, reconfigure; relay-forward, relay-reply.
-        Some(2 | 7 | 10 | 12 | 13) => Err(Drop::GuardDhcpServer),
-        Some(_) => Ok(()),
+        // Solicit, request, confirm, renew, rebind; release, decline, information-request; an address of its own choice
+        // (RFC 9686).
+        Some(1 | 3..=6 | 8 | 9 | 11 | 36) => Ok(()),
+        Some(_) => Err(Drop::GuardDhcpServer),
     }
 }
 

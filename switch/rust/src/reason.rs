@@ -73,7 +73,7 @@ reasons! {
     GuardSourceRoute = "guard-source-route", Ingress;
     /// a fragment that hides what it belongs to: tiny, of a DHCP or ICMP control message, with headers cut
     GuardFragment = "guard-fragment", Ingress;
-    /// the guest sent what only a DHCP server or relay sends, DHCPv4 or DHCPv6
+    /// the guest sent what no DHCP client sends, but a server or relay, DHCPv4 or DHCPv6
     GuardDhcpServer = "guard-dhcp-server", Ingress;
     /// DHCP in another's name: another hardware address, a relay, another's lease given back; or to be read in two ways, or not from a client's port
     GuardDhcpClient = "guard-dhcp-client", Ingress;
