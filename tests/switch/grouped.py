@@ -17,8 +17,12 @@ MACS = {GUEST: "02:00:00:00:00:0a", PEER: "02:00:00:00:00:0b", 2: "02:00:00:00:0
 IP4 = {GUEST: "10.0.0.10", PEER: "10.0.0.11", 2: "10.0.0.12"}
 IP6 = {GUEST: "fd00::a", PEER: "fd00::b", 2: "fd00::c"}
 
+OUTSIDE, STRANGER = 3, "02:aa:00:00:00:66"
+"""A port of an uplink, and somebody behind it."""
+
 NOTHING = Policy(egress=())
 OUT = Policy()
+OPEN = Policy(ingress=(Allow(),))
 TCP_80 = Policy(ingress=(Allow(6, (80, 80)),))
 
 
@@ -58,6 +62,17 @@ class Bench:
 
     def states(self) -> list[str]:
         return sorted(connection[4] for connection in self.switch.connections(self.now))
+
+
+def with_an_uplink(policy: Policy, peer: Policy | None = None) -> Bench:
+    bench = Bench(policy, peer)
+    bench.switch.add_port(OUTSIDE, PortConfig(vlan=1, uplink=True))
+    return bench
+
+
+def comes(bench: Bench, packet: Packet, to: int = GUEST) -> str | None:
+    """From outside, to the address of a guest's NIC, whatever the packet says."""
+    return bench.raw(OUTSIDE, bytes(Ether(src=STRANGER, dst=MACS[to]) / packet))
 
 
 def ip(sender: int, v6: bool = False) -> Packet:

@@ -26,7 +26,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from switch.policy import Allow, Policy, Remote
-from tests.switch.grouped import GUEST, IP4, IP6, MACS, NOTHING, OUT, PEER, TCP_80, Bench, Talk, ip
+from tests.switch.grouped import GUEST, IP4, IP6, MACS, NOTHING, OPEN, OUT, PEER, TCP_80, Bench, Talk, ip
 from vnet._native import PortConfig
 
 
@@ -199,59 +199,6 @@ def test_groups_come_and_go() -> None:
 # -- TCP -------------------------------------------------------------------------------------------
 
 
-OUTSIDE, STRANGER = 3, "02:aa:00:00:00:66"
-"""A port of an uplink, and somebody behind it."""
-
-
-def with_an_uplink(policy: Policy, peer: Policy | None = None) -> Bench:
-    bench = Bench(policy, peer)
-    bench.switch.add_port(OUTSIDE, PortConfig(vlan=1, uplink=True))
-    return bench
-
-
-def comes(bench: Bench, packet: Packet, to: int = GUEST) -> str | None:
-    """From outside, to the address of a guest's NIC, whatever the packet says."""
-    return bench.raw(OUTSIDE, bytes(Ether(src=STRANGER, dst=MACS[to]) / packet))
-
-
-@pytest.mark.parametrize("door", [GUEST, PEER])
-def test_nobody_begins_in_the_name_of_a_guest(door: int) -> None:
-    """What seems to come from the guest came in from outside, by a rule for something else: so what follows
-    are no answers.
-    """
-    bench = with_an_uplink(TCP_80 if door == GUEST else OUT, TCP_80)
-    there, guest = "192.0.2.66", IP4[GUEST]
-    for v in (TCP(sport=80, dport=22, flags="S", seq=5000), TCP(sport=80, dport=22, flags="SA", ack=1000)):
-        assert comes(bench, IP(src=there, dst=guest) / v) in ("group-ingress", "group-invalid")
-        assert (
-            comes(bench, IP(src=guest, dst=there) / TCP(sport=22, dport=80, flags="S", seq=999), door) is None
-        )
-        assert comes(bench, IP(src=there, dst=guest) / v) in ("group-ingress", "group-invalid")
-
-
-def test_who_is_named_can_still_begin() -> None:
-    """A forged first packet stands in nobody's way: not in the guest's, and not in that of who is let in."""
-    bench = with_an_uplink(Policy(ingress=(Allow(17),)))
-    out = IP(src=IP4[GUEST], dst="192.0.2.66") / UDP(sport=53, dport=9)
-    back = IP(src="192.0.2.66", dst=IP4[GUEST]) / UDP(sport=9, dport=53)
-    assert comes(bench, out) is None
-    assert comes(bench, back) is None, "by the rule"
-    assert comes(bench, out) is None
-    bench.rules(OUT)
-    assert comes(bench, back) == "group-ingress"
-    assert bench.send(GUEST, out, to=STRANGER) is None
-    assert comes(bench, back) is None, "an answer"
-
-
-def test_an_answer_goes_to_whom_it_answers() -> None:
-    """The address is of who began; the NIC is another guest's, who did not."""
-    bench = Bench(OUT, Policy(ingress=(Allow(),)))
-    assert bench.send(2, IP(src=IP4[2], dst=IP4[PEER]) / UDP(sport=9, dport=5)) is None
-    answer = IP(src=IP4[PEER], dst=IP4[2]) / UDP(sport=5, dport=9)
-    assert bench.send(PEER, answer, to=MACS[GUEST]) == "group-ingress"
-    assert bench.send(PEER, answer) is None
-
-
 def test_a_connection_begins_with_syn() -> None:
     bench = Bench(TCP_80)
     for flags in ("A", "SA", "R", "F", "FA", "SF", "SR", ""):
@@ -421,7 +368,7 @@ def test_no_room_for_more() -> None:
 
 
 def test_what_comes_from_outside_is_on_the_account_of_its_target() -> None:
-    bench = Bench(Policy(ingress=(Allow(),)), connections=10)
+    bench = Bench(OPEN, connections=10)
     bench.switch.set_port(PEER, PortConfig(vlan=1))
     for port in range(50):
         assert bench.send(PEER, ip(PEER) / UDP(sport=port, dport=9)) is None

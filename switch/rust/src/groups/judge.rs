@@ -58,10 +58,7 @@ impl Tracker {
             }
             return self.judge_known(frame, &packet, at, gates, payer);
         }
-        if let Some(at) = found {
-            self.table.remove(at);
-        }
-        self.judge_new(frame, &packet, gates, payer)
+        self.judge_new(frame, &packet, gates, payer, found)
     }
 
     /// A packet of a connection that is there.
@@ -76,17 +73,17 @@ impl Tracker {
     ) -> Result<(), Refusal> {
         let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
         let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
+        let origin = usize::from(conn.origin);
         let fits =
             |gate: Option<Gate<'_>>, end: usize| gate.is_none_or(|gate| gate.stamp == conn.allowed[end]);
         if !(fits(gates.from, near) && fits(gates.to, far)) {
-            if self.is_forged(frame, packet, at, gates) {
-                self.table.remove(at);
-                return self.judge_new(frame, packet, gates, payer);
+            if far == origin && gates.to.is_some_and(|gate| !conn.began_at(gate.port)) {
+                // No answer to its guest: it may be let in as what begins, and then stands for the other one.
+                return self.judge_new(frame, packet, gates, payer, Some(at));
             }
             self.judge_again(frame, packet, at, gates)?;
         }
         let Some(conn) = self.table.get_mut(at) else { return Ok(()) };
-        let origin = usize::from(conn.origin);
         let mut answers = near != origin;
         if let Kind::Tcp(segment) = &packet.kind
             && let State::Tcp(state) = conn.state
@@ -98,10 +95,7 @@ impl Tracker {
                     // A handshake that is not complete is not worth more than the next one.
                     answers = state == tcp::State::Established;
                 }
-                tcp::Step::Anew => {
-                    self.table.remove(at);
-                    return self.judge_new(frame, packet, gates, payer);
-                }
+                tcp::Step::Anew => return self.judge_new(frame, packet, gates, payer, Some(at)),
                 tcp::Step::Bad => return Err(self.wrong(frame, Wrong::Invalid, gates, packet)),
             }
         } else if answers && conn.state == State::New {
@@ -129,10 +123,13 @@ impl Tracker {
         let (near, far) = (packet.from & 1, packet.from & 1 ^ 1);
         for (gate, end, leaving) in [(gates.from, near, true), (gates.to, far, false)] {
             let Some(gate) = gate else { continue };
-            let allowed = self.allows(&gate, at, end);
+            let allowed = self.allows(&gate, at, end, leaving);
             let Some(conn) = self.table.get_mut(at) else { continue };
             if allowed {
                 conn.allowed[end & 1] = gate.stamp;
+                if leaving && end == usize::from(conn.origin) {
+                    conn.begin_at(gate.port);
+                }
                 continue;
             }
             if conn.allowed[end & 1] >> VERSION == gate.stamp >> VERSION {
@@ -143,23 +140,11 @@ impl Tracker {
         Ok(())
     }
 
-    /// Whether a connection began in the name of somebody who is elsewhere: its first packet did not come in by the gate
-    /// that its sender is behind, as this packet shows. Nobody may forge one to have answers let in by the rules of what
-    /// a guest may begin, nor to stand in the way of one that is real.
-    fn is_forged(&self, frame: &Frame<'_, '_>, packet: &Packet, at: u32, gates: Gates<'_>) -> bool {
-        let Some(conn) = self.table.get(at) else { return false };
-        let began = usize::from(conn.origin) == packet.from & 1;
-        match (gates.from, gates.to) {
-            (Some(from), _) if began => from.port != conn.began,
-            // Who answers came in by the same port as whom it answers.
-            (_, Some(to)) if !began => to.port != conn.began && frame.ingress == conn.began,
-            _ => false,
-        }
-    }
-
-    /// Whether the rules of a gate allow a connection to begin as it did, the gate being at this end. What its guest may
-    /// begin is only what came from it, whatever address is in there.
-    fn allows(&self, gate: &Gate<'_>, at: u32, end: usize) -> bool {
+    /// Whether the rules of a gate allow a connection to begin as it did, the gate being at this end, and a packet
+    /// `leaving` or entering by it. Nobody may forge a first packet to have answers let in by the rules of what a guest
+    /// may begin: they are let in where something of the end that began came in, whatever address is in there. That is
+    /// the port of who began, and those of gateways that sent it on.
+    fn allows(&self, gate: &Gate<'_>, at: u32, end: usize, leaving: bool) -> bool {
         let Some(conn) = self.table.get(at) else { return false };
         if conn.allowed[end & 1] == gate.stamp {
             return true;
@@ -167,14 +152,15 @@ impl Tracker {
         let (v6, proto, vlan, both) = packet::ends(&conn.key);
         let remote = both[end & 1 ^ 1].0;
         let began = end == usize::from(conn.origin);
-        if began && conn.began != gate.port {
+        if began && !leaving && !conn.began_at(gate.port) {
             return false;
         }
         let rules = if began { &gate.groups.egress } else { &gate.groups.ingress };
         rules.allow(&rules::Ask { v6, proto, number: conn.number, remote, vlan })
     }
 
-    /// A packet of no connection that is known.
+    /// A packet of no connection that is known, or of one that another begins `instead` of, if it may: otherwise the known
+    /// one stays as it is, for anybody may have sent this packet.
     #[inline(never)]
     fn judge_new(
         &mut self,
@@ -182,6 +168,7 @@ impl Tracker {
         packet: &Packet,
         gates: Gates<'_>,
         payer: Payer,
+        instead: Option<u32>,
     ) -> Result<(), Refusal> {
         self.by_rules(frame, packet, gates)?;
         let state = match packet.kind {
@@ -210,6 +197,7 @@ impl Tracker {
             allowed,
             owner: payer.port,
             limit: payer.limit,
+            instead,
         };
         if self.table.add(coarse(frame.now), &birth).is_none() {
             return Err(self.wrong(frame, Wrong::Full, gates, packet));
@@ -231,8 +219,8 @@ impl Tracker {
             && let Some(at) = self.table.find(&key, &mut u32::MAX.clone())
             && self.is_live(frame.now, at, end & 1, seq)
         {
-            left.from = gates.from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1));
-            left.to = gates.to.filter(|gate| !self.allows(gate, at, end & 1));
+            left.from = gates.from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1, true));
+            left.to = gates.to.filter(|gate| !self.allows(gate, at, end & 1, false));
         }
         if packet.must_send {
             left.from = None;

@@ -25,6 +25,7 @@ fn birth(proto: u8, state: State, port: u16) -> Birth {
         allowed: STAMPS,
         owner: 0,
         limit: 100,
+        instead: None,
     }
 }
 

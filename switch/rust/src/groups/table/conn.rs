@@ -81,8 +81,9 @@ pub(in crate::groups) struct Conn {
     pub(super) hash: u32,
     /// Destination port, or type and code, of its first packet.
     pub(in crate::groups) number: u16,
-    /// The port of the switch that its first packet came in by.
-    pub(in crate::groups) began: PortId,
+    /// Ports of the switch at which it began: the one that its first packet came in by, and the two latest others whose
+    /// gates let something of the end that began come in. `u16::MAX`: none.
+    pub(in crate::groups) began: [PortId; 3],
 }
 
 impl Conn {
@@ -90,6 +91,19 @@ impl Conn {
     #[inline]
     pub(in crate::groups) fn is_old(&self, now: u32) -> bool {
         now.wrapping_sub(self.heard) > self.state.lifetime()
+    }
+
+    /// Whether it began at this port, too.
+    pub(in crate::groups) fn began_at(&self, port: PortId) -> bool {
+        self.began.contains(&port)
+    }
+
+    /// It did.
+    pub(in crate::groups) fn begin_at(&mut self, port: PortId) {
+        if !self.began_at(port) {
+            let [first, _, latest] = self.began;
+            self.began = [first, latest, port];
+        }
     }
 
     /// Who pays for it.
@@ -110,4 +124,6 @@ pub(in crate::groups) struct Birth {
     pub(in crate::groups) owner: PortId,
     /// How many the owner may have.
     pub(in crate::groups) limit: u32,
+    /// The one with the same ends that it takes the place of.
+    pub(in crate::groups) instead: Option<u32>,
 }

@@ -331,22 +331,27 @@ impl Table {
         }
     }
 
-    /// Add a connection that is not there. `None`: there is no room for it.
+    /// Add a connection that is not there, or takes the place of the one that is. `None`: there is no room for it.
     pub(super) fn add(&mut self, now: u32, birth: &Birth) -> Option<u32> {
         let owner = usize::from(birth.owner);
         if owner >= self.owners.len() {
             self.owners.resize(owner + 1, Owner { count: 0, unanswered: EMPTY, answered: EMPTY });
         }
-        if self.owned(birth.owner) >= birth.limit.max(1) && !self.evict(birth.owner, now) {
+        let gone = birth.instead.and_then(|at| self.get(at)).map(|conn| conn.owner);
+        let own = self.owned(birth.owner) - u32::from(gone == Some(birth.owner));
+        if own >= birth.limit.max(1) && !self.evict(birth.owner, now) {
             return None;
         }
-        if self.used >= self.limit {
+        if self.used - u32::from(gone.is_some()) >= self.limit {
             let most = self.owners.iter().enumerate().max_by_key(|(_, owner)| owner.count)?.0 as PortId;
             // Whoever has as many as the one with most makes room itself.
             let from = if self.owned(birth.owner) >= self.owned(most) { birth.owner } else { most };
             if !self.evict(from, now) {
                 return None;
             }
+        }
+        if let Some(at) = birth.instead {
+            self.remove(at);
         }
         self.prepare();
         if self.used == 0 {
@@ -361,7 +366,7 @@ impl Table {
             allowed: birth.allowed,
             state: birth.state,
             origin: birth.origin as u8,
-            began: birth.began,
+            began: [birth.began, PortId::MAX, PortId::MAX],
             answered: false,
             owner: birth.owner,
             placed: false,

@@ -16,6 +16,7 @@ fn birth(n: u64, owner: PortId, limit: u32) -> Birth {
         allowed: [0; 2],
         owner,
         limit,
+        instead: None,
     }
 }
 
