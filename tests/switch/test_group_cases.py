@@ -367,6 +367,29 @@ def test_no_room_for_more() -> None:
     assert bench.send(GUEST, ip(GUEST) / UDP(sport=3, dport=53)) is None, "one was quiet for a minute"
 
 
+def test_who_has_most_of_a_full_table_makes_room() -> None:
+    """Though all that it has is answered and busy; who has as many as anybody gets no more that way."""
+    bench = Bench(OUT, OPEN, limit=10)
+    bench.switch.set_port(2, bench.config(2, OPEN))
+
+    def ask(sender: int, port: int) -> str | None:
+        target = IP4[3 - sender]
+        there = IP(src=IP4[sender], dst=target) / UDP(sport=port, dport=53)
+        back = IP(src=target, dst=IP4[sender]) / UDP(sport=53, dport=port)
+        return bench.send(sender, there) or bench.send(3 - sender, back)
+
+    def owned() -> list[int]:
+        return [bench.switch.connection_count(port)[1] for port in (PEER, 2)]
+
+    assert [ask(PEER, port) for port in range(1000, 1010)] == [None] * 10
+    assert ask(PEER, 1010) == "group-full"
+    assert owned() == [10, 0]
+    assert [ask(2, port) for port in range(2000, 2005)] == [None] * 5
+    assert owned() == [5, 5]
+    assert [ask(2, 2005), ask(PEER, 1010)] == ["group-full"] * 2
+    assert bench.switch.connection_count(PEER)[0] == 10
+
+
 def test_what_comes_from_outside_is_on_the_account_of_its_target() -> None:
     bench = Bench(OPEN, connections=10)
     bench.switch.set_port(PEER, PortConfig(vlan=1))

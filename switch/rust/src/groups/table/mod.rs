@@ -11,7 +11,8 @@
 //!    (`owner`), and counts against that port's limit. Each owner has two lists, by age: of
 //!    connections that were answered, and of those that were not. At its limit the oldest that was
 //!    never answered goes; if there is none, one that was quiet for a while; if there is none
-//!    either, nothing new begins. When the whole table is full, whoever owns most makes room so.
+//!    either, nothing new begins. When the whole table is full, whoever owns most makes room so,
+//!    for somebody who owns less even by its oldest answered one, though that is not quiet.
 //!  * Old ones are not found, whether they are still there or not; what makes room and lets counters
 //!    be right is a hand that goes round once in eight seconds, a thousand connections at a time (`hand.rs`).
 
@@ -345,8 +346,12 @@ impl Table {
         if self.used - u32::from(gone.is_some()) >= self.limit {
             let most = self.owners.iter().enumerate().max_by_key(|(_, owner)| owner.count)?.0 as PortId;
             // Whoever has as many as the one with most makes room itself.
-            let from = if self.owned(birth.owner) >= self.owned(most) { birth.owner } else { most };
-            if !self.evict(from, now) {
+            let made = if self.owned(birth.owner) >= self.owned(most) {
+                self.evict(birth.owner, now)
+            } else {
+                self.evict_some(most, now)
+            };
+            if !made {
                 return None;
             }
         }

@@ -78,6 +78,16 @@ impl Table {
         false
     }
 
+    /// Make room for somebody who owns less than `owner`, who has no right to keep it, busy or not.
+    pub(super) fn evict_some(&mut self, owner: PortId, now: u32) -> bool {
+        let room = self.evict(owner, now);
+        let oldest = self.list(owner, true).map_or(NONE, |list| list.oldest);
+        if !room {
+            self.remove(oldest);
+        }
+        room || oldest != NONE
+    }
+
     fn list(&mut self, owner: PortId, answered: bool) -> Option<&mut List> {
         let owner = self.owners.get_mut(usize::from(owner))?;
         Some(if answered { &mut owner.answered } else { &mut owner.unanswered })

@@ -119,6 +119,28 @@ fn when_all_is_full_the_largest_makes_room() {
     assert_eq!((table.owned(1), table.owned(2)), (5, 5), "nobody gains by more");
 }
 
+/// Nor may who keeps all of its own busy have others wait.
+#[test]
+fn when_all_is_full_who_has_most_of_it_makes_room_though_all_are_busy() {
+    let mut table = Table::new(100, [1, 2]);
+    for n in 1..=100 {
+        let at = table.add(0, &birth(n, 1 + (n % 4) as PortId, 100)).unwrap();
+        table.answer(at);
+        table.get_mut(at).unwrap().state = State::Answered;
+    }
+    for n in 101..=120 {
+        let at = table.add(seconds(50), &birth(n, 9, 100)).unwrap();
+        table.answer(at);
+    }
+    assert_eq!(table.len(), 100);
+    assert_eq!([1, 2, 3, 4, 9].map(|port| table.owned(port)), [20; 5]);
+    assert!(
+        table.add(seconds(50), &birth(200, 9, 100)).is_none(),
+        "who has as many as any has no such right"
+    );
+    assert_eq!(table.owned(9), 20);
+}
+
 /// A connection of UDP from this port.
 fn conn(port: u64) -> Conn {
     let mut table = Table::new(10, [1, 2]);
