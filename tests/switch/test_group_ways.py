@@ -219,6 +219,20 @@ def test_what_replaces_a_connection_has_to_be_allowed() -> None:
     assert bench.states() == ["time-wait"]
 
 
+def test_who_has_lost_a_connection_begins_it_anew() -> None:
+    """The server's state is gone, and the client takes the same ports once more; no other may for it."""
+    bench = bench_of_three(OUT, TCP_80, OPEN)
+    talk = Talk(bench, client=GUEST)
+    assert talk.open() is None
+    assert talk.both() == [None, None]
+    for who, fate in ((GATEWAY, "group-invalid"), (GUEST, None)):
+        assert bench.send(who, tcp(GUEST, "S", 1 << 31), to=MACS[PEER]) is None
+        assert bench.send(PEER, tcp(PEER, "SA", 1 << 30, (1 << 31) + 1)) == fate
+    assert bench.send(GUEST, tcp(GUEST, "A", (1 << 31) + 1, (1 << 30) + 1)) is None
+    assert bench.states() == ["established"]
+    assert talk.say(GUEST, "PA", b"old") == "group-invalid"
+
+
 # -- NICs that stand in for each other -------------------------------------------------------------
 
 

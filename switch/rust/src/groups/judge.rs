@@ -89,7 +89,11 @@ impl Tracker {
             && let State::Tcp(state) = conn.state
             && !frame.again
         {
-            match tcp::step(&mut conn.halves, state, origin, near, segment) {
+            // Who begins once more comes in where the first packet came in.
+            let own = answers || conn.began[0] == frame.ingress;
+            let mut nobodys = tcp::Knock::default();
+            let knock = if own { &mut conn.knock } else { &mut nobodys };
+            match tcp::step(&mut conn.halves, knock, state, origin, near, segment) {
                 tcp::Step::Good(state) => {
                     conn.state = State::Tcp(state);
                     // A handshake that is not complete is not worth more than the next one.

@@ -12,12 +12,14 @@
 //!
 //! Numbers are compared as RFC 1323 says, around the circle. What a host must sort out with its peer
 //! (a SYN in a connection that is there, a challenge for one that is not, RFC 5961) passes and changes
-//! nothing; a segment that no host would take is refused.
+//! nothing, but for what `tcp/knock.rs` says; a segment that no host would take is refused.
 
 use super::packet::Segment;
 
+mod knock;
 mod row;
 
+pub(super) use knock::Knock;
 pub(super) use row::Row;
 
 pub(super) const FIN: u8 = 1;
@@ -110,10 +112,11 @@ fn offer(half: &mut Half, syn: &Segment) {
     half.flags = SENT_SYN | if syn.scale.is_some() { SCALES } else { 0 };
 }
 
-/// What a segment of the end `from` comes to; `origin` is the end that began.
+/// What a segment of the end `from` comes to; `origin` is the end that began, and may have to begin once more.
 #[inline]
 pub(super) fn step(
     halves: &mut [Half; 2],
+    knock: &mut Knock,
     state: State,
     origin: usize,
     from: usize,
@@ -123,7 +126,7 @@ pub(super) fn step(
     if state == State::Established && segment.flags & (SYN | FIN | RST | ACK) == ACK && !segment.cut {
         return if carries_on(sender, receiver, segment) { Step::Good(state) } else { Step::Bad };
     }
-    rare(sender, receiver, state, origin == from, segment)
+    rare(sender, receiver, knock, state, origin == from, segment)
 }
 
 /// Of a connection whose end `from` sends: the half of who sends, and that of who receives.
@@ -134,13 +137,20 @@ pub(super) fn ends(halves: &mut [Half; 2], from: usize) -> (&mut Half, &mut Half
 }
 
 #[inline(never)]
-fn rare(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, segment: &Segment) -> Step {
+fn rare(
+    sender: &mut Half,
+    receiver: &mut Half,
+    knock: &mut Knock,
+    state: State,
+    by_origin: bool,
+    segment: &Segment,
+) -> Step {
     let flags = segment.flags;
     if flags & SYN != 0 && flags & (FIN | RST) != 0 {
         return Step::Bad;
     }
     if begins(segment) {
-        return syn(sender, receiver, state, by_origin, segment);
+        return syn(sender, receiver, knock, state, by_origin, segment);
     }
     if state == State::SynSent {
         return answer(sender, receiver, by_origin, segment);
@@ -161,7 +171,8 @@ fn rare(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, s
         return Step::Bad;
     }
     if !carries_on(sender, receiver, segment) {
-        return Step::Bad;
+        let opens = flags & SYN != 0 && !by_origin;
+        return if opens { knock.answer(sender, receiver, segment) } else { Step::Bad };
     }
     if flags & FIN != 0 {
         sender.flags |= SENT_FIN;
@@ -180,7 +191,14 @@ fn rare(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, s
 }
 
 /// A SYN alone where there is a connection already.
-fn syn(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, syn: &Segment) -> Step {
+fn syn(
+    sender: &mut Half,
+    receiver: &mut Half,
+    knock: &mut Knock,
+    state: State,
+    by_origin: bool,
+    syn: &Segment,
+) -> Step {
     match state {
         State::TimeWait | State::Closed => Step::Anew,
         // Once more, or with another number, by an end that nobody has answered yet.
@@ -196,7 +214,12 @@ fn syn(sender: &mut Half, receiver: &mut Half, state: State, by_origin: bool, sy
             sender.limit = sender.end.wrapping_add(receiver.window);
             Step::Good(State::SynReceived)
         }
-        state => Step::Good(state),
+        state => {
+            if by_origin {
+                *knock = Knock::by(syn);
+            }
+            Step::Good(state)
+        }
     }
 }
 
@@ -279,6 +302,7 @@ mod tests {
     /// A connection and what was said about each segment.
     struct Talk {
         halves: [Half; 2],
+        knock: Knock,
         state: State,
     }
 
@@ -291,7 +315,7 @@ mod tests {
         fn begin() -> Talk {
             let syn = segment(SYN, 100, 0, 0);
             assert!(begins(&syn));
-            Talk { halves: begin(0, &syn), state: State::SynSent }
+            Talk { halves: begin(0, &syn), knock: Knock::default(), state: State::SynSent }
         }
 
         fn established() -> Talk {
@@ -302,7 +326,7 @@ mod tests {
         }
 
         fn says(&mut self, from: usize, segment: Segment) -> Step {
-            let step = step(&mut self.halves, self.state, 0, from, &segment);
+            let step = step(&mut self.halves, &mut self.knock, self.state, 0, from, &segment);
             if let Step::Good(state) = step {
                 self.state = state;
             }
@@ -399,10 +423,42 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_has_lost_the_connection_begins_anew() {
+        for before in [State::Established, State::Closing] {
+            let mut talk = Talk::established();
+            if before == State::Closing {
+                talk.good(1, segment(FIN | ACK, 901, 101, 0), State::Closing);
+            }
+            talk.bad(1, segment(SYN | ACK, 1 << 30, 1 << 31 | 1, 0));
+            talk.good(0, segment(SYN, 1 << 31, 0, 0), before);
+            for wrong in [1 << 31, 1 << 31 | 2] {
+                talk.bad(1, segment(SYN | ACK, 1 << 30, wrong, 0));
+            }
+            talk.bad(1, segment(ACK, 1 << 30, 1 << 31 | 1, 0));
+            talk.bad(0, segment(SYN | ACK, 1 << 30, 1 << 31 | 1, 0));
+            talk.good(1, segment(SYN | ACK, 1 << 30, 1 << 31 | 1, 0), State::SynReceived);
+            talk.bad(0, segment(ACK, 101, 901, 5));
+            talk.good(0, segment(ACK, 1 << 31 | 1, 1 << 30 | 1, 0), State::Established);
+            talk.good(1, segment(ACK, 1 << 30 | 1, 1 << 31 | 1, 500), State::Established);
+        }
+    }
+
+    #[test]
+    fn a_syn_that_comes_twice_begins_nothing_anew() {
+        let mut talk = Talk::begin();
+        talk.good(1, segment(SYN | ACK, 900, 101, 0), State::SynReceived);
+        talk.good(0, segment(SYN, 100, 0, 0), State::SynReceived);
+        talk.good(0, segment(ACK, 101, 901, 500), State::Established);
+        talk.good(1, segment(SYN | ACK, 900, 101, 0), State::Established);
+        talk.good(0, segment(ACK, 601, 901, 500), State::Established);
+    }
+
+    #[test]
     fn scaled_windows() {
         let scaled = |flags, seq, ack, scale| Segment { scale, ..segment(flags, seq, ack, 0) };
         for (one, other, far) in [(Some(7), Some(7), true), (Some(7), None, false), (None, Some(7), false)] {
-            let mut talk = Talk { halves: begin(0, &scaled(SYN, 100, 0, one)), state: State::SynSent };
+            let halves = begin(0, &scaled(SYN, 100, 0, one));
+            let mut talk = Talk { halves, ..Talk::begin() };
             talk.good(1, scaled(SYN | ACK, 900, 101, other), State::SynReceived);
             talk.good(0, segment(ACK, 101, 901, 0), State::Established);
             talk.good(1, segment(ACK, 901, 101, 0), State::Established);
@@ -423,7 +479,7 @@ mod tests {
     #[test]
     fn numbers_go_around() {
         let start = u32::MAX - 100;
-        let mut talk = Talk { halves: begin(0, &segment(SYN, start, 0, 0)), state: State::SynSent };
+        let mut talk = Talk { halves: begin(0, &segment(SYN, start, 0, 0)), ..Talk::begin() };
         let first = start.wrapping_add(1);
         talk.good(1, segment(SYN | ACK, 900, first, 0), State::SynReceived);
         talk.good(0, segment(ACK, first, 901, 500), State::Established);

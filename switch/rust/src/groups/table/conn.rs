@@ -1,7 +1,7 @@
 //! One connection: what is kept of it, and how long.
 
 use crate::groups::packet::Key;
-use crate::groups::tcp::{self, Half};
+use crate::groups::tcp::{self, Half, Knock};
 use crate::{Nanos, PortId};
 
 /// Coarse time: about milliseconds.
@@ -84,6 +84,7 @@ pub(in crate::groups) struct Conn {
     /// Ports of the switch at which it began: the one that its first packet came in by, and the two latest others whose
     /// gates let something of the end that began come in. `u16::MAX`: none.
     pub(in crate::groups) began: [PortId; 3],
+    pub(in crate::groups) knock: Knock,
 }
 
 impl Conn {

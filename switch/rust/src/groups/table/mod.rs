@@ -30,6 +30,7 @@ pub(in crate::groups) use line::{Brief, Row, STALE, Tags};
 
 use super::packet::Key;
 use super::quick::{LookUp, Lookup};
+use super::tcp::Knock;
 use crate::{Nanos, PortId};
 use chains::CHAINS;
 use common::Commons;
@@ -372,6 +373,7 @@ impl Table {
             state: birth.state,
             origin: birth.origin as u8,
             began: [birth.began, PortId::MAX, PortId::MAX],
+            knock: Knock::default(),
             answered: false,
             owner: birth.owner,
             placed: false,
