@@ -19,6 +19,7 @@ from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     ICMPv6ND_RA,
+    ICMPv6PacketTooBig,
     IPv6,
     IPv6ExtHdrFragment,
 )
@@ -274,6 +275,15 @@ def test_related_errors_of_ipv6() -> None:
     assert bench.send(PEER, ip(PEER, True) / ICMPv6DestUnreach(code=4) / inner) is None
     inner = IPv6(src=IP6[GUEST], dst=IP6[PEER]) / UDP(sport=5, dport=54)
     assert bench.send(PEER, ip(PEER, True) / ICMPv6DestUnreach(code=4) / inner) == "group-ingress"
+
+
+def test_errors_of_ipv6_about_fragments() -> None:
+    """As that a packet is too big, which may be the first piece of one."""
+    bench = Bench(OUT)
+    assert bench.send(GUEST, ip(GUEST, True) / UDP(sport=5, dport=53)) is None
+    for port, offset, fate in ((53, 0, None), (53, 1, "group-ingress"), (54, 0, "group-ingress")):
+        piece = ip(GUEST, True) / IPv6ExtHdrFragment(nh=17, offset=offset, m=1) / UDP(sport=5, dport=port)
+        assert bench.send(PEER, ip(PEER, True) / ICMPv6PacketTooBig() / piece) == fate
 
 
 def test_errors_about_tcp_are_about_what_is_on_its_way() -> None:

@@ -376,8 +376,10 @@ fn icmp(
 fn inner(ip: &Ip<'_, u128>, v6: bool, vlan: VlanId) -> Option<Kind> {
     let bytes = ip.upper.get(8..)?;
     let (proto, source, target, upper) = if v6 {
-        // What is behind extension headers is not looked for.
-        (*bytes.get(6)?, be128(bytes, 8)?, be128(bytes, 24)?, bytes.get(40..)?)
+        // Behind extension headers nobody looks, but for what makes a fragment the first: what is too big may be one.
+        let first = *bytes.get(6)? == 44 && be16(bytes, 42)? & 0xfff8 == 0;
+        let (proto, upper) = if first { (40, 48) } else { (6, 40) };
+        (*bytes.get(proto)?, be128(bytes, 8)?, be128(bytes, 24)?, bytes.get(upper..)?)
     } else {
         let header = usize::from(*bytes.first()? & 15) * 4;
         let whole = be16(bytes, 6)? & 0x1fff == 0;
