@@ -216,3 +216,29 @@ fn who_is_new_among_others_is_not_taken_for_one_of_them() {
     assert_eq!(send(&[5, 5, 6, 7, 5, 6]), 5);
     assert_eq!(send(&[5, 5, 5, 5]), 5);
 }
+
+/// What SECURITY.md says of memory, where connections have all in common but their ports and where they have nothing.
+#[test]
+fn two_hundred_thousand_connections() {
+    const N: u32 = 200_000;
+    for (hosts, bytes) in [(4, 184), (N, 220)] {
+        let mut switch = Switch::new(SwitchConfig::default());
+        let rule = || [Rule { protocol: None, numbers: (0, u16::MAX), remotes: None }];
+        let groups = Arc::new(Groups::new(&rule(), &rule(), false));
+        for port in [0, 1] {
+            let config = PortConfig { groups: Some(groups.clone()), connections: N, ..PortConfig::access(1) };
+            switch.add_port(port, config).unwrap();
+            switch.fdb_set(1, HOSTS[usize::from(port)], port, false).unwrap();
+        }
+        let empty = switch.connection_memory();
+        // Each twice: by its second packet one has its place among those that are found fast.
+        for n in (0..N).chain(0..N) {
+            let mut bytes = packet(0, (n / hosts) as u16, None, 0);
+            bytes[26..30].copy_from_slice(&(0x0b00_0000 + n % hosts).to_be_bytes());
+            switch.classify(SECOND, 0, [view(&bytes)], &mut [Decision::default()]);
+        }
+        assert_eq!(switch.connection_count(0), (N, N));
+        let each = (switch.connection_memory() - empty) as f64 / f64::from(N);
+        assert!((each - f64::from(bytes)).abs() < 1.0, "{each} bytes a connection");
+    }
+}
