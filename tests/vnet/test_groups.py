@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any
 
 import pytest
 import trio
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
 
 import vnet
 import vnet.port
@@ -96,6 +99,82 @@ async def test_rules_change_while_connections_are_open(
         assert fabric.status()["ports"][1]["groups"] == []
         assert await alive(web)
         nursery.cancel_scope.cancel()
+
+
+async def test_rules_that_change_under_load(autojump_clock: trio.testing.MockClock) -> None:
+    """There is no moment in between in which a transfer loses a segment, or what is denied comes in."""
+    others = ({"protocol": "udp"}, {"protocol": "tcp", "ports": 81}, {"protocol": "icmp"})
+    rules = [{"ingress": [{"protocol": "tcp", "ports": 80}, other]} for other in others]
+    wanted = [
+        Topology.from_dict(document({"web": rule}, a={}, b={"groups": ["web"]}, c={})) for rule in rules
+    ]
+    heard, got, let_in = hashlib.sha256(), 0, 0
+    done = trio.Event()
+
+    async def take(stream: Any) -> None:
+        nonlocal got
+        async with stream:
+            async for data in stream:
+                heard.update(data)
+                got += len(data)
+        done.set()
+
+    async def never(stream: Any) -> None:
+        nonlocal let_in
+        let_in += 1
+        await stream.aclose()
+
+    async with vnet.Fabric(wanted[0]) as fabric, trio.open_nursery() as nursery:
+        ports = {port["port"]: port for port in fabric.status()["ports"]}
+        listeners = [await fabric.guests["b"].listen_tcp(port) for port in (80, 22)]
+        nursery.start_soon(trio.serve_listeners, take, listeners[:1])
+        nursery.start_soon(trio.serve_listeners, never, listeners[1:])
+        (source, target) = (next(ip for ip in ports[name]["ip"] if "." in ip) for name in ("c.0", "b.0"))
+        ether = Ether(src=ports["c.0"]["mac"], dst=ports["b.0"]["mac"]) / IP(src=source, dst=target)
+        stream = await fabric.guests["a"].open_tcp_stream(fabric.guests["b"], 80)
+        sent, said, floods = hashlib.sha256(), 0, 0
+        # What guests announce to all hosts when they come.
+        before = fabric.status()["ports"][1]["drops"].get("group-ingress", 0)
+        async with stream:
+            for number in range(60):
+                data = bytes([number]) * 50_000
+                async with trio.open_nursery() as turn:
+                    turn.start_soon(stream.send_all, data)
+                    turn.start_soon(fabric.apply, wanted[(number + 1) % 3])
+                    for _ in range(10):
+                        syn = TCP(sport=1024 + floods, dport=22, flags="S", seq=floods)
+                        fabric.send("c.0", bytes(ether / syn).ljust(60, b"\0"))
+                        floods += 1
+                        await trio.lowlevel.checkpoint()
+                sent.update(data)
+                said += len(data)
+        with trio.fail_after(10):
+            await done.wait()
+        assert (got, heard.digest(), let_in) == (said, sent.digest(), 0)
+        drops = {port["port"]: port["drops"] for port in fabric.status()["ports"]}
+        assert drops == {"a.0": {}, "b.0": {"group-ingress": before + floods}, "c.0": {}}
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_limit_of_all_connections_changes(autojump_clock: trio.testing.MockClock) -> None:
+    def wanted(limit: int) -> Topology:
+        keys = {"switches": {"s1": {"connection_limit": limit}}}
+        return Topology.from_dict({**document({"web": WEB}, a={"groups": ["web"]}, b={}), **keys})
+
+    async with vnet.Fabric(wanted(5)) as fabric:
+        ports = {port["port"]: port for port in fabric.status()["ports"]}
+        (source, target) = (next(ip for ip in ports[name]["ip"] if "." in ip) for name in ("a.0", "b.0"))
+        ether = Ether(src=ports["a.0"]["mac"], dst=ports["b.0"]["mac"]) / IP(src=source, dst=target)
+        port = 1024
+        for limit, there in ((5, 5), (12, 12), (5, 12), (20, 20)):
+            if limit != fabric.topology.switches["s1"].connection_limit:
+                await fabric.apply(wanted(limit))
+            for _ in range(30):
+                fabric.send("a.0", bytes(ether / UDP(sport=port, dport=53)).ljust(60, b"\0"))
+                port += 1
+            assert len(fabric.connections()) == there, f"{limit}: what is there stays"
+            newest = {entry["source"]["port"] for entry in fabric.connections()}
+            assert newest == set(range(port - there, port)), "the oldest that nobody answered make room"
 
 
 async def test_a_member_comes_and_is_known(autojump_clock: trio.testing.MockClock) -> None:
