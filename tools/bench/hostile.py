@@ -1,33 +1,48 @@
 """What attackers cost their neighbours: throughput between two namespaces, alone and beside floods.
 
-    python -m tools.bench.hostile [--seconds 5] [--delay 50]
+    python -m tools.bench.hostile [--seconds 5] [--delay 50] [--bars]
 
 Needs root, iperf3 and mausezahn (netsniff-ng). A third namespace floods with spoofed MAC and IP addresses
 and with foreign tags, a frame every `--delay` microseconds, 0 for as fast as it can. Rounds take turns, and
-ratios are of their medians.
+ratios are of their medians, those of the bars round by round.
 
 All of it shares this machine's CPUs, and what the flood program itself takes is lost to the others whatever
 the fabric does. So there are three rounds: alone; beside the same program that floods a TAP of its own
-namespace that nobody has open; beside the flood. The second ratio is what the fabric's part costs.
+namespace that nobody has open; beside the flood. The second ratio is what the fabric's
+part costs, and has a bar.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import statistics
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
 
 import vnet
+from tools.bench.cases import Bar, Case, Course
+from tools.bench.results import Results, machine
 
 ATTACKS = {
     "spoofed MAC addresses": ("-a", "rand", "-b", "bc", "-t", "arp", "request"),
     "spoofed IP addresses": ("-A", "10.9.7.12", "-B", "10.9.7.11", "-b", "bc", "-t", "udp", "dp=9"),
     "foreign tags": ("-Q", "20", "-b", "bc", "-B", "10.9.7.11", "-t", "udp", "dp=9"),
 }
+WAYS = ("nobody", "its CPU", "flood")
+COURSE = Course(
+    {f"{attack}, {way}": Case("", "gbps", "Gbit/s") for attack in ATTACKS for way in WAYS},
+    tuple(Bar(f"{attack}, flood", 0.9, other=f"{attack}, its CPU") for attack in ATTACKS),
+    {},
+)
+Flood = Callable[[str, bool], AbstractAsyncContextManager[None]]
+"""An attack by name for as long as the block runs: into the fabric, or (True) to nowhere."""
 
 
 def topology() -> dict[str, Any]:
@@ -50,45 +65,61 @@ async def throughput(fabric: vnet.Fabric, seconds: int) -> float:
     return float(json.loads(told)["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
-async def beside(
-    fabric: vnet.Fabric, words: tuple[str, ...], seconds: int, delay: int, device: str | None = None
-) -> tuple[float, int]:
-    """The same beside a flood, into the fabric or another device, and how many of its frames were dropped."""
+@contextlib.asynccontextmanager
+async def attacker(fabric: vnet.Fabric, delay: int) -> AsyncIterator[Flood]:
+    """The floods of mallory."""
     mallory = fabric.guests["mallory"]
     assert isinstance(mallory, vnet.NetnsGuest)
-    port = fabric.port("mallory")
-    before = sum(port.counters()["drops"].values())
-    async with trio.open_nursery() as nursery:
+    await mallory.run("ip", "tuntap", "add", "nowhere", "mode", "tap")
+    await mallory.run("ip", "link", "set", "nowhere", "up")
+    await mallory.run("ip", "address", "add", "10.9.8.1/24", "dev", "nowhere")
+
+    @contextlib.asynccontextmanager
+    async def flood(attack: str, nowhere: bool) -> AsyncIterator[None]:
+        device = "nowhere" if nowhere else str(fabric.port("mallory").opened.carries)
         pause = ("-d", f"{delay}usec") if delay else ()
-        flood = ("mausezahn", device or str(port.opened.carries), "-q", "-c", "0", *pause, *words)
-        nursery.start_soon(mallory.run, *flood)
-        found = await throughput(fabric, seconds)
-        nursery.cancel_scope.cancel()
-    return found, sum(port.counters()["drops"].values()) - before
+        argv = ("mausezahn", device, "-q", "-c", "0", *pause, *ATTACKS[attack])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mallory.run, *argv)
+            yield
+            nursery.cancel_scope.cancel()
+
+    yield flood
 
 
-async def main(seconds: int, delay: int, rounds: int) -> None:
-    """Measure and tell."""
+async def measure(fabric: vnet.Fabric, flood: Flood, seconds: int, rounds: int) -> Results:
+    """All rounds, told as they come."""
+    results = Results(COURSE)
+    port = fabric.port("mallory")
+    await throughput(fabric, 1)
+    print(f"{'Gbit/s beside ...':22} {'nobody':>7} {'its CPU':>8} {'flood':>7}   of its CPU  dropped/s")
+    for attack in ATTACKS:
+        dropped = 0
+        for _ in range(rounds):
+            found = {"nobody": await throughput(fabric, seconds)}
+            async with flood(attack, True):
+                found["its CPU"] = await throughput(fabric, seconds)
+            before = sum(port.counters()["drops"].values())
+            async with flood(attack, False):
+                found["flood"] = await throughput(fabric, seconds)
+            dropped += sum(port.counters()["drops"].values()) - before
+            for way, gbps in found.items():
+                results.add("vnet", f"{attack}, {way}", {"gbps": gbps})
+        one, cpu, other = (statistics.median(results.values("vnet", f"{attack}, {way}")) for way in WAYS)
+        print(f"{attack:22} {one:7.2f} {cpu:8.2f} {other:7.2f} {other / cpu:12.3f} "
+              f"{dropped / (rounds * seconds):10,.0f}", flush=True)  # fmt: skip
+    return results
+
+
+async def main(options: argparse.Namespace) -> int:
+    """Measure and tell. The exit code."""
     logging.getLogger("vnet").setLevel(logging.CRITICAL)
-    async with vnet.Fabric.from_dict(topology()) as fabric:
-        mallory = fabric.guests["mallory"]
-        assert isinstance(mallory, vnet.NetnsGuest)
-        await mallory.run("ip", "tuntap", "add", "nowhere", "mode", "tap")
-        await mallory.run("ip", "link", "set", "nowhere", "up")
-        await mallory.run("ip", "address", "add", "10.9.8.1/24", "dev", "nowhere")
-        await throughput(fabric, 1)
-        print(f"{'Gbit/s beside ...':22} {'nobody':>7} {'its CPU':>8} {'flood':>7}   of its CPU  dropped/s")
-        for name, words in ATTACKS.items():
-            alone, nowhere, attacked, dropped = [], [], [], 0
-            for _ in range(rounds):
-                alone.append(await throughput(fabric, seconds))
-                nowhere.append((await beside(fabric, words, seconds, delay, "nowhere"))[0])
-                found, count = await beside(fabric, words, seconds, delay)
-                attacked.append(found)
-                dropped += count
-            one, cpu, other = (statistics.median(each) for each in (alone, nowhere, attacked))
-            print(f"{name:22} {one:7.2f} {cpu:8.2f} {other:7.2f} {other / cpu:12.3f} "
-                  f"{dropped / (rounds * seconds):10,.0f}", flush=True)  # fmt: skip
+    print(machine())
+    async with vnet.Fabric.from_dict(topology()) as fabric, attacker(fabric, options.delay) as flood:
+        results = await measure(fabric, flood, options.seconds, options.rounds)
+    lines, well = results.bars()
+    print("\n".join(lines))
+    return 1 if options.bars and not well else 0
 
 
 if __name__ == "__main__":
@@ -98,5 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--delay", type=int, default=50, help="microseconds between frames of a flood")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    trio.run(main, given.seconds, given.delay, given.rounds)
+    parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is missed")
+    sys.exit(trio.run(main, parser.parse_args()))
