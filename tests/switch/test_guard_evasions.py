@@ -211,7 +211,7 @@ CLAIMS = {
         "guard-headers", ip6(LOCAL, plen=length) / lease6(8, VICTIM6)[UDP])
        for length in (0, 4, 8)},
     "dhcpv6 from a server's port": ("guard-dhcp-server", client6(DHCP6_Solicit(), sport=547)),
-    # Reconfigure-request and leasequeries of routers, DHCPv4 inside, failover of servers, and what is yet to be invented.
+    # Reconfigure-request, leasequeries, DHCPv4 inside, failover of servers, and what is yet to be invented.
     **{f"dhcpv6 message {kind}, which no client sends": (
         "guard-dhcp-server", client6(Raw(bytes([kind]) + bytes(20))))
        for kind in (0, 14, 15, 18, 20, 21, 24, 37, 255)},
