@@ -1,13 +1,14 @@
-"""What guard and security groups cost: `python -m tools.bench.groups [--rounds N] [--flows N]`.
+"""What guard and security groups cost: `python -m tools.bench.groups [--rounds N] [--flows N] [--bars]`.
 
 Two vhost-user guests, as in `tools.bench.vhost`, whose frames take source ports in turn: as many tracked
 connections as flows, all of them busy, or (1 flow) one of them while the others are tracked still. There is
 a fabric with no guard and no groups, one with the guard, and one with both, the groups of each guest having
 a hundred rules. All are up at once, asleep but for the one whose turn it is: in every round each load goes
 through all of them, one right after the other, so that the machine's drift falls on all alike. The table
-shows medians of the rates, and of what is left of the rate without in the same round. Where a virtual
-machine's host moves the two cores about, there is one for runs with both near each other, and one for those
-with both far apart.
+shows medians of the rates, and of what is left of the rate without in the same round, which the bars are
+about: 85 % of short frames, and of long ones so much that what is missing could not be measured. Where a
+virtual machine's host moves the two cores about, there is one for runs with both near each other, and one
+for those with both far apart.
 """
 
 from __future__ import annotations
@@ -20,21 +21,43 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tools.bench import distance
-from tools.bench.cases import Case
+from tools.bench.cases import Bar, Case, Course
 from tools.bench.distance import LOAD
 from tools.bench.processes import FABRIC, appear, living_in, running
+from tools.bench.results import Results
 from tools.bench.rounds import ROOT
 from tools.bench.switches import CORE
 from tools.bench.vhost import load
 
 RULES = 100
 WAYS = ("without", "guard", "guard and groups")
-Found = dict[str, dict[str, dict[str, list[float]]]]
-"""Rates in order of the rounds, by the cores' distance, the load and the way."""
+ALL = WAYS[-1]
+SHORT, LONG = 0.85, 0.98
+"""What has to be left of the rate of short frames, and of long ones."""
+
+
+def course(loads: dict[str, Case]) -> Course:
+    """Each load in each way, and what has to come out."""
+    return Course(
+        {named(load, way): case for load, case in loads.items() for way in WAYS},
+        tuple(
+            Bar(named(load, ALL), SHORT if load.startswith("64 B") else LONG, other=named(load, WAYS[0]))
+            for load in loads
+        ),
+        {},
+        apart=distance.KEY,
+        heading=distance.title,
+    )
+
+
+def named(load: str, way: str) -> str:
+    """A load that goes through the fabric of this way."""
+    return f"{load}, {way}"
 
 
 def cases(flows: int) -> dict[str, Case]:
@@ -93,13 +116,17 @@ def serve(way: str, folder: Path) -> Iterator[list[Path]]:
         yield sockets
 
 
-def main() -> None:
+def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="length of one run")
     parser.add_argument("--flows", type=int, default=10_000)
     parser.add_argument("--case", action="append", help="only cases whose name has this in it")
+    parser.add_argument("--ahead", action="store_true", help="ahead of everything else on the machine")
+    parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is missed")
     options = parser.parse_args()
     build = ["cargo", "build", "--release", "-q", "-p", "vnet-bench-vhost"]
     subprocess.run(build, cwd=ROOT, check=True)
@@ -109,7 +136,7 @@ def main() -> None:
         for name, case in cases(options.flows).items()
         if not options.case or any(part in name for part in options.case)
     }
-    found: Found = {}
+    results = Results(course(wanted))
     with tempfile.TemporaryDirectory(prefix="vnet-bench-") as scratch, contextlib.ExitStack() as up:
         doors = {}
         for number, way in enumerate(WAYS):
@@ -119,44 +146,47 @@ def main() -> None:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
             for name, case in wanted.items():
-                took = distance.alike(lambda c=case: measure(doors, c, options.seconds))
+                run = partial(measure, doors, case, options.seconds, options.ahead)
+                took = distance.alike(run)
                 if "error" in took:
                     print(f"! {name}: {took['error']}", file=sys.stderr)
                     continue
-                part = found.setdefault(took.get(distance.KEY, ""), {name: {} for name in wanted})
+                apart = took.get(distance.KEY, "")
                 for way in WAYS:
-                    part[name].setdefault(way, []).append(took[way])
-    for kind, part in found.items():
-        print("\n".join(table(distance.title(kind), wanted, part)))
+                    results.add("vnet", named(name, way), {case.figure: took[way], distance.KEY: apart})
+    well = True
+    for kind, part in results.parts().items():
+        lines, holds = part.bars()
+        well &= holds
+        print("\n".join([*table(distance.title(kind), wanted, part), *lines]))
+    return 1 if options.bars and not well else 0
 
 
-def measure(doors: dict[str, list[Path]], case: Case, seconds: float) -> dict[str, Any]:
+def measure(doors: dict[str, list[Path]], case: Case, seconds: float, ahead: bool) -> dict[str, Any]:
     """The rate of one load through each fabric, or `error`."""
     took: dict[str, Any] = {}
     for way, sockets in doors.items():
-        result = load(sockets, case, seconds, False)
+        result = load(sockets, case, seconds, ahead)
         if case.figure not in result:
             return {"error": f"{way}: {result}"}
         took[way] = float(result[case.figure])
     return took
 
 
-def table(title: str, wanted: dict[str, Case], found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+def table(title: str, wanted: dict[str, Case], found: Results) -> Iterator[str]:
     """The lines of what was found, by case and way."""
     yield f"| load{f', {title}' if title else ''} | {' | '.join(WAYS)} |"
     yield f"| --- |{' --- |' * len(WAYS)}"
-    for name, by_way in found.items():
+    for name, case in wanted.items():
         cells = []
         for way in WAYS:
-            values = by_way.get(way, [])
-            left = [
-                value / base for value, base in zip(values, by_way.get("without", []), strict=True) if base
-            ]
+            values = found.values("vnet", named(name, way))
+            middle = statistics.median(values) if values else 0
             spread = f"[{min(values, default=0):.3g}..{max(values, default=0):.3g}]"
-            middle, part = (statistics.median(each) if each else 0 for each in (values, left))
-            cells.append(f"{middle:.3g} {spread} {part * 100:.0f} %")
-        yield f"| {name}, {wanted[name].unit} | {' | '.join(cells)} |"
+            left = found.better(named(name, way), "vnet", named(name, WAYS[0])) or 0
+            cells.append(f"{middle:.3g} {spread} {left * 100:.0f} %")
+        yield f"| {name}, {case.unit} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
