@@ -85,7 +85,7 @@ const STRING: usize = 8192;
 
 /// Whether the processor's own move of strings is the fastest way for long runs: on AMD's that say that theirs is fast for
 /// short ones, too (Zen 3 and newer). It fetches no line that it overwrites whole, and fetches ahead by itself. On Intel's it
-/// is slower than what is here for frames of any length (`../../../README.md`).
+/// is slower than what is here for frames of any length (`../../../../docs/performance.md`).
 #[cfg(target_arch = "x86_64")]
 fn moves_strings() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
