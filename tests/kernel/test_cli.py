@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -211,6 +212,8 @@ def test_in_the_foreground_a_signal_brings_it_down(name: str, file: File, number
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests with nohup has had it ignored, and programs that are started inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert "is up" in process.stdout.readline()

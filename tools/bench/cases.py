@@ -180,8 +180,8 @@ BARS = (
     *(Bar("latency p50", 1 / 0.65, peer) for peer in ("ovs", "ovs-vlan")),
     Bar("64 B", 1.25, "testpmd"),
     Bar("1,518 B", 1.6, "testpmd"),
-    # A C experiment, not in this repository, that copies once between two sockets and does little else: judged
-    # only where it is brought by `--peer 'vufwd=COMMAND with {a} and {b}'` (tools/README).
+    # A C experiment, not in this repository, that copies once between two sockets and does little else:
+    # judged only where it is brought by `--peer 'vufwd=COMMAND with {a} and {b}'` (tools/README).
     Bar("64 B", 1 / 1.25, "vufwd"),
     Bar("64 B, 1,000 MACs", 1 / 1.25, "vufwd"),
     Bar("cost, 64 B", 1 / 1.25, "vufwd"),
