@@ -136,22 +136,15 @@ pub fn deliver(
         ring.brace();
     }
     // The first `n` buffers ahead are filled, as `used[..n]` says and but for `copies`, and not given back yet.
-    let mut n = 0;
-    let mut i = 0;
-    let mut brief = 0;
-    let fault = 'broken: {
-        let mut ahead = match ring.take::<true>(frames.len()) {
-            Ok(ahead) => ahead,
-            Err(fault) => break 'broken fault,
-        };
+    let (mut n, mut i) = (0, 0);
+    let mut fill = || {
+        let mut brief = 0;
+        let mut ahead = ring.take::<true>(frames.len())?;
         while i < frames.len() {
             if n >= ahead {
                 give(ring, &used[..n], log, copies);
                 n = 0;
-                ahead = match ring.take::<true>(frames.len() - i) {
-                    Ok(ahead) => ahead,
-                    Err(fault) => break 'broken fault,
-                };
+                ahead = ring.take::<true>(frames.len() - i)?;
                 if ahead == 0 {
                     report.drop_rest(i, frames.len(), DropReason::TxFull);
                     i = frames.len();
@@ -178,10 +171,7 @@ pub fn deliver(
                 Spread::Short if n > 0 => {
                     give(ring, &used[..n], log, copies);
                     n = 0;
-                    ahead = match ring.take::<true>(LOOK) {
-                        Ok(ahead) => ahead,
-                        Err(fault) => break 'broken fault,
-                    };
+                    ahead = ring.take::<true>(LOOK)?;
                     continue;
                 }
                 Spread::Short | Spread::Otherwise => {}
@@ -191,10 +181,8 @@ pub fn deliver(
             let mut filled = n;
             let dropped = scattered(ring, takes, &frames[i], log, runs, used, &mut filled);
             n = filled;
-            match dropped {
-                Ok(None) => {}
-                Ok(Some(reason)) => report.drop(i, reason),
-                Err(fault) => break 'broken fault,
+            if let Some(reason) = dropped? {
+                report.drop(i, reason);
             }
             i += 1;
             if ring.steps.get() == 0 {
@@ -206,20 +194,13 @@ pub fn deliver(
         }
         give(ring, &used[..n], log, copies);
         n = 0;
-        match ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK }) {
-            Ok(_) => return Ok(()),
-            Err(fault) => fault,
-        }
+        ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK })
     };
-    give_last(ring, &used[..n], log, copies);
+    let Err(fault) = fill() else { return Ok(()) };
+    // The ring is broken, and what was filled before is given back all the same.
+    give(ring, &used[..n], log, copies);
     report.drop_rest(i, frames.len(), DropReason::TxNoCarrier);
     Err(fault)
-}
-
-/// The ring is broken, and what was filled before is given back all the same.
-#[cold]
-fn give_last(ring: &mut Vring, used: &[Used], log: Option<&Log>, copies: &mut Copies) {
-    give(ring, used, log, copies);
 }
 
 /// Fill the buffers from the `first` ahead on with one frame each, as long as each frame is short, leaves as it came,
