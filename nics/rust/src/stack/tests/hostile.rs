@@ -41,6 +41,17 @@ pub fn tcp_frame(
     ipv4_frame([2, 0, 0, 0, 0, to], src, dst, 6, 64, &segment)
 }
 
+/// Where the server's end of a connection is: the number of the next byte that it sends, and of the next that it expects.
+fn numbers(hub: &mut Hub, server: u32) -> (u32, u32) {
+    hub.trace = Some(Vec::new());
+    hub.ends[1].tcp_send(server, b"x").unwrap();
+    hub.pass(SECOND);
+    let segments = hub.trace.take().unwrap();
+    let (_, last) = segments.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
+    let number = |at: usize| u32::from_be_bytes([last[at], last[at + 1], last[at + 2], last[at + 3]]);
+    (number(38).wrapping_add(1), number(42))
+}
+
 /// A running network: an established connection, a listener, sockets, and what was on the wire.
 fn network() -> (Hub, u32, u32, Vec<Vec<u8>>) {
     let mut hub = Hub::new([config(1), config(2)]);
@@ -233,12 +244,7 @@ fn a_forged_reset_or_error_needs_the_numbers() {
     let mut buffer = [0; 6000];
     assert_eq!(hub.ends[1].tcp_recv(server, &mut buffer), Ok(5000));
     // Within the window is not enough for a reset, but gets an answer.
-    hub.trace = Some(Vec::new());
-    hub.ends[1].tcp_send(server, b"x").unwrap();
-    hub.pass(SECOND);
-    let segments = hub.trace.take().unwrap();
-    let (_, last) = segments.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
-    let next = u32::from_be_bytes([last[38], last[39], last[40], last[41]]).wrapping_add(1);
+    let (next, _) = numbers(&mut hub, server);
     let ports = (80, local.port());
     for off in [1, 1000, 100_000, u32::MAX] {
         hub.inject(&tcp_frame(1, peer, own, ports, next.wrapping_add(off), 0, 4, &[]), Offload::NONE);
@@ -262,13 +268,7 @@ fn a_forged_segment_that_is_not_accepted_changes_nothing() {
     let (local, remote) = hub.ends[0].names(client).unwrap();
     let (IpAddr::V4(own), IpAddr::V4(peer)) = (local.ip(), remote.unwrap().ip()) else { panic!() };
     let ports = (80, local.port());
-    hub.trace = Some(Vec::new());
-    hub.ends[1].tcp_send(server, b"x").unwrap();
-    hub.pass(SECOND);
-    let segments = hub.trace.take().unwrap();
-    let (_, last) = segments.iter().find(|(_, frame)| frame[26..30] == [10, 0, 0, 2]).unwrap();
-    let next = u32::from_be_bytes([last[38], last[39], last[40], last[41]]).wrapping_add(1);
-    let ack = u32::from_be_bytes([last[42], last[43], last[44], last[45]]);
+    let (next, ack) = numbers(&mut hub, server);
     // Data that acknowledges what was acknowledged long ago, or lies elsewhere in the window, and then a reset
     // within it.
     for (seq, ack) in [(next, ack.wrapping_sub(1_000_000)), (next.wrapping_add(20_000), ack)] {
