@@ -67,6 +67,16 @@ impl Lane {
     pub fn is_full(&self) -> bool {
         self.0.lock().fds.len() >= Self::FULL
     }
+
+    /// Wait until all of it is closed, which a thread does.
+    #[cfg(any(test, fuzzing))]
+    pub fn until_empty(&self) {
+        let end = std::time::Instant::now() + crate::testkit::PATIENCE;
+        while !self.is_empty() {
+            assert!(std::time::Instant::now() < end, "something is not closed");
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// A descriptor that somebody else chose.

@@ -151,10 +151,10 @@ impl VhostUser {
         self.report();
     }
 
-    /// Whether something that came from a front-end is still to be closed.
+    /// Wait until all that came from front-ends is closed.
     #[cfg(any(test, fuzzing))]
-    pub fn closing(&self) -> bool {
-        !self.connection.lane().is_empty()
+    pub fn until_closed(&self) {
+        self.connection.lane().until_empty();
     }
 
     /// Descriptors that were left to look at when a ring's latest burst was over, and to measure its chains by.

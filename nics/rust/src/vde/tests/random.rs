@@ -148,6 +148,7 @@ fn whatever_a_plug_does_the_next_one_is_welcome() {
             }
         }
         bench.settle();
+        bench.nic.connection.lane().until_empty();
         bench.received.clear();
         plugged += u64::from(bench.nic.carrier());
         // `ctl` and what is connected to it or waits to be (a backlog of 16), two sockets of ours, and the

@@ -7,12 +7,10 @@ use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
 use crate::socket::{Endpoint, Role};
-use crate::testkit::PATIENCE;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 use switch::{DropReason, Nanos, TagEdit};
 
 /// The door under test, with all that an engine would give it.
@@ -77,15 +75,6 @@ impl Host {
             self.nic.ready(*sub, *readiness, self.now);
         }
         !seen.is_empty()
-    }
-
-    /// Wait until all that came from front-ends is closed, which a thread does.
-    pub fn until_closed(&self) {
-        let end = Instant::now() + PATIENCE;
-        while self.nic.closing() {
-            assert!(Instant::now() < end, "something is not closed");
-            std::thread::yield_now();
-        }
     }
 
     /// Whether a kick (or anything else) waits to be seen.

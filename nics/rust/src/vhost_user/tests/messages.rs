@@ -272,6 +272,7 @@ fn connecting_over_and_over_leaks_nothing() {
         }
         drop(guest);
         host.poll();
+        host.nic.until_closed();
         host.wait(6_000_000_000);
         if round == 10 {
             before = open_fds();

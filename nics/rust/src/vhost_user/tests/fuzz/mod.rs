@@ -72,7 +72,7 @@ impl Fuzz {
         let size = self.random.pick(&[256, 256, 256, 16, 1, 1024]);
         self.guest.sock.shutdown(std::net::Shutdown::Both).unwrap();
         self.host.poll();
-        self.host.until_closed();
+        self.host.nic.until_closed();
         self.host.wait(6_000_000_000);
         self.guest = Guest::connect(&mut self.host, size);
         self.features = PLAIN
@@ -179,7 +179,7 @@ pub fn run(bytes: &[u8], part: Part) -> u64 {
     }
     fuzz.guest.sock.shutdown(std::net::Shutdown::Both).unwrap();
     fuzz.host.poll();
-    fuzz.host.until_closed();
+    fuzz.host.nic.until_closed();
     fuzz.host.wait(6_000_000_000);
     fuzz.guest = Guest::running(&mut fuzz.host, PLAIN);
     fuzz.guest.send(&frame(100, 1));
@@ -219,7 +219,7 @@ fn whatever_a_guest_does_it_harms_only_itself() {
     assert!(carriers > iterations / 4, "link up in {carriers}");
     fuzz.guest.sock = UnixStream::pair().unwrap().0;
     fuzz.host.poll();
-    fuzz.host.until_closed();
+    fuzz.host.nic.until_closed();
     fuzz.host.wait(6_000_000_000);
     let mut good = Guest::running(&mut fuzz.host, PLAIN);
     for i in 0..100 {
@@ -230,7 +230,7 @@ fn whatever_a_guest_does_it_harms_only_itself() {
     }
     drop(good);
     fuzz.host.poll();
-    fuzz.host.until_closed();
+    fuzz.host.nic.until_closed();
     drop(fuzz);
     assert!(open_fds() < before + 150);
 }
