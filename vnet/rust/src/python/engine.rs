@@ -3,6 +3,7 @@
 
 use super::bond::BondSetup;
 use super::door::Door;
+use super::error::engine_error;
 use super::groups::{ConnectionTuple, Groups, tuple};
 use super::impair::Steps;
 use super::port::PortConfig;
@@ -15,7 +16,7 @@ use crate::engine::{Engine as Inner, EngineError, Next};
 use nics::frame::FRAME_MAX;
 use nics::{EventKind, Events, Waker};
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;
@@ -35,18 +36,6 @@ pub struct Engine {
     fd: RawFd,
 }
 
-fn error(e: EngineError) -> PyErr {
-    match e {
-        EngineError::NoSuchPort | EngineError::NoSuchSwitch => PyKeyError::new_err(e.to_string()),
-        EngineError::PortsExhausted | EngineError::SwitchInUse => PyRuntimeError::new_err(e.to_string()),
-        EngineError::Switch(e) => PyValueError::new_err(e.to_string()),
-        EngineError::Io(e) => match e.raw_os_error() {
-            Some(code) => PyOSError::new_err((code, e.to_string())),
-            None => PyOSError::new_err(e.to_string()),
-        },
-    }
-}
-
 impl Engine {
     /// Run `command` on the engine, between two turns, with the interpreter released meanwhile. Nearly every
     /// command sets timers, and the latest turn may have been hours ago: the engine's own thread knows what
@@ -64,12 +53,12 @@ impl Engine {
             }
             command(&mut engine)
         })
-        .map_err(error)
+        .map_err(engine_error)
     }
 
     /// The counters of a port, to be read from Rust.
     pub fn counters_of(&self, port: PortId) -> PyResult<Arc<PortCounters>> {
-        self.counters.lock().get(&port).cloned().ok_or_else(|| error(EngineError::NoSuchPort))
+        self.counters.lock().get(&port).cloned().ok_or_else(|| engine_error(EngineError::NoSuchPort))
     }
 }
 
