@@ -10,8 +10,6 @@ use crate::offload::Offload;
 use crate::poller::Poller;
 use crate::socket::Endpoint;
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -275,34 +273,4 @@ impl Drop for Folder {
         // Left behind in the folder for temporary files at worst.
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Send bytes to a connected unix socket, with descriptors beside them.
-pub fn send_with(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
-    let mut control = [0u64; 130];
-    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: plain data, for which zeros are a valid value.
-    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
-    msg.msg_iov = &raw mut iov;
-    msg.msg_iovlen = 1;
-    if !fds.is_empty() {
-        let size = size_of_val(fds) as u32;
-        msg.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: arithmetic; the control buffer holds 1040 bytes, up to 253 descriptors, the kernel's most.
-        msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
-        // SAFETY: see above.
-        unsafe {
-            let cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
-            (*cmsg).cmsg_level = libc::SOL_SOCKET;
-            (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(size) as usize;
-            let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
-            for (i, fd) in fds.iter().enumerate() {
-                data.add(i).write_unaligned(*fd);
-            }
-        }
-    }
-    // SAFETY: everything that msg points to lives through the call.
-    let n = unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL) };
-    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

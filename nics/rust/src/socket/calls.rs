@@ -6,7 +6,7 @@
 use crate::frame::Seg;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// Bytes to send, in the kernel's form (`struct iovec`). They are only ever read.
 #[derive(Clone, Copy)]
@@ -56,6 +56,44 @@ pub fn send(socket: impl AsFd, runs: &[Run<'_>]) -> io::Result<usize> {
     message.msg_iovlen = runs.len();
     // SAFETY: Run is an iovec; each was made from bytes that live as long as `runs` borrows them,
     // and sendmsg only reads them.
+    count(unsafe {
+        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    })
+}
+
+/// Send bytes to a connected unix socket, with descriptors beside them: 253 at most, or it is an error (EINVAL, as the
+/// kernel has it). How many bytes were taken.
+pub fn send_with(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
+    const MOST: usize = 253;
+    // Words, so that it is aligned as a header has to be: one, and the descriptors behind it.
+    let mut control = [0u64; 2 + MOST.div_ceil(2)];
+    if fds.len() > MOST {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut run = Run::from(bytes);
+    // SAFETY: all-zero is a valid msghdr: no name, no control data, no runs.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut run.raw;
+    message.msg_iovlen = 1;
+    if !fds.is_empty() {
+        let size = size_of_val(fds) as libc::c_uint;
+        message.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: arithmetic only.
+        message.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
+        // SAFETY: one header with as many descriptors as there is room for behind it (above), so the first header is
+        // there and its data is theirs.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size) as usize;
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (i, fd) in fds.iter().enumerate() {
+                data.add(i).write_unaligned(*fd);
+            }
+        }
+    }
+    // SAFETY: all that the message points to lives through the call, with the lengths given, and is only read.
     count(unsafe {
         libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     })
@@ -186,7 +224,7 @@ fn check(ret: libc::c_int) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::socket::{Connection, Descriptors, Role, claim};
-    use crate::testkit::{Folder, send_with};
+    use crate::testkit::Folder;
     use socket2::Type;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 

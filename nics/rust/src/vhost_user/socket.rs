@@ -8,6 +8,7 @@
 
 use super::protocol::{BODY_MAX, HEADER, Header, Malformed, Request};
 use super::session::Fds;
+use crate::socket::calls;
 use crate::socket::closing::{Foreign, Lane};
 use std::io;
 use std::mem;
@@ -129,39 +130,11 @@ impl Messages {
 
 /// Send an answer, whole. A front-end that doesn't read its answers is gone.
 pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<(), Gone> {
-    #[repr(align(8))]
-    struct Control([u8; 32]);
-    let mut control = Control([0; 32]);
-    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: plain data, for which zeros are a valid value.
-    let mut msg: libc::msghdr = unsafe { mem::zeroed() };
-    msg.msg_iov = &raw mut iov;
-    msg.msg_iovlen = 1;
-    if let Some(fd) = fd {
-        let size = mem::size_of::<libc::c_int>() as libc::c_uint;
-        msg.msg_control = control.0.as_mut_ptr().cast();
-        // SAFETY: arithmetic only. 24 bytes on 64 bits: they fit into 32.
-        msg.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
-        // SAFETY: the control buffer is large enough for one header with one descriptor, so the
-        // first header is there and its data can hold an int.
-        unsafe {
-            let cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
-            (*cmsg).cmsg_level = libc::SOL_SOCKET;
-            (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(size) as usize;
-            libc::CMSG_DATA(cmsg).cast::<libc::c_int>().write_unaligned(fd.as_raw_fd());
-        }
-    }
-    // SAFETY: all that msg points to lives through the call, with the lengths given.
-    let n = unsafe {
-        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-    };
-    if n < 0 {
-        Err(Gone::Io(io::Error::last_os_error()))
-    } else if n as usize != bytes.len() {
-        Err(Gone::Malformed("answers that it does not read"))
-    } else {
-        Ok(())
+    let fd = fd.map(AsRawFd::as_raw_fd);
+    match calls::send_with(socket, bytes, fd.as_slice()) {
+        Ok(n) if n == bytes.len() => Ok(()),
+        Ok(_) => Err(Gone::Malformed("answers that it does not read")),
+        Err(e) => Err(Gone::Io(e)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::protocol::{HEADER, feature};
 use super::host::{Host, eventfd, memfd};
 use crate::nic::Nic;
-use crate::testkit::send_with;
+use crate::socket::calls::send_with;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
