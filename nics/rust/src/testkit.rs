@@ -9,8 +9,10 @@ use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
 use crate::socket::Endpoint;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -273,4 +275,16 @@ impl Drop for Folder {
         // Left behind in the folder for temporary files at worst.
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Held while a process is made: for a moment it has all descriptors, and nobody else closes one for the last time.
+pub static BIRTHS: Mutex<()> = Mutex::new(());
+
+/// Run a command to its end.
+pub fn run(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let birth = BIRTHS.lock();
+    let child = command.spawn().unwrap();
+    drop(birth);
+    child.wait_with_output().unwrap()
 }

@@ -7,7 +7,7 @@ mod queues;
 mod states;
 
 use super::*;
-use crate::{Events, Poller, Seg, Waker};
+use crate::{Events, Poller, Seg, Waker, testkit};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::sync::Arc;
@@ -36,6 +36,11 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// In the namespace of this thread.
+fn ip(words: &[&str]) {
+    assert!(testkit::run(std::process::Command::new("ip").args(words)).status.success(), "ip {words:?}");
 }
 
 fn open() -> io::Result<OwnedFd> {

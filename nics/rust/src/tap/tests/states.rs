@@ -28,8 +28,7 @@ fn a_deleted_interface_is_told_once_and_does_not_spin() {
     in_namespace(|| {
         let mut tap = Bench::new(claim(OFFLOAD));
         set_up(true);
-        let done = std::process::Command::new("ip").args(["link", "delete", "tap0"]).status().unwrap();
-        assert!(done.success());
+        ip(&["link", "delete", "tap0"]);
         while tap.nic.carrier() {
             assert_ne!(tap.wait(), 0, "not told that it is gone");
             assert_eq!(tap.nic.rx_burst(0, &mut tap.arena, &mut Burst::new()), Rx::Idle);
@@ -82,10 +81,7 @@ fn names_are_taken_given_and_refused() {
 #[test]
 fn a_persistent_tap_is_used_and_left() {
     in_namespace(|| {
-        let made = std::process::Command::new("ip")
-            .args(["tuntap", "add", "dev", "tap0", "mode", "tap", "multi_queue"])
-            .status();
-        assert!(made.unwrap().success());
+        ip(&["tuntap", "add", "dev", "tap0", "mode", "tap", "multi_queue"]);
         for _ in 0..2 {
             let tap = TapNic::claim(vec![open().unwrap()], "tap0", false, OFFLOAD).unwrap();
             let fd = crate::output::duplicate(tap.queues[0].as_fd().as_raw_fd()).unwrap();

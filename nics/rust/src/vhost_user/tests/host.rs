@@ -7,8 +7,10 @@ use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
 use crate::socket::{Endpoint, Role};
+use crate::testkit::run;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switch::{DropReason, Nanos, TagEdit};
@@ -177,6 +179,22 @@ pub fn memfd(size: u64) -> OwnedFd {
     // SAFETY: no pointers.
     assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), size as i64) }, 0);
     fd
+}
+
+/// Whether this process is of this test alone, so that nobody else in it opens or closes descriptors. If it is not, the
+/// test is run in one that is.
+pub fn alone(test: &str) -> bool {
+    const ALONE: &str = "VNET_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let me = std::env::current_exe().unwrap();
+    let done = run(Command::new(me).args(["--exact", test, "--nocapture"]).env(ALONE, "1"));
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(told.contains("1 passed"), "{test} is none of {told}");
+    print!("{told}");
+    false
 }
 
 /// How many descriptors this process has open.

@@ -14,7 +14,7 @@ mod rings;
 
 use super::super::protocol::feature::RING_PACKED;
 use super::front::{Guest, PLAIN, SIZE, frame};
-use super::host::{Host, eventfd, memfd, open_fds};
+use super::host::{Host, alone, eventfd, memfd, open_fds};
 use crate::frame::{Frame, Seg};
 use crate::nic::Nic;
 use crate::offload::Offload;
@@ -203,6 +203,9 @@ fn what_a_fuzzer_says_is_done_in_each_part() {
 
 #[test]
 fn whatever_a_guest_does_it_harms_only_itself() {
+    if !alone("vhost_user::tests::fuzz::whatever_a_guest_does_it_harms_only_itself") {
+        return;
+    }
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let iterations = number("VNET_FUZZ").unwrap_or(60_000);
     let seed = number("VNET_FUZZ_SEED").unwrap_or(0x5eed);
@@ -232,5 +235,5 @@ fn whatever_a_guest_does_it_harms_only_itself() {
     fuzz.host.poll();
     fuzz.host.nic.until_closed();
     drop(fuzz);
-    assert!(open_fds() < before + 150);
+    assert_eq!(open_fds(), before);
 }
