@@ -21,11 +21,12 @@ impl Knock {
 
     /// A SYN with an ACK that does not fit what is known: whether it answers this one, with which both halves begin.
     #[cold]
-    pub(super) fn answer(self, sender: &mut Half, receiver: &mut Half, segment: &Segment) -> Step {
-        let Knock { next, window, scale } = self;
-        if window == 0 || segment.ack != next {
+    pub(super) fn answer(&mut self, sender: &mut Half, receiver: &mut Half, segment: &Segment) -> Step {
+        if self.window == 0 || segment.ack != self.next {
             return Step::Bad;
         }
+        // Once: the same answer that comes again, late, must not take the connection back.
+        let Knock { next, window, scale } = std::mem::take(self);
         let seq = next.wrapping_sub(1);
         offer(receiver, &Segment { seq, ack: 0, flags: SYN, window, len: 0, scale, cut: false });
         answer(sender, receiver, false, segment)
