@@ -56,7 +56,7 @@ impl DgramNic {
     const FIRST_WAIT: Nanos = 200_000;
     const LONGEST_WAIT: Nanos = 20_000_000;
     /// Begins the frame by which a UDP peer is asked whether it is there: to bridges alone, of a kind for experiments.
-    /// No bridge forwards it or learns from it (802.1Q, 8.6.3), and no host knows what it is.
+    /// No bridge forwards it (802.1Q, 8.6.3), and no host knows what it is.
     const QUESTION: &'static [u8; 14] = b"\x01\x80\xc2\0\0\x0e\x02vnet\0\x88\xb5";
     /// vfkit says who it is.
     const GREETING: &'static [u8] = b"VFKT";
