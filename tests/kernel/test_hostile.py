@@ -71,7 +71,7 @@ async def server(fabric: vnet.Fabric, *argv: str) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def busy(fabric: vnet.Fabric) -> AsyncIterator[None]:
     """While the block runs the victims move data, in rounds that all have to work."""
-    ending = trio.Event()
+    begun, ending = trio.Event(), trio.Event()
 
     async def rounds() -> None:
         while not ending.is_set():
@@ -79,10 +79,12 @@ async def busy(fabric: vnet.Fabric) -> AsyncIterator[None]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run, fabric, "bob", "iperf3", "-s", "-1")
                 await listening(fabric, "bob")
+                begun.set()
                 await run(fabric, "alice", "iperf3", "-c", BOB, "-n", "20M")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rounds)
+        await begun.wait()
         yield
         ending.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -40,9 +41,12 @@ async def interface(guest: Guest, name: str = "eth0") -> dict[str, Any]:
 
 def asleep() -> bool:
     """Whether the engine's thread waits, as the kernel has it: never while epoll always has something."""
-    tasks = Path("/proc/self/task").iterdir()
-    (engine,) = (task for task in tasks if (task / "comm").read_text() == "vnet-engine\n")
-    return (engine / "stat").read_text().rpartition(") ")[2].startswith("S")
+    for task in Path("/proc/self/task").iterdir():
+        # Other threads may end while we look.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text() == "vnet-engine\n":
+                return (task / "stat").read_text().rpartition(") ")[2].startswith("S")
+    raise AssertionError("no thread is an engine's")
 
 
 # -- how it is set up ----------------------------------------------------------------------------
