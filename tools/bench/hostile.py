@@ -45,6 +45,8 @@ ATTACKS = {
 """By name, as mausezahn is told of them."""
 SIZE = 400
 """Bytes of a frame that socat sends."""
+FEWEST = 300
+"""Dropped frames a second that make a flood."""
 TIMES = 3200
 """Frames that it sends before it is started again."""
 WAYS = ("nobody", "its CPU", "flood")
@@ -179,6 +181,8 @@ async def measure(fabric: vnet.Fabric, flood: Flood, seconds: int, rounds: int) 
             dropped += sum(port.counters()["drops"].values()) - before
             for way, gbps in found.items():
                 results.add("vnet", f"{attack}, {way}", {"gbps": gbps})
+        if dropped < FEWEST * rounds * seconds:
+            raise SystemExit(f"{attack}: {dropped} frames were dropped in all: that was no flood")
         one, cpu, other = (statistics.median(results.values("vnet", f"{attack}, {way}")) for way in WAYS)
         print(f"{attack:22} {one:7.2f} {cpu:8.2f} {other:7.2f} {other / cpu:12.3f} "
               f"{dropped / (rounds * seconds):10,.0f}", flush=True)  # fmt: skip
