@@ -26,6 +26,21 @@ def test_named_tests_exist() -> None:
             assert (ROOT / path).exists(), path
 
 
+def test_they_are_in_the_file_that_is_named() -> None:
+    text = (ROOT / "docs/audit.md").read_text()
+    files = dict(re.findall(r"`(\w+)`\s+is\s+`(tests/[\w/.]+)`", text))
+    assert "hearing" in files
+    sources = {word: (ROOT / path).read_text() for word, path in files.items()}
+    found = 0
+    # Up to the end of the cell, the parenthesis or the paragraph.
+    for part in re.split(r"[|);]|\n\n", text):
+        for word, names in re.findall(rf"\b({'|'.join(files)})\s((?:`test_\w+`(?:,\s|\sand\s)?)+)", part):
+            for name in re.findall(r"test_\w+", names):
+                assert f"def {name}(" in sources[word], f"{name} is not in {files[word]}"
+                found += 1
+    assert found > 10
+
+
 def test_named_cases_exist() -> None:
     from tests.switch.test_guard_cases import ACCEPTED, REFUSED
     from tests.switch.test_guard_evasions import EVASIONS
