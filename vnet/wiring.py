@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -23,8 +23,8 @@ from vnet.topology.resolve import ResolvedLink
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
 
-NO_TREE = ("ageing", "fdb_limit", "vlan_limit", "connection_limit")
-"""Settings of a switch that its spanning tree has nothing to do with."""
+LIMITS = ("ageing", "fdb_limit", "vlan_limit", "connection_limit")
+"""Settings of a switch that are the engine's own; the others are its spanning tree's."""
 
 
 class Wiring:
@@ -103,13 +103,7 @@ class Wiring:
             if self._fabric.driver == "thread":
                 # Nobody shall be able to aim for collisions; only virtual time needs the same again.
                 seed = (secrets.randbits(64), secrets.randbits(64))
-            self.switches[name] = self._engine.add_switch(
-                ageing=settings.ageing,
-                fdb_limit=settings.fdb_limit,
-                vlan_limit=settings.vlan_limit,
-                connection_limit=settings.connection_limit,
-                hash_seed=seed,
-            )
+            self.switches[name] = self._engine.add_switch(**_limits(settings), hash_seed=seed)
             self._plant(settings)
             self._fabric.groups.switch(name, self.switches[name])
         return self.switches[name]
@@ -124,18 +118,12 @@ class Wiring:
     def set_switch(self, settings: Switch) -> None:
         """Have a switch that was made already go by other settings."""
         if settings.name in self.switches:
-            self._engine.set_switch(
-                self.switches[settings.name],
-                fdb_limit=settings.fdb_limit,
-                vlan_limit=settings.vlan_limit,
-                ageing=settings.ageing,
-                connection_limit=settings.connection_limit,
-            )
+            self._engine.set_switch(self.switches[settings.name], **_limits(settings))
             self._plant(settings)
 
     def _plant(self, settings: Switch) -> None:
         """Have a switch run the spanning tree that it is set to, if it does not already."""
-        tree = attrs.evolve(settings, **{name: getattr(Switch(""), name) for name in NO_TREE})
+        tree = attrs.evolve(settings, **_limits(Switch("")))
         if self._trees.get(settings.name, Switch(settings.name)) != tree:
             address = trees.mac(self._fabric.name, self._seed, f"switch {settings.name}")
             trees.plant(self._engine, self.switches[settings.name], address, settings)
@@ -245,3 +233,7 @@ class Wiring:
             later.append(port.opened.close)
         elif port.opened.close is not None:
             await port.opened.close()
+
+
+def _limits(settings: Switch) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in LIMITS}
