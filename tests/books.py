@@ -47,7 +47,7 @@ def check_engine(engine: Engine, ports: Iterable[int]) -> None:
 def wrong(fabric: Fabric) -> list[str]:
     """What does not add up now."""
     found = []
-    for port in fabric.by_number().values():
+    for port in fabric.wiring.numbers.values():
         found += port_wrong(port.name, port.counters())
     for link in fabric.links.values():
         for a, b, way in ((*link.ends, link.wanted.a_to_b), (*reversed(link.ends), link.wanted.b_to_a)):

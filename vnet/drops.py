@@ -19,7 +19,7 @@ def means() -> dict[str, str]:
 def ranked(fabric: Fabric) -> list[dict[str, Any]]:
     """See `Fabric.drops`."""
     meant, found = means(), []
-    for number, port in fabric.by_number().items():
+    for number, port in fabric.wiring.numbers.items():
         kept = {lost[0]: lost for lost in fabric.engine.lost(number)}
         for reason, frames in port.counters()["drops"].items():
             drop: dict[str, Any] = {

@@ -25,7 +25,7 @@ def one(fabric: Fabric, event: drive.Event) -> None:
     """Do what an event asks for."""
     number, kind, a, b, text = event
     # One of several NICs of a port tells in its name, and its carrier is not the port's.
-    port = fabric.by_number().get(number if number == NO_PORT else number & PORT_BITS)
+    port = fabric.wiring.numbers.get(number if number == NO_PORT else number & PORT_BITS)
     if port is not None and number > PORT_BITS and kind != "log":
         log.debug("%s: of several NICs, number %d: %s %d", port.name, number >> 12, kind, a)
         return

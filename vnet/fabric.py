@@ -30,7 +30,7 @@ from vnet.errors import BadInput
 from vnet.explain import Names
 from vnet.flows.exporter import Exporter
 from vnet.guests import Guest, one_of
-from vnet.links import Link, LinkEnd
+from vnet.links import Link
 from vnet.machines import Machines
 from vnet.past import Keeper
 from vnet.port import Port
@@ -389,10 +389,6 @@ class Fabric:
         return tables.switches(self)
 
     # -- for apply.py ----------------------------------------------------------------------------
-
-    def by_number(self) -> Mapping[int, Port | LinkEnd]:
-        """Every port, links' ends too, by the engine's number."""
-        return self.wiring.numbers
 
     def tell_time(self) -> None:
         """Have the engine know what time it is, for the commands that follow: they set timers, and its latest

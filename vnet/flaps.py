@@ -49,7 +49,7 @@ class Seldom:
 
     async def _later(self, fabric: Fabric, port: P, tell: Callable[[Fabric, P, int], None]) -> None:
         await trio.sleep(max(0, self._rests - fabric.time()) / SECOND)
-        if fabric.by_number().get(port.number) is port:
+        if fabric.wiring.numbers.get(port.number) is port:
             self._now(fabric, port, tell)
 
 

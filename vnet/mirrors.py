@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def tell(fabric: Fabric) -> None:
     """Have the engine copy as the fabric's mirrors say, at the ports that there are now."""
-    ports = {port.name: port for port in fabric.by_number().values()}
+    ports = {port.name: port for port in fabric.wiring.numbers.values()}
     # A mirror whose port is not there (yet) copies nothing.
     mirrors = [mirror for mirror in fabric.mirrors.values() if mirror.to in ports]
     set_mirrors(fabric.engine, [_mirror(mirror, ports) for mirror in mirrors])

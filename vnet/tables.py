@@ -56,7 +56,7 @@ def members(fabric: Fabric, network: str | None, port: str | None) -> list[dict[
     """See `Fabric.members`."""
     vlans = networks(fabric, network)
     name = None if port is None else fabric.wiring.at(port).name
-    names = {number: at.name for number, at in fabric.by_number().items()}
+    names = {number: at.name for number, at in fabric.wiring.numbers.items()}
     found = fabric.groups.members(names, vlans, fabric.time())
     return [e for e in found if name in (None, e["port"]) and network in (None, e["network"])]
 
@@ -111,7 +111,7 @@ def _connection_order(entry: dict[str, Any]) -> tuple[Any, ...]:
 
 def switches(fabric: Fabric) -> list[dict[str, Any]]:
     """See `Fabric.switches`."""
-    names = {number: port.name for number, port in fabric.by_number().items()}
+    names = {number: port.name for number, port in fabric.wiring.numbers.items()}
     vlans = networks(fabric)
     return [
         {

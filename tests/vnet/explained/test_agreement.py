@@ -81,7 +81,7 @@ def edited(frame: bytes, strip: int, insert: int) -> bytes:
 def moved(fabric: vnet.Fabric, watcher: int | None) -> Counter[tuple[int, str]]:
     """All counters. What mirrors give to a guest counts whether it takes it or not."""
     found: Counter[tuple[int, str]] = Counter()
-    for number, port in fabric.by_number().items():
+    for number, port in fabric.wiring.numbers.items():
         counted = port.counters()
         if number == watcher:
             found[number, "tx"] = counted["tx_frames"] + sum(counted["drops"].values())
@@ -171,7 +171,7 @@ class World:
         await self.settle(LONG if expected.late else 0.0)
         arrived, after = self.arrived(token), moved(fabric, self.watcher)
         told = "\n".join(["", f"{sender} {frame.hex()}", *self.told(hops)])
-        names = {number: fabric.by_number()[number].name for number in self.ends}
+        names = {number: fabric.wiring.numbers[number].name for number in self.ends}
         here = {key: n for key, n in expected.certain.items() if key[0] in self.ends}
         missing = [names[key[0]] for key, n in here.items() if arrived[key] < n]
         extra = [names[key[0]] for key, n in arrived.items() if n > expected.possible[key]]
@@ -179,7 +179,7 @@ class World:
         assert not extra, f"arrived at {extra} although:{told}"
         if not (expected.late or expected.unsure or asks or any(hop["action"] == "local" for hop in hops)):
             difference = {
-                (fabric.by_number()[key[0]].name, key[1]): (after[key] - before[key], expected.moves[key])
+                (fabric.wiring.numbers[key[0]].name, key[1]): (after[key] - before[key], expected.moves[key])
                 for key in after.keys() | expected.moves.keys()
                 if after[key] - before[key] != expected.moves[key]
             }
