@@ -20,7 +20,7 @@ from nics.netns import Namespace
 from switch.policy import Policy
 from vnet import beforehand, carrier, mirrors, uplinks
 from vnet.connect.facts import facts_of
-from vnet.errors import NicError, VnetError
+from vnet.errors import NicError
 from vnet.guests import KINDS, NetnsGuest, QemuGuest
 from vnet.port import Port, entries, groups, port_config
 from vnet.topology import actions, plan
@@ -72,8 +72,8 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         with trio.CancelScope(shield=True):
             for action in reversed(done):
                 await _despite_errors(lambda action=action: _take(fabric, action.inverse()))  # type: ignore[misc]
-            uplinks.tell(fabric)
-            mirrors.tell(fabric)
+            await _despite_errors(lambda: uplinks.tell(fabric))
+            await _despite_errors(lambda: mirrors.tell(fabric))
         raise
     uplinks.tell(fabric)
     if resolved.mirrors:
@@ -106,10 +106,12 @@ def _needs_runtime(resolved: Resolved) -> bool:
     return any(port.nic.kind not in ("stack", "pipe") for port in ports)
 
 
-async def _despite_errors(step: Step) -> None:
+async def _despite_errors(step: Callable[[], Awaitable[None] | None]) -> None:
     try:
-        await step()
-    except (OSError, VnetError, KeyError, RuntimeError) as error:
+        if (more := step()) is not None:
+            await more
+    except Exception as error:
+        # Whatever it is: what is left half undone can't be changed any more.
         log.error("while undoing: %s", error)
 
 
