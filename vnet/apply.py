@@ -261,12 +261,15 @@ async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
     # With a VLAN, the entries in it are gone already.
     stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
-    guarded, cord, port.wanted = port.wanted.guard is not None, port.wanted.cord, wanted
-    if cord != wanted.cord:
+    was, port.wanted = port.wanted, wanted
+    if was.cord != wanted.cord:
         fabric.wiring.set_cord(port)
-    if not guarded or wanted.guard is None:
+    if was.guard is None or wanted.guard is None:
         fabric.wiring.take_part(port)
     _enter(fabric, port.number, stayed, wanted)
+    if wanted.settings.up and not was.settings.up:
+        # The operator may have mended its cable meanwhile.
+        fabric.wiring.show(port)
     await trio.lowlevel.checkpoint()
 
 

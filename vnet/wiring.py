@@ -180,9 +180,16 @@ class Wiring:
         # A cable between two NICs is cut for both.
         ends = resolved.cabled(name) if resolved else []
         for port in [self.ports[end.name] for end in ends] or [self.port(name)]:
-            self._engine.set_link(port.number, up)
             port.link = up
-            carrier.tell(self._fabric, port)
+            self.show(port)
+
+    def show(self, port: Port) -> None:
+        """Have a port's link be as the operator set it. One that the topology has down, or that is parked
+        while VLANs move, stays down meanwhile: this is asked again when it is no longer.
+        """
+        if port.wanted.settings.up or not port.link:
+            self._engine.set_link(port.number, port.link)
+        carrier.tell(self._fabric, port)
 
     # -- ports -----------------------------------------------------------------------------------
 

@@ -1,0 +1,104 @@
+"""What the operator cuts and mends: it holds, whatever `apply` does meanwhile or afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+import trio
+import trio.testing
+
+import vnet
+from nics.pipe import PipeEnd
+from vnet import apply, drive
+from vnet.topology import actions
+
+Hook = Callable[[actions.Action], Awaitable[None]]
+
+
+def swapped(red: int, blue: int) -> vnet.Topology:
+    """Two tenants at two switches, and the VLANs that they have."""
+    topology = vnet.Topology("cut", seed=1)
+    topology.network("red", vlan=red).network("blue", vlan=blue)
+    topology.switch("left").switch("right").link("left", "right", name="core", cables=[{}, {}])
+    for name, network, switch in (("b", "blue", "left"), ("a", "red", "left"), ("c", "red", "right")):
+        topology.guest(name, kind="external", network=network, switch=switch, nic=vnet.Pipe())
+    return topology
+
+
+def far(fabric: vnet.Fabric, guest: str) -> PipeEnd:
+    end = fabric.port(guest).opened.far
+    assert isinstance(end, PipeEnd)
+    return end
+
+
+def broadcast(fabric: vnet.Fabric, guest: str) -> bytes:
+    mac = bytes.fromhex(fabric.port(guest).wanted.mac.replace(":", ""))
+    return b"\xff" * 6 + mac + b"\x88\xb5".ljust(48, b"\0")
+
+
+def heard(fabric: vnet.Fabric, guest: str) -> list[bytes]:
+    """What has come out at a guest."""
+    while fabric.engine.turn(drive.now()) == 0:
+        pass
+    found: list[bytes] = []
+    while True:
+        try:
+            found.append(far(fabric, guest).receive_nowait())
+        except trio.WouldBlock:
+            return found
+
+
+@contextlib.contextmanager
+def after_each(hook: Hook) -> Iterator[None]:
+    """Have something happen after each step that an `apply` takes."""
+    take = apply._take
+
+    async def taken(fabric: vnet.Fabric, action: actions.Action) -> None:
+        await take(fabric, action)
+        await hook(action)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "_take", taken)
+        yield
+
+
+@pytest.mark.parametrize("name", ["a.0", "c", "core", "core.2"])
+@pytest.mark.parametrize("cut", [False, True])
+async def test_what_is_mended_while_vlans_move_lets_nobody_meet(
+    autojump_clock: trio.testing.MockClock, name: str, cut: bool
+) -> None:
+    async with vnet.Fabric(swapped(10, 20)) as fabric:
+        await fabric.set_link(name, not cut)
+        spoken = broadcast(fabric, "b")
+
+        async def mend(action: actions.Action) -> None:
+            await fabric.set_link(name, True)
+            fabric.send("b", spoken)
+            assert not heard(fabric, "a")
+            assert not heard(fabric, "c")
+
+        with after_each(mend):
+            done = await fabric.apply(swapped(20, 10))
+        assert sum("up" in line for line in done) == 8, "all are parked, and all come back"
+        # Whoever was parked has its link again, its guest's carrier included.
+        await trio.sleep(10)
+        assert all(port["carrier"] and port["link"] == "up" for port in fabric.status()["ports"])
+        await far(fabric, "a").send(broadcast(fabric, "a"))
+        assert heard(fabric, "c") == [broadcast(fabric, "a")]
+
+
+async def test_what_is_cut_while_vlans_move_stays_cut(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric(swapped(10, 20)) as fabric:
+
+        async def cut(action: actions.Action) -> None:
+            await fabric.set_link("a", False)
+
+        with after_each(cut):
+            await fabric.apply(swapped(20, 10))
+        fabric.send("c", broadcast(fabric, "c"))
+        assert not heard(fabric, "a")
+        await trio.testing.wait_all_tasks_blocked()
+        (status,) = (port for port in fabric.status()["ports"] if port["port"] == "a.0")
+        assert (status["carrier"], status["link"]) == (False, "down")
