@@ -54,6 +54,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         log.warning("%s", line)
     steps = plan.plan(fabric.resolved, resolved)
     if fabric.resolved is not None:
+        fabric.wiring.forget_cuts(fabric.resolved)
         running = (*fabric.resolved.guests, *resolved.guests)
         beforehand.look(steps, fabric.runtime, (namespace_name(fabric.name, guest) for guest in running))
     if _needs_runtime(resolved):
@@ -61,7 +62,6 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         kinds = [*(fabric.resolved.guests.values() if fabric.resolved else ()), *resolved.guests.values()]
         runtime.note({namespace_name(fabric.name, g.name) for g in kinds if g.kind == "netns"})
     before, fabric.topology = fabric.topology, wanted
-    fabric.wiring.down.clear()
     done: list[actions.Action] = []
     try:
         for action in steps:
@@ -204,13 +204,11 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
     )
     opened = await wanted.nic.open(place)
     number = None
-    # What the operator set down stays so when another NIC takes its place, from the first frame on.
-    link = wanted.name not in fabric.wiring.down
+    # What the operator cut stays so when another NIC takes its place, from the first frame on.
+    up = wanted.name not in fabric.wiring.cuts
     try:
         switch = fabric.wiring.switch(wanted.switch)
-        number = fabric.engine.add_port(opened.door, switch, port_config(wanted, up=link))
-        if not link:
-            fabric.engine.set_link(number, up=False)
+        number = fabric.engine.add_port(opened.door, switch, port_config(wanted, up=up))
         _enter(fabric, number, {}, wanted)
     except (OSError, ValueError, RuntimeError) as error:
         if number is not None:
@@ -226,7 +224,7 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
         opened=opened,
         carrier=fabric.engine.carrier(number),
         engine=fabric.engine,
-        link=link,
+        cuts=fabric.wiring.cuts,
     )
     fabric.wiring.plug(port)
     if isinstance(guest, QemuGuest) and guest.machine is not None and guest.machine.is_running:
@@ -236,9 +234,6 @@ async def _add_port(fabric: Fabric, wanted: WantedPort) -> None:
             with trio.CancelScope(shield=True):
                 await fabric.wiring.unplug(port.name)
             raise
-    if not link:
-        # A machine that does not run now shows it when it starts.
-        carrier.tell(fabric, port)
 
 
 def _add_link(fabric: Fabric, wanted: ResolvedLink) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
 from typing import Any
 
 import attrs
@@ -34,11 +35,16 @@ class LinkEnd:
     carrier: bool
     wanted: ResolvedLink
     engine: Engine = attrs.field(repr=False)
-    link: bool = True
-    """As the operator set it."""
+    cuts: Set[str] = attrs.field(repr=False, eq=False)
+    """What the operator cut, of all that the fabric has: see `Wiring.cuts`."""
     flaps: Flaps = attrs.field(factory=Flaps, repr=False, eq=False)
 
     kind = "link"
+
+    @property
+    def link(self) -> bool:
+        """Whether it is up: the topology has it so, and the operator did not cut it."""
+        return self.wanted.up and self.guest not in self.cuts
 
     @property
     def description(self) -> str:
@@ -80,10 +86,6 @@ class Link:
 
     wanted: ResolvedLink
     ends: tuple[LinkEnd, LinkEnd]
-    up: bool = True
-    """As the operator set it while it runs."""
-    cut: set[str] = attrs.field(factory=set)
-    """Of several cables, those that the operator set down."""
 
     @property
     def name(self) -> str:
@@ -198,12 +200,13 @@ def add(
     seed: int,
     wanted: ResolvedLink,
     switches: tuple[int, int],
+    cuts: Set[str],
     *,
     began: int,
     now: int,
 ) -> Link:
     """Join two switches. Raises OSError, ValueError or RuntimeError."""
-    config = port_config(wanted)
+    config = port_config(wanted, up=wanted.name not in cuts)
     numbers = engine.add_link(
         switches[0],
         config,
@@ -224,13 +227,14 @@ def add(
             carrier=engine.carrier(numbers[side]),
             wanted=wanted,
             engine=engine,
+            cuts=cuts,
         )
         for side in SIDES
     )
     link = Link(wanted, (a, b))
-    if not wanted.up:
-        _cut(engine, link)
-    _cut_cables(engine, link)
+    if not a.link:
+        set_up(engine, link)
+    set_cables(engine, link)
     _impair(engine, link, began, now)
     _take_part(engine, link)
     return link
@@ -241,41 +245,29 @@ def _take_part(engine: Engine, link: Link) -> None:
         trees.join_link(engine, end.number, end.mac, link.wanted, side)
 
 
-def _cut(engine: Engine, link: Link) -> None:
+def set_up(engine: Engine, link: Link) -> None:
     """Set both ends up, or down if the operator or the topology says so."""
     for end in link.ends:
-        end.link = link.up and link.wanted.up
         engine.set_link(end.number, end.link)
 
 
-def set_up(engine: Engine, link: Link, up: bool) -> None:
-    """The operator cuts a link or mends it."""
-    link.up = up
-    _cut(engine, link)
-
-
-def set_cable(engine: Engine, link: Link, cable: str, up: bool) -> None:
-    """The operator cuts one of several cables, or mends it."""
-    (link.cut.discard if up else link.cut.add)(cable)
-    _cut_cables(engine, link)
-
-
-def _cut_cables(engine: Engine, link: Link) -> None:
+def set_cables(engine: Engine, link: Link) -> None:
+    """The same for each of several cables."""
     for number, cable in enumerate(link.wanted.several):
         for end in link.ends:
-            set_member(engine, end.number, number, cable.up and cable.name not in link.cut)
+            set_member(engine, end.number, number, cable.up and cable.name not in end.cuts)
 
 
 def change(engine: Engine, link: Link, wanted: ResolvedLink, *, began: int, now: int) -> None:
     """Change what a link carries and what it does to frames."""
     was, link.wanted = link.wanted, wanted
     for end in link.ends:
-        engine.set_port(end.number, port_config(wanted, up=link.up))
         end.wanted = wanted
+        engine.set_port(end.number, port_config(wanted, up=end.link))
     if was.up != wanted.up:
-        _cut(engine, link)
+        set_up(engine, link)
     if [cable.up for cable in was.several] != [cable.up for cable in wanted.several]:
-        _cut_cables(engine, link)
+        set_cables(engine, link)
     if was.cables != wanted.cables:
         _impair(engine, link, began, now)
     if (was.stp, was.cables) != (wanted.stp, wanted.cables):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,9 +36,14 @@ class Port:
     opened: Opened
     carrier: bool
     engine: Engine = attrs.field(repr=False)
-    link: bool = True
-    """As the operator set it."""
+    cuts: Set[str] = attrs.field(repr=False, eq=False)
+    """What the operator cut, of all that the fabric has: see `Wiring.cuts`."""
     flaps: Flaps = attrs.field(factory=Flaps, repr=False, eq=False)
+
+    @property
+    def link(self) -> bool:
+        """As the operator set it."""
+        return self.name not in self.cuts
 
     @property
     def kind(self) -> str:

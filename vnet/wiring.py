@@ -18,7 +18,8 @@ from vnet.links import Link, LinkEnd
 from vnet.port import Port
 from vnet.topology import Switch
 from vnet.topology.model import Cord
-from vnet.topology.resolve import ResolvedLink
+from vnet.topology.resolve import Port as WantedPort
+from vnet.topology.resolve import Resolved, ResolvedLink
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -41,8 +42,10 @@ class Wiring:
         self.switches: dict[str, int] = {}
         self.numbers: dict[int, Port | LinkEnd] = {}
         """Ports, links' ends too, by number."""
-        self.down: set[str] = set()
-        """Ports unplugged in this change whose link was set down: who comes under the name is down, too."""
+        self.cuts: set[str] = set()
+        """What the operator cut: names of ports, links, and cables of several. It holds for whatever comes
+        under the name, for as long as the topology has that.
+        """
         self._trees: dict[str, Switch] = {}
 
     # -- names -----------------------------------------------------------------------------------
@@ -143,6 +146,7 @@ class Wiring:
             self._seed,
             wanted,
             (self.switch(wanted.ends[0]), self.switch(wanted.ends[1])),
+            self.cuts,
             began=self.began,
             now=self._fabric.time(),
         )
@@ -165,22 +169,25 @@ class Wiring:
 
     def set_up(self, name: str, up: bool) -> None:
         """Set a port's link, a link between switches or a cable of several up or down. Raises BadInput."""
-        if (cable := self.link(name)) is not None:
-            if name in (one.name for one in cable.wanted.several):
-                links.set_cable(self._engine, cable, name, up)
+        note = self.cuts.discard if up else self.cuts.add
+        if (link := self.link(name)) is not None:
+            if name in (cable.name for cable in link.wanted.several):
+                note(name)
+                links.set_cables(self._engine, link)
             else:
-                links.set_up(self._engine, cable, up)
+                note(link.name)
+                links.set_up(self._engine, link)
             return
         for bonded in self.ports.values():
-            nic = bonded.wanted.nic
-            if isinstance(nic, Bond) and name in (names := nic.names(bonded.name)):
-                set_member(self._engine, bonded.number, names.index(name), up)
+            if name in cables(bonded.wanted):
+                note(name)
+                self.show_cables(bonded)
                 return
         resolved = self._fabric.resolved
         # A cable between two NICs is cut for both.
         ends = resolved.cabled(name) if resolved else []
         for port in [self.ports[end.name] for end in ends] or [self.port(name)]:
-            port.link = up
+            note(port.name)
             self.show(port)
 
     def show(self, port: Port) -> None:
@@ -190,6 +197,21 @@ class Wiring:
         if port.wanted.settings.up or not port.link:
             self._engine.set_link(port.number, port.link)
         carrier.tell(self._fabric, port)
+
+    def show_cables(self, port: Port) -> None:
+        """The same for the cables of a port that has several."""
+        for number, name in enumerate(cables(port.wanted)):
+            set_member(self._engine, port.number, number, name not in self.cuts)
+
+    def forget_cuts(self, running: Resolved) -> None:
+        """Who comes under the name of one that went before is somebody else."""
+        ports = {**running.ports, **running.uplinks}
+        self.cuts &= {
+            *ports,
+            *(name for port in ports.values() for name in cables(port)),
+            *running.links,
+            *(cable.name for link in running.links.values() for cable in link.several),
+        }
 
     # -- ports -----------------------------------------------------------------------------------
 
@@ -223,11 +245,13 @@ class Wiring:
                 self.set_cord(port)
             if port.wanted.guard is None:
                 self.take_part(port)
+        self.show_cables(port)
+        if not port.link:
+            self.show(port)
 
     async def unplug(self, name: str, later: list[Callable[[], Awaitable[None]]] | None = None) -> None:
         """Detach a port and close what belonged to it. `later`: notes what is still to be done."""
         port = self.ports.pop(name)
-        (self.down.discard if port.link else self.down.add)(name)
         if port.guest:
             del self._fabric.guests[port.guest].ports[name]
         counted = self._engine.remove_port(port.number)
@@ -240,6 +264,11 @@ class Wiring:
             later.append(port.opened.close)
         elif port.opened.close is not None:
             await port.opened.close()
+
+
+def cables(port: WantedPort) -> list[str]:
+    """What the cables of a port that has several are called."""
+    return port.nic.names(port.name) if isinstance(port.nic, Bond) else []
 
 
 def _limits(settings: Switch) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -102,3 +104,88 @@ async def test_what_is_cut_while_vlans_move_stays_cut(autojump_clock: trio.testi
         await trio.testing.wait_all_tasks_blocked()
         (status,) = (port for port in fabric.status()["ports"] if port["port"] == "a.0")
         assert (status["carrier"], status["link"]) == (False, "down")
+
+
+def linked(**keys: Any) -> vnet.Topology:
+    """The same with another link."""
+    topology = swapped(10, 20)
+    topology.links = (
+        vnet.Topology("x").link("left", "right", name="core", **{"cables": [{}, {}], **keys}).links
+    )
+    return topology
+
+
+def without() -> vnet.Topology:
+    topology = swapped(10, 20)
+    topology.links = []
+    return topology
+
+
+def down(fabric: vnet.Fabric) -> set[str]:
+    """What status has down: ports and cables of several."""
+    ports = fabric.status()["ports"]
+    cables = [cable for port in ports if port["bond"] for cable in port["bond"]["members"]]
+    found = {port["port"] for port in ports if port["link"] == "down"}
+    return found | {cable["name"] for cable in cables if cable["link"] == "down"}
+
+
+async def fails(fabric: vnet.Fabric, wanted: vnet.Topology) -> None:
+    """Change to that and a guest more, which can't be."""
+    nic = {"kind": "pcap", "read": "/proc/no/such"}
+    failing = wanted.copy().guest("z", kind="external", network="red", nic=nic)
+    with pytest.MonkeyPatch.context() as patch:
+        # It would be seen before anything is done.
+        patch.setattr(apply.beforehand, "look", lambda *_: None)
+        with pytest.raises(vnet.VnetError, match="/proc/no/such"):
+            await fabric.apply(failing)
+
+
+OTHERS = [
+    linked(bond={"mode": "active-backup"}),
+    linked(cables=[{}, {}, {}]),
+    linked(cables=[{"impair": {"delay": "1 ms"}}, {}]),
+]
+"""Other links of that name: made anew, and changed in place."""
+
+
+@pytest.mark.parametrize("other", [*OTHERS, without()], ids=["bond", "cables", "impair", "none"])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("core", {"core.a", "core.b"}), ("core.b", {"core.a", "core.b"}), ("core.2", {"core.2"})],
+)
+async def test_a_link_that_is_cut_stays_so(
+    autojump_clock: trio.testing.MockClock, name: str, shown: set[str], other: vnet.Topology
+) -> None:
+    async with vnet.Fabric(linked()) as fabric:
+        await fabric.set_link(name, False)
+        await fails(fabric, other)
+        assert down(fabric) == shown
+        if other.links:
+            await fabric.apply(other)
+            assert down(fabric) == shown
+            await fabric.set_link(name, True)
+            assert not down(fabric)
+            return
+        # Who comes under the name of one that went before is somebody else.
+        await fabric.apply(other)
+        await fabric.apply(linked())
+        assert not down(fabric)
+
+
+def bonded(primary: int, **keys: Any) -> vnet.Topology:
+    nics = [{"kind": "dgram", "local": f"{number}.sock"} for number in (1, 2)]
+    bond = {"mode": "active-backup", "primary": primary}
+    return vnet.Topology("bonded").network("red").uplink("wan", nics=nics, bond=bond, native="red", **keys)
+
+
+async def test_a_cable_of_an_uplink_that_is_cut_stays_so(tmp_path: Path) -> None:
+    async with vnet.Fabric(bonded(1), runtime=tmp_path / "f") as fabric:
+        await fabric.set_link("wan.2", False)
+        assert down(fabric) == {"wan.2"}
+        await fails(fabric, bonded(2))
+        assert down(fabric) == {"wan.2"}
+        done = await fabric.apply(bonded(2))
+        assert [line.split()[0] for line in done] == ["remove", "add"]
+        assert down(fabric) == {"wan.2"}
+        await fabric.set_link("wan.2", True)
+        assert not down(fabric)

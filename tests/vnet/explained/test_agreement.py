@@ -136,8 +136,7 @@ class World:
         what = chance.random()
         if what < 0.04:
             port = chance.choice([*self.guests, *(name for link in self.fabric.links for name in [link])])
-            up = self.fabric.ports[port].link if port in self.fabric.ports else self.fabric.links[port].up
-            await self.fabric.set_link(port, up=not up)
+            await self.fabric.set_link(port, up=port in self.fabric.wiring.cuts)
             await self.settle(chance.choice([0.0, 0.5, 20.0]))
         elif what < 0.1:
             await self.settle(chance.choice([0.01, 0.5, 3.0, 40.0, 400.0]))
