@@ -253,7 +253,7 @@ async def _change_rules(fabric: Fabric, rules: Mapping[str, tuple[tuple[str, ...
 
 async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     port = fabric.ports[wanted.name]
-    fabric.engine.set_port(port.number, port_config(wanted, up=port.link))
+    fabric.engine.set_port(port.number, port_config(wanted, up=not port.is_cut))
     # With a VLAN, the entries in it are gone already.
     stayed = {vlan: sticky for vlan, sticky in entries(port.wanted).items() if vlan in wanted.vlans}
     was, port.wanted = port.wanted, wanted

@@ -57,4 +57,4 @@ def tell(fabric: Fabric, port: Port) -> None:
     """Have the QEMU of a machine of ours show what its cable is like now."""
     machine = fabric.machines.by_name.get(port.guest)
     if machine is not None and not shows(port.wanted.nic):
-        machine.cable(port.name, up=port.link and cord_up(fabric.engine, port.number))
+        machine.cable(port.name, up=not port.is_cut and cord_up(fabric.engine, port.number))

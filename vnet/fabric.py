@@ -220,7 +220,8 @@ class Fabric:
 
     async def set_link(self, port: str, up: bool) -> None:
         """Set a port's link up or down, as its guest sees it where its kind can show it. A link between
-        switches is cut, or mended, at both ends, whichever of its names is given.
+        switches is cut, or mended, at both ends, whichever of its names is given. What is cut stays so
+        until it is mended. Raises BadInput where the topology itself has it down.
         """
         self.tell_time()
         self.wiring.set_up(port, up)

@@ -41,9 +41,14 @@ class Port:
     flaps: Flaps = attrs.field(factory=Flaps, repr=False, eq=False)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the operator cut its cable."""
+        return self.name in self.cuts
+
+    @property
     def link(self) -> bool:
-        """As the operator set it."""
-        return self.name not in self.cuts
+        """Whether it is up: the topology has it so, and the operator did not cut it."""
+        return self.wanted.settings.up and not self.is_cut
 
     @property
     def kind(self) -> str:

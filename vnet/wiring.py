@@ -168,50 +168,56 @@ class Wiring:
             del self.numbers[end.number]
 
     def set_up(self, name: str, up: bool) -> None:
-        """Set a port's link, a link between switches or a cable of several up or down. Raises BadInput."""
-        note = self.cuts.discard if up else self.cuts.add
+        """Set a port's link, a link between switches or a cable of several up or down. Raises BadInput, also
+        where the topology has down what is to be up.
+        """
         if (link := self.link(name)) is not None:
             if name in (cable.name for cable in link.wanted.several):
-                note(name)
+                self._note([name], up)
                 links.set_cables(self._engine, link)
             else:
-                note(link.name)
+                self._note([link.name], up)
                 links.set_up(self._engine, link)
             return
         for bonded in self.ports.values():
-            if name in cables(bonded.wanted):
-                note(name)
+            if name in members(bonded.wanted):
+                self._note([name], up)
                 self.show_cables(bonded)
                 return
         resolved = self._fabric.resolved
         # A cable between two NICs is cut for both.
         ends = resolved.cabled(name) if resolved else []
-        for port in [self.ports[end.name] for end in ends] or [self.port(name)]:
-            note(port.name)
+        ports = [self.ports[end.name] for end in ends] or [self.port(name)]
+        self._note([port.name for port in ports], up)
+        for port in ports:
             self.show(port)
 
+    def _note(self, names: list[str], up: bool) -> None:
+        resolved = self._fabric.resolved
+        wanted = cables(resolved) if resolved else {}
+        for name in names if up else ():
+            if not wanted.get(name, True):
+                raise BadInput(
+                    f"{name}: the topology has it down; take `up: false` away there, and apply that"
+                )
+        (self.cuts.difference_update if up else self.cuts.update)(names)
+
     def show(self, port: Port) -> None:
-        """Have a port's link be as the operator set it. One that the topology has down, or that is parked
+        """Have a port's link be as the operator said. One that the topology has down, or that is parked
         while VLANs move, stays down meanwhile: this is asked again when it is no longer.
         """
-        if port.wanted.settings.up or not port.link:
-            self._engine.set_link(port.number, port.link)
+        if port.wanted.settings.up or port.is_cut:
+            self._engine.set_link(port.number, not port.is_cut)
         carrier.tell(self._fabric, port)
 
     def show_cables(self, port: Port) -> None:
         """The same for the cables of a port that has several."""
-        for number, name in enumerate(cables(port.wanted)):
+        for number, name in enumerate(members(port.wanted)):
             set_member(self._engine, port.number, number, name not in self.cuts)
 
     def forget_cuts(self, running: Resolved) -> None:
         """Who comes under the name of one that went before is somebody else."""
-        ports = {**running.ports, **running.uplinks}
-        self.cuts &= {
-            *ports,
-            *(name for port in ports.values() for name in cables(port)),
-            *running.links,
-            *(cable.name for link in running.links.values() for cable in link.several),
-        }
+        self.cuts.intersection_update(cables(running))
 
     # -- ports -----------------------------------------------------------------------------------
 
@@ -246,7 +252,7 @@ class Wiring:
             if port.wanted.guard is None:
                 self.take_part(port)
         self.show_cables(port)
-        if not port.link:
+        if port.is_cut:
             self.show(port)
 
     async def unplug(self, name: str, later: list[Callable[[], Awaitable[None]]] | None = None) -> None:
@@ -266,9 +272,20 @@ class Wiring:
             await port.opened.close()
 
 
-def cables(port: WantedPort) -> list[str]:
+def members(port: WantedPort) -> list[str]:
     """What the cables of a port that has several are called."""
     return port.nic.names(port.name) if isinstance(port.nic, Bond) else []
+
+
+def cables(resolved: Resolved) -> dict[str, bool]:
+    """All that the operator can cut, by name, and whether the topology has it up."""
+    ports = [*resolved.ports.values(), *resolved.uplinks.values()]
+    found = {name: True for port in ports for name in members(port)}
+    found |= {port.name: port.settings.up for port in ports}
+    for link in resolved.links.values():
+        found[link.name] = link.up
+        found |= {cable.name: cable.up for cable in link.several}
+    return found
 
 
 def _limits(settings: Switch) -> dict[str, Any]:

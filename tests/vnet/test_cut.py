@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 import vnet
+from nics.errors import BadInput
 from nics.pipe import PipeEnd
 from vnet import apply, drive
 from vnet.topology import actions
@@ -189,3 +190,47 @@ async def test_a_cable_of_an_uplink_that_is_cut_stays_so(tmp_path: Path) -> None
         assert down(fabric) == {"wan.2"}
         await fabric.set_link("wan.2", True)
         assert not down(fabric)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "keys"),
+    [
+        ("a", {"a.0"}, {}),
+        ("core", {"core.a", "core.b"}, {"up": False}),
+        ("core.2", {"core.2"}, {"cables": [{}, {"up": False}]}),
+    ],
+)
+async def test_what_the_topology_has_down_is_set_up_there_alone(
+    autojump_clock: trio.testing.MockClock, name: str, shown: set[str], keys: dict[str, Any]
+) -> None:
+    wanted = linked(**keys)
+    if not keys:
+        wanted.guest("a", kind="external", network="red", switch="left", nic=vnet.Pipe(), up=False)
+    async with vnet.Fabric(wanted) as fabric:
+        for cut in (False, True):
+            assert down(fabric) == shown
+            with pytest.raises(
+                BadInput, match=r"^(a\.0|core|core\.2): the topology has it down; take `up: false`"
+            ):
+                await fabric.set_link(name, True)
+            fabric.send("c", broadcast(fabric, "c"))
+            assert bool(heard(fabric, "a")) == (name == "core.2")
+            if cut:
+                await fabric.set_link(name, False)
+            await fabric.apply(linked())
+            assert down(fabric) == (shown if cut else set())
+            await fabric.apply(wanted)
+        await fabric.apply(linked())
+        await fabric.set_link(name, True)
+        assert not down(fabric)
+
+
+async def test_a_cable_between_nics_that_the_topology_has_down_is_mended_there_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    topology = vnet.Topology("pair").network("red").guest("a", network="red").guest("b", network="red")
+    async with vnet.Fabric(topology.link("a.0", "b.0", name="x", up=False)) as fabric:
+        for name in ("x", "a", "b.0"):
+            with pytest.raises(BadInput, match=r"^a\.0: the topology has it down"):
+                await fabric.set_link(name, True)
+        assert down(fabric) == {"a.0", "b.0"}

@@ -1,7 +1,8 @@
 """Set a port's carrier up or down, as its guest sees it.
 
 A guest's name stands for its first port. A link is cut at both ends; one of its several cables, or of
-those of an uplink, goes by the name that `vnet status` shows for it.
+those of an uplink, goes by the name that `vnet status` shows for it. What is down stays so, over `vnet apply`
+too, until it is set up again; what a file has down (`up: false`) is set up there alone.
 
 Examples:
   vnet link web.0 down

@@ -298,10 +298,7 @@ class Acts:
         resolved = self.fabric.resolved
         assert resolved is not None
         ports = {
-            name: attrs.evolve(
-                port,
-                settings=attrs.evolve(port.settings, up=port.settings.up and self.fabric.ports[name].link),
-            )
+            name: attrs.evolve(port, settings=attrs.evolve(port.settings, up=self.fabric.ports[name].link))
             for name, port in resolved.ports.items()
         }
         links = {

@@ -281,7 +281,13 @@ PORT = Table(
             "What of that changes when. Of changes at the same time, later ones go over earlier ones.",
             example=[{"from": "10 s", "to": "12 s", "up": False}],
         ),
-        Key("up", Flag(), "false: its port is administratively down.", example=False, default=True),
+        Key(
+            "up",
+            Flag(),
+            "false: its port is administratively down, and `vnet link` can't set it up.",
+            example=False,
+            default=True,
+        ),
         Key(
             "guard",
             OrOff(GUARD),

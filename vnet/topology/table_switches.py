@@ -205,7 +205,7 @@ CABLE = Table(
             example={"delay": "2 ms"}),
         Key("schedule", ListOf(CHANGE, "a list of changes"), "What changes beside the link's `schedule`.",
             example=[{"from": "10 s", "to": "12 s", "up": False}]),
-        Key("up", Flag(), "false: it is cut.", example=False, default=True),
+        Key("up", Flag(), "false: it is cut, and `vnet link` can't mend it.", example=False, default=True),
         Key("priority", Count(0, 65535, "a number"), "With `max_links`: the lower is preferred.", example=100,
             default=32768),
     ),
@@ -334,7 +334,13 @@ LINK = Table(
         ),
         Key("bond", BOND, "How several `cables` share the work.", example={"mode": "lacp", "min_links": 1}),
         Key("stp", TREE_LINK, "Its part in its switches' spanning tree.", example={"cost": 20000}),
-        Key("up", Flag(), "false: the cable is cut.", example=False, default=True),
+        Key(
+            "up",
+            Flag(),
+            "false: the cable is cut, and `vnet link` can't mend it.",
+            example=False,
+            default=True,
+        ),
         Key(
             "transparent",
             Flag(),
