@@ -129,6 +129,11 @@ class BpfProgram:
 class CaptureHandle:
     """A running capture."""
 
+    def select(self, ports: Sequence[int], vlans: Sequence[int]) -> None:
+        """Have it look at these ports, and for frames of these VLANs at any port, instead of those that
+        it had. One of all ports stays one.
+        """
+
     def stop(self) -> None:
         """End it. What was captured is written on; `fileno()` tells when all is."""
 

@@ -63,6 +63,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
         runtime.note({namespace_name(fabric.name, g.name) for g in kinds if g.kind == "netns"})
     before, fabric.topology = fabric.topology, wanted
     done: list[actions.Action] = []
+    fabric.captures.changing(fabric.resolved, resolved)
     try:
         for action in steps:
             await _take(fabric, action)
@@ -74,12 +75,14 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
                 await _despite_errors(lambda action=action: _take(fabric, action.inverse()))  # type: ignore[misc]
             await _despite_errors(lambda: uplinks.tell(fabric))
             await _despite_errors(lambda: mirrors.tell(fabric))
+            await _despite_errors(lambda: fabric.captures.changed(fabric.resolved))
         raise
     uplinks.tell(fabric)
     if resolved.mirrors:
         mirrors.tell(fabric)
     uplinks.introduce(fabric, [action.part.name for action in steps if isinstance(action, actions.AddPort)])
     fabric.resolved = resolved
+    fabric.captures.changed(resolved)
     return [str(action) for action in steps]
 
 

@@ -14,7 +14,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from nics.netlink import Netlink
 from vnet import apply, drive, drops, events, explain, mirrors, multicast, rest, tables, usage
 from vnet._native import Engine, set_recorder
 from vnet.capture import Capture, Clock, past
+from vnet.captures import Captures
 from vnet.errors import BadInput
 from vnet.explain import Names
 from vnet.flows.exporter import Exporter
@@ -70,6 +71,8 @@ class Fabric:
         self.links: dict[str, Link] = self.wiring.links
         self.groups = multicast.Groups(topology.name, topology.seed, self.engine)
         """Multicast groups."""
+        self.captures = Captures(self)
+        """What captures look at."""
         self.netlink = Netlink()
         self.accounts = usage.Accounts(self.engine)
         """What guests sent and received, those that are gone included."""
@@ -232,18 +235,19 @@ class Fabric:
     def capture(self, path: str | os.PathLike[str], *what: str, **options: Any) -> Capture:
         """Capture to a pcapng file while a block runs: `async with fabric.capture("red.pcapng", "red"):`
 
-        `what`: names of ports, guests, links, networks and switches; no name means all.
+        `what`: names of ports, guests, links, networks and switches; no name means all. What has these names
+        later is captured, too; while nothing has them, the log says so.
         Options: `filter` in libpcap's language, `count` of frames after which to end, `drops` for
         dropped frames only, `direction` (`in` to the switch or `out` of it, otherwise both, so that a
         frame is seen at each of its ports), `snaplen`, the most bytes to keep of each frame, `segment`
         to see super-frames as the segments of a wire, `complete` for a capture that may take as much of the
         engine's time as it needs: it loses less, and all guests are slower where there is much to do.
         """
-        return self._capture(path, what, options)
+        return self.captures.capture(path, what, **options)
 
     def capture_to(self, descriptor: int, *what: str, **options: Any) -> Capture:
         """The same to an open file, FIFO or socket. The descriptor stays the caller's."""
-        return self._capture(descriptor, what, options)
+        return self.captures.capture(descriptor, what, **options)
 
     async def past(self, target: str | os.PathLike[str] | int, *what: str, **options: Any) -> dict[str, Any]:
         """Write what passed lately, as the recorder kept it, to a pcapng file or a descriptor that stays the
@@ -251,7 +255,7 @@ class Fabric:
         there. Options: `seconds` to look back, otherwise all that is kept; `filter`, `drops`, `direction`,
         `snaplen` as for `capture`; `count`, the latest so many. Returns counts, see `vnet.capture.past`.
         """
-        return await past(self.engine, target, self.wiring.selection(what), clock=self.clock, **options)
+        return await past(self.engine, target, self.captures.selection(what), clock=self.clock, **options)
 
     def set_recorder(self, wanted: Recorder | None) -> None:
         """Have other parts of what passes kept, None: nothing. What was kept is forgotten where it is not
@@ -265,9 +269,6 @@ class Fabric:
             snap=settings.snap,
             triggers=self.keeper.set(settings),
         )
-
-    def _capture(self, target: str | os.PathLike[str] | int, what: Iterable[str], options: Any) -> Capture:
-        return Capture(self.engine, target, self.wiring.selection(what), clock=self.clock, **options)
 
     @property
     def clock(self) -> Clock:

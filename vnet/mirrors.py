@@ -26,7 +26,7 @@ def _mirror(mirror: ResolvedMirror, ports: dict[str, Port | LinkEnd]) -> Mirror:
         port.number
         for port in ports.values()
         if (port.name in mirror.ports if mirror.ports else False)
-        or (_switch(port) in mirror.switches and not isinstance(port, LinkEnd))
+        or (port.switch in mirror.switches and not isinstance(port, LinkEnd))
         or (mirror.everywhere and not isinstance(port, LinkEnd))
     ]
     session = mirror.session
@@ -53,10 +53,6 @@ def _mirror(mirror: ResolvedMirror, ports: dict[str, Port | LinkEnd]) -> Mirror:
         rate=mirror.rate,
         packets=mirror.packets,
     )
-
-
-def _switch(port: Port | LinkEnd) -> str:
-    return port.switch if isinstance(port, LinkEnd) else port.wanted.switch
 
 
 def status(fabric: Fabric) -> list[dict[str, Any]]:

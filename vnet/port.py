@@ -56,6 +56,11 @@ class Port:
         return self.wanted.nic.kind
 
     @property
+    def switch(self) -> str:
+        """The switch that it is at."""
+        return self.wanted.switch
+
+    @property
     def ip(self) -> list[IPv4Address | IPv6Address]:
         """Its addresses in its network, which on a trunk is the native one: the topology's, then what it
         has by DHCP now.

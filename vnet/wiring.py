@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +11,6 @@ import attrs
 from nics.bond import Bond
 from vnet import carrier, links, trees, usage
 from vnet._native import describe_port, set_member
-from vnet.capture import Selection, select
 from vnet.errors import BadInput
 from vnet.guests import suggestion
 from vnet.links import Link, LinkEnd
@@ -82,19 +81,6 @@ class Wiring:
         found = [(port.number, port.name) for port in self.ports.values() if port.wanted.switch == name]
         return [*found, *((end.number, end.name) for end in self.link_ends().values() if end.switch == name)]
 
-    def selection(self, what: Iterable[str]) -> Selection:
-        """What a capture of ports, guests, links, networks and switches called so means. Raises BadInput."""
-        resolved = self._fabric.resolved
-        networks = resolved.networks if resolved else {}
-        return select(
-            what,
-            ports={**self.ports, **self.link_ends()},
-            networks={name: network.vlan for name, network in networks.items()},
-            switches={
-                name: [port for port, _ in self.of_switch(number)] for name, number in self.switches.items()
-            },
-        )
-
     # -- switches --------------------------------------------------------------------------------
 
     def switch(self, name: str) -> int:
@@ -155,6 +141,7 @@ class Wiring:
             self.numbers[end.number] = end
             mac = bytes.fromhex(end.mac.replace(":", ""))
             describe_port(self._engine, end.number, end.name, end.description, mac)
+            self._fabric.captures.came(end)
 
     def change_link(self, wanted: ResolvedLink) -> None:
         """Change a link; what is on it stays there."""
@@ -254,6 +241,7 @@ class Wiring:
         self.show_cables(port)
         if port.is_cut:
             self.show(port)
+        self._fabric.captures.came(port)
 
     async def unplug(self, name: str, later: list[Callable[[], Awaitable[None]]] | None = None) -> None:
         """Detach a port and close what belonged to it. `later`: notes what is still to be done."""

@@ -16,7 +16,7 @@ from tests import books
 from tests.needs import needs_module, needs_tool
 from vnet import drive
 from vnet._native import Engine, PipeHandle, PortConfig, describe_port, pipe_door
-from vnet.capture import Capture, CaptureError, Clock, Selection, select
+from vnet.capture import Capture, CaptureError, Clock, Selection, read
 from vnet.errors import BadInput
 
 ALL = Selection(None)
@@ -380,20 +380,16 @@ async def test_a_port_that_comes_later_is_named(tmp_path: Path) -> None:
     assert names == ["late.0", "trunk.0"]
 
 
-class Port:
-    """As much of a port as names are chosen by."""
-
-    def __init__(self, number: int, guest: str) -> None:
-        self.number = number
-        self.guest = guest
-
-
 def test_words_are_ports_guests_networks_and_switches() -> None:
-    ports = {"web.0": Port(3, "web"), "web.1": Port(1, "web"), "db.0": Port(2, "db")}
-    networks = {"red": 10, "blue": 20}
+    names = {
+        "port": {"web.0": [3], "web.1": [1], "db.0": [2]},
+        "guest": {"web": [3, 1], "db": [2]},
+        "network": {"red": [10], "blue": [20]},
+        "switch": {"core": [7, 5]},
+    }
 
     def what(*words: str) -> Selection:
-        return select(words, ports=ports, networks=networks, switches={"core": [7, 5]})
+        return read(words, names).selection(names)
 
     assert what() == what("all") == what("web", "all") == Selection(None)
     assert what("web") == Selection((1, 3))
@@ -407,10 +403,15 @@ def test_words_are_ports_guests_networks_and_switches() -> None:
 
 
 def test_a_name_that_is_several_things_says_which() -> None:
-    ports = {"red.0": Port(3, "red"), "all.0": Port(1, "all"), "up": Port(2, "")}
+    names = {
+        "port": {"red.0": [3], "all.0": [1], "up": [2]},
+        "guest": {"red": [3], "all": [1]},
+        "network": {"red": [10]},
+        "switch": {"red": [7], "up": [2, 4]},
+    }
 
     def what(*words: str) -> Selection:
-        return select(words, ports=ports, networks={"red": 10}, switches={"red": [7], "up": [2, 4]})
+        return read(words, names).selection(names)
 
     with pytest.raises(BadInput, match="red is a guest and a network and a switch: say guest:red or network"):
         what("red")
@@ -423,6 +424,15 @@ def test_a_name_that_is_several_things_says_which() -> None:
     assert what() == Selection(None)
     with pytest.raises(BadInput, match="no port, guest, network or switch 'network:up'"):
         what("network:up")
+
+
+def test_what_is_asked_for_stays_when_numbers_do_not() -> None:
+    names = {"port": {"up": [2]}, "guest": {"web": [3]}, "network": {"red": [10]}, "switch": {}}
+    asked = read(["web", "red", "up"], names)
+    assert asked.selection(names) == Selection((2, 3), (10,))
+    others = {"port": {}, "guest": {"red": [9]}, "network": {"red": [30], "web": [40]}, "switch": {}}
+    assert asked.selection(others) == Selection((), (30,))
+    assert str(asked) == "guest web or network red or port up"
 
 
 async def test_a_capture_is_told_in_lines(tmp_path: Path) -> None:

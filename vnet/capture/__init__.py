@@ -6,6 +6,17 @@
 from vnet.capture.bpf import FilterError, compile_filter
 from vnet.capture.past import past
 from vnet.capture.running import Capture, CaptureError, Clock
-from vnet.capture.selection import Selection, select
+from vnet.capture.selection import Asked, Names, Selection, read
 
-__all__ = ["Capture", "CaptureError", "Clock", "FilterError", "Selection", "compile_filter", "past", "select"]
+__all__ = [
+    "Asked",
+    "Capture",
+    "CaptureError",
+    "Clock",
+    "FilterError",
+    "Names",
+    "Selection",
+    "compile_filter",
+    "past",
+    "read",
+]

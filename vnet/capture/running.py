@@ -93,7 +93,7 @@ class Capture:
         self._truncate = truncate
         self._room = room
         self._handle: CaptureHandle | None = None
-        self._where = ""
+        self.where = ""
         """What the target is called, for who reads that it failed."""
 
     @property
@@ -126,7 +126,7 @@ class Capture:
         return await trio.to_thread.run_sync(function, argument)
 
     def _start(self, descriptor: int, program: BpfProgram | None) -> None:
-        self._where = name_of(self._target)
+        self.where = name_of(self._target)
         if self._truncate:
             empty(descriptor)
         self._handle = start_capture(
@@ -147,6 +147,17 @@ class Capture:
             epoch=epoch_of(self._clock),
             **described(self._clock),
         )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there may be more in it than there is."""
+        return self._handle is not None and not self._handle.ended
+
+    def select(self, selection: Selection) -> None:
+        """Capture these ports and VLANs instead. One of all ports stays one."""
+        self._selection = selection
+        if self._handle is not None and selection.ports is not None:
+            self._handle.select(selection.ports, selection.vlans)
 
     async def wait(self) -> None:
         """Until the capture has ended by itself: `count` is reached, its reader is gone, or writing
@@ -174,7 +185,7 @@ class Capture:
         failed = handle.error
         if failed is None or failed[0] == errno.EPIPE:
             return
-        line = f"capture to {self._where}: {failed[1]}; {self.stats()['bytes']} bytes of it were written"
+        line = f"capture to {self.where}: {failed[1]}; {self.stats()['bytes']} bytes of it were written"
         if error is not None:
             log.error("%s", line)
         else:

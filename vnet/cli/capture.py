@@ -14,6 +14,8 @@ Examples:
   vnet capture --past 10s web -w before.pcapng
   vnet capture --past all --drops --decode
 
+What is named is captured also where it comes later, or is in another VLAN then.
+
 With -b, ring_00001_20260131120000.pcapng is the first file, and so on; each can be read by itself. One is
 full at filesize (of 1000 bytes; or 10 MiB), packets, or with the first frame behind duration; of more than
 files the oldest go.
@@ -131,7 +133,12 @@ def run(given: argparse.Namespace) -> int:
         result: dict[str, Any] | None
         try:
             while True:
-                next(call)
+                item = next(call)
+                if told := item.get("told"):
+                    # One document is all that there is to be, wherever it goes.
+                    if not (given.json and given.write == "-"):
+                        print(f"vnet capture: {told}", file=sys.stderr)
+                    continue
                 # The fabric has it now; the reader's end comes when the fabric closes it.
                 ours.close()
                 if sys.stderr.isatty():

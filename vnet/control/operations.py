@@ -6,9 +6,11 @@ Arguments and results are plain JSON; their keys are stable. The command line is
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,6 +25,9 @@ from vnet.errors import BadInput
 from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest, QemuGuest, one_of
 from vnet.topology import Topology
+
+LINES_MAX = 16
+"""Lines that wait to be told to a client."""
 
 
 class Operations:
@@ -240,10 +245,11 @@ class Operations:
 
     async def call_capture(self, request: Request) -> dict[str, Any]:
         """Capture to the descriptor that came along until `count` frames, cancelled, or the reader
-        is gone.
+        is gone. Items: that it has `started`, and lines to be `told`.
         """
         given = request.arguments
-        with request.descriptor() as descriptor:
+        lines, told = trio.open_memory_channel[str](LINES_MAX)
+        with request.descriptor() as descriptor, lines, told:
             capture = self.fabric.capture_to(
                 descriptor,
                 *_words(given, "targets", "all"),
@@ -255,11 +261,13 @@ class Operations:
                 segment=bool(given.get("segment", False)),
                 complete=bool(given.get("complete", False)),
                 truncate=bool(given.get("truncate", False)),
+                tell=partial(_send, lines),
             )
             request.stop = trio.Event()
             async with capture as running:
                 await request.item({"started": True})
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_pass_on, told, request)
                     for ends in (request.stop.wait, running.wait):
                         nursery.start_soon(_then_cancel, ends, nursery.cancel_scope)
         return running.stats()
@@ -289,6 +297,19 @@ def _words(given: dict[str, Any], key: str, *default: str) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise BadInput(f"{key}: expected a list of words")
     return words
+
+
+def _send(lines: trio.MemorySendChannel[str], line: str) -> None:
+    # A client that doesn't read keeps nobody waiting.
+    with contextlib.suppress(trio.WouldBlock):
+        lines.send_nowait(line)
+
+
+async def _pass_on(lines: trio.MemoryReceiveChannel[str], request: Request) -> None:
+    # That a client is gone its connection notices, and ends the call.
+    with contextlib.suppress(OSError, trio.ClosedResourceError):
+        async for line in lines:
+            await request.item({"told": line})
 
 
 async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

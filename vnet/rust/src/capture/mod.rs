@@ -164,7 +164,7 @@ impl CaptureSet {
     pub fn describe(&mut self, port: PortId, info: PortInfo) {
         self.ports.insert(port, info);
         for (_, tap) in &mut self.taps {
-            tap.forget(port);
+            tap.retire(port);
             tap.introduce(port, &self.ports);
         }
     }
@@ -175,12 +175,13 @@ impl CaptureSet {
         self.ports.get(&port).cloned().unwrap_or_else(|| PortInfo::unknown(port))
     }
 
-    /// The port is gone; its number may be another's soon.
+    /// The port is gone; its number may be another's soon, whom nobody asked for.
     pub fn forget(&mut self, port: PortId) {
         self.ports.remove(&port);
         for (_, tap) in &mut self.taps {
             tap.forget(port);
         }
+        self.refresh();
     }
 
     /// Start a capture into `fd`, which is closed when it has ended.
@@ -195,6 +196,18 @@ impl CaptureSet {
         self.taps.push((self.last, tap));
         self.refresh();
         Ok((self.last, handle))
+    }
+
+    /// Have a capture look at these ports, and for these VLANs at any port, instead of those that it had. One
+    /// that looks at every port goes on with it; one that has ended is fine.
+    pub fn select(&mut self, id: CaptureId, ports: &[PortId], vlans: &VlanSet) {
+        for (_, tap) in self.taps.iter_mut().filter(|(number, _)| *number == id) {
+            tap.select(ports, vlans.clone());
+            for &port in self.ports.keys() {
+                tap.introduce(port, &self.ports);
+            }
+        }
+        self.refresh();
     }
 
     /// End a capture; one that has ended already is fine. Its handle tells when all is written.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use switch::{Nanos, PortId, VlanId};
+use switch::{Nanos, PortId, VlanId, VlanSet};
 
 /// The writer is woken so long after the first of what it is to write: to wake a thread costs as much as some ten
 /// frames.
@@ -21,8 +21,9 @@ const GATHER: Nanos = 500_000;
 /// See the top of this file.
 #[derive(Debug)]
 pub struct Tap {
+    /// But for its ports.
     spec: Spec,
-    /// `spec.ports`, a bit each.
+    /// The ports whose frames are wanted, a bit each.
     selected: Box<[u64]>,
     sink: Sink,
     handle: Arc<Handle>,
@@ -42,6 +43,17 @@ pub struct Tap {
     completer: Option<Box<Completer>>,
 }
 
+/// A set of ports, a bit each.
+fn bits(ports: &[PortId]) -> Box<[u64]> {
+    let mut bits = vec![0; PORTS_MAX / 64].into_boxed_slice();
+    for port in ports {
+        if let Some(word) = bits.get_mut(usize::from(port / 64)) {
+            *word |= 1 << (port % 64);
+        }
+    }
+    bits
+}
+
 /// What became of one port's frames.
 #[derive(Debug, Default)]
 struct Account {
@@ -57,22 +69,16 @@ struct Account {
 
 impl Tap {
     /// Open the capture: from now on `fd` belongs to it.
-    pub fn start(now: Nanos, spec: Spec, fd: OwnedFd) -> io::Result<(Tap, Arc<Handle>)> {
+    pub fn start(now: Nanos, mut spec: Spec, fd: OwnedFd) -> io::Result<(Tap, Arc<Handle>)> {
         let (mut sink, handle) = Sink::open(fd, spec.room, spec.inline)?;
         let mut block = Vec::with_capacity(FRAME_MAX + 512);
         let section =
             pcapng::Section { hardware: &spec.hardware, os: &spec.os, application: &spec.application };
         pcapng::section(&mut block, &section);
         sink.push(&block, &handle);
-        let mut selected = vec![0; PORTS_MAX / 64].into_boxed_slice();
-        for &port in &spec.ports {
-            if let Some(word) = selected.get_mut(usize::from(port / 64)) {
-                *word |= 1 << (port % 64);
-            }
-        }
         let tap = Tap {
+            selected: bits(&std::mem::take(&mut spec.ports)),
             spec,
-            selected,
             sink,
             handle: handle.clone(),
             ports: Vec::new(),
@@ -86,6 +92,12 @@ impl Tap {
             completer: None,
         };
         Ok((tap, handle))
+    }
+
+    /// From now on these ports, and these VLANs at any port. One of every port stays one.
+    pub fn select(&mut self, ports: &[PortId], vlans: VlanSet) {
+        self.selected = bits(ports);
+        self.spec.vlans = vlans;
     }
 
     /// Add the ports that this capture wants to hear from to a set of bits.
@@ -126,8 +138,16 @@ impl Tap {
         }
     }
 
-    /// The port's number is free for another.
+    /// The port is gone, and whoever has its number next was not asked for.
     pub fn forget(&mut self, port: PortId) {
+        self.retire(port);
+        if let Some(word) = self.selected.get_mut(usize::from(port / 64)) {
+            *word &= !(1 << (port % 64));
+        }
+    }
+
+    /// What the port's number stood for in the file it stands for no more.
+    pub fn retire(&mut self, port: PortId) {
         if let Some(account) = self.ports.get_mut(usize::from(port)).and_then(Option::take) {
             self.gone.push(account);
         }

@@ -350,6 +350,54 @@ fn a_port_number_used_again_is_another_interface() {
 }
 
 #[test]
+fn a_port_that_is_gone_is_not_looked_at_under_its_number() {
+    let (out, fd) = file();
+    let mut set = CaptureSet::default();
+    set.describe(1, named("old"));
+    let spec = Spec { ports: vec![1, 2], inline: true, ..Spec::default() };
+    let (id, _) = set.start(0, spec, fd).unwrap();
+    let data = vec![5; 60];
+    set.rx(&seen(1, 1, 1), &Frame::flat(&data, Offload::NONE));
+    set.forget(1);
+    assert!(!set.wants(1) && set.wants(2));
+    set.describe(1, named("another's"));
+    set.rx(&seen(2, 1, 2), &Frame::flat(&data, Offload::NONE));
+    set.stop(3, id);
+    let parsed = parse(&contents(out));
+    assert_eq!(parsed.interfaces, ["old"]);
+    assert_eq!(parsed.packets.iter().map(|p| count(&p.4, 5)).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_capture_goes_on_at_the_ports_and_vlans_that_it_is_told() {
+    let (out, fd) = file();
+    let mut set = CaptureSet::default();
+    set.describe(1, named("web.0"));
+    set.describe(2, named("db.0"));
+    let spec = Spec { vlans: [10].into_iter().collect(), inline: true, ..Spec::default() };
+    let (id, _) = set.start(0, spec, fd).unwrap();
+    let data = vec![5; 60];
+    let frame = Frame::flat(&data, Offload::NONE);
+    set.rx(&seen(1, 1, 1), &frame);
+    set.select(id, &[], &[30].into_iter().collect());
+    set.rx(&seen(2, 1, 2), &frame);
+    set.rx(&Sighting { vlan: 30, ..seen(3, 1, 3) }, &frame);
+    // Its ports have their interfaces before their first frames.
+    set.select(id, &[2], &VlanSet::default());
+    assert!(!set.wants(1) && set.wants(2));
+    set.rx(&seen(4, 1, 4), &frame);
+    set.rx(&seen(5, 2, 5), &frame);
+    set.select(id, &[], &VlanSet::default());
+    assert!(set.any() && !set.wants(2));
+    set.stop(6, id);
+    set.select(id, &[1], &VlanSet::default());
+    assert!(!set.wants(1));
+    let parsed = parse(&contents(out));
+    assert_eq!(parsed.interfaces, ["web.0", "db.0"]);
+    assert_eq!(parsed.packets.iter().map(|p| count(&p.4, 5)).collect::<Vec<_>>(), [1, 3, 5]);
+}
+
+#[test]
 fn what_there_is_no_time_for_is_counted_where_it_passed() {
     let (out, fd) = file();
     let mut set = CaptureSet::default();

@@ -53,6 +53,14 @@ pub struct CaptureHandle {
 
 #[pymethods]
 impl CaptureHandle {
+    /// Have it look at these ports, and for frames of these VLANs at any port, instead of those that it had. One of
+    /// all ports stays one.
+    #[allow(clippy::needless_pass_by_value)]
+    fn select(&self, py: Python<'_>, ports: Vec<PortId>, vlans: Vec<VlanId>) {
+        let vlans = vlans.into_iter().collect();
+        py.detach(|| self.engine.lock().captures().select(self.id, &ports, &vlans));
+    }
+
     /// End it. What was captured is written on; `fileno()` tells when all is.
     fn stop(&self, py: Python<'_>) {
         py.detach(|| {
