@@ -105,8 +105,9 @@ class Keeper:
             part.rename(path)
         finally:
             part.unlink(missing_ok=True)
-        # Their names begin with their times.
-        for old in sorted(folder.glob(f"[0-9]*{ENDING}"))[: -self._wanted.files]:
+        # Names begin with times, but runs in virtual time have times of their own.
+        others = (other for other in folder.glob(f"[0-9]*{ENDING}") if other != path)
+        for old in sorted(others, key=_written, reverse=True)[self._wanted.files - 1 :]:
             old.unlink(missing_ok=True)
         return path, stats["written"]
 
@@ -116,3 +117,12 @@ class Keeper:
             return f"{self._fabric.time() / SECOND:017.6f}"
         now = time.time_ns()
         return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now // SECOND))}.{now % SECOND // 1000:06}"
+
+
+def _written(path: Path) -> tuple[int, str]:
+    """When a file was written; of those that were at the same time, its name decides."""
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:
+        # Somebody else removes files, too.
+        return 0, path.name

@@ -263,6 +263,26 @@ async def test_the_oldest_files_go(autojump_clock: Any, folder: Path) -> None:
         assert files(folder) == [*seen[-3:], "notes.txt"]
 
 
+async def test_the_file_that_was_just_written_stays(autojump_clock: Any, folder: Path) -> None:
+    # Written in real time before, these have names that come later than those in virtual time.
+    before = [folder / f"2026013{day}T120000.000000-guard-a.0.pcapng" for day in (0, 1)]
+    put(before[0])
+    for path, age in zip(before, (1, 2), strict=True):
+        path.write_text("before")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - age * 10**9))
+    async with dumping({"on": "drop"}, files=2, pause="1 s") as fabric:
+        await forged(fabric)
+        first, kept = files(folder)
+        assert (first[0], kept) == ("0", before[0].name)
+        await trio.sleep(1)
+        await forged(fabric)
+        assert first in files(folder)
+        assert len(files(folder)) == 2
+    async with dumping({"on": "drop"}, files=1) as fabric:
+        await forged(fabric)
+        assert len(files(folder)) == 1
+
+
 async def test_a_lost_carrier_has_the_past_written_down(autojump_clock: Any, folder: Path) -> None:
     async with dumping({"on": "carrier-loss"}) as fabric:
         await send(fabric, "b", b"\xff" * 6)
