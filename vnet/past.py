@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from vnet import state
+from vnet._native import drop_reasons
 from vnet.errors import VnetError
 from vnet.topology.model import Dump, Recorder
 from vnet.topology.recorder import reasons
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("vnet")
 
 SECOND = 10**9
-BLOCK = 384
-"""Bytes that a frame takes in a file at most: what is kept of it, its comment and what else is told."""
 PORT = 512
-"""Bytes that a port's name and counts take."""
+"""Bytes that a port's name and counts take, and its share of the file's head; what it is comes on top."""
 ENDING = ".pcapng"
 
 Trigger = tuple[list[str], int, int, int]
@@ -98,10 +97,13 @@ class Keeper:
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / "-".join([self._stamp(), cause, *ports])
         path = path.with_name(path.name[:200] + ENDING)
-        room = self._wanted.file_size - PORT * (len(ports) or len(self._fabric.ports))
+        all_ports = self._fabric.by_number().values()
+        told = [self._fabric.wiring.at(port) for port in ports] or [*all_ports]
+        room = self._wanted.file_size - sum(PORT + len(port.description) for port in told)
+        most = frame_size(self._wanted.snap, (port.name for port in all_ports))
         part = path.with_suffix(".part")
         try:
-            stats = await self._fabric.past(part, *ports, count=max(1, room // BLOCK))
+            stats = await self._fabric.past(part, *ports, count=max(1, room // most))
             part.rename(path)
         finally:
             part.unlink(missing_ok=True)
@@ -117,6 +119,23 @@ class Keeper:
             return f"{self._fabric.time() / SECOND:017.6f}"
         now = time.time_ns()
         return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now // SECOND))}.{now % SECOND // 1000:06}"
+
+
+def frame_size(snap: int, names: Iterable[str]) -> int:
+    """Bytes that a frame takes in a file at most, of which `snap` are kept, where ports have these names."""
+    sent = (_option(len(f"to {name}")) for name in names)
+    dropped = (drop_size(name, text) for name, text in drop_reasons())
+    # A packet's block with flags, what was lost before it, and its number: `nics/rust/src/pcapng.rs`.
+    return 28 + snap + -snap % 4 + max(*sent, *dropped) + _option(4) + _option(8) + _option(8) + 4 + 4
+
+
+def drop_size(name: str, text: str) -> int:
+    """Bytes that a drop reason takes: in the comment with what it means, and as the verdict."""
+    return _option(len(f"dropped: {name}: {text.lstrip()}".encode())) + _option(1 + len(name))
+
+
+def _option(length: int) -> int:
+    return 4 + length + -length % 4
 
 
 def _written(path: Path) -> tuple[int, str]:

@@ -1,17 +1,23 @@
 """The flight recorder: what passed before anybody asked, as outside readers see it."""
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from scapy.layers.dhcp import BOOTP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
 import vnet
 from tests.needs import needs_tool
 from tests.vnet.test_capture import fields, run
+from vnet._native import drop_reasons
 from vnet.capture import CaptureError
 from vnet.errors import BadInput
+from vnet.past import drop_size, frame_size
 from vnet.topology import Topology
 
 LAB: dict[str, Any] = {
@@ -281,6 +287,65 @@ async def test_the_file_that_was_just_written_stays(autojump_clock: Any, folder:
     async with dumping({"on": "drop"}, files=1) as fabric:
         await forged(fabric)
         assert len(files(folder)) == 1
+
+
+def sizes(path: Path) -> list[int]:
+    """Of the blocks of a file's packets."""
+    data, found = path.read_bytes(), []
+    while data:
+        kind, size = struct.unpack_from("<II", data)
+        found += [size] if kind == 6 else []
+        data = data[size:]
+    return found
+
+
+def for_another(fabric: vnet.Fabric, guest: str) -> bytes:
+    """A frame whose drop takes more words than any other's: DHCP for another guest."""
+    source = fabric.guests[guest].mac
+    asked = Ether(src=source, dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255")
+    return bytes(
+        asked / UDP(sport=68, dport=67) / BOOTP(chaddr=bytes(6), options=b"\x63\x82\x53\x63\x35\1\1\xff")
+    )
+
+
+async def test_a_file_is_as_large_as_it_may_be_and_no_larger(autojump_clock: Any, folder: Path) -> None:
+    size, snap = 4 << 20, 128
+    keys: dict[str, Any] = {"snap": snap, "size": "64 MiB", "file_size": size}
+    async with dumping({"on": "carrier-loss"}, **keys) as fabric:
+        frame = for_another(fabric, "a")
+        for _ in range(200):
+            for _ in range(64):
+                await pipe(fabric, "a").send(frame)
+            await trio.sleep(1)
+        assert fabric.ports["a.0"].counters()["drops"] == {"guard-dhcp-client": 12_800}
+        await fabric.set_link("a", False)
+        await trio.sleep(0.001)
+    [name] = files(folder)
+    assert size * 0.95 < (folder / name).stat().st_size <= size
+    # But for how many were lost before it, which is told where there are any.
+    assert set(sizes(folder / name)) == {frame_size(snap, ["a.0"]) - 12}
+
+
+@needs_tool("tshark")
+async def test_what_is_told_of_a_drop_takes_as_much_as_is_reckoned_with(
+    autojump_clock: Any, tmp_path: Path
+) -> None:
+    async with lab() as fabric:
+        await story(fabric)
+        await pipe(fabric, "a").send(for_another(fabric, "a"))
+        await trio.sleep(0.001)
+        await fabric.past(tmp_path / "past.pcapng", drops=True)
+    reasons = dict(drop_reasons())
+    rows = fields(tmp_path / "past.pcapng", "frame.cap_len", COMMENT)
+    dropped = [(int(kept), told.split(": ")[1]) for kept, told in rows]
+    assert {reason for _, reason in dropped} == {"guard-mac", "tx-full", "guard-dhcp-client"}
+    most = frame_size(96, ["a.0"])
+    room = most - max(drop_size(*reason) for reason in reasons.items())
+    assert sizes(tmp_path / "past.pcapng") == [
+        room - (96 - kept) - 12 + drop_size(reason, reasons[reason]) for kept, reason in dropped
+    ]
+    # A port may have a longer name than any reason.
+    assert frame_size(96, ["x" * 400]) == room + 4 + 404
 
 
 async def test_a_lost_carrier_has_the_past_written_down(autojump_clock: Any, folder: Path) -> None:
