@@ -43,6 +43,35 @@ def test_what_is_nearly_right_is_told(words: str, said: str, capsys: pytest.Capt
     assert capsys.readouterr().err.splitlines()[-1] == said
 
 
+BEYOND = 99_999_999_999_999_999_999
+"""More than 64 bits hold."""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"demo --size {BEYOND}", f"--size: found {BEYOND}, expected 1 to 1000000 MiB"),
+        ("demo --size 0", "--size: found 0, expected 1 to 1000000 MiB"),
+        (f"send web 00 -c {BEYOND}", f"--count: found {BEYOND}, expected 1 to 1000000"),
+        (f"top -i {BEYOND}", "--interval: found 1e+20, expected 0.1 to 3600 seconds"),
+        (
+            f"capture -w x.pcapng -b packets:{BEYOND}",
+            f"-b packets:{BEYOND}: expected a whole number from 1 to 1000000000000000",
+        ),
+        (
+            f"capture -w x.pcapng --past {BEYOND}s",
+            f"--past {BEYOND}s: expected all, or a time from 0 s to 365 d",
+        ),
+    ],
+)
+def test_numbers_that_are_too_large_are_told_in_a_line(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("words", "name", "argv"),
     [

@@ -352,7 +352,8 @@ async def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
         ({"direction": "up"}, "direction: found 'up', expected in or out"),
         ({"snaplen": 0}, "snaplen: found 0, expected 1 to 262144 bytes"),
         ({"snaplen": 1 << 40}, "snaplen: found 1099511627776, expected 1 to 262144 bytes"),
-        ({"count": 0}, "count: found 0, expected 1 or more frames"),
+        ({"count": 0}, "count: found 0, expected 1 to 1000000000000000 frames"),
+        ({"count": 1 << 80}, f"count: found {1 << 80}, expected 1 to 1000000000000000 frames"),
     ],
 )
 def test_options_without_sense_are_refused(options: dict[str, Any], line: str) -> None:

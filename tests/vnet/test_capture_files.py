@@ -45,6 +45,23 @@ def test_the_words_of_b() -> None:
             limits(wrong)
 
 
+@pytest.mark.parametrize(
+    ("word", "most", "expected"),
+    [
+        ("packets", "1000000000000000", "a whole number from 1 to 1000000000000000"),
+        ("files", "1000000000000000", "a whole number from 1 to 1000000000000000"),
+        ("filesize", "1024 GiB", "kB, or a size such as 10 MiB, at most 1024 GiB"),
+        ("duration", "365 d", "seconds, or a time such as 1 min, at most 365 d"),
+    ],
+)
+def test_numbers_of_b_have_a_bound(word: str, most: str, expected: str) -> None:
+    assert limits(["packets:1", f"{word}:{most}"][word == "packets" :]) is not None
+    for beyond in (99_999_999_999_999_999_999, 10**400):
+        with pytest.raises(BadInput) as caught:
+            limits([f"{word}:{beyond}"])
+        assert str(caught.value) == f"-b {word}:{beyond}: expected {expected}"
+
+
 @needs_tool("tshark")
 @needs_tool("capinfos")
 async def test_each_file_of_a_ring_stands_by_itself(

@@ -192,8 +192,10 @@ async def test_options_of_the_past_without_sense_are_refused(tmp_path: Path) -> 
     async with lab() as fabric:
         for options, line in (
             ({"seconds": 0}, "past: found 0 s, expected a time such as 10 s"),
-            ({"count": 0}, "count: found 0, expected 1 or more frames"),
-            ({"snaplen": 0}, "snaplen: found 0, expected 1 or more bytes"),
+            ({"count": 0}, "count: found 0, expected 1 to 1000000000000000 frames"),
+            ({"count": 1 << 80}, f"count: found {1 << 80}, expected 1 to 1000000000000000 frames"),
+            ({"snaplen": 0}, "snaplen: found 0, expected 1 to 262144 bytes"),
+            ({"snaplen": 1 << 80}, f"snaplen: found {1 << 80}, expected 1 to 262144 bytes"),
         ):
             with pytest.raises(BadInput) as caught:
                 await fabric.past(tmp_path / "x", **options)

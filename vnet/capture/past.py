@@ -18,6 +18,7 @@ from vnet.capture.bpf import compile_filter
 from vnet.capture.running import (
     CaptureError,
     Clock,
+    check,
     create,
     described,
     empty,
@@ -57,10 +58,7 @@ async def past(
     """
     if seconds is not None and not seconds > 0:
         raise BadInput(f"past: found {seconds} s, expected a time such as 10 s")
-    if count is not None and count < 1:
-        raise BadInput(f"count: found {count}, expected 1 or more frames")
-    if snaplen < 1:
-        raise BadInput(f"snaplen: found {snaplen}, expected 1 or more bytes")
+    check(count, snaplen)
     virtual = clock == "virtual"
     program = filter if isinstance(filter, BpfProgram) else None
     text = filter if isinstance(filter, str) else ""

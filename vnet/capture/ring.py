@@ -20,6 +20,7 @@ import attrs
 from nics.keys import Wrong, did_you_mean
 from nics.quantity import SIZE, TIME
 from vnet._native import split_capture
+from vnet.capture.running import COUNT_MAX
 from vnet.errors import BadInput, VnetError
 
 PIPE = 1 << 20
@@ -68,12 +69,15 @@ def _number(text: str, word: str, value: str) -> int:
             number = int(value) * KILO if value.isdigit() else SIZE.read(value)
         else:
             number = int(value)
-    if number < 1:
-        expected = {
-            "duration": "seconds, or a time such as 1 min",
-            "filesize": "kB, or a size such as 10 MiB",
-        }
-        raise BadInput(f"-b {text}: expected {expected.get(word, 'a whole number from 1')}")
+    expected, most = {
+        "duration": (
+            f"seconds, or a time such as 1 min, at most {TIME.write(TIME.highest)}",
+            TIME.highest,
+        ),
+        "filesize": (f"kB, or a size such as 10 MiB, at most {SIZE.write(SIZE.highest)}", SIZE.highest),
+    }.get(word, (f"a whole number from 1 to {COUNT_MAX}", COUNT_MAX))
+    if not 1 <= number <= most:
+        raise BadInput(f"-b {text}: expected {expected}")
     return number
 
 

@@ -34,6 +34,8 @@ Clock = Literal["thread", "trio", "virtual"]
 
 ROOM = 16 << 20
 """Bytes that may wait for the writer."""
+COUNT_MAX = 10**15
+"""Frames to capture: more than a disk has room for, and a number that the engine can count to."""
 
 
 class CaptureError(VnetError):
@@ -74,10 +76,7 @@ class Capture:
     ) -> None:
         if direction not in (None, "in", "out"):
             raise BadInput(f"direction: found {direction!r}, expected in or out")
-        if not 1 <= snaplen <= SNAPLEN:
-            raise BadInput(f"snaplen: found {snaplen}, expected 1 to {SNAPLEN} bytes")
-        if count is not None and count < 1:
-            raise BadInput(f"count: found {count}, expected 1 or more frames")
+        check(count, snaplen)
         self._engine = engine
         self._target = target
         self._selection = selection
@@ -199,6 +198,14 @@ class Capture:
         handle = self._started
         failed = handle.error
         return {**handle.stats(), "error": failed[1] if failed else None}
+
+
+def check(count: int | None, snaplen: int) -> None:
+    """Raise BadInput for numbers that make no sense."""
+    if not 1 <= snaplen <= SNAPLEN:
+        raise BadInput(f"snaplen: found {snaplen}, expected 1 to {SNAPLEN} bytes")
+    if count is not None and not 1 <= count <= COUNT_MAX:
+        raise BadInput(f"count: found {count}, expected 1 to {COUNT_MAX} frames")
 
 
 def now_of(clock: Clock) -> int:

@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vnet.cli import words
+from vnet.errors import BadInput
 
 if TYPE_CHECKING:
     from vnet.demo import Demo
+
+SIZE_MAX = 1_000_000
+"""MiB: days of it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +40,9 @@ def run(given: argparse.Namespace) -> int:
 
     from vnet import demo
 
-    size = max(given.size, 1) << 20
+    if not 1 <= given.size <= SIZE_MAX:
+        raise BadInput(f"--size: found {given.size}, expected 1 to {SIZE_MAX} MiB")
+    size = given.size << 20
     if given.json:
         result = trio.run(demo.run, size, given.write, lambda _demo: None)
         words.print_json(result.document())
