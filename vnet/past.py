@@ -97,7 +97,7 @@ class Keeper:
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / "-".join([self._stamp(), cause, *ports])
         path = path.with_name(path.name[:200] + ENDING)
-        all_ports = self._fabric.by_number().values()
+        all_ports = self._fabric.wiring.numbers.values()
         told = [self._fabric.wiring.at(port) for port in ports] or [*all_ports]
         room = self._wanted.file_size - sum(PORT + len(port.description) for port in told)
         most = frame_size(self._wanted.snap, (port.name for port in all_ports))
