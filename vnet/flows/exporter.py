@@ -36,6 +36,8 @@ CALM = 60 * 10**9
 """Nanoseconds in which all went well before the next trouble is another one, and told."""
 SENT = 8
 """Messages that went well meanwhile, at least: when there is little to tell, calm says nothing."""
+AGAIN = 10**9
+"""Nanoseconds between two looks at where messages leave from, while some can't be sent."""
 
 
 @attrs.define
@@ -64,6 +66,10 @@ class Exporter:
         """When a message could not be sent last."""
         self._well = 0
         """Messages that could be since then."""
+        self._looked = 0
+        """When we looked last where messages leave from, in the engine's time."""
+        self._amiss = False
+        """A message could not be sent since then."""
         self._begun = trio.Event()
         """Something is exported. Until then a fabric where nothing happens sleeps."""
 
@@ -88,6 +94,7 @@ class Exporter:
             self._begun = trio.Event()
         # Another collector, or the same with other sampling, is told all anew.
         self._said, self._trouble = {}, None
+        self._looked, self._amiss = now_of(self._fabric.clock), False
 
     async def run(self) -> None:
         """Export until cancelled."""
@@ -125,6 +132,9 @@ class Exporter:
             return
         clock = self._fabric.clock
         now, epoch = now_of(clock), epoch_of(clock)
+        if now - self._looked >= (AGAIN if self._amiss else wanted.templates):
+            self._looked, self._amiss = now, False
+            self._look(wanted)
         by_domain: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         for flow in flows:
             by_domain[flow[0][0]].append(message.record(flow, epoch))
@@ -142,6 +152,21 @@ class Exporter:
             for datagram in domain.messages((epoch + now) // 1_000_000_000, records, first):
                 self._send(datagram)
             self.told.records += len(by_domain.get(number, ()))
+
+    def _look(self, wanted: Flows) -> None:
+        """Send from the address that the host has for it by now: a socket keeps the one that it got, even
+        when the host's is another one. Whoever sends from elsewhere is somebody new to the collector.
+        """
+        assert self._socket is not None
+        try:
+            fresh = _open(wanted)
+        except (OSError, VnetError):
+            return  # no route leads there, say, which is told when messages fail
+        if fresh.getsockname()[0] == self._socket.getsockname()[0]:
+            fresh.close()
+            return
+        self._socket.close()
+        self._socket, self._said = fresh, {}
 
     def _names(self, switch: int) -> list[tuple[int, bytes]]:
         return [message.named(port, name) for port, name in self._fabric.wiring.of_switch(switch)]
@@ -168,6 +193,7 @@ class Exporter:
 
     def _failed(self, error: OSError) -> None:
         self.told.lost += 1
+        self._amiss = True
         now = now_of(self._fabric.clock)
         before, well = self._trouble, self._well
         self._trouble, self._well = now, 0
