@@ -16,7 +16,7 @@ import trio
 
 from tests import turns
 from vnet.control import protocol, server
-from vnet.control.client import Client
+from vnet.control.client import Client, Silent
 from vnet.errors import BadInput, VnetError
 from vnet.shell.remote import RemoteFabric
 
@@ -78,6 +78,22 @@ async def test_results_items_and_errors_reach_the_client(tmp_path):
     }
     async with serving(tmp_path, **operations) as path:
         await in_thread(talk, path)
+
+
+def test_a_fabric_that_lets_nobody_in_is_a_silent_one(tmp_path):
+    path = tmp_path / "control.sock"
+    with server.listen(path) as full, socket.socket(socket.AF_UNIX) as waiting:
+        full.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(Silent, match=r"control\.sock: too many wait for it"):
+            Client(path, patience=0.01)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            later = pool.submit(Client, path, patience=30.0)
+            full.setblocking(True)
+            for _ in range(2):
+                full.accept()[0].close()
+            with later.result():
+                pass
 
 
 def test_a_stuck_fabric_is_told_by_a_quick_call_and_waited_for_by_others(tmp_path):

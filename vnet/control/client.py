@@ -45,13 +45,18 @@ class Client:
     def __init__(self, path: Path, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        # It blocks while many others wait to be let in.
-        self._socket.settimeout(patience)
+        # It blocks while many others wait to be let in; with a timeout of Python's it would fail at once.
+        whole, rest = divmod(int(patience * 1e6), 10**6)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", whole, rest))
         try:
             self._socket.connect(os.fspath(path))
+        except BlockingIOError:
+            self._socket.close()
+            raise Silent(f"the fabric does not answer at {path}: too many wait for it") from None
         except OSError as error:
             self._socket.close()
             raise VnetError(f"the fabric does not answer at {path}: {error.strerror or error}") from None
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
         self._next = 0
         self._lines = protocol.Lines()
         self._ready: list[bytes] = []
