@@ -151,8 +151,8 @@ MACHINES = (
 """Of guests of kind `qemu`, labelled `fabric` and `guest`."""
 
 
-def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
-    """The text for these fabrics' status documents."""
+def exposition(fabrics: Sequence[dict[str, Any]], silent: Sequence[str] = ()) -> str:
+    """The text for these fabrics' status documents, and for those of these names, which don't answer."""
     lines = []
     for metric in METRICS:
         lines += _head(metric.name, metric.kind, metric.help)
@@ -181,8 +181,11 @@ def exposition(fabrics: Sequence[dict[str, Any]]) -> str:
             for fabric in fabrics
             if fabric.get("flows")
         ]
+    lines += _head("vnet_fabric_up", "gauge", "1 for a fabric that answers, 0 for one that does not.")
+    up = {fabric["name"]: 1 for fabric in fabrics} | dict.fromkeys(silent, 0)
+    lines += [_line("vnet_fabric_up", {"fabric": name}, value) for name, value in up.items()]
     lines += _head("vnet_fabrics", "gauge", "Running fabrics of this user.")
-    lines.append(_line("vnet_fabrics", {}, len(fabrics)))
+    lines.append(_line("vnet_fabrics", {}, len(up)))
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
-from contextlib import asynccontextmanager
+import threading
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import vnet
 from vnet import runtime
 from vnet.cli import main, metrics, words
+from vnet.control import server
+from vnet.control.client import PATIENCE, Client
 from vnet.errors import BadInput, VnetError
 from vnet.metrics import CONTENT_TYPE, endpoint, exposition
 
@@ -72,6 +76,14 @@ def test_prometheus_reads_it():
     assert of(found, "vnet_machine_state_seconds", fabric="lab", guest="vm") == 2.5
     assert of(found, "vnet_machine_restarts_total", fabric="lab", guest="vm") == 3
     assert of(found, "vnet_engine_turns_total", fabric="two") == 9
+    assert of(found, "vnet_fabric_up", fabric="two") == 1
+    assert of(found, "vnet_fabrics") == 2
+
+
+def test_a_fabric_that_does_not_answer_is_told_of():
+    found = samples(exposition([status()], ["two"]))
+    assert of(found, "vnet_fabric_up", fabric="lab") == 1
+    assert of(found, "vnet_fabric_up", fabric="two") == 0
     assert of(found, "vnet_fabrics") == 2
 
 
@@ -84,8 +96,10 @@ def test_one_fabric_is_told_of_alone_and_may_come_later(monkeypatch):
     monkeypatch.setattr(runtime, "running", lambda: running)
 
     class Client:
-        def __init__(self, name):
+        def __init__(self, name, patience=PATIENCE):
             self.name = name
+            if name not in running:
+                raise VnetError("there is none")
 
         def __enter__(self):
             return self
@@ -99,11 +113,42 @@ def test_one_fabric_is_told_of_alone_and_may_come_later(monkeypatch):
             return self.name
 
     monkeypatch.setattr(words, "client", Client)
-    assert metrics.statuses(None) == metrics.statuses("a") == metrics.statuses("a", there=False) == ["a"]
+    for told in (metrics.statuses(None), metrics.statuses("a"), metrics.statuses("a", there=False)):
+        assert told == (["a"], [])
     for name in ("b", "c"):
-        assert metrics.statuses(name, there=False) == []
+        assert metrics.statuses(name, there=False) == ([], [])
         with pytest.raises(VnetError):
             metrics.statuses(name)
+
+
+async def test_one_that_was_stopped_keeps_nobody_from_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "base", lambda: tmp_path / "vnet")
+    monkeypatch.setattr(metrics, "PATIENCE", 0.1)
+    asked = threading.Barrier(3)
+
+    def client(name, patience):
+        asked.wait(30)  # for the others to be asked, too
+        # The one that answers may take its time: the machine may be busy.
+        return Client(runtime.base() / name / runtime.CONTROL, patience if name != "works" else PATIENCE)
+
+    async def answer(_):
+        return status("works")
+
+    monkeypatch.setattr(words, "client", client)
+    with ExitStack() as stack:
+        listening = {}
+        for name in ("full", "stopped", "works"):
+            folder = stack.enter_context(runtime.Runtime(name)).path
+            listening[name] = stack.enter_context(server.listen(folder / runtime.CONTROL))
+        listening["full"].listen(0)
+        waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(str(runtime.base() / "full" / runtime.CONTROL))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, listening["works"], {"status": answer})
+            found, silent = await trio.to_thread.run_sync(partial(metrics.statuses, None))
+            nursery.cancel_scope.cancel()
+    assert [each["name"] for each in found] == ["works"]
+    assert silent == ["full", "stopped"]
 
 
 def test_the_command_serves_the_one_that_is_named(monkeypatch, tmp_path):
@@ -116,7 +161,7 @@ def test_the_command_serves_the_one_that_is_named(monkeypatch, tmp_path):
 
     def statuses(name, *, there=True):
         asked.append((name, there))
-        return []
+        return [], []
 
     monkeypatch.setattr(endpoint, "serve", serve)
     monkeypatch.setattr(metrics, "statuses", statuses)
