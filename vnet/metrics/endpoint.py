@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -52,6 +54,8 @@ async def listen(endpoint: Endpoint) -> trio.SocketListener:
             listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
             await listener.bind(address)
         else:
+            if not endpoint.text.startswith("@"):
+                _evict(endpoint.text)
             before = os.umask(0o177)
             try:
                 await listener.bind(address)
@@ -62,6 +66,19 @@ async def listen(endpoint: Endpoint) -> trio.SocketListener:
         listener.close()
         raise VnetError(f"can't listen on {endpoint.text}: {error.strerror or error}") from None
     return trio.SocketListener(listener)
+
+
+def _evict(path: str) -> None:
+    """Remove the file of a socket that nobody has open any more, and nothing else. Raises OSError."""
+    if not os.path.lexists(path) or not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            pass  # somebody is there, or nobody can tell
 
 
 async def serve(listener: trio.SocketListener, text: Text) -> None:

@@ -263,6 +263,27 @@ async def test_a_unix_socket_is_its_owners_alone(tmp_path):
     assert not path.exists()
 
 
+async def test_what_a_killed_one_left_is_replaced_and_nothing_else(tmp_path):
+    path = tmp_path / "m.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    async with serving(path):
+        stream = await trio.open_unix_socket(path)
+        await stream.aclose()
+    others = {"file": tmp_path / "file", "link": tmp_path / "link", "datagrams": tmp_path / "datagrams"}
+    others["file"].write_text("dear")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / "left"))
+    others["link"].symlink_to("left")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as alive:
+        alive.bind(str(others["datagrams"]))
+        for other in others.values():
+            before = other.lstat()
+            with pytest.raises(VnetError, match="in use"):
+                await endpoint.listen(endpoint.parse(str(other)))
+            assert os.path.samestat(before, other.lstat())
+
+
 async def test_an_abstract_name():
     name = f"@vnet-test-{os.getpid()}"
     async with serving(name):
