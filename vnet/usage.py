@@ -80,6 +80,10 @@ class Account:
             **named(counted),
         }
 
+    def note(self, counted: Counted) -> dict[str, Any]:
+        """What is noted of it."""
+        return {"guest": self.guest, "since": self.since, "gone": self.gone, "counted": counted}
+
 
 class Accounts:
     """The accounts of one fabric's NICs, by their names. Times are seconds since 1970."""
@@ -87,6 +91,10 @@ class Accounts:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._accounts: dict[str, Account] = {}
+        self._gone: dict[str, dict[str, Any]] = {}
+        """What is noted of NICs that are gone, in the order in which they went. It stays as it is while they
+        are, and they may be many: it is made when they go.
+        """
 
     def open(self, port: Port) -> None:
         """A guest's port is there: it goes on with what its NIC had."""
@@ -95,12 +103,14 @@ class Accounts:
             self._accounts[port.name] = Account(port.guest, time.time())
         else:
             known.guest, known.gone = port.guest, None
+            self._gone.pop(port.name, None)
 
     def close(self, port: Port, counted: Counted) -> None:
         """It is gone, and has counted so much."""
         account = self._accounts[port.name]
         account.before = add(account.before, counted)
         account.gone = time.time()
+        self._gone[port.name] = account.note(account.before)
         self._bound()
 
     def now(self, ports: Mapping[str, Port], *, gone: bool = False) -> dict[str, tuple[Account, Counted]]:
@@ -124,19 +134,8 @@ class Accounts:
 
     def document(self, ports: Mapping[str, Port]) -> dict[str, Any]:
         """Everything, to be noted."""
-        return {
-            "version": VERSION,
-            "noted": time.time(),
-            "nics": {
-                name: {
-                    "guest": account.guest,
-                    "since": account.since,
-                    "gone": account.gone,
-                    "counted": counted,
-                }
-                for name, (account, counted) in self.now(ports, gone=True).items()
-            },
-        }
+        there = {name: account.note(counted) for name, (account, counted) in self.now(ports).items()}
+        return {"version": VERSION, "noted": time.time(), "nics": self._gone | there}
 
     def remember(self, path: Path) -> int:
         """Go on with what was noted by a fabric before this one; of how many NICs that is."""
@@ -148,16 +147,18 @@ class Accounts:
             else:
                 account.before = add(account.before, before.before)
                 account.since = min(account.since, before.since)
+        gone = ((account.gone, name) for name, account in self._accounts.items() if account.gone is not None)
+        self._gone = {
+            name: (account := self._accounts[name]).note(account.before) for _, name in sorted(gone)
+        }
         self._bound()
         return len(noted)
 
     def _bound(self) -> None:
-        gone = [(account.gone, name) for name, account in self._accounts.items() if account.gone is not None]
-        if len(gone) <= GONE_MAX:
-            return
-        for _, name in sorted(gone)[: len(gone) - GONE_MAX]:
+        while len(self._gone) > GONE_MAX:
+            name = next(iter(self._gone))
             log.warning("usage of %s is forgotten: more than %d NICs are gone", name, GONE_MAX)
-            del self._accounts[name]
+            del self._gone[name], self._accounts[name]
 
 
 def written(seconds: float) -> str:
@@ -190,7 +191,9 @@ def document(
 
 
 def load(path: Path) -> dict[str, Account]:
-    """What was noted; all of it is of NICs that are gone. The file stays as it is. Raises Unusable."""
+    """What was noted, sorted by name; all of it is of NICs that are gone. The file stays as it is. Raises
+    Unusable.
+    """
     found = state.load(path)
     if found is None:
         return {}
@@ -198,7 +201,7 @@ def load(path: Path) -> dict[str, Account]:
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']!r}, expected {VERSION}")
         noted = float(found["noted"])
-        return {str(name): _account(noted, entry) for name, entry in found["nics"].items()}
+        return {str(name): _account(noted, entry) for name, entry in sorted(found["nics"].items())}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise state.Unusable(f"{type(error).__name__}: {error}") from None
 

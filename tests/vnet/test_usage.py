@@ -220,6 +220,36 @@ async def test_nics_that_are_gone_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         assert list(told(fabric, gone=True)) == ["a.0", "b.0", "d.0", "e.0"]
 
 
+async def test_what_is_noted_of_nics_that_are_gone_is_made_once_and_is_what_is_told(tmp_path: Path) -> None:
+    path = tmp_path / usage.FILE
+
+    def noted(fabric: vnet.Fabric) -> dict[str, dict[str, Any]]:
+        nics: dict[str, dict[str, Any]] = fabric.accounts.document(fabric.ports)["nics"]
+        for name, (account, counted) in fabric.accounts.now(fabric.ports, gone=True).items():
+            assert nics[name] == account.note(counted)
+        assert nics.keys() == told(fabric, gone=True).keys()
+        return nics
+
+    async with vnet.Fabric(topology(c=PIPE)) as fabric:
+        await meet(fabric)
+        assert noted(fabric)["a.0"]["gone"] is None
+        await fabric.detach("a")
+        await fabric.detach("c")
+        gone = noted(fabric)["a.0"]
+        assert gone["counted"] == ((1, LENGTH),) * 4
+        assert noted(fabric)["a.0"] is gone
+        await fabric.apply(topology())
+        assert noted(fabric)["a.0"]["gone"] is None
+        await meet(fabric)
+        usage.note(path, fabric.accounts.document(fabric.ports))
+        assert list(usage.load(path)) == ["a.0", "b.0", "c.0"]
+    async with vnet.Fabric(topology()) as fabric:
+        await fabric.detach("a")
+        fabric.accounts.remember(path)
+        assert noted(fabric)["a.0"]["counted"] == ((2, LENGTH * 2),) * 4
+        assert list(noted(fabric)) == ["c.0", "a.0", "b.0"], "who went first is forgotten first"
+
+
 def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     count = {"frames": 10**12, "bytes": 123_456_789_012}
     entry = {
