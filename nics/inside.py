@@ -13,8 +13,10 @@ opened here. Without the privilege to make namespaces, `hold` first makes one us
 others then lie.
 
 When the fabric is gone, however it ended, the socket says so, and all namespaces are removed together
-with the processes in them. As a second net, for when this process is killed as well, a fabric notes the
-names of its namespaces in its runtime folder, and `remove_leftover` removes them the next time.
+with the processes in them, whether these are still in the network namespace or made one of their own and are
+in the UTS namespace. Those that are in neither, as a container's, are not found. As a second net, for when
+this process is killed as well, a fabric notes the names of its network namespaces in its runtime folder,
+and `remove_leftover` removes them, and who is in them, the next time.
 
 `enter` joins the namespaces it is given and becomes the command.
 """
@@ -156,7 +158,7 @@ def _unpin(name: str, wanted: tuple[int, int] | None = None) -> None:
 
 
 def _end_processes(namespaces: set[tuple[int, int]]) -> None:
-    """End the processes that live in these network namespaces: asked once, then by force.
+    """End the processes that live in these namespaces: asked once, then by force.
 
     Looks again after each round, because what was about to end may have started others.
     """
@@ -173,7 +175,7 @@ def _end_processes(namespaces: set[tuple[int, int]]) -> None:
 
 
 def _processes_in(namespaces: set[tuple[int, int]], stack: contextlib.ExitStack) -> Iterator[int]:
-    """Handles of the processes in network namespaces, which `stack` closes."""
+    """Handles of the processes in network or UTS namespaces, which `stack` closes."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -181,7 +183,7 @@ def _processes_in(namespaces: set[tuple[int, int]], stack: contextlib.ExitStack)
             # First the handle, then the question: the number can't be another process' meanwhile.
             process = os.pidfd_open(int(entry.name))
             unless.callback(os.close, process)
-            if identity(f"/proc/{entry.name}/ns/net") in namespaces:
+            if any(identity(f"/proc/{entry.name}/ns/{kind}") in namespaces for kind in ("net", "uts")):
                 stack.push(unless.pop_all())
                 yield process
 
@@ -277,7 +279,8 @@ class _Holder:
     def remove(self, names: Iterable[str]) -> None:
         gone = {name: self.made.pop(name) for name in names if name in self.made}
         if gone:
-            _end_processes(set(gone.values()))
+            # Who made a network namespace of its own in there is still in the UTS namespace.
+            _end_processes({identity(namespace) for name in gone for namespace in self.kept[name]})
         for name in gone:
             for descriptor in self.kept.pop(name):
                 os.close(descriptor)

@@ -4,7 +4,7 @@ As root, a namespace has a path in /run/netns, so that `ip netns` knows it. An o
 user namespace, one for the whole fabric, in which commands see themselves as root. Files, users,
 processes and /etc/resolv.conf are the host's.
 
-Nothing of it outlives its fabric: see `inside.py`.
+Nothing of it outlives its fabric, but for containers that were started in there: see `inside.py`.
 """
 
 from __future__ import annotations

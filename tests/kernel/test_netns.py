@@ -131,6 +131,37 @@ async def test_processes_inside_end_with_it_even_stubborn_ones() -> None:
 
 
 @needs_root
+@needs_tool("unshare")
+async def test_who_made_a_namespace_of_its_own_inside_ends_with_it_and_nobody_else() -> None:
+    async with Netlink() as netlink:
+        guest, other = [await Namespace.create(f"{PREFIX}-{name}", netlink) for name in ("l", "m")]
+        own = ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 1000"]
+        processes = [
+            await guest.open_process(*own, stdout=subprocess.PIPE),
+            await other.open_process(*own, stdout=subprocess.PIPE),
+            await trio.lowlevel.open_process(own, stdout=subprocess.PIPE),
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert await process.stdout.receive_some() == b"ready\n"
+            assert not _lives_in(process.pid, guest)
+            assert not _lives_in(process.pid, other)
+        inner, others, bystander = processes
+        await guest.aclose()
+        assert await inner.wait() == -signal.SIGHUP
+        # Whoever was to end has been waited for.
+        assert others.poll() is bystander.poll() is None
+        await other.aclose()
+        assert await others.wait() == -signal.SIGHUP
+        assert bystander.poll() is None
+        bystander.kill()
+        await bystander.wait()
+        for process in processes:
+            assert process.stdout is not None
+            await process.stdout.aclose()
+
+
+@needs_root
 async def test_a_name_that_is_taken_is_told_with_its_remedy() -> None:
     async with Netlink() as netlink:
         guest = await Namespace.create(f"{PREFIX}-d", netlink)
@@ -279,11 +310,14 @@ USER = script("""
             assert sorted(names) == ["lo", "one", "two"], names
             up = lambda i: i.link("set", index=i.link_lookup(ifname="one")[0], state="up")
             await netlink.run(up, guest.fd)
+            own = ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 1000"]
+            inner = await guest.open_process(*own, stdout=subprocess.PIPE)
+            assert await inner.stdout.receive_some() == b"ready\\n"
             process = await guest.open_process("sleep", "1000")
             while os.readlink(f"/proc/{process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
                 await trio.sleep(0.01)
             await guest.aclose()
-            print("ended by", await process.wait())
+            print("ended by", await process.wait(), await inner.wait())
             for other in guests:
                 await other.aclose()
         print("holder", netlink._holder)
@@ -295,7 +329,7 @@ USER = script("""
 @needs_tool("ip")
 async def test_an_ordinary_user_has_namespaces_too(tmp_path: Path) -> None:
     done = await run_script(*as_nobody(tmp_path, sys.executable, "-c", USER))
-    assert (done.stdout.decode(), done.stderr.decode()) == ("ended by -1\nholder None\n", "")
+    assert (done.stdout.decode(), done.stderr.decode()) == ("ended by -1 -1\nholder None\n", "")
 
 
 @needs_root

@@ -3,6 +3,9 @@
 What guests have by DHCP and what they sent and received (`vnet usage`) is kept for the next `vnet up`, in
 $XDG_STATE_HOME/vnet/NAME (root: /var/lib/vnet/NAME).
 
+What runs in netns guests ends, but for what has a network and a UTS namespace of its own, as containers do:
+end these first.
+
 Also cleans up after a fabric that was killed.
 
 Examples:
