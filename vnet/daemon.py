@@ -163,9 +163,17 @@ def main() -> int:
     descriptor = int(sys.argv[1])
     handed.take()
 
+    told = False
+
     def tell(answer: bytes) -> None:
-        os.write(descriptor, answer)
-        os.close(descriptor)
+        # Once: afterwards the number may be a guest's door.
+        nonlocal told
+        if not told:
+            told = True
+            try:
+                os.write(descriptor, answer)
+            finally:
+                os.close(descriptor)
 
     try:
         topology = Topology.from_file("-")
@@ -174,10 +182,8 @@ def main() -> int:
     except BaseException as error:
         reason = single(error)
         logging.exception("the fabric ended")
-        try:
+        with contextlib.suppress(OSError):
             tell(str(reason).encode() or b"it failed")
-        except OSError:
-            return 1
         return 1
     state.log_path(topology.name).unlink(missing_ok=True)
     for folder in (runtime.base(), state.base() / topology.name, state.base()):

@@ -1,6 +1,9 @@
 """What a fabric's process listens to."""
 
+import os
 import signal
+import sys
+from types import SimpleNamespace
 
 from vnet import daemon
 
@@ -13,3 +16,25 @@ def test_a_closed_terminal_brings_it_down_unless_nohup_was_there_first():
         assert daemon.stopping() == [signal.SIGINT, signal.SIGTERM]
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_after_it_was_up_goes_to_the_log_and_nowhere_else(tmp_path, monkeypatch, caplog):
+    """The number of the descriptor that was told may be another's by then."""
+    reading, writing = os.pipe()
+    victims = []
+
+    async def serve(_topology, ready, _sandbox):
+        ready(None)
+        victims.append((tmp_path / "victim").open("wb", buffering=0))
+        raise RuntimeError("it failed later")
+
+    monkeypatch.setattr(daemon, "serve", serve)
+    monkeypatch.setattr(daemon.Topology, "from_file", lambda _: SimpleNamespace(name="lab"))
+    monkeypatch.setattr(sys, "argv", ["daemon", str(writing)])
+    assert daemon.main() == 1
+    with os.fdopen(reading, "rb") as told, victims[0] as victim:
+        assert victim.fileno() == writing, "the test tests nothing"
+        assert told.read() == daemon.READY
+        victim.write(b"its own")
+    assert (tmp_path / "victim").read_bytes() == b"its own"
+    assert "it failed later" in caplog.text
