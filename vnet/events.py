@@ -1,9 +1,13 @@
-"""What the engine tells of a running fabric: carriers, readiness of sockets, log lines, triggers."""
+"""What the engine tells of a running fabric: carriers, readiness of sockets, log lines, triggers.
+
+Guests make most of it: a mistake of ours with one event must not take every tenant's network down.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from vnet import carrier as carriers
 from vnet import drive, uplinks
@@ -23,6 +27,21 @@ NO_PORT = 0xFFFF
 
 def one(fabric: Fabric, event: drive.Event) -> None:
     """Do what an event asks for."""
+    try:
+        _one(fabric, event)
+    except Exception:
+        log.exception("the event %s was given up", event)
+
+
+async def beside(task: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+    """The same for what takes its time."""
+    try:
+        await task(*arguments)
+    except Exception:
+        log.exception("what an event asked for was given up")
+
+
+def _one(fabric: Fabric, event: drive.Event) -> None:
     number, kind, a, b, text = event
     # One of several NICs of a port tells in its name, and its carrier is not the port's.
     port = fabric.wiring.numbers.get(number if number == NO_PORT else number & PORT_BITS)
@@ -70,6 +89,9 @@ def lost(fabric: Fabric, count: int) -> None:
     for port in fabric.ports.values():
         if (carrier := fabric.engine.carrier(port.number)) != port.carrier:
             one(fabric, (port.number, "carrier", int(carrier), 0, ""))
-        carriers.tell(fabric, port)
-        if port.opened.far is not None:
-            port.opened.far.look()
+        try:
+            carriers.tell(fabric, port)
+            if port.opened.far is not None:
+                port.opened.far.look()
+        except Exception:
+            log.exception("%s: events were lost, and it could not look", port.name)

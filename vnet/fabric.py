@@ -177,9 +177,9 @@ class Fabric:
             await apply.take_down(self)
 
     def soon(self, task: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
-        """Run `task` beside, for as long as the fabric runs; never, when it does not."""
+        """Run `task` beside, for as long as the fabric runs; never, when it does not. An error is logged."""
         if self._nursery is not None:
-            self._nursery.start_soon(task, *arguments)
+            self._nursery.start_soon(events.beside, task, *arguments)
 
     # -- change ----------------------------------------------------------------------------------
 
