@@ -195,7 +195,7 @@ class Operations:
         }
 
     async def call_fdb(self, request: Request) -> list[dict[str, Any]]:
-        """The forwarding database, perhaps of one `network`, `port` or `vlan` only."""
+        """The forwarding database, perhaps of one `network` or `port` only."""
         return self.fabric.fdb(
             network=request.arguments.get("network"),
             port=request.arguments.get("port"),
