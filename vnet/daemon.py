@@ -9,10 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
@@ -106,7 +106,8 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
         taps = (nic for _, _, nic in nics(topology) if isinstance(nic, Tap))
         wanted = ((tap.fd, tap.queues) for tap in taps if tap.fd is not None)
         handed_on = handed.pass_on(wanted, environment)
-        with log.open("wb") as output, tempfile.TemporaryFile() as document:
+        # In memory: no folder for temporary files has to have room.
+        with _opened(log) as output, os.fdopen(os.memfd_create("topology"), "w+b") as document:
             document.write(json.dumps(topology.to_dict()).encode())
             document.seek(0)
             child = subprocess.Popen(
@@ -138,6 +139,14 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
         child.kill()
         raise VnetError(f"the fabric did not come up; what it said is in {log}")
     raise VnetError(answer.decode(errors="replace").strip())
+
+
+def _opened(log: Path) -> BinaryIO:
+    """A new log. Raises VnetError."""
+    try:
+        return log.open("wb")
+    except OSError as error:
+        raise VnetError(f"{log} can't be written: {error.strerror or error}") from None
 
 
 def _read_all(descriptor: int, seconds: float) -> bytes:

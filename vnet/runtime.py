@@ -76,6 +76,7 @@ class Runtime:
         self._above = base() if folder is None else None
         """The folder of all fabrics. What is above a folder of the caller's choice is not ours."""
         self._lock: int | None = None
+        self._noted: frozenset[str] = frozenset()
 
     def __enter__(self) -> Runtime:
         while self._lock is None:
@@ -121,10 +122,20 @@ class Runtime:
                     self._above.rmdir()
 
     def note(self, namespaces: Iterable[str]) -> None:
-        """Note what would have to be removed if this process died now. Whole or not at all."""
-        fresh = self.path / f"{NAMESPACES}.new"
-        fresh.write_text("".join(f"{name}\n" for name in namespaces))
-        fresh.replace(self.path / NAMESPACES)
+        """Note what would have to be removed if this process died now. Whole or not at all. Raises
+        VnetError.
+        """
+        # What is noted already needs no room on a disk that may be full.
+        if (wanted := frozenset(namespaces)) == self._noted:
+            return
+        path = self.path / NAMESPACES
+        fresh = path.with_name(f"{NAMESPACES}.new")
+        try:
+            fresh.write_text("".join(f"{name}\n" for name in sorted(wanted)))
+            fresh.replace(path)
+        except OSError as error:
+            raise VnetError(f"{path} can't be written: {error.strerror or error}") from None
+        self._noted = wanted
 
     def clean(self) -> list[str]:
         """Remove what an earlier fabric in this folder left when it was killed; the namespaces' names.

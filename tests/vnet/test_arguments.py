@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from vnet import __main__
-from vnet.cli import COMMANDS, attach, exec_, main
+from vnet.cli import COMMANDS, attach, exec_, main, schema
 from vnet.errors import BadInput
 
 
@@ -192,3 +195,27 @@ def test_the_kind_of_a_guest_follows_from_its_nics(
     monkeypatch.setattr(attach.words, "client", lambda _name: Client())
     assert main(["attach", "x", "--network", "red", *words.split()]) == 0
     assert asked == [kind]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_full_disk_behind_the_output_is_told_in_a_line(tmp_path: Path, many: bool) -> None:
+    """What fits into the buffer is written at the end, and the rest at once."""
+    (tmp_path / "lab.yaml").write_text(
+        "{name: lab, networks: {red: {}}, guests: {a: {nics: [{network: red}]}}}"
+    )
+    with Path("/dev/full").open("w") as full:
+        command = ["schema"] if many else ["check", str(tmp_path / "lab.yaml")]
+        words = [sys.executable, "-m", "vnet", *command]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (1, f"vnet {command[0]}: No space left on device\n")
+
+
+def test_what_the_system_refuses_is_told_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_given: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/var/lib/vnet")
+
+    monkeypatch.setattr(schema, "run", refused)
+    assert main(["schema"]) == 1
+    assert capsys.readouterr().err == "vnet schema: /var/lib/vnet: Read-only file system\n"

@@ -1,11 +1,16 @@
 """What a fabric's process listens to."""
 
+import errno
 import os
 import signal
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 from vnet import daemon
+from vnet.errors import VnetError
+from vnet.topology import Topology
 
 
 def test_a_closed_terminal_brings_it_down_unless_nohup_was_there_first():
@@ -38,3 +43,12 @@ def test_an_error_after_it_was_up_goes_to_the_log_and_nowhere_else(tmp_path, mon
         victim.write(b"its own")
     assert (tmp_path / "victim").read_bytes() == b"its own"
     assert "it failed later" in caplog.text
+
+
+def test_a_log_that_can_not_be_written_is_told_with_its_place(monkeypatch):
+    def refused(*_arguments, **_options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(daemon.Path, "open", refused)
+    with pytest.raises(VnetError, match=r"/lab/log can't be written: Read-only file system$"):
+        daemon.spawn(Topology("lab"))

@@ -153,3 +153,20 @@ def test_down_does_not_wait_for_a_stuck_fabric(capsys, monkeypatch):
         assert main(["down", "lab"]) == 1
     silent = f"the fabric (process {os.getpid()}) does not answer"
     assert capsys.readouterr().err == f"vnet down: {silent}: kill it (-KILL), then vnet down lab\n"
+
+
+def test_what_can_not_be_noted_is_told_with_its_place_and_what_is_noted_needs_no_room():
+    with runtime.Runtime("lab") as held:
+        held.note([])
+        assert [entry.name for entry in held.path.iterdir()] == [runtime.LOCK]
+        held.note(["vnet-lab.b", "vnet-lab.a"])
+        noted = held.path / runtime.NAMESPACES
+        assert noted.read_text() == "vnet-lab.a\nvnet-lab.b\n"
+        fresh = held.path / f"{runtime.NAMESPACES}.new"
+        fresh.mkdir()
+        held.note(["vnet-lab.a", "vnet-lab.b"])
+        with pytest.raises(VnetError, match=f"{noted} can't be written: Is a directory"):
+            held.note(["vnet-lab.a"])
+        fresh.rmdir()
+        held.note(["vnet-lab.a"])
+        assert noted.read_text() == "vnet-lab.a\n"

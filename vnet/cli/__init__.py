@@ -134,8 +134,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # Whoever read our output (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # There is no room for what we print. At exit it would be tried, and told, once more.
+            _mute()
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"vnet {arguments.command}: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return code
+
+
+def _mute() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
         trio.run(daemon.serve, topology, ready, given.sandbox)
     except BaseExceptionGroup as group:
         error = single(group)
-        if isinstance(error, VnetError | KeyboardInterrupt):
+        if isinstance(error, VnetError | OSError | KeyboardInterrupt):
             raise error from None
         raise
     with contextlib.suppress(OSError):  # the terminal may be what went
