@@ -142,8 +142,10 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
 
 
 def _opened(log: Path) -> BinaryIO:
-    """A new log. Raises VnetError."""
+    """A new log; what one that ended badly said is kept beside it. Raises VnetError."""
     try:
+        with contextlib.suppress(FileNotFoundError):
+            log.replace(log.with_name(state.LOG_BEFORE))
         return log.open("wb")
     except OSError as error:
         raise VnetError(f"{log} can't be written: {error.strerror or error}") from None

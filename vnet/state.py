@@ -20,6 +20,8 @@ from vnet.runtime import private
 log = logging.getLogger("vnet")
 
 LOG = "log"
+LOG_BEFORE = f"{LOG}.old"
+"""Of the one before, if that ended badly."""
 
 
 def base() -> Path:

@@ -17,6 +17,7 @@ import pytest
 
 from tests.kernel.command import vnet
 from tests.needs import needs_root, needs_tun
+from vnet import state
 
 pytestmark = [needs_root, needs_tun]
 
@@ -180,12 +181,17 @@ def test_a_change_that_fails_is_undone(name: str, file: File) -> None:
 def test_what_a_crash_left_is_cleaned_by_the_next(name: str, file: File, command: str) -> None:
     vnet("up", file(), "-d")
     os.kill(status(name)["pid"], signal.SIGKILL)
+    log = state.log_path(name)
+    said = log.read_bytes()
     if command == "up":
         assert "is up" in vnet("up", file(), "-d")
         vnet("ping", "a", "b", "-c", "1", "-W", "20", "-n", name)
         vnet("down", name)
+        # What it said is what somebody wants to know who finds it gone.
+        log = log.with_name(state.LOG_BEFORE)
     else:
-        vnet("down", name)
+        assert f"Its log stays: {log}" in vnet("down", name)
+    assert log.read_bytes() == said
     assert namespaces(name) == []
     assert not Path(f"/run/vnet/{name}").exists()
 

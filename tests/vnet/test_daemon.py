@@ -52,3 +52,12 @@ def test_a_log_that_can_not_be_written_is_told_with_its_place(monkeypatch):
     monkeypatch.setattr(daemon.Path, "open", refused)
     with pytest.raises(VnetError, match=r"/lab/log can't be written: Read-only file system$"):
         daemon.spawn(Topology("lab"))
+
+
+def test_the_log_of_one_that_ended_badly_makes_room_for_the_next(tmp_path):
+    log = tmp_path / "log"
+    for said in (b"first", b"second", b"third"):
+        with daemon._opened(log) as output:
+            output.write(said)
+    assert log.read_bytes() == b"third"
+    assert (tmp_path / "log.old").read_bytes() == b"second"

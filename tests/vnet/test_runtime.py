@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from vnet import runtime
+from vnet import runtime, state
 from vnet.cli import main, words
 from vnet.control import server
 from vnet.control.client import Client
@@ -170,3 +170,14 @@ def test_what_can_not_be_noted_is_told_with_its_place_and_what_is_noted_needs_no
         fresh.rmdir()
         held.note(["vnet-lab.a"])
         assert noted.read_text() == "vnet-lab.a\n"
+
+
+def test_down_keeps_the_log_of_a_crash_and_says_where_it_is(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    log = state.folder("lab") / state.LOG
+    log.write_text("why it crashed")
+    held = runtime.Runtime("lab").__enter__()
+    os.close(held._lock)
+    assert main(["down", "lab"]) == 0
+    assert capsys.readouterr().out.endswith(f" Its log stays: {log}\n")
+    assert log.read_text() == "why it crashed"

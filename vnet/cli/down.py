@@ -6,7 +6,7 @@ $XDG_STATE_HOME/vnet/NAME (root: /var/lib/vnet/NAME).
 What runs in netns guests ends, but for what has a network and a UTS namespace of its own, as containers do:
 end these first.
 
-Also cleans up after a fabric that was killed.
+Also cleans up after a fabric that was killed. Its log stays, and is log.old once there is another.
 
 Examples:
   vnet down
@@ -42,8 +42,9 @@ def run(given: argparse.Namespace) -> int:
         with runtime.Runtime(name) as folder:
             for removed in folder.clean():
                 print(f"removed the namespace {removed}")
-        state.log_path(name).unlink(missing_ok=True)
-        print(f"{name} had crashed; what it left is cleaned up.")
+        log = state.log_path(name)
+        said = f" Its log stays: {log}" if log.exists() else ""
+        print(f"{name} had crashed; what it left is cleaned up.{said}")
         return 0
     if name is None and not runtime.running():
         raise BadInput("no fabric is running")
