@@ -113,7 +113,7 @@ def runtime_folder() -> Finding:
     parent = folder if folder.exists() else folder.parent
     if os.access(parent, os.W_OK | os.X_OK):
         return Finding("runtime folder", "ok", str(folder))
-    remedy = "set XDG_RUNTIME_DIR to a folder of yours"
+    remedy = "" if _root() else "set XDG_RUNTIME_DIR to a folder of yours"
     return Finding("runtime folder", "missing", f"{parent} can't be written to: no vnet up", remedy)
 
 

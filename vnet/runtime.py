@@ -1,8 +1,9 @@
 """The runtime folder of one fabric: who holds it, its sockets, and what to clean after a crash.
 
-`$XDG_RUNTIME_DIR/vnet/NAME/`, or `/run/vnet/NAME/` for root, both 0700. A lock file in it is held
-for as long as the fabric lives; the kernel lets go of it however the process ends, so a lock that
-can be taken means that nobody is there, and whatever else lies in the folder was left by a crash.
+`$XDG_RUNTIME_DIR/vnet/NAME/`, without the variable `/tmp/vnet-UID/NAME/`, or `/run/vnet/NAME/` for root,
+all 0700. A lock file in it is held for as long as the fabric lives; the kernel lets go of it however the
+process ends, so a lock that can be taken means that nobody is there, and whatever else lies in the folder
+was left by a crash.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import fcntl
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,15 +34,19 @@ def base() -> Path:
     """The folder of all fabrics of this user."""
     if os.geteuid() == 0:
         return Path("/run/vnet")
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+    if (runtime := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         return Path(runtime) / "vnet"
-    return Path(tempfile.gettempdir()) / f"vnet-{os.geteuid()}"
+    # The same for every process of this user, however full it is and whatever TMPDIR says: in another one a
+    # fabric that runs would not be found.
+    return Path(f"/tmp/vnet-{os.geteuid()}")  # noqa: S108  `private` refuses somebody else's
 
 
-def private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> None:
+def private(folder: Path, variable: str | None = None) -> None:
     """Make `folder` ours alone, or refuse: somebody who could write there could pose as us. `variable` is
-    what would choose another one.
+    what would choose another one; None: what would choose another runtime folder, if anything does.
     """
+    if variable is None and os.geteuid() != 0:
+        variable = "XDG_RUNTIME_DIR"
     for left in reversed(range(TRIES)):
         try:
             # Path.mkdir's own parents would be open to others.
@@ -55,10 +59,11 @@ def private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> None:
             if left and isinstance(error, FileNotFoundError | FileExistsError):
                 continue
             why = error.strerror or str(error)
-            raise VnetError(f"{folder} can't be made: {why}: set {variable} to a folder of yours") from None
+            remedy = f": set {variable} to a folder of yours" if variable else ""
+            raise VnetError(f"{folder} can't be made: {why}{remedy}") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        message = f"{folder} is not a folder of yours: remove it, or set {variable} to a folder that is"
-        raise VnetError(message)
+        remedy = f", or set {variable} to a folder that is" if variable else ""
+        raise VnetError(f"{folder} is not a folder of yours: remove it{remedy}")
     if stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
 
@@ -197,6 +202,9 @@ def is_running(folder: Path) -> bool:
 
 def _folders(wanted: Callable[[Path], bool]) -> list[str]:
     try:
+        # In /tmp somebody else may have been there first, and pose as our fabrics.
+        if base().lstat().st_uid != os.geteuid():
+            return []
         entries = sorted(base().iterdir())
     except OSError:
         return []

@@ -13,6 +13,8 @@ from vnet.control import server
 from vnet.control.client import Client
 from vnet.errors import BadInput, VnetError
 
+BASE = runtime.base
+
 
 @pytest.fixture(autouse=True)
 def base(tmp_path, monkeypatch):
@@ -62,6 +64,37 @@ def test_a_link_in_the_folders_place_is_refused(base, tmp_path):
     (base / "lab").symlink_to(elsewhere)
     with pytest.raises(VnetError, match="not a folder of yours"), runtime.Runtime("lab"):
         pass
+
+
+def test_the_folder_of_a_user_is_the_same_in_every_shell(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.os, "geteuid", lambda: 4711)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
+    assert str(BASE()) == "/run/user/4711/vnet"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for said in ("", "relative"):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", said)
+        assert str(BASE()) == "/tmp/vnet-4711"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert str(BASE()) == "/tmp/vnet-4711"
+
+
+def test_a_folder_that_is_somebody_else_s_has_no_fabric_of_ours(base, monkeypatch):
+    with runtime.Runtime("lab"):
+        monkeypatch.setattr(runtime.os, "geteuid", lambda: base.stat().st_uid + 1)
+        assert runtime.running() == []
+        with pytest.raises(
+            VnetError, match=f"{base} is not a folder of yours: remove it, or set XDG_RUNTIME"
+        ):
+            runtime.private(base)
+
+
+def test_what_root_is_told_to_do_has_an_effect(base, monkeypatch):
+    base.touch()
+    for user, remedy in ((0, ""), (4711, ": set XDG_RUNTIME_DIR to a folder of yours")):
+        monkeypatch.setattr(runtime.os, "geteuid", lambda user=user: user)
+        with pytest.raises(VnetError) as told:
+            runtime.private(base / "lab")
+        assert str(told.value) == f"{base / 'lab'} can't be made: Not a directory{remedy}"
 
 
 def test_a_crash_is_seen_and_swept(base):

@@ -4,6 +4,9 @@ In the foreground it stays until Ctrl-C (or SIGTERM, or `vnet down`, or the term
 everything is gone again then. With -d it runs in the background, and this command returns once every
 port is up.
 
+Its sockets are in $XDG_RUNTIME_DIR/vnet/NAME, without that variable in /tmp/vnet-UID/NAME (root:
+/run/vnet/NAME); a shell in which the variable says something else does not find it there.
+
 Once its doors are open, the process gives up what they do not need: capabilities, files, system
 calls (`engine: {sandbox: ...}` in the file, or --sandbox). Kinds of guests and NICs that may come
 later although the file has none yet are named by `engine: {keep: [netns]}`. `vnet status` shows
@@ -48,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
     topology, place = with_places(given.file)
     if lacking := [f"{place(p.path)}: {p.line('', None)}" for p in look.problems(topology.guests)]:
         raise BadInput(*lacking)
-    if runtime.is_running(runtime.base() / topology.name):
+    if topology.name in runtime.running():
         raise runtime.Busy(
             f"a fabric named {topology.name} is running: bring it down (vnet down {topology.name}), "
             f"change it (vnet apply {given.file}) or use another name"
