@@ -37,7 +37,8 @@ STOP_DEADLINE = 30.0
 
 async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: str | None = None) -> None:
     """Bring `topology` up, confine this process, call `ready`, and keep it up until `vnet down`, SIGINT,
-    SIGTERM or SIGHUP. `sandbox`: a mode other than the topology's.
+    SIGTERM or SIGHUP. `sandbox`: a mode other than the topology's. Its name has to be ours, see
+    `state.owning`.
     """
     state_folder = state.folder(topology.name)
     # Under load a client would wait a few milliseconds each time that this thread is woken for it.
@@ -99,7 +100,9 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
     It gets the topology as it was read here: what the file says may change meanwhile, and standard
     input can be read only once. Raises what kept it from coming up.
     """
-    log = state.folder(topology.name) / state.LOG
+    # Claimed here and owned there: nobody's log is moved out of the way who still writes it.
+    claimed = state.claim(topology.name)
+    log = state.log_path(topology.name)
     reading, writing = os.pipe()
     try:
         environment = dict(os.environ)
@@ -117,12 +120,13 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
                     "-m",
                     "vnet.daemon",
                     str(writing),
+                    str(claimed),
                     *([sandbox] if sandbox else []),
                 ],
                 stdin=document,
                 stdout=output,
                 stderr=output,
-                pass_fds=[writing, *handed_on],
+                pass_fds=[writing, claimed, *handed_on],
                 env=environment,
                 start_new_session=True,
             )
@@ -130,6 +134,7 @@ def spawn(topology: Topology, sandbox: str | None = None) -> None:
         writing = -1
         answer = _read_all(reading, START_DEADLINE)
     finally:
+        os.close(claimed)
         os.close(reading)
         if writing >= 0:
             os.close(writing)
@@ -167,11 +172,14 @@ def _read_all(descriptor: int, seconds: float) -> bytes:
 
 
 def main() -> int:
-    """`python -m vnet.daemon DESCRIPTOR [SANDBOX] < TOPOLOGY`: tells DESCRIPTOR that the fabric is up, or why
-    not.
+    """`python -m vnet.daemon DESCRIPTOR CLAIMED [SANDBOX] < TOPOLOGY`: tells DESCRIPTOR that the fabric is
+    up, or why not. CLAIMED is what `state.claim` gave for its name.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    descriptor = int(sys.argv[1])
+    descriptor, claimed = map(int, sys.argv[1:3])
+    for ours in (descriptor, claimed):
+        # No child's, and no door's, whatever number the topology names.
+        os.set_inheritable(ours, False)
     handed.take()
 
     told = False
@@ -188,18 +196,18 @@ def main() -> int:
 
     try:
         topology = Topology.from_file("-")
-        sandbox = sys.argv[2] if len(sys.argv) > 2 else None
-        trio.run(serve, topology, lambda _fabric: tell(READY), sandbox)
+        sandbox = sys.argv[3] if len(sys.argv) > 3 else None
+        with state.owning(topology.name, claimed):
+            trio.run(serve, topology, lambda _fabric: tell(READY), sandbox)
+            state.log_path(topology.name).unlink(missing_ok=True)
     except BaseException as error:
         reason = single(error)
         logging.exception("the fabric ended")
         with contextlib.suppress(OSError):
             tell(str(reason).encode() or b"it failed")
         return 1
-    state.log_path(topology.name).unlink(missing_ok=True)
-    for folder in (runtime.base(), state.base() / topology.name, state.base()):
-        with contextlib.suppress(OSError):  # others are in it
-            folder.rmdir()
+    with contextlib.suppress(OSError):  # others are in it
+        runtime.base().rmdir()
     return 0
 
 

@@ -84,43 +84,25 @@ class Runtime:
         self._noted: frozenset[str] = frozenset()
 
     def __enter__(self) -> Runtime:
-        while self._lock is None:
-            if self._above is not None:
-                private(self._above)
-            private(self.path)
-            try:
-                lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            except FileNotFoundError:
-                continue  # a fabric that ends took the folder away
-            try:
-                self._hold(lock)
-                if _is(self.path / LOCK, lock):
-                    self._lock = lock
-            finally:
-                if self._lock is None:
-                    os.close(lock)
+        self._lock = hold(self._folder, self._busy)
         return self
 
-    def _hold(self, lock: int) -> None:
-        """Take the lock. Raises Busy."""
-        deadline = time.monotonic() + LOOKERS
-        while not _locked(lock, fcntl.LOCK_EX):
-            # Those who look share it among them, and whoever holds it shares it with nobody.
-            if not _locked(lock, fcntl.LOCK_SH) or time.monotonic() > deadline:
-                remedy = f"bring it down (vnet down {self.name}) or use another name"
-                raise Busy(f"a fabric named {self.name} is running: {remedy}")
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            time.sleep(0.001)
+    def _folder(self) -> Path:
+        if self._above is not None:
+            private(self._above)
+        private(self.path)
+        return self.path
+
+    def _busy(self) -> str:
+        remedy = f"bring it down (vnet down {self.name}) or use another name"
+        return f"a fabric named {self.name} is running: {remedy}"
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 self.sweep()
             # Last: without it the folder is the next fabric's, with whatever it puts there.
-            with contextlib.suppress(OSError):
-                (self.path / LOCK).unlink()
-                self.path.rmdir()
-            os.close(self._lock)
+            let_go(self.path, self._lock)
             self._lock = None
             if self._above is not None:
                 with contextlib.suppress(OSError):
@@ -168,6 +150,49 @@ class Runtime:
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def hold(make: Callable[[], Path], busy: Callable[[], str]) -> int:
+    """Take the lock in the folder that `make` makes: a descriptor, for `let_go`. The kernel does the same
+    when every process that has it is gone. Raises Busy, with what `busy` says.
+    """
+    while True:
+        path = make() / LOCK
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # a fabric that ends took the folder away
+        except OSError as error:
+            raise VnetError(f"{path} can't be made: {error.strerror or error}") from None
+        held = False
+        try:
+            _take(lock, busy)
+            held = _is(path, lock)
+        except OSError as error:
+            raise VnetError(f"{path} can't be locked: {error.strerror or error}") from None
+        finally:
+            if not held:
+                os.close(lock)
+        if held:
+            return lock
+
+
+def _take(lock: int, busy: Callable[[], str]) -> None:
+    deadline = time.monotonic() + LOOKERS
+    while not _locked(lock, fcntl.LOCK_EX):
+        # Those who look share it among them, and whoever holds it shares it with nobody.
+        if not _locked(lock, fcntl.LOCK_SH) or time.monotonic() > deadline:
+            raise Busy(busy())
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        time.sleep(0.001)
+
+
+def let_go(folder: Path, lock: int) -> None:
+    """The folder is the next one's; it goes if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+        folder.rmdir()
+    os.close(lock)
 
 
 def _locked(lock: int, how: int) -> bool:
@@ -221,12 +246,29 @@ def crashed() -> list[str]:
     return _folders(lambda folder: not is_running(folder))
 
 
+def _elsewhere(name: str | None, names: list[str]) -> str | None:
+    """Where the fabric `name` runs, or any when it is None and no `names` run here, if it is by another
+    runtime folder.
+    """
+    from vnet import state
+
+    for other, owner in state.elsewhere().items() if name or not names else ():
+        if name in (None, other):
+            return (
+                f"{other} does not run in {base()} but in {owner.runtime} (process {owner.pid}): "
+                "set XDG_RUNTIME_DIR as it is there"
+            )
+    return None
+
+
 def the_one(name: str | None) -> str:
     """`name`, or the only running fabric when it is None. Raises BadInput with what to do."""
     names = running()
+    if name in names:
+        return name
+    if other := _elsewhere(name, names):
+        raise BadInput(other)
     if name is not None:
-        if name in names:
-            return name
         if not names:
             raise BadInput(f"no fabric named {name} is running: start it with `vnet up FILE`")
         raise BadInput(f"no fabric named {name} is running; running: {', '.join(names)}")

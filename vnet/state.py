@@ -1,4 +1,4 @@
-"""The state folder of one fabric: what outlives it, and the log while it runs.
+"""The state folder of one fabric: what outlives it, and while it runs the log, and whose its name is.
 
 `$XDG_STATE_HOME/vnet/NAME/`; without the variable `/var/lib/vnet/NAME/` for root and
 `~/.local/state/vnet/NAME/` for others, as the XDG Base Directory Specification has it. 0700.
@@ -11,9 +11,13 @@ import json
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from vnet import runtime
 from vnet.errors import VnetError
 from vnet.runtime import private
 
@@ -44,6 +48,73 @@ def folder(name: str) -> Path:
 def log_path(name: str) -> Path:
     """Where a fabric in the background writes its log; it stays when it ended badly."""
     return base() / name / LOG
+
+
+# -- whose a name is ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Owner:
+    """A fabric that runs."""
+
+    pid: int
+    runtime: Path
+    """Its runtime folder, which need not be where this process would look for it."""
+
+
+def owner(name: str) -> Owner | None:
+    """Who has the name; None: nobody, or one that is only coming up or going."""
+    if not runtime.is_running(base() / name):
+        return None
+    try:
+        pid, _, where = (base() / name / runtime.LOCK).read_text().rstrip("\n").partition(" ")
+        return Owner(int(pid), Path(where))
+    except (OSError, ValueError):
+        return None
+
+
+def elsewhere() -> dict[str, Owner]:
+    """Those whose runtime folder is not where this process would look for it, by their names."""
+    try:
+        names = sorted(entry.name for entry in base().iterdir())
+    except OSError:
+        return {}
+    owners = {name: there for name in names if (there := owner(name)) is not None}
+    return {name: there for name, there in owners.items() if there.runtime != runtime.base() / name}
+
+
+def claim(name: str) -> int:
+    """Have a name for this process and its children: a descriptor, for `owning`. It is the state folder's
+    lock, for what is kept there must be one fabric's whatever runtime folder its shell knew of. Raises Busy.
+    """
+
+    def busy() -> str:
+        if (there := owner(name)) is None:
+            return f"a fabric named {name} is just coming up or going down: try again, or use another name"
+        how = f"vnet down {name}" if runtime.is_running(runtime.base() / name) else f"kill {there.pid}"
+        return (
+            f"a fabric named {name} is running in {there.runtime} (process {there.pid}): "
+            f"bring it down ({how}) or use another name"
+        )
+
+    lock = runtime.hold(lambda: folder(name), busy)
+    # Perhaps that of one that crashed, whose process may be any by now.
+    os.truncate(lock, 0)
+    return lock
+
+
+@contextlib.contextmanager
+def owning(name: str, claimed: int | None = None) -> Iterator[None]:
+    """Have a name while the block lasts; `claimed` by who started this process, perhaps. Raises Busy."""
+    lock = claim(name) if claimed is None else claimed
+    try:
+        with contextlib.suppress(OSError):  # a full disk keeps no fabric down
+            os.pwrite(lock, f"{os.getpid()} {runtime.base() / name}\n".encode(), 0)
+        yield
+    finally:
+        runtime.let_go(base() / name, lock)
+        with contextlib.suppress(OSError):  # others are in it
+            base().rmdir()
 
 
 # -- documents that outlive a fabric -----------------------------------------------------------------

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vnet import daemon
+from vnet import daemon, state
 from vnet.errors import VnetError
 from vnet.topology import Topology
 
@@ -35,7 +35,7 @@ def test_an_error_after_it_was_up_goes_to_the_log_and_nowhere_else(tmp_path, mon
 
     monkeypatch.setattr(daemon, "serve", serve)
     monkeypatch.setattr(daemon.Topology, "from_file", lambda _: SimpleNamespace(name="lab"))
-    monkeypatch.setattr(sys, "argv", ["daemon", str(writing)])
+    monkeypatch.setattr(sys, "argv", ["daemon", str(writing), str(state.claim("lab"))])
     assert daemon.main() == 1
     with os.fdopen(reading, "rb") as told, victims[0] as victim:
         assert victim.fileno() == writing, "the test tests nothing"

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
         said = f" Its log stays: {log}" if log.exists() else ""
         print(f"{name} had crashed; what it left is cleaned up.{said}")
         return 0
-    if name is None and not runtime.running():
+    if name is None and not runtime.running() and not state.elsewhere():
         raise BadInput("no fabric is running")
     name = runtime.the_one(name)
     folder_path = runtime.base() / name
@@ -61,7 +61,8 @@ def run(given: argparse.Namespace) -> int:
     # Machines are asked to shut down, all at once.
     patience = daemon.STOP_DEADLINE + max((m["stop_timeout"] for m in status["machines"]), default=0)
     deadline = began + patience
-    while runtime.is_running(folder_path):
+    # Its last figures are noted after its doors are closed: its name is let go of when all is done.
+    while runtime.is_running(folder_path) or ((owner := state.owner(name)) and owner.pid == pid):
         if time.monotonic() > deadline:
             raise VnetError(
                 f"{name} (process {pid}) is still busy after {patience:g} s: "

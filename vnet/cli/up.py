@@ -44,7 +44,7 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     import trio
 
-    from vnet import carrier, daemon, runtime, uplinks
+    from vnet import carrier, daemon, runtime, state, uplinks
     from vnet.machines import look
     from vnet.topology.reader import with_places
 
@@ -69,7 +69,8 @@ def run(given: argparse.Namespace) -> int:
         print(f"{topology.name} is up: {_size(topology)}. Ctrl-C brings it down.", flush=True)
 
     try:
-        trio.run(daemon.serve, topology, ready, given.sandbox)
+        with state.owning(topology.name):
+            trio.run(daemon.serve, topology, ready, given.sandbox)
     except BaseExceptionGroup as group:
         error = single(group)
         if isinstance(error, VnetError | OSError | KeyboardInterrupt):
