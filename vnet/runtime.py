@@ -246,18 +246,21 @@ def crashed() -> list[str]:
     return _folders(lambda folder: not is_running(folder))
 
 
-def _elsewhere(name: str | None, names: list[str]) -> str | None:
-    """Where the fabric `name` runs, or any when it is None and no `names` run here, if it is by another
-    runtime folder.
-    """
+def _instead(name: str | None) -> str | None:
+    """What there is of the fabric `name`, or of any when it is None, although it does not run here."""
     from vnet import state
 
-    for other, owner in state.elsewhere().items() if name or not names else ():
+    for other, owner in state.elsewhere().items():
         if name in (None, other):
             return (
                 f"{other} does not run in {base()} but in {owner.runtime} (process {owner.pid}): "
                 "set XDG_RUNTIME_DIR as it is there"
             )
+    for other in crashed():
+        if name in (None, other):
+            log = state.log_path(other)
+            where = f"its log is {log}; " if log.exists() else ""
+            return f"{other} has crashed: {where}`vnet down {other}` cleans up"
     return None
 
 
@@ -266,8 +269,8 @@ def the_one(name: str | None) -> str:
     names = running()
     if name in names:
         return name
-    if other := _elsewhere(name, names):
-        raise BadInput(other)
+    if (name is not None or not names) and (instead := _instead(name)):
+        raise BadInput(instead)
     if name is not None:
         if not names:
             raise BadInput(f"no fabric named {name} is running: start it with `vnet up FILE`")

@@ -82,3 +82,19 @@ def test_a_second_fabric_of_the_same_name_touches_nothing_of_the_first(shell, tm
             assert f"(process {os.getpid()})" in capsys.readouterr().err
         assert log.read_text() == "what the first one says"
         assert sorted(entry.name for entry in log.parent.iterdir()) == ["lock", "log"]
+
+
+def test_one_that_crashed_is_not_just_one_that_does_not_run(shell):
+    held = runtime.Runtime("lab").__enter__()
+    os.close(held._lock)  # what the kernel does when the process dies
+    for name in ("lab", None):
+        with pytest.raises(BadInput, match=r"^lab has crashed: `vnet down lab` cleans up$"):
+            runtime.the_one(name)
+    log = state.folder("lab") / state.LOG
+    log.touch()
+    with pytest.raises(BadInput, match=f"^lab has crashed: its log is {log}; `vnet down lab` cleans up$"):
+        runtime.the_one("lab")
+    with runtime.Runtime("other"):
+        assert runtime.the_one(None) == "other"
+        with pytest.raises(BadInput, match="no fabric named x is running; running: other"):
+            runtime.the_one("x")

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
         said = f" Its log stays: {log}" if log.exists() else ""
         print(f"{name} had crashed; what it left is cleaned up.{said}")
         return 0
-    if name is None and not runtime.running() and not state.elsewhere():
+    if name is None and not (runtime.running() or crashed or state.elsewhere()):
         raise BadInput("no fabric is running")
     name = runtime.the_one(name)
     folder_path = runtime.base() / name
