@@ -22,6 +22,7 @@ TOPOLOGY = """\
 # A tiny Linux that vnet starts, beside an in-process guest. On its console (vnet console vm):
 #   ip address add 10.0.0.10/24 dev eth0; ip link set eth0 up; ping 10.0.0.11
 name: tiny
+engine: {{keep: [qemu]}}   # `vnet apply` may start it anew with more memory, say, or another beside it
 networks: {{lan: {{subnets: [10.0.0.0/24]}}}}
 guests:
   vm:

@@ -15,7 +15,7 @@ from vnet.machines import look
 from vnet.machines.keeping import Keeping
 from vnet.machines.machine import Machine
 from vnet.machines.words import command
-from vnet.topology.problems import bad_input
+from vnet.topology.problems import Problem, bad_input
 
 if TYPE_CHECKING:
     from vnet.port import Port
@@ -67,18 +67,18 @@ class Machines:
         if problems := [*look.problems(coming)]:
             raise bad_input(problems)
 
-    def refused(self, running: Resolved | None, wanted: Resolved) -> Iterator[str]:
-        """A line for each machine that would come and that the sandbox lets nobody start any more."""
+    def refused(self, running: Resolved | None, wanted: Resolved) -> Iterator[Problem]:
+        """Machines that would come and that the sandbox lets nobody start any more."""
         before = {} if running is None else running.guests
         known = self._keeping.known if self._keeping is not None else set()
         for name, guest in wanted.guests.items():
             if not self._sealed or guest.machine is None or before.get(name) == guest:
                 continue
             if tuple(self._argv(name, guest.machine)) not in known:
-                yield (
-                    f"guests.{name}: qemu needs what starts machines, which the sandbox has start only those"
-                    " that there were: bring it down, and up again with that in the file, with"
-                    " `engine: {keep: [qemu]}`, or with --sandbox off"
+                yield Problem(
+                    ("guests", name),
+                    "this fabric starts only the machines that it came up with, as they were: bring it down,"
+                    " and up again with `engine: {keep: [qemu]}` in the file, or with --sandbox off",
                 )
 
     @cached_property

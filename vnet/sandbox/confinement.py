@@ -16,8 +16,9 @@ import attrs
 import trio
 
 from vnet._native import confine_process, refused_calls
-from vnet.errors import BadInput, VnetError
+from vnet.errors import VnetError
 from vnet.sandbox.needs import CAPABILITIES, KEEP, Needs, needs, of_kind
+from vnet.topology.problems import Problem, bad_input
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -70,10 +71,8 @@ class Confinement:
             "refused": dict(refused_calls()),
         }
 
-    def admits(self, running: Resolved | None, wanted: Resolved, more: Iterable[str] = ()) -> None:
-        """Raise BadInput, with a line for each door that would come and needs what was given up, and with
-        `more`.
-        """
+    def admits(self, running: Resolved | None, wanted: Resolved, more: Iterable[Problem] = ()) -> None:
+        """Raise BadInput for each door that would come and needs what was given up, and for `more`."""
         problems = [*more]
         before = {} if running is None else {**running.ports, **running.uplinks}
         for name, port in {**wanted.ports, **wanted.uplinks}.items():
@@ -87,14 +86,17 @@ class Confinement:
             )
             if missing := asked.beyond(self.kept):
                 kind = "netns" if port.guest_kind == "netns" else port.nic.kind
-                where = f"uplinks.{name}" if port.is_uplink else f"guests.{port.guest}.nics[{port.index}]"
+                where = ("uplinks", name) if port.is_uplink else ("guests", port.guest, "nics", port.index)
                 named = f" with `engine: {{keep: [{kind}]}}`," if kind in KEEP else ""
                 problems.append(
-                    f"{where}: {kind} needs {', '.join(missing)}, which this fabric's sandbox gave up: bring"
-                    f" it down, and up again with that in the file,{named} or with --sandbox off"
+                    Problem(
+                        where,
+                        f"{kind} needs {', '.join(missing)}, which this fabric's sandbox gave up: bring it"
+                        f" down, and up again with that in the file,{named} or with --sandbox off",
+                    )
                 )
         if problems:
-            raise BadInput(*problems)
+            raise bad_input(problems)
 
     async def watch(self) -> None:
         """Tell of each kind of system call that is refused, once. Runs until cancelled."""

@@ -106,6 +106,7 @@ def test_what_was_given_up_is_refused_with_all_of_it() -> None:
         "guests.c.nics[0]: stream needs /srv, which this fabric's sandbox gave up: bring it down, and up"
         " again with that in the file, or with --sandbox off"
     )
+    assert raised.value.paths == [("guests", "b", "nics", 0), ("guests", "c", "nics", 0)]
 
 
 def test_what_runs_or_is_kept_is_not() -> None:
