@@ -12,7 +12,6 @@ meanwhile prolongs none: a lease has never more time left than it had when it wa
 from __future__ import annotations
 
 import ipaddress
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +24,6 @@ from vnet import state
 from vnet.drive import NANO
 from vnet.fabric import Fabric
 from vnet.port import Port
-
-log = logging.getLogger("vnet")
 
 FILE = "leases.json"
 EVERY = 10.0
@@ -80,10 +77,9 @@ def look(fabric: Fabric) -> list[Lease]:
 
 
 def note(path: Path, leases: list[Lease], wall: float) -> None:
-    """Write them down, at `wall` seconds since 1970. Raises OSError."""
-    if leases or path.exists():
-        document = {"version": VERSION, "noted": wall, "leases": [attrs.asdict(lease) for lease in leases]}
-        state.write(path, document)
+    """Write them down, at `wall` seconds since 1970; what goes wrong is told."""
+    document = {"version": VERSION, "noted": wall, "leases": [attrs.asdict(lease) for lease in leases]}
+    state.note(path, document, bool(leases), "leases")
 
 
 def remember(fabric: Fabric, path: Path, wall: float) -> int:
@@ -136,14 +132,7 @@ async def keep(fabric: Fabric, path: Path) -> None:
             if len(found) != len(noted) or not all(
                 new.same(old, passed) for new, old in zip(found, noted, strict=True)
             ):
-                await trio.to_thread.run_sync(_note, path, found)
+                await trio.to_thread.run_sync(note, path, found, time.time())
                 noted, at = found, now
     finally:
-        _note(path, look(fabric))
-
-
-def _note(path: Path, leases: list[Lease]) -> None:
-    try:
-        note(path, leases, time.time())
-    except OSError as error:
-        log.warning("leases can't be noted in %s: %s", path, error.strerror or error)
+        note(path, look(fabric), time.time())

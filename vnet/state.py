@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -128,33 +129,40 @@ class Unusable(VnetError):
 
 
 def load(path: Path) -> Any:
-    """A document that `write` wrote; None when there is none. It stays as it is. Raises Unusable."""
+    """A document that `write` wrote; None when there is none. It stays as it is. Raises Unusable, and
+    VnetError when the system doesn't let us read it now, which says nothing about what is in it.
+    """
     try:
         opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(opened, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                raise Unusable("it is no file of ours")
+            if status.st_size > LARGEST:
+                raise Unusable(f"it has {status.st_size} bytes")
+            return json.loads(file.read(LARGEST))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise Unusable(str(error)) from None
     except OSError as error:
-        raise Unusable(error.strerror or str(error)) from None
-    with os.fdopen(opened, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise Unusable("it is no file of ours")
-        if status.st_size > LARGEST:
-            raise Unusable(f"it has {status.st_size} bytes")
-        try:
-            return json.loads(file.read(LARGEST))
-        except (OSError, ValueError, RecursionError) as error:
-            raise Unusable(str(error)) from None
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise Unusable("it is no file of ours") from None
+        raise VnetError(f"{path} can't be read: {error.strerror or error}") from None
 
 
 def read(path: Path) -> Any:
     """The same, for a fabric that comes up. A document that can't be believed is told once, moved aside as
-    `NAME.bad` and counts as none: what it knew is lost, and the fabric comes up all the same.
+    `NAME.bad` and counts as none: what it knew is lost, and the fabric comes up all the same. One that
+    can't be read counts as none, too, and stays until there is another to write.
     """
     try:
         return load(path)
     except Unusable as error:
         return aside(path, str(error))
+    except VnetError as error:
+        log.warning(str(error))
+        return None
 
 
 def aside(path: Path, why: str) -> None:
@@ -171,13 +179,40 @@ def write(path: Path, document: Any) -> None:
     """
     fresh = path.with_name(f"{path.name}.new")
     opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(opened, "w") as file:
-        json.dump(document, file, separators=(",", ":"))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with os.fdopen(opened, "w") as file:
+            json.dump(document, file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+_failing: dict[Path, str] = {}
+"""Documents that could not be written when last tried, and why."""
+
+
+def note(path: Path, document: Any, anything: bool, what: str) -> None:
+    """Write a document if there is `anything` in it, or an older one that it replaces. That it can't be
+    written is told when it begins and when it ends, not each time; `what` it is says how.
+    """
+    try:
+        if not anything and not path.exists():
+            return
+        write(path, document)
+    except OSError as error:
+        why = error.strerror or str(error)
+        if _failing.get(path) != why:
+            log.warning("%s can't be noted in %s: %s", what, path, why)
+        _failing[path] = why
+    else:
+        if _failing.pop(path, None) is not None:
+            log.warning("%s can be noted in %s again", what, path)

@@ -22,7 +22,7 @@ import attrs
 import trio
 
 from vnet import state
-from vnet.errors import BadInput
+from vnet.errors import BadInput, VnetError
 
 if TYPE_CHECKING:
     from vnet._native import Engine
@@ -138,7 +138,9 @@ class Accounts:
         return {"version": VERSION, "noted": time.time(), "nics": self._gone | there}
 
     def remember(self, path: Path) -> int:
-        """Go on with what was noted by a fabric before this one; of how many NICs that is."""
+        """Go on with what was noted by a fabric before this one; of how many NICs that is. Raises VnetError
+        when that can't be read.
+        """
         noted = read(path)
         for name, before in noted.items():
             account = self._accounts.get(name)
@@ -192,7 +194,7 @@ def document(
 
 def load(path: Path) -> dict[str, Account]:
     """What was noted, sorted by name; all of it is of NICs that are gone. The file stays as it is. Raises
-    Unusable.
+    Unusable, and VnetError when it can't be read now.
     """
     found = state.load(path)
     if found is None:
@@ -207,12 +209,25 @@ def load(path: Path) -> dict[str, Account]:
 
 
 def read(path: Path) -> dict[str, Account]:
-    """The same, for a fabric that goes on with it: what can't be believed is told, and kept aside."""
+    """The same, for a fabric that goes on with it: what can't be believed is told, and kept aside.
+
+    Raises VnetError when it can't be read now. Then nothing is known to be wrong with it: a fabric that came
+    up without it would count from nothing, and write that over it.
+    """
     try:
         return load(path)
     except state.Unusable as error:
         state.aside(path, str(error))
         return {}
+    except VnetError as error:
+        _unread.add(path)
+        raise VnetError(
+            f"{error}: what guests are billed for goes on from it; to count from nothing, move it away"
+        ) from None
+
+
+_unread: set[Path] = set()
+"""Files that could not be read, and that this process therefore writes nothing over."""
 
 
 def _account(noted: float, entry: Any) -> Account:
@@ -225,12 +240,8 @@ def _account(noted: float, entry: Any) -> Account:
 
 def note(path: Path, document: dict[str, Any]) -> None:
     """Write it down, if there is anything to say; what goes wrong is told."""
-    if not document["nics"] and not path.exists():
-        return
-    try:
-        state.write(path, document)
-    except OSError as error:
-        log.warning("usage can't be noted in %s: %s", path, error.strerror or error)
+    if path not in _unread:
+        state.note(path, document, bool(document["nics"]), "usage")
 
 
 async def keep(accounts: Accounts, ports: Mapping[str, Port], path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,20 @@ async def test_what_the_engine_knows_of_many_ports_is_read_at_once() -> None:
             "vm.0": [{"ip": "10.0.0.9", "vlan": red, "until": None}],
             "db.0": [],
         }
+
+
+async def test_a_file_that_the_system_does_not_read_now_is_told_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / leases.FILE
+    await noted(path, **{FOUR: 60.0})
+
+    def no_descriptors(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with fabric() as after:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", no_descriptors)
+            assert leases.remember(after, path, 1000.0) == 0
+        assert caplog.messages == [f"{path} can't be read: Too many open files"]
+        assert leases.remember(after, path, 1000.0) == 1

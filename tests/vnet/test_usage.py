@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.vnet.metrics.test_metrics import of, samples
 from vnet import announce, usage
 from vnet.cli import main
 from vnet.cli.usage import rows
-from vnet.errors import BadInput
+from vnet.errors import BadInput, VnetError
 from vnet.metrics import exposition
 
 BROADCAST = b"\xff" * 6
@@ -192,6 +194,56 @@ async def test_a_file_that_says_nothing_is_kept_aside_and_told(
         assert told(fabric)["a.0"] == [0] * 4
     assert path.with_name("usage.json.bad").read_text() == text
     assert "can't be used" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+async def test_a_file_that_can_t_be_read_now_is_neither_moved_nor_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    path = tmp_path / usage.FILE
+    async with vnet.Fabric(topology()) as fabric:
+        await meet(fabric)
+        usage.note(path, fabric.accounts.document(fabric.ports))
+    before = path.read_bytes()
+
+    def fails(*_: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    async with vnet.Fabric(topology()) as fabric:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", fails)
+            with pytest.raises(
+                VnetError, match=f"usage.json can't be read: {os.strerror(number)}: what guests "
+            ):
+                fabric.accounts.remember(path)
+        # What a fabric that does not come up writes at its end.
+        usage.note(path, fabric.accounts.document(fabric.ports))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [usage.FILE]  # noqa: PTH208
+    assert caplog.text == ""
+
+
+def test_a_bad_disk_is_told_once_and_leaves_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / usage.FILE
+    document = {"nics": {"a.0": "something"}}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for _ in range(3):
+            usage.note(path, document)
+            assert [*tmp_path.iterdir()] == []
+    usage.note(path, document)
+    usage.note(path, document)
+    assert caplog.messages == [
+        f"usage can't be noted in {path}: No space left on device",
+        f"usage can be noted in {path} again",
+    ]
+    assert [entry.name for entry in tmp_path.iterdir()] == [usage.FILE]
 
 
 @pytest.mark.parametrize("text", ["{", '{"version": 2}'])
