@@ -30,7 +30,7 @@ from vnet.captures import Captures
 from vnet.errors import BadInput
 from vnet.explain import Names
 from vnet.flows.exporter import Exporter
-from vnet.guests import Guest, one_of
+from vnet.guests import Guest, whole_guest
 from vnet.links import Link
 from vnet.machines import Machines
 from vnet.past import Keeper
@@ -219,7 +219,7 @@ class Fabric:
 
     async def detach(self, name: str) -> None:
         """Remove a guest and its ports."""
-        await self.change(lambda running: running.copy().remove_guest(one_of(self.guests, name).name))
+        await self.change(lambda running: running.copy().remove_guest(whole_guest(self.guests, name).name))
 
     async def set_link(self, port: str, up: bool) -> None:
         """Set a port's link up or down, as its guest sees it where its kind can show it. A link between

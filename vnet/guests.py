@@ -298,6 +298,17 @@ def one_of(guests: Mapping[str, Guest], name: str) -> Guest:
     raise BadInput(f"there is no guest {name!r}{suggestion(name, list(guests))}")
 
 
+def whole_guest(guests: Mapping[str, Guest], name: str) -> Guest:
+    """The same, for what takes a guest away: who names one of its NICs is not told of the guest instead."""
+    owner = name.rpartition(".")[0]
+    if owner in guests:
+        raise BadInput(
+            f"{name} is a NIC of {owner}, and this takes whole guests away: for one NIC, remove it from the"
+            " file and `vnet apply` that"
+        )
+    return one_of(guests, name)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """` (did you mean x?)`, or nothing."""
     hint = did_you_mean(word, known)

@@ -206,6 +206,10 @@ async def test_wrong_names_are_told_with_the_right_ones():
     async with Fabric.from_dict(tenants()) as fabric:
         with pytest.raises(BadInput, match="did you mean web"):
             await fabric.detach("wbe")
+        # Who means a NIC is not led to take its guest away.
+        for nic in ("web.0", "web.7"):
+            with pytest.raises(BadInput, match=rf"^{nic} is a NIC of web, .* remove it from the file"):
+                await fabric.detach(nic)
         with pytest.raises(BadInput, match=r"did you mean web\.0"):
             fabric.port("web.1")
         with pytest.raises(BadInput, match="there is a guest web already"):
