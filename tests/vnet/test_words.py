@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vnet.cli import words
-from vnet.cli.status import foremost, others_are, row
+from vnet.cli.status import foremost, machines, others_are, row
 
 
 def test_a_mac_address_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +50,21 @@ def test_a_row_is_one_line_where_it_is_narrow() -> None:
     assert row(told, narrow=True)[5:] == ["10.0.0.1 +1", "up", "1", "2", "giant 5 +1"]
     told["drops"] |= {"tx-not-addressed": 1000}
     assert row(told, narrow=True)[-1] == "giant 5 +2"
+
+
+def test_what_became_of_a_machine_reads_well() -> None:
+    def told(state: str, code: int | None = None, *said: str, **more: Any) -> list[str]:
+        machine = {"guest": "vm", "state": state, "seconds": 3.0, "pid": None, "accel": None, "restarts": 0}
+        return [*machines([machine | {"exit": code, "said": said} | more])][1:]
+
+    assert told("running", pid=7, accel="tcg", restarts=2) == [
+        "machine vm: running for 3 s, pid 7 (tcg), started again 2 times"
+    ]
+    assert told("stopped") == ["machine vm: stopped for 3 s"]
+    assert told("shut down", 0) == ["machine vm: shut down 3 s ago"]
+    assert told("killed", -9) == ["machine vm: was killed 3 s ago by signal 9"]
+    assert told("killed") == ["machine vm: was killed 3 s ago with its keeper"]
+    assert told("failed", 1, "qemu: could not open kernel file '/x/y': No such file or directory") == [
+        "machine vm: failed 3 s ago, exit code 1: qemu: could not open kernel file",
+        "  '/x/y': No such file or directory",
+    ]

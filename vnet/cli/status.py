@@ -192,19 +192,20 @@ def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def machines(found: list[dict[str, Any]]) -> Iterator[str]:
-    """A line for each machine."""
+    """What there is to say of each machine."""
     from vnet.machines.machine import described
 
     if found:
         yield ""
     for machine in found:
-        line = f"machine {machine['guest']}: {described(machine)} for {words.duration(machine['seconds'])}"
+        more = []
         if machine["pid"] is not None:
-            line += f", pid {machine['pid']} ({machine['accel']})"
+            more.append(f"pid {machine['pid']} ({machine['accel']})")
         if machine["restarts"]:
             times = "once" if machine["restarts"] == 1 else f"{machine['restarts']} times"
-            line += f", started again {times}"
-        yield line
+            more.append(f"started again {times}")
+        line = f"machine {machine['guest']}: {described(machine, words.duration(machine['seconds']), *more)}"
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def mirrors(found: list[dict[str, Any]]) -> Iterator[str]:

@@ -396,12 +396,21 @@ def _clean(line: bytes) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def described(status: dict[str, Any]) -> str:
-    """Its state in words: `failed, exit code 1: ...`."""
+def described(status: dict[str, Any], since: str = "", *more: str) -> str:
+    """Its state in words: `failed, exit code 1: ...`. `since`: for how long, `failed 3 s ago, exit code 1`;
+    `more` is said before what QEMU said.
+    """
     state, code = status["state"], status["exit"]
+    ago = f" {since} ago" if since else ""
+    if state == "killed":
+        by = "with its keeper" if code is None else f"by signal {-code}"
+        words = [f"was killed{ago} {by}"]
+    elif state in ("failed", "shut down"):
+        words = [state + ago]
+    else:
+        words = [f"{state} for {since}" if since else state]
     if state == "failed" and code is not None and code >= 0:
-        state += f", exit code {code}"
-    elif state == "killed":
-        state = f"was killed by signal {-code}" if code is not None else "was killed with its keeper"
+        words.append(f"exit code {code}")
+    told = ", ".join([*words, *more])
     said = "; ".join(status["said"][-3:])
-    return f"{state}: {said}" if said else state
+    return f"{told}: {said}" if said else told
