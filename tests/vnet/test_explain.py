@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import vnet
 from vnet import spelling
+from vnet.cli import explain
 from vnet.explain import dotted
 
 FABRIC = {
@@ -60,6 +61,26 @@ async def test_the_steps_of_a_frame_across_a_link(autojump_clock):
         assert "it belongs to VLAN 10 (red)" in [step.text for step in steps]
         assert set(reaches) >= {"b.0", "t.0"}
         assert not {"d.0", "e.0", "f.0"} & set(reaches)
+
+
+def test_what_is_printed_fits_80_columns(capsys):
+    step = {"depth": 1, "port": "b.0", "reason": None, "path": None, "place": None}
+    long = "the destination is a group address: to every member that takes it, and to some that have asked"
+    lost = step | {"reason": "tx-no-carrier", "place": f"{'folder/' * 9}lab.yaml:10:12"}
+    steps = [
+        step | {"check": "in", "depth": 0, "text": "left: in at a.0"},
+        step | {"check": "destination", "text": long},
+        lost | {"check": "out", "text": "not out of b.0: the NIC has no carrier"},
+    ]
+    explain.show({"steps": steps, "reaches": []})
+    assert capsys.readouterr().out.splitlines() == [
+        "left: in at a.0",
+        "  ✓ destination  the destination is a group address: to every member that takes",
+        "                 it, and to some that have asked",
+        "  ✗ out          not out of b.0: the NIC has no carrier (tx-no-carrier)",
+        f"                 [{lost['place']}]",
+        "It would leave nowhere.",
+    ]
 
 
 async def test_each_reason_has_the_key_that_is_behind_it(autojump_clock):

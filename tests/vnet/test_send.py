@@ -39,6 +39,20 @@ def test_blanks_are_filled_in_as_the_guest_would():
     assert (arp.dst, arp[ARP].hwsrc, arp[ARP].psrc) == ("ff:ff:ff:ff:ff:ff", WEB["mac"], "10.0.0.1")
 
 
+def test_whom_it_goes_to_is_told_where_that_was_left_out():
+    def told(text):
+        return spelling.spelled(text, WEB, [SHOP, WEB, DB])[1]
+
+    assert told("IP(dst='10.0.0.2')/ICMP()") == f"10.0.0.2 is db.0's: sent to its MAC address, {DB['mac']}."
+    nobody = "No NIC here has {}: sent to everybody, where a guest would ask for it first."
+    assert told("IP(dst='10.0.0.9')/ICMP()") == nobody.format("10.0.0.9")
+    assert told("IPv6(dst='fd00::9')/UDP()") == nobody.format("fd00::9")
+    # Where a guest would do the same, and where nothing was left out.
+    for text in ("IP()/UDP()", "IP(dst='224.1.2.3')/UDP()", "ARP(pdst='10.0.0.9')", "ff" * 14):
+        assert told(text) is None
+    assert told("Ether(dst='02:00:00:00:00:77')/IP(dst='10.0.0.9')") is None
+
+
 def test_what_is_said_stays():
     packet = spelled(
         "Ether(src='02:00:00:00:00:66',dst='02:00:00:00:00:77')/IP(src='1.2.3.4',dst='10.0.0.2')"

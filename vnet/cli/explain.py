@@ -18,11 +18,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from vnet.cli import words
 from vnet.errors import BadInput, VnetError
+
+WIDTH = 80
+NAME = 12
+"""Columns of a check's name."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     from vnet import spelling
 
-    place = None
+    place = filled = None
     if given.file:
         from vnet.topology.reader import with_places
 
@@ -54,14 +59,16 @@ def run(given: argparse.Namespace) -> int:
             port = words.port_of(given.port or where, ports)
         else:
             port = words.port_of(given.port, ports)
-            frame = spelling.frame(given.frame, port, ports)
+            frame, filled = spelling.spelled(given.frame, port, ports)
         told = client.call("explain", port=port["port"], frame=frame.hex())
     for step in told["steps"]:
         step["place"] = place(tuple(step["path"])) if place and step["path"] else None
     if given.json:
         words.print_json(_dotted(told) | {"port": port["port"], "frame": frame.hex()})
     else:
-        _print(told)
+        if filled:
+            print(textwrap.fill(filled, WIDTH))
+        show(told)
     return 0 if told["reaches"] else 1
 
 
@@ -97,7 +104,8 @@ def _dotted(told: dict[str, Any]) -> dict[str, Any]:
     return told | {"steps": steps}
 
 
-def _print(told: dict[str, Any]) -> None:
+def show(told: dict[str, Any]) -> None:
+    """Print it, in lines of 80 columns where nothing is longer that can't be cut."""
     from vnet.explain import dotted
 
     paint: Callable[[str, str], str] = _paint if sys.stdout.isatty() else lambda text, _: text
@@ -111,7 +119,17 @@ def _print(told: dict[str, Any]) -> None:
         if reason and step["check"] == "out":
             text += f" ({reason})"
         where = step["place"] or (dotted(tuple(step["path"])) if step["path"] and reason else "")
-        print(f"  {mark} {step['check']:<12} {text}" + (f"  [{where}]" if where else ""))
+        text += f"  [{where}]" if where else ""
+        indent = " " * (NAME + 5)
+        lines = textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        print(f"  {mark} {step['check']:<{NAME}} {lines[0].lstrip()}", *lines[1:], sep="\n")
     ports = ", ".join(told["reaches"])
     print(f"It would leave by {ports}." if ports else "It would leave nowhere.")
 

@@ -16,9 +16,12 @@ Exit code 0 when it was forwarded, 1 when it was dropped.
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from vnet.cli import words
 from vnet.errors import BadInput
+
+WIDTH = 80
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
     with words.client(given.name) as client:
         ports = client.call("status")["ports"]
         port = words.port_of(given.port, ports)
-        frame = spelling.frame(given.frame, port, ports)
+        frame, filled = spelling.spelled(given.frame, port, ports)
         sent = client.call("send", port=port["port"], frame=frame.hex(), count=given.count)
     if given.json:
         words.print_json(sent | {"frame": frame.hex()})
@@ -49,4 +52,6 @@ def run(given: argparse.Namespace) -> int:
         print(f"forwarded in VLAN {sent['vlan']} to {sent['to']}")
     else:
         print(f"flooded in VLAN {sent['vlan']}")
+        if filled:
+            print(textwrap.fill(filled, WIDTH))
     return 1 if sent["reason"] else 0
