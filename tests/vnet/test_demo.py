@@ -30,11 +30,13 @@ def test_the_result_for_machines_is_whole(tmp_path, capsys):
 
 @pytest.mark.deadline(120)
 def test_people_are_told_the_same(tmp_path):
-    words = [sys.executable, "-m", "vnet", "demo", "--size", "1", "-w", str(tmp_path / "x.pcapng")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    words = [sys.executable, "-m", "vnet", "demo", "--size", "64", "-w", "x.pcapng"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in ("12 of 12 pairs", "0 of 18 pairs", "0 of 6 frames", "tshark -r", "checksum matches"):
         assert said in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "…" not in done.stdout
 
 
 def test_what_does_not_hold_fails(monkeypatch, capsys, tmp_path):

@@ -23,6 +23,7 @@ from vnet.errors import BadInput
 if TYPE_CHECKING:
     from vnet.demo import Demo
 
+WIDTH = 80
 SIZE_MAX = 1_000_000
 """MiB: days of it."""
 
@@ -50,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.live import Live
 
-        with Live(console=Console(emoji=False), refresh_per_second=10) as live:
+        with Live(console=Console(highlight=False, emoji=False), refresh_per_second=10) as live:
             result = trio.run(demo.run, size, given.write, lambda now: live.update(_table(now)))
         _tell(result)
     else:
@@ -58,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
         result = trio.run(demo.run, size, given.write, lambda now: _step(now, steps))
         from rich.console import Console
 
-        Console(width=100, highlight=False, emoji=False).print(_table(result))
+        Console(width=WIDTH, highlight=False, emoji=False).print(_table(result))
         _tell(result)
     return 1 if result.failures() else 0
 
@@ -77,7 +78,7 @@ def _table(demo: Demo) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    ports = Table(box=None, pad_edge=False, header_style="bold")
+    ports = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for column in ("port", "tenant", "vlan", "ip", "mac"):
         ports.add_column(column)
     for column in ("rx", "tx", "dropped"):
@@ -93,7 +94,7 @@ def _table(demo: Demo) -> Any:
             words.size(port["tx"]["bytes"]),
             str(sum(port["drops"].values())),
         )
-    moves = Table(box=None, pad_edge=False, show_header=False)
+    moves = Table(box=None, pad_edge=False, show_header=False, collapse_padding=True)
     for move in demo.transfers:
         share = move.moved / move.size
         state = "checksum matches" if move.intact else "" if share < 1 else "..."
@@ -113,12 +114,11 @@ def _tell(demo: Demo) -> None:
     answered = sum(pair.rtt is not None for pair in demo.across)
     print()
     print(f"within the tenants:  {reached} of {len(demo.inside)} pairs reach each other")
-    print(
-        f"across the tenants:  {answered} of {len(demo.across)} pairs reach each other; "
-        f"{demo.leaked} of {demo.probed} frames to the other's MAC addresses arrived"
-    )
-    print(f"capture:             {demo.frames} frames, {demo.lost} lost, in {demo.capture}")
-    print(f"  read it:           tshark -r {demo.capture} | head      or: wireshark {demo.capture}")
+    print(f"across the tenants:  {answered} of {len(demo.across)} pairs reach each other")
+    print(f"                     {demo.leaked} of {demo.probed} frames to the other's MAC addresses arrived")
+    print(f"captured:            {demo.frames} frames, {demo.lost} lost; to read them:")
+    print(f"                     tshark -r {demo.capture} | head")
+    print(f"                     wireshark {demo.capture}")
     print(f"took {demo.seconds:.1f} s. Next: vnet up FILE, with a topology file as in the README.")
     for failure in demo.failures():
         print(f"FAILED: {failure}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Unplug a guest and forget it.
+"""Unplug a guest and forget it. One NIC of several goes by `vnet apply` of a file without it.
 
 Examples:
   vnet detach probe
