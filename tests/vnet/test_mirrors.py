@@ -293,7 +293,7 @@ def test_the_proof_tells_who_watches_whom() -> None:
     topology = Topology.from_text(text.replace(", mirrors: [far]", ""))
     proof = Proof(topology)
     (watching,) = watchers(proof.ground)
-    assert watching.text == "ids.0 sees what web.0, wan sends and receives in red (mirror watch)"
+    assert watching.text == "ids.0 sees what web.0, wan send and receive in red (mirror watch)"
     assert all(not pair.ethernet for pair in proof.pairs() if "ids" in (pair.source, pair.target))
     assert Topology.from_dict(topology.to_dict()) == topology
 

@@ -68,3 +68,7 @@ def test_what_became_of_a_machine_reads_well() -> None:
         "machine vm: failed 3 s ago, exit code 1: qemu: could not open kernel file",
         "  '/x/y': No such file or directory",
     ]
+
+
+def test_one_is_no_plural() -> None:
+    assert [words.several(number, "port") for number in (0, 1, 2)] == ["0 ports", "1 port", "2 ports"]

@@ -7,7 +7,7 @@ from vnet.check.pair import Reason
 from vnet.check.wire import Ear
 from vnet.topology.mirrors import ResolvedMirror
 
-WAYS = {(True, True): "sends and receives", (True, False): "sends", (False, True): "receives"}
+WAYS = {(True, True): ("send", "receive"), (True, False): ("send",), (False, True): ("receive",)}
 
 
 def seen(ground: Ground, mirror: ResolvedMirror) -> list[Ear]:
@@ -41,7 +41,8 @@ def watchers(ground: Ground) -> list[Reason]:
         whose = [ear.name for ear in seen(ground, mirror)]
         names = ", ".join(whose[:6]) + (f" and {len(whose) - 6} more" if len(whose) > 6 else "")
         by = f"{mirror.session.target} beyond {mirror.to}" if mirror.session else mirror.to
-        what = WAYS[mirror.ingress, mirror.egress]
+        verbs = WAYS[mirror.ingress, mirror.egress]
+        what = " and ".join(verb if len(whose) > 1 else f"{verb}s" for verb in verbs)
         networks = [
             network for network in ground.resolved.networks.values() if network.vlan in (mirror.vlans or ())
         ]

@@ -187,10 +187,11 @@ def _told(stats: dict[str, Any]) -> str:
     """One line about what was captured."""
     if "files" in stats:
         kept, written = len(stats["files"]), stats.get("written", 0)
-        return f"{written} frames captured, {stats.get('lost', 0)} lost; {kept} files are kept"
+        kept_are = f"{words.several(kept, 'file')} {'is' if kept == 1 else 'are'} kept"
+        return f"{words.several(written, 'frame')} captured, {stats.get('lost', 0)} lost; {kept_are}"
     if "left_out" not in stats:
-        return f"{stats.get('written', 0)} frames captured, {stats.get('lost', 0)} lost"
-    line = f"{stats['written']} frames of the past"
+        return f"{words.several(stats.get('written', 0), 'frame')} captured, {stats.get('lost', 0)} lost"
+    line = f"{words.several(stats['written'], 'frame')} of the past"
     if stats["oldest"] is not None:
         line += f", the oldest from {words.ago(stats['oldest'])} ago"
     if stats["left_out"]:

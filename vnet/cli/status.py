@@ -50,7 +50,8 @@ def run(given: argparse.Namespace) -> int:
     down = sum(1 for port in status["ports"] if not port["carrier"])
     state = "every port has carrier" if not down else f"{down} without carrier"
     driver = status["engine"]["driver"]
-    print(f"{status['name']}: {len(status['ports'])} ports, {state} (driver {driver}, pid {status['pid']})\n")
+    ports = words.several(len(status["ports"]), "port")
+    print(f"{status['name']}: {ports}, {state} (driver {driver}, pid {status['pid']})\n")
     sandbox = f"sandbox {confinement.words(status['sandbox'])}"
     switches = status["switches"]
     told = [
@@ -169,7 +170,7 @@ def multicast(switches: list[dict[str, Any]]) -> Iterator[str]:
         where = "itself" if side["ours"] else f"at {side['querier_port']}"
         asks = f"asked from {side['querier']} ({where})" if side["querier"] else "nobody asks: flooded"
         routers = f", routers at {', '.join(side['routers'])}" if side["routers"] else ""
-        groups = f"{side['groups']} group{'' if side['groups'] == 1 else 's'}"
+        groups = words.several(side["groups"], "group")
         yield f"{switch}, {side['network']}: {side['protocol']} {asks}, {groups}{routers}"
 
 
@@ -184,8 +185,7 @@ def rules(ports: list[dict[str, Any]]) -> Iterator[str]:
     for port in told:
         words_ = [f"groups {', '.join(port['groups'])}"] if port["groups"] else []
         if port["groups"]:
-            count = port["connections"]
-            words_.append(f"{count} connection{'' if count == 1 else 's'}")
+            words_.append(words.several(port["connections"], "connection"))
         if port["private"] != "promiscuous":
             words_.append(port["private"])
         yield f"{port['port']}: {', '.join(words_)}"

@@ -27,6 +27,7 @@ import contextlib
 import logging
 import sys
 
+from vnet.cli import words
 from vnet.errors import BadInput, VnetError, single
 from vnet.sandbox.needs import MODES
 
@@ -84,4 +85,4 @@ def run(given: argparse.Namespace) -> int:
 def _size(topology: object) -> str:
     guests = topology.guests  # type: ignore[attr-defined]
     ports = sum(len(guest.nics) for guest in guests.values())
-    return f"{len(guests)} guests, {ports} ports"
+    return f"{words.several(len(guests), 'guest')}, {words.several(ports, 'port')}"

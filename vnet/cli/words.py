@@ -71,6 +71,11 @@ def table(
         print(line.rstrip())
 
 
+def several(number: int, what: str) -> str:
+    """`1 port`, `2 ports`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def count(number: float) -> str:
     """`1234567` as `1.23 M`."""
     for unit in ("", " k", " M", " G", " T"):
