@@ -1,6 +1,6 @@
 """The native part: engine, switch and doors. Private; use what `vnet` exports."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, Self, final
 
@@ -243,7 +243,7 @@ def write_past(
     fd: int,
     *,
     ports: Sequence[int] | None,
-    vlans: Sequence[int] = ...,
+    vlans: Mapping[int, int] = ...,
     since: int = 0,
     direction: Literal["in", "out"] | None = None,
     drops: bool = False,
@@ -259,10 +259,10 @@ def write_past(
     """Write what was kept, as pcapng, to a duplicate of `fd`. Blocks; raises OSError.
 
     `ports`: frames that came in at these, were sent to them or were refused there, None for all; `vlans`:
-    frames of these VLANs, too. `since`: from this time of the engine on. `count`: the latest so many.
-    The other arguments are those of `start_capture`. Counts `written`, `left_out` (frames in that time
-    that were counted and not kept), `unseen` (of which the filter would have had to see more), `bytes`;
-    `oldest` is the first frame's time, 0 without one.
+    frames of these VLANs, too, each with the time from which on. `since`: from this time of the engine on.
+    `count`: the latest so many. The other arguments are those of `start_capture`. Counts `written`,
+    `left_out` (frames in that time that were counted and not kept), `unseen` (of which the filter would
+    have had to see more), `bytes`; `oldest` is the first frame's time, 0 without one.
     """
 
 def set_bridge(

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from vnet.capture import Asked, Capture, Names, Selection, read
+from vnet.capture import Asked, Capture, Names, Selection, past, read
 
 if TYPE_CHECKING:
     from vnet.fabric import Fabric
@@ -44,6 +44,11 @@ class Captures:
         self._kept: WeakKeyDictionary[Capture, _Kept] = WeakKeyDictionary()
         self._vlans: dict[str, Collection[int]] = {}
         """Of each network."""
+        self._owners: dict[int, str] = {}
+        """Of each VLAN, before the change that is under way."""
+        self._handed: dict[int, int] = {}
+        """When VLANs became their owners'."""
+        self._began = 0
 
     def capture(
         self,
@@ -67,10 +72,15 @@ class Captures:
         """Those that look at something, or would."""
         return [capture for capture in self._kept if capture.is_running]
 
-    def selection(self, words: Iterable[str]) -> Selection:
-        """What `words` mean now. Raises BadInput."""
-        names = self._names()
-        return read(words, names).selection(names)
+    async def past(
+        self, target: str | os.PathLike[str] | int, words: Iterable[str], **options: Any
+    ) -> dict[str, Any]:
+        """Write what passed of what `words` mean now, see `vnet.capture.past`. Of a network, that is what
+        passed since its VLAN is its own. Raises BadInput.
+        """
+        names, clock = self._names(), self._fabric.clock
+        selection = read(words, names).selection(names)
+        return await past(self._fabric.engine, target, selection, clock=clock, handed=self._handed, **options)
 
     def came(self, port: Port | LinkEnd) -> None:
         """A port is there: captures that were asked for it see what it does from the beginning."""
@@ -83,6 +93,7 @@ class Captures:
         """A change of the topology begins. Until it has ended, captures of a network look at the VLAN that it
         had and at the one that it gets, unless that was or will be another's.
         """
+        self._began = self._fabric.time()
         before, after = _vlans(running), _vlans(wanted)
         had, gets = ({vlan: name for name, vlan in vlans.items()} for vlans in (before, after))
         self._vlans = {
@@ -97,7 +108,16 @@ class Captures:
 
     def changed(self, resolved: Resolved | None) -> None:
         """It has ended, and this is what runs. Captures that nothing is left of are told."""
-        self._vlans = {name: [vlan] for name, vlan in _vlans(resolved).items()}
+        vlans = _vlans(resolved)
+        self._vlans = {name: [vlan] for name, vlan in vlans.items()}
+        owners = {vlan: name for name, vlan in vlans.items()}
+        for vlan, name in owners.items():
+            if vlan not in self._owners:
+                self._handed[vlan] = self._began
+            elif self._owners[vlan] != name:
+                # What passed until now, others may have sent.
+                self._handed[vlan] = self._fabric.time() + 1
+        self._owners = owners
         for capture, kept, selection in self._renew([*self._kept.items()]):
             if selection.is_empty and not kept.empty and capture.is_running:
                 line = f"there is nothing to capture until {kept.asked} is back"

@@ -25,7 +25,7 @@ import trio
 from nics.netlink import Netlink
 from vnet import apply, drive, drops, events, explain, mirrors, multicast, rest, tables, usage
 from vnet._native import Engine, set_recorder
-from vnet.capture import Capture, Clock, past
+from vnet.capture import Capture, Clock
 from vnet.captures import Captures
 from vnet.errors import BadInput
 from vnet.explain import Names
@@ -255,7 +255,7 @@ class Fabric:
         there. Options: `seconds` to look back, otherwise all that is kept; `filter`, `drops`, `direction`,
         `snaplen` as for `capture`; `count`, the latest so many. Returns counts, see `vnet.capture.past`.
         """
-        return await past(self.engine, target, self.captures.selection(what), clock=self.clock, **options)
+        return await self.captures.past(target, what, **options)
 
     def set_recorder(self, wanted: Recorder | None) -> None:
         """Have other parts of what passes kept, None: nothing. What was kept is forgotten where it is not

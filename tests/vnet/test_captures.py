@@ -66,6 +66,31 @@ async def test_a_network_that_gets_another_vlan_is_what_is_captured(
     assert seen(path, *said) == [b"red before", b"red in 30", b"red later"]
 
 
+async def test_the_past_of_a_network_is_not_that_of_who_had_its_vlan(
+    autojump_clock: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "blue.pcapng"
+    async with vnet.Fabric(wanted(web="red", shop="blue")) as fabric:
+        await send(fabric, "web", b"red in 10")
+        await fabric.past(path, "red")
+        assert seen(path, b"red in 10") == [b"red in 10"]
+        moved = {"red": {"vlan": 30}, "blue": {"vlan": 10}}
+        await fabric.apply(wanted(moved, web="red", shop="blue"))
+        await trio.sleep(0.001)
+        await send(fabric, "shop", b"blue in 10")
+        await send(fabric, "web", b"red in 30")
+        said = (b"red in 10", b"blue in 10", b"red in 30")
+        await fabric.past(path, "blue")
+        assert seen(path, *said) == [b"blue in 10"]
+        await fabric.past(path, "red")
+        assert seen(path, *said) == [b"red in 30"]
+        # A VLAN that nobody has meanwhile is not given back its past either.
+        await fabric.apply(wanted({"blue": {"vlan": 10}}, shop="blue"))
+        await fabric.apply(wanted({"blue": {"vlan": 30}}, shop="blue"))
+        await fabric.past(path, "blue")
+        assert seen(path, *said) == []
+
+
 async def test_what_is_anothers_is_not_captured_while_it_changes_hands(
     autojump_clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ comment says where it went. `start_capture`'s options mean the same here.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import trio
@@ -38,6 +39,7 @@ async def past(
     selection: Selection,
     *,
     clock: Clock,
+    handed: Mapping[int, int] | None = None,
     seconds: float | None = None,
     filter: str | BpfProgram | None = None,  # noqa: A002 - the word that users know
     count: int | None = None,
@@ -48,6 +50,7 @@ async def past(
 ) -> dict[str, Any]:
     """Write what was kept, of the last `seconds` or of all the time, to a path or a descriptor that stays
     the caller's. `selection`: frames that came in at these ports, were sent to them, or were refused there.
+    `handed`: when VLANs became whose they are, by the engine's time; what passed in them before is left out.
     `direction`: only what came `in` there, or what was to go `out`. `count`: the latest so many. `truncate`:
     what a descriptor's file had goes first.
 
@@ -75,7 +78,7 @@ async def past(
             engine,
             descriptor,
             ports=selection.ports,
-            vlans=selection.vlans,
+            vlans={vlan: (handed or {}).get(vlan, 0) for vlan in selection.vlans},
             since=0 if seconds is None else now - round(min(seconds * drive.NANO, now)),
             direction=direction,
             drops=drops,

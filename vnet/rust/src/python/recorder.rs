@@ -7,6 +7,7 @@ use nics::output::duplicate;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use switch::{DropReason, Nanos, PortId, VlanId};
 
@@ -49,13 +50,13 @@ pub fn set_recorder(
 /// Write what was kept, as pcapng, to a duplicate of `fd`. Blocks; raises OSError.
 ///
 /// `ports`: frames that came in at these, were sent to them or were refused there, None for all; `vlans`:
-/// frames of these VLANs, too. `since`: from this time of the engine on. `count`: the latest so many.
+/// frames of these VLANs, too, each with the time from which on. `since`: from this time of the engine on. `count`: the latest so many.
 /// The other arguments are those of `start_capture`. Counts `written`, `left_out` (frames in that time
 /// that were counted and not kept), `unseen` (of which the filter would have had to see more), `bytes`;
 /// `oldest` is the first frame's time, 0 without one.
 #[pyfunction]
 #[pyo3(signature = (
-    engine, fd, *, ports, vlans=Vec::new(), since=0, direction=None, drops=false, program=None, filter="",
+    engine, fd, *, ports, vlans=BTreeMap::new(), since=0, direction=None, drops=false, program=None, filter="",
     snaplen=128, count=None, epoch=0, hardware="", os="", application=""
 ))]
 #[allow(clippy::too_many_arguments)]
@@ -64,7 +65,7 @@ pub fn write_past<'py>(
     engine: &Engine,
     fd: RawFd,
     ports: Option<Vec<PortId>>,
-    vlans: Vec<VlanId>,
+    vlans: BTreeMap<VlanId, Nanos>,
     since: Nanos,
     direction: Option<&str>,
     drops: bool,
@@ -79,7 +80,7 @@ pub fn write_past<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let past = Past {
         ports,
-        vlans: vlans.into_iter().collect(),
+        vlans,
         since,
         direction: self::direction(direction)?,
         drops_only: drops,

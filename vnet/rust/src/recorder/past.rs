@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use switch::{Nanos, PortConfig, PortId, VlanId, VlanSet};
+use switch::{Nanos, PortConfig, PortId, VlanId};
 
 /// Bytes copied at once: some ten microseconds' work.
 const PIECE: usize = 256 << 10;
@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Past {
     /// Frames that came in at these ports, were sent to them, or were refused there; None: any.
     pub ports: Option<Vec<PortId>>,
-    /// Frames of these VLANs, too.
-    pub vlans: VlanSet,
+    /// Frames of these VLANs, too, of each from this time on: before, it may have been another's.
+    pub vlans: BTreeMap<VlanId, Nanos>,
     /// From this time on.
     pub since: Nanos,
     /// Only what came in at the ports, or only what was to go out there.
@@ -238,7 +238,7 @@ impl Past {
             Some(Direction::In) => !is_out(record.verdict),
             Some(Direction::Out) => !matches!(record.verdict, Verdict::Dropped(_) | Verdict::Local),
         };
-        listed || way && self.vlans.contains(record.vlan)
+        listed || way && self.vlans.get(&record.vlan).is_some_and(|since| record.time >= *since)
     }
 
     fn passes(&self, record: &Record, head: &[u8], stats: &mut PastStats) -> bool {
