@@ -15,6 +15,7 @@ mod codel;
 mod cord;
 mod fates;
 pub mod impair;
+mod spare;
 mod way;
 
 pub use cord::{CordControl, cord};

@@ -8,11 +8,13 @@
 //! wire takes the next frame at the moment when it is free, and it arrives at the moment that follows
 //! from its fate. So a way looked at late gives the same as one looked at in time, exactly.
 //!
-//! Memory is bounded by the queue's limits, and by [`BYTES`] and [`FRAMES`] in all.
+//! Memory is bounded by the queue's limits, and by [`BYTES`] and [`FRAMES`] in all: what counts is the
+//! memory that a frame holds, not its length (`spare.rs`).
 
 use super::codel::Codel;
 use super::fates::Fates;
 use super::impair::{Aqm, Impair};
+use super::spare::{Spare, held};
 use crate::frame::TxFrame;
 use crate::offload::Offload;
 use crate::origin::Origin;
@@ -22,12 +24,10 @@ use switch::{DropReason, Nanos, Place};
 
 /// Frames that may have arrived and not been taken: the far switch takes them in the same turn.
 pub(super) const FRAMES: usize = 16_384;
-/// Bytes of all frames that one direction holds: 100 ms of 5 Gbit/s.
+/// Bytes of memory of all frames that one direction holds: 100 ms of 5 Gbit/s.
 const BYTES: usize = 64 << 20;
 /// Frames on the wire, whatever their size.
 const FLYING: usize = 262_144;
-/// Bytes of used buffers that are kept for the next frames.
-const SPARE: usize = 256 << 10;
 /// What counts as a full frame to CoDel.
 const FULL: u64 = 1514;
 
@@ -89,13 +89,11 @@ pub struct Way {
     /// When the last frame arrives of those that keep their order.
     latest: Nanos,
     arrived: VecDeque<Buffer>,
-    /// Bytes of all frames in here.
+    /// Bytes of memory of all frames in here.
     held: usize,
     /// Dropped after they were taken, by reason.
     losses: Vec<(DropReason, u64)>,
-    spare: Vec<Vec<u8>>,
-    /// Bytes of memory in `spare`.
-    spared: usize,
+    spare: Spare,
 }
 
 impl Way {
@@ -116,8 +114,7 @@ impl Way {
             arrived: VecDeque::new(),
             held: 0,
             losses: Vec::new(),
-            spare: Vec::new(),
-            spared: 0,
+            spare: Spare::default(),
         }
     }
 
@@ -146,7 +143,7 @@ impl Way {
     /// Send a frame of such an origin. When it is known at once to be lost: why.
     pub fn put(&mut self, now: Nanos, frame: &TxFrame<'_>, origin: Origin) -> Result<(), DropReason> {
         let len = frame.len();
-        if self.held + len > BYTES {
+        if self.held + held(len) > BYTES {
             return Err(DropReason::LinkMemory);
         }
         if self.plain && self.flying.is_empty() && self.queue.is_empty() {
@@ -184,11 +181,10 @@ impl Way {
     }
 
     fn copy(&mut self, frame: &TxFrame<'_>, origin: Origin) -> Buffer {
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        self.spared -= bytes.capacity();
+        let mut bytes = self.spare.take(frame.len());
         bytes.resize(frame.len(), 0);
         frame.copy_to(&mut bytes);
-        self.held += bytes.len();
+        self.held += held(bytes.len());
         Buffer { bytes, offload: frame.offload(), place: frame.edit.place, origin }
     }
 
@@ -198,10 +194,12 @@ impl Way {
             self.drop(buffer);
             return Err(DropReason::LinkMemory);
         }
-        if self.fates.duplicated(&self.impair) && self.held + buffer.bytes.len() <= BYTES {
-            self.held += buffer.bytes.len();
-            let twin = buffer.clone();
-            self.launch(sent, twin);
+        let more = held(buffer.bytes.len());
+        if self.fates.duplicated(&self.impair) && self.held + more <= BYTES {
+            self.held += more;
+            let mut bytes = self.spare.take(buffer.bytes.len());
+            bytes.extend_from_slice(&buffer.bytes);
+            self.launch(sent, Buffer { bytes, ..buffer });
         }
         self.fates.corrupt(&self.impair, &mut buffer.bytes);
         self.launch(sent, buffer);
@@ -262,8 +260,8 @@ impl Way {
     }
 
     fn drop(&mut self, buffer: Buffer) {
-        self.held -= buffer.bytes.len();
-        self.keep(buffer.bytes);
+        self.held -= held(buffer.bytes.len());
+        self.spare.keep(buffer.bytes);
     }
 
     fn lost(&mut self, reason: DropReason) {
@@ -288,7 +286,7 @@ impl Way {
     pub fn take(&mut self, most: usize, into: &mut Vec<Buffer>) -> bool {
         let n = self.arrived.len().min(most);
         for buffer in self.arrived.drain(..n) {
-            self.held -= buffer.bytes.len();
+            self.held -= held(buffer.bytes.len());
             into.push(buffer);
         }
         !self.arrived.is_empty()
@@ -297,15 +295,7 @@ impl Way {
     /// Buffers that were taken are not looked at any more.
     pub fn give_back(&mut self, buffers: &mut Vec<Buffer>) {
         for buffer in buffers.drain(..) {
-            self.keep(buffer.bytes);
-        }
-    }
-
-    fn keep(&mut self, mut bytes: Vec<u8>) {
-        if self.spared + bytes.capacity() <= SPARE {
-            bytes.clear();
-            self.spared += bytes.capacity();
-            self.spare.push(bytes);
+            self.spare.keep(buffer.bytes);
         }
     }
 
@@ -523,6 +513,26 @@ mod tests {
         way.clear();
         assert_eq!(way.losses().collect::<Vec<_>>(), [(DropReason::TxNoCarrier, taken as u64)]);
         assert_eq!((way.held, way.deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_short_frame_does_not_hold_what_a_long_one_left() {
+        let mut way = way(Impair { delay: 100 * MS, duplicate: 100_000, ..Impair::default() });
+        let mut most = 0;
+        for n in 0..20_000_u32 {
+            // First long and short ones, then what they left is used for short ones.
+            let len = if n % 10 == 0 && n < 10_000 { 65_000 } else { [1514, 60, 300][n as usize % 3] };
+            let _ = put(&mut way, Nanos::from(n) * MS / 100, n, len);
+            let mut taken = vec![];
+            while way.take(64, &mut taken) {}
+            way.give_back(&mut taken);
+            if n % 100 == 0 {
+                let memory = way.flying.iter().map(|Reverse(one)| one.buffer.bytes.capacity());
+                assert_eq!(way.held, memory.sum::<usize>());
+                most = most.max(way.held);
+            }
+        }
+        assert!(BYTES / 2 < most && most <= BYTES, "{most}");
     }
 
     #[test]
