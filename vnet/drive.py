@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import trio
@@ -92,3 +92,18 @@ async def dispatch(engine: Engine, handle: Callable[[Event], None], lost: Callab
             handle(event)
         if missing:
             lost(missing)
+
+
+@asynccontextmanager
+async def cancelled_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks end with the block."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except Exception as error:
+            # Kept out of the nursery, which would make a group of it.
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

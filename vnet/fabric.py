@@ -14,8 +14,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -144,7 +144,7 @@ class Fabric:
             if virtual:
                 stack.enter_context(drive.same_order(self.topology.seed))
             await stack.enter_async_context(self.netlink)
-            nursery = await stack.enter_async_context(_cancelled_nursery())
+            nursery = await stack.enter_async_context(drive.cancelled_nursery())
             nursery.start_soon(
                 drive.dispatch, self.engine, partial(events.one, self), partial(events.lost, self)
             )
@@ -398,18 +398,3 @@ class Fabric:
         """
         if self._driver == "trio":
             self.engine.advance(drive.now())
-
-
-@asynccontextmanager
-async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks end with the block."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except Exception as error:
-            # Kept out of the nursery, which would make a group of it.
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
