@@ -27,7 +27,7 @@ from vnet import apply, drive, drops, events, explain, mirrors, multicast, rest,
 from vnet._native import Engine, set_recorder
 from vnet.capture import Capture, Clock
 from vnet.captures import Captures
-from vnet.errors import BadInput
+from vnet.errors import BadInput, VnetError
 from vnet.explain import Names
 from vnet.flows.exporter import Exporter
 from vnet.guests import Guest, whole_guest
@@ -52,7 +52,7 @@ class Fabric:
         self,
         topology: Topology,
         *,
-        runtime: Path | None = None,
+        runtime: str | os.PathLike[str] | None = None,
         driver: str | None = None,
     ) -> None:
         self.topology = topology
@@ -83,11 +83,14 @@ class Fabric:
         self.exporter = Exporter(self)
         """What tells of flows."""
         self._nursery: trio.Nursery | None = None
-        self._folder = runtime
+        self._folder = None if runtime is None else Path(runtime)
         self._runtime: Runtime | None = None
         self._driver = driver or topology.engine.driver
         self._applying = trio.Lock()
         self._stack = AsyncExitStack()
+        self._entered = False
+        self._running = False
+        """Changes are taken."""
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -133,6 +136,8 @@ class Fabric:
         return self._runtime
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise VnetError("the fabric is running already")
         virtual = in_virtual_time()
         if self._driver == "auto":
             self._driver = "trio" if virtual else "thread"
@@ -140,7 +145,8 @@ class Fabric:
             raise BadInput("driver: thread has a clock of its own; in virtual time use trio")
         self.wiring.began = self.time()
         async with AsyncExitStack() as stack:
-            stack.callback(self._release_runtime)
+            stack.callback(self._left)
+            self._entered = True
             if virtual:
                 stack.enter_context(drive.same_order(self.topology.seed))
             await stack.enter_async_context(self.netlink)
@@ -160,6 +166,7 @@ class Fabric:
             else:
                 nursery.start_soon(drive.drive, self.engine)
             stack.push_async_callback(self._down)
+            self._running = True
             await self.apply(self.topology)
             self._stack = stack.pop_all()
         return self
@@ -167,14 +174,21 @@ class Fabric:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    def _release_runtime(self) -> None:
+    def _left(self) -> None:
+        self._entered = False
         if self._runtime is not None:
             self._runtime.__exit__()
             self._runtime = None
 
     async def _down(self) -> None:
+        self._running = False
         with trio.CancelScope(shield=True):
             await apply.take_down(self)
+        # Entered again, it comes up from nothing.
+        for name in list(self.wiring.switches):
+            self.wiring.forget_switch(name)
+        self.mirrors.clear()
+        self.resolved = None
 
     def soon(self, task: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
         """Run `task` beside, for as long as the fabric runs; never, when it does not. An error is logged."""
@@ -187,7 +201,7 @@ class Fabric:
         """Change to `wanted`; what is the same in both goes on without losing a frame.
 
         Returns what was done, a line each. When a step fails, the steps before it are undone and
-        its error is raised.
+        its error is raised. Raises VnetError when the fabric is not running.
         """
         return await self.change(lambda _running: wanted)
 
@@ -196,6 +210,8 @@ class Fabric:
         made of the same one, the second would undo the first.
         """
         async with self._applying:
+            if not self._running:
+                raise VnetError("the fabric is not running")
             topology = wanted(self.topology)
             if in_virtual_time() and (wrong := own_clocks(topology)):
                 raise BadInput(*wrong)

@@ -352,6 +352,33 @@ async def test_nothing_is_left_when_it_can_not_come_up(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+async def test_a_fabric_that_is_not_running_takes_no_changes(tmp_path):
+    fabric = Fabric.from_dict(tenants(), runtime=str(tmp_path / "run"))
+    changes = (
+        lambda: fabric.attach("late", network="red", nic=vnet.Stream("late.sock")),
+        lambda: fabric.detach("web"),
+        lambda: fabric.apply(fabric.topology),
+    )
+    for _ in range(2):
+        for change in changes:
+            with pytest.raises(vnet.VnetError, match="the fabric is not running"):
+                await change()
+        assert not (tmp_path / "run").exists()
+        async with fabric:
+            assert await fabric.guests["web"].ping("db", timeout=30) > 0
+            await fabric.attach("late", network="red", nic=vnet.Stream("late.sock"))
+            await fabric.detach("late")
+        assert not fabric.guests
+        assert fabric.resolved is None
+
+
+async def test_a_fabric_is_entered_once_at_a_time():
+    async with Fabric.from_dict(tenants()) as fabric:
+        with pytest.raises(vnet.VnetError, match="the fabric is running already"):
+            await fabric.__aenter__()
+        assert await fabric.guests["web"].ping("db", timeout=30) > 0
+
+
 async def test_events_that_were_lost_leave_nobody_waiting(autojump_clock):
     async with Fabric.from_dict(tenants()) as fabric:
         web, db = fabric.guests["web"], fabric.guests["db"]
