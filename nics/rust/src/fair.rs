@@ -147,6 +147,7 @@ impl FairQueue {
             if empty && (line != Place::New || self.old.is_empty()) {
                 flow.place = Place::Idle;
                 flow.bytes.shrink_to(KEPT);
+                flow.records.shrink_to(KEPT / 64);
                 continue;
             }
             // A new sender whose records are gone waits for a turn like the others before it is new
@@ -243,7 +244,8 @@ mod tests {
     #[test]
     fn room_is_shared_and_given_back() {
         let mut queue = FairQueue::default();
-        for from in 0..400 {
+        while push(&mut queue, 0, 60) {}
+        for from in 1..400 {
             while push(&mut queue, from, 1514) {}
         }
         let held: usize = queue.flows.iter().map(|flow| flow.bytes.len()).sum();
@@ -256,6 +258,7 @@ mod tests {
         }
         assert!(count > 400 && queue.is_empty());
         assert!(queue.flows.iter().all(|flow| flow.bytes.capacity() <= KEPT * 2));
+        assert!(queue.flows.iter().all(|flow| flow.records.capacity() <= KEPT / 32));
         assert!(queue.new.is_empty() && queue.old.is_empty());
     }
 
