@@ -24,6 +24,8 @@ LAB: dict[str, Any] = {
     },
 }
 
+BARE = {"nics": [{"network": "lan", "ip": []}]}
+
 
 def played(*steps: dict[str, Any], folder: Path = Path(), **parts: Any) -> list[Told]:
     topology = Topology.from_dict({**LAB, **parts, "scenario": list(steps)})
@@ -225,6 +227,22 @@ def test_another_file_lacks_a_guest(step: dict[str, Any], failure: str, tmp_path
     assert "\n" not in (told.failure or "")
 
 
+@pytest.mark.parametrize(
+    ("step", "failure"),
+    [
+        ({"ping": {"from": "a", "to": "f", "family": 6}}, "f has no IPv6 address"),
+        # As all of them at once.
+        ({"ping": a_to_b(count=5, interval="0 s", loss="100 %")}, "b has no address"),
+        ({"transfer": a_to_b()}, "b has no address"),
+    ],
+)
+def test_another_file_has_nobody_at_an_address(step: dict[str, Any], failure: str, tmp_path: Path) -> None:
+    other_file(tmp_path, guests={**LAB["guests"], "b": BARE})
+    applied, told = played({"apply": "other.yaml"}, step, folder=tmp_path)
+    assert applied.failure is None
+    assert told.failure == failure
+
+
 def test_another_file_brings_a_guest(tmp_path: Path) -> None:
     other_file(tmp_path, guests={**LAB["guests"], "c": {"nics": [{"network": "lan"}]}})
     steps = played(
@@ -279,11 +297,17 @@ def test_another_file_is_stood_in_for_as_the_first(tmp_path: Path) -> None:
         ),
         ({"assert": {"from": "x", "to": "b", "reach": True}}, 'scenario[0].assert.from[0]: no guest "x"'),
         ({"assert": a_to_b(reach=True, protocol="ethernet")}, "frames are not tried in a scenario"),
+        (
+            {"ping": {"from": "a", "to": "f", "family": 6}},
+            "scenario[0].ping.family: f has no IPv6 address, expected 4",
+        ),
+        ({"ping": {"from": "a", "to": "bare"}}, "scenario[0].ping.to: bare has no address, expected a guest"),
+        ({"transfer": {"from": "a", "to": "bare"}}, "scenario[0].transfer.to: bare has no address"),
     ],
 )
 def test_wrong_steps(step: dict[str, Any], told: str) -> None:
     with pytest.raises(BadInput) as error:
-        Topology.from_dict({**LAB, "scenario": [step]})
+        Topology.from_dict({**LAB, "guests": {**LAB["guests"], "bare": BARE}, "scenario": [step]})
     assert told in str(error.value)
 
 

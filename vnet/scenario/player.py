@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from vnet.errors import VnetError
+from vnet.errors import VnetError, single
 from vnet.fabric import Fabric
 from vnet.scenario.acts import Acts, Failed, Prepare
 from vnet.topology.scenario import Step
@@ -91,8 +91,12 @@ async def play(
                 text = await acts.do(step)
             except Failed as error:
                 failure = str(error)
-            except (VnetError, OSError) as error:
-                failure = " ".join(str(error).split("\n"))
+            except (VnetError, OSError, ExceptionGroup) as error:
+                # What a step does at once, it does in nurseries.
+                one = single(error)
+                if not isinstance(one, (VnetError, OSError)):
+                    raise
+                failure = " ".join(str(one).split("\n"))
             if failure and (path := await fabric.keeper.failed()):
                 failure += f" (what was before is in {path})"
             told.append(Told(number, title(step), failure, text, trio.current_time() - since))

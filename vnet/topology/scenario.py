@@ -10,7 +10,7 @@ import attrs
 from nics.keys import Choice, Count, Flag, Key, Text, did_you_mean, one_of, shown
 from nics.quantity import RATE, SHARE, SIZE, TIME
 from vnet.topology import expect
-from vnet.topology.model import Expect
+from vnet.topology.model import Expect, Guest
 from vnet.topology.problems import Path, Problem
 from vnet.topology.shape import ListOf, Shape, Table, Value
 from vnet.topology.values import Family, Reference
@@ -213,6 +213,7 @@ def _names(topology: Topology, step: Step, place: Path) -> Iterator[Problem]:
     if step.action in ("ping", "transfer"):
         for key in ("from", "to"):
             yield from _guest(topology, step.values.get(key), (*place, key))
+        yield from _addressed(topology, step, place)
     elif step.action == "run":
         name = step.values.get("guest")
         yield from _guest(topology, name, (*place, "guest"))
@@ -222,6 +223,34 @@ def _names(topology: Topology, step: Step, place: Path) -> Iterator[Problem]:
             yield Problem((*place, "guest"), found, "a guest of kind netns", because=because)
     elif step.action == "link":
         yield from _cable(topology, step.values.get("name"), (*place, "name"))
+
+
+def _addressed(topology: Topology, step: Step, place: Path) -> Iterator[Problem]:
+    """Whom to has an address, of the version that is asked for."""
+    guest = topology.guests.get(step.values.get("to") or "")
+    versions = _versions(topology, guest) if guest is not None else None
+    if guest is None or versions is None:
+        return
+    family = step.values.get("family")
+    because: tuple[Path, ...] = (("guests", guest.name), ("networks",))
+    if not versions:
+        yield Problem((*place, "to"), f"{guest.name} has no address", "a guest with one", because=because)
+    elif family is not None and family not in versions:
+        found = f"{guest.name} has no IPv{family} address"
+        yield Problem((*place, "family"), found, one_of(map(str, sorted(versions))), because=because)
+
+
+def _versions(topology: Topology, guest: Guest) -> set[int] | None:
+    """Versions of IP that a guest has addresses of; None: only a DHCP server knows, or nobody."""
+    versions: set[int] = set()
+    for port in guest.nics:
+        if port.dhcp or (port.home is not None and port.home not in topology.networks):
+            return None
+        if port.ip is not None:
+            versions |= {address.version for address in port.ip}
+        elif port.home is not None:
+            versions |= {subnet.version for subnet in topology.networks[port.home].subnets}
+    return versions
 
 
 def _cable(topology: Topology, name: str | None, place: Path) -> Iterator[Problem]:
