@@ -165,8 +165,15 @@ impl Slot {
 }
 
 /// The NICs' deadlines. Entries that were overtaken by an earlier one are skipped when they come up.
+///
+/// A far one that is overtaken again and again is noted anew each time, and none of these entries comes up for long: when
+/// there are many more of them than ports, they are made anew of what the ports have noted.
 #[derive(Debug, Default)]
 pub struct Timers(BinaryHeap<Reverse<(Nanos, PortId)>>);
+
+/// So many entries for each port, and some more, are not too many.
+const MOST_EACH: usize = 4;
+const FEW: usize = 64;
 
 impl Timers {
     /// Note what `slot`'s NIC wants, if that is earlier than what is noted.
@@ -181,6 +188,9 @@ impl Timers {
 
     /// The next port whose noted deadline has come. The caller clears it.
     pub fn due(&mut self, now: Nanos, slots: &[Slot]) -> Option<PortId> {
+        if self.0.len() > MOST_EACH * slots.len() + FEW {
+            self.tidy(slots);
+        }
         while let Some(Reverse((at, port))) = self.0.peek().copied() {
             let current = slots.get(usize::from(port)).is_some_and(|slot| slot.deadline == Some(at));
             if current && at > now {
@@ -194,6 +204,14 @@ impl Timers {
         None
     }
 
+    /// Have one entry for each noted deadline, and no others.
+    #[cold]
+    fn tidy(&mut self, slots: &[Slot]) {
+        let noted = |(port, slot): (usize, &Slot)| Some(Reverse((slot.deadline?, port as PortId)));
+        self.0.clear();
+        self.0.extend(slots.iter().enumerate().filter_map(noted));
+    }
+
     /// When the next one is due.
     #[must_use]
     pub fn next(&self) -> Option<Nanos> {
@@ -202,8 +220,67 @@ impl Timers {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use nics::{Arena, Burst, Caps, Rx, TxFrame, TxReport};
+
+    /// A NIC that waits for a far time, and for a near one, too, now and then.
+    #[derive(Debug)]
+    struct Waits {
+        near: Option<Nanos>,
+        far: Nanos,
+    }
+
+    impl Nic for Waits {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
+        fn caps(&self) -> Caps {
+            Caps::plain(1514)
+        }
+        fn carrier(&self) -> bool {
+            true
+        }
+        fn deadline(&self) -> Option<Nanos> {
+            Some(self.near.unwrap_or(self.far))
+        }
+        fn rx_burst<'a>(&'a mut self, _now: Nanos, _arena: &'a mut Arena, _burst: &mut Burst<'a>) -> Rx {
+            Rx::Idle
+        }
+        fn tx_burst(&mut self, _now: Nanos, _frames: &[TxFrame<'_>], _report: &mut TxReport) {}
+    }
+
+    #[test]
+    fn a_far_deadline_that_is_overtaken_again_and_again_takes_no_more_memory() {
+        let waits = |near, far| Some(Box::new(Waits { near, far }) as Box<dyn Nic>);
+        let (mut timers, mut slots) = (Timers::default(), vec![]);
+        slots.resize_with(3, Slot::default);
+        let far = |port: usize| 1_000_000 + port as Nanos;
+        for now in (0..10_000).step_by(2) {
+            for (port, slot) in slots.iter_mut().enumerate() {
+                slot.nic = waits(Some(now + 1), far(port));
+                timers.schedule(port as PortId, slot);
+            }
+            for port in 0..3 {
+                assert_eq!(timers.due(now + 1, &slots), Some(port));
+                let slot = &mut slots[usize::from(port)];
+                (slot.deadline, slot.nic) = (None, waits(None, far(usize::from(port))));
+                timers.schedule(port, slot);
+            }
+            assert_eq!(timers.due(now + 1, &slots), None);
+            assert!(timers.0.len() <= MOST_EACH * slots.len() + FEW, "{}", timers.0.len());
+        }
+        // Nothing was forgotten.
+        for port in 0..3 {
+            let at = far(port);
+            assert_eq!((timers.next(), timers.due(at - 1, &slots)), (Some(at), None));
+            assert_eq!(timers.due(at, &slots), Some(port as PortId));
+            slots[port].deadline = None;
+            assert_eq!(timers.due(at, &slots), None);
+        }
+        assert_eq!(timers.next(), None);
+    }
 
     #[test]
     fn who_fills_its_ring_is_left_alone_for_a_moment() {
