@@ -40,10 +40,7 @@ impl Engine {
         if let Some(control) = self.cords.get(&port) {
             control.set(first, then, now);
         }
-        let slot = self.slot(port)?;
-        let mut place = std::mem::take(slot);
-        self.timers.schedule(port, &mut place);
-        self.slots[usize::from(port)] = place;
+        self.timers.schedule(port, &mut self.slots[usize::from(port)]);
         self.ready.insert(port);
         self.waker.wake();
         Ok(())
