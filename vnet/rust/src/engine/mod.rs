@@ -310,6 +310,20 @@ impl Engine {
                 timers.schedule(port, slot);
             });
         }
+        self.timers(now);
+        if whole || self.hot.is_empty() {
+            for switch in &mut self.switches {
+                if switch.deadline().is_some_and(|at| at <= now) {
+                    switch.tick(now);
+                }
+            }
+        }
+        whole
+    }
+
+    /// Whose time has come: who rests goes on, held frames are sent, NICs are called.
+    #[inline]
+    fn timers(&mut self, now: Nanos) {
         while let Some(port) = self.timers.due(now, &self.slots) {
             let slot = &mut self.slots[usize::from(port)];
             slot.deadline = None;
@@ -340,14 +354,6 @@ impl Engine {
                 }
             }
         }
-        if whole || self.hot.is_empty() {
-            for switch in &mut self.switches {
-                if switch.deadline().is_some_and(|at| at <= now) {
-                    switch.tick(now);
-                }
-            }
-        }
-        whole
     }
 
     /// Whether the bursts since descriptors were looked at took long, or cost more than one can be mistaken about.
