@@ -37,7 +37,7 @@ use common::Commons;
 use hand::LATE;
 use hash::{Fold, Way, fold, line_of};
 use line::{Line, Places, RowMut};
-use owners::{EMPTY, Owner, TRIES};
+use owners::{EMPTY, Owner, Ranks, TRIES};
 
 const NONE: u32 = u32::MAX;
 /// Connections for each line.
@@ -60,6 +60,7 @@ pub(super) struct Table {
     used: u32,
     limit: u32,
     owners: Vec<Owner>,
+    ranks: Ranks,
     seed: [u64; 6],
     hand: usize,
     /// When the hand moves on.
@@ -109,6 +110,7 @@ impl Table {
             used: 0,
             limit,
             owners: vec![],
+            ranks: Ranks::default(),
             seed,
             hand: 0,
             due: 0,
@@ -140,6 +142,7 @@ impl Table {
             conns: vec![],
             free: NONE,
             owners: self.owners.iter().map(owner).collect(),
+            ranks: self.ranks.clone(),
             hand: 0,
             ..*self
         }
@@ -154,10 +157,9 @@ impl Table {
 
     /// Those that would make room for one more of a port's.
     pub(super) fn bring_payer(&mut self, from: &Table, port: PortId) {
-        let most = || Some(from.owners.iter().enumerate().max_by_key(|(_, owner)| owner.count)?.0);
-        let full = if from.used >= from.limit { most() } else { None };
-        for owner in [Some(usize::from(port)), full].into_iter().flatten() {
-            let Some(owner) = from.owners.get(owner) else { continue };
+        let full = if from.used >= from.limit { from.ranks.first() } else { None };
+        for owner in [Some(port), full].into_iter().flatten() {
+            let Some(owner) = from.owners.get(usize::from(owner)) else { continue };
             for (list, tries) in [(owner.unanswered, 1), (owner.answered, TRIES)] {
                 let mut at = list.oldest;
                 for _ in 0..tries {
@@ -313,6 +315,7 @@ impl Table {
             + self.lines.len() * (size_of::<Line>() + size_of::<Places>() + size_of::<[u32; CHAINS]>())
             + self.commons.memory()
             + self.owners.capacity() * size_of::<Owner>()
+            + self.ranks.memory()
     }
 
     // -- coming and going --------------------------------------------------------------------------
@@ -326,6 +329,7 @@ impl Table {
             self.chains = Vec::with_capacity(lines);
             self.conns = room(connections, self.spread);
             self.commons.prepare(connections);
+            self.ranks.prepare(connections);
             self.lines.resize(64, Line::EMPTY);
             self.places.resize(64, Places::EMPTY);
             self.chains.resize(64, [NONE; CHAINS]);
@@ -335,17 +339,14 @@ impl Table {
 
     /// Add a connection that is not there, or takes the place of the one that is. `None`: there is no room for it.
     pub(super) fn add(&mut self, now: u32, birth: &Birth) -> Option<u32> {
-        let owner = usize::from(birth.owner);
-        if owner >= self.owners.len() {
-            self.owners.resize(owner + 1, Owner { count: 0, unanswered: EMPTY, answered: EMPTY });
-        }
+        self.open(birth.owner);
         let gone = birth.instead.and_then(|at| self.get(at)).map(|conn| conn.owner);
         let own = self.owned(birth.owner) - u32::from(gone == Some(birth.owner));
         if own >= birth.limit.max(1) && !self.evict(birth.owner, now) {
             return None;
         }
         if self.used - u32::from(gone.is_some()) >= self.limit {
-            let most = self.owners.iter().enumerate().max_by_key(|(_, owner)| owner.count)?.0 as PortId;
+            let most = self.ranks.first()?;
             // Whoever has as many as the one with most makes room itself.
             let made = if self.owned(birth.owner) >= self.owned(most) {
                 self.evict(birth.owner, now)
@@ -395,9 +396,7 @@ impl Table {
         self.used += 1;
         self.chain(at);
         self.enlist(at);
-        if let Some(owner) = self.owners.get_mut(owner) {
-            owner.count += 1;
-        }
+        self.gain(birth.owner);
         self.grow();
         Some(at)
     }
@@ -419,9 +418,7 @@ impl Table {
         }
         self.free = at;
         self.used -= 1;
-        if let Some(owner) = self.owners.get_mut(usize::from(owner)) {
-            owner.count -= 1;
-        }
+        self.lose(owner);
     }
 
     /// Take its place in its line from a connection.

@@ -25,7 +25,95 @@ pub(super) struct Owner {
     pub(super) answered: List,
 }
 
+/// Ports by how many connections they own, most first, so that who has most is known without looking at all. A count
+/// changes by one, and then its port changes places with the first, or the last, of those that have as many.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ranks {
+    order: Vec<PortId>,
+    /// By port: where it is in `order`.
+    places: Vec<u32>,
+    /// By count: how many ports have more.
+    above: Vec<u32>,
+}
+
+impl Ranks {
+    /// Have room for a port that owns all that there may be.
+    pub(super) fn prepare(&mut self, limit: usize) {
+        self.above.reserve(limit + 2);
+    }
+
+    /// Another port, which owns none.
+    fn open(&mut self) {
+        self.places.push(self.order.len() as u32);
+        self.order.push(self.places.len() as PortId - 1);
+    }
+
+    /// Of the ports that own most, one.
+    pub(super) fn first(&self) -> Option<PortId> {
+        self.order.first().copied()
+    }
+
+    /// A port that owns `count` gets one more.
+    fn more(&mut self, port: PortId, count: u32) {
+        let count = count as usize;
+        if self.above.len() <= count {
+            self.above.resize(count + 1, 0);
+        }
+        let Some(above) = self.above.get_mut(count) else { return };
+        let to = *above;
+        *above += 1;
+        self.swap(port, to);
+    }
+
+    /// A port that owns `count` loses one.
+    fn less(&mut self, port: PortId, count: u32) {
+        let Some(above) = self.above.get_mut((count as usize).wrapping_sub(1)) else { return };
+        *above -= 1;
+        let to = *above;
+        self.swap(port, to);
+    }
+
+    fn swap(&mut self, port: PortId, to: u32) {
+        let Some(&from) = self.places.get(usize::from(port)) else { return };
+        let Some(&other) = self.order.get(to as usize) else { return };
+        self.order.swap(from as usize, to as usize);
+        for (port, place) in [(other, from), (port, to)] {
+            if let Some(at) = self.places.get_mut(usize::from(port)) {
+                *at = place;
+            }
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.order.len() * size_of::<PortId>() + (self.places.len() + self.above.len()) * size_of::<u32>()
+    }
+}
+
 impl Table {
+    /// There is a place for what a port owns.
+    pub(super) fn open(&mut self, port: PortId) {
+        while self.owners.len() <= usize::from(port) {
+            self.owners.push(Owner { count: 0, unanswered: EMPTY, answered: EMPTY });
+            self.ranks.open();
+        }
+    }
+
+    /// A port owns one more.
+    pub(super) fn gain(&mut self, port: PortId) {
+        if let Some(owner) = self.owners.get_mut(usize::from(port)) {
+            self.ranks.more(port, owner.count);
+            owner.count += 1;
+        }
+    }
+
+    /// A port owns one less.
+    pub(super) fn lose(&mut self, port: PortId) {
+        if let Some(owner) = self.owners.get_mut(usize::from(port)) {
+            self.ranks.less(port, owner.count);
+            owner.count -= 1;
+        }
+    }
+
     /// How many a port owns.
     pub(in crate::groups) fn owned(&self, port: PortId) -> u32 {
         self.owners.get(usize::from(port)).map_or(0, |owner| owner.count)

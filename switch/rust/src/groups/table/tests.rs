@@ -340,6 +340,8 @@ proptest! {
                 _ => {}
             }
             prop_assert_eq!(table.len() as usize, model.len());
+            let most = table.owners.iter().map(|owner| owner.count).max();
+            prop_assert_eq!(table.ranks.first().map(|port| table.owned(port)), most);
             let mut users = BTreeMap::<u32, u32>::new();
             for (bucket, (line, places)) in table.lines.iter().zip(&table.places).enumerate() {
                 let row = Row(line, places);
