@@ -34,6 +34,7 @@ mod eventfd;
 mod fault;
 mod inflight;
 mod log;
+mod mapping;
 mod memory;
 mod nic;
 mod packed;
