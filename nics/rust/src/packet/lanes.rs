@@ -8,8 +8,8 @@
 //! A socket that shares with others can't be bound to another interface any more. So when there is another,
 //! all of them are made anew (`inside.rs` says how, in another namespace).
 
-use super::ring::{Ring, SLOTS, Slot, receive, set};
-use super::{RECEIVE_BUFFER, SEND_BUFFER};
+use super::ring::{Ring, SLOTS, Slot, set};
+use super::{RECEIVE_BUFFER, SEND_BUFFER, aside};
 use crate::inside::Inside;
 use crate::socket::calls;
 use std::io;
@@ -116,9 +116,9 @@ impl Lanes {
         Some(slot)
     }
 
-    /// A frame that the kernel put aside whole: its slot was the last one.
-    pub fn whole(&self, room: &mut [u8]) -> io::Result<usize> {
-        receive(&self.all[self.at].socket, room)
+    /// The frame that the kernel put aside whole for `slot`, which was the last one. See `aside::receive`.
+    pub fn whole(&self, slot: &Slot, room: &mut [u8]) -> Option<usize> {
+        aside::receive(&self.all[self.at].socket, slot, room)
     }
 
     /// The burst is over; `losing`: a slot said that there was no room for others. Whether there is more.
@@ -161,7 +161,7 @@ impl Lanes {
 
 impl Lane {
     fn new(socket: OwnedFd) -> io::Result<Self> {
-        for option in [libc::PACKET_VNET_HDR, libc::PACKET_IGNORE_OUTGOING] {
+        for option in [libc::PACKET_VNET_HDR, libc::PACKET_IGNORE_OUTGOING, libc::PACKET_AUXDATA] {
             set(&socket, option, 1)?;
         }
         for (option, plain, bytes) in [

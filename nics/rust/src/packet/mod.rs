@@ -17,6 +17,7 @@
 //! The interface may go down, be renamed, get another MTU, be deleted or moved away, and come again:
 //! link.rs tells, and the door follows. By name it is looked for only while there is none.
 
+mod aside;
 mod filter;
 mod lanes;
 mod link;
@@ -284,13 +285,12 @@ fn received<'a>(slot: &Slot, bytes: &'a mut [u8]) -> Option<Frame<'a>> {
     let header = bytes.get(TAG..)?.first_chunk::<HEADER>()?;
     let mut offload = Offload::from_bytes(header);
     let mut at = AT;
-    if slot.status & libc::TP_STATUS_VLAN_VALID != 0 {
+    if let Some((tpid, tci)) = slot.tag() {
         // The addresses move forward, and the tag stands behind them again.
         let front = bytes.get_mut(HEADER..AT + 12)?;
         front.copy_within(TAG.., 0);
-        let tpid = if slot.status & libc::TP_STATUS_VLAN_TPID_VALID != 0 { slot.tpid } else { 0x8100 };
         front[12..14].copy_from_slice(&tpid.to_be_bytes());
-        front[14..].copy_from_slice(&slot.tci.to_be_bytes());
+        front[14..].copy_from_slice(&tci.to_be_bytes());
         offload = offload.shifted(TAG as i32);
         at = HEADER;
     }
@@ -356,10 +356,14 @@ impl Nic for PacketNic {
             let Some(slot) = self.lanes.next() else { break };
             losing |= slot.status & libc::TP_STATUS_LOSING != 0;
             let frame = if slot.status & libc::TP_STATUS_COPY != 0 {
-                let Ok(len) = self.lanes.whole(&mut room[TAG..WHOLE]) else {
+                let Some(len) = self.lanes.whole(&slot, &mut room[TAG..WHOLE]) else {
                     self.lanes.lose();
                     continue;
                 };
+                if TAG + len > WHOLE {
+                    self.malformed += 1;
+                    continue;
+                }
                 let (mine, rest) = std::mem::take(&mut room).split_at_mut(TAG + len);
                 room = rest;
                 received(&slot, mine)

@@ -4,7 +4,7 @@
 //! twice the frames, and a latency that nobody wants. A slot here has room for an ordinary frame. What
 //! is longer (super-frames, jumbo frames) the kernel puts aside whole, by reference
 //! (PACKET_COPY_THRESH), and marks its slot, so that the order is kept: it is read by a call of its
-//! own, which is nothing beside copying that much, and goes to memory that stays in the cache.
+//! own (aside.rs), which is nothing beside copying that much, and goes to memory that stays in the cache.
 
 use crate::socket::calls;
 use std::io;
@@ -40,9 +40,19 @@ pub(super) struct Slot {
     /// Length of the frame, and how much of it is here.
     pub len: u32,
     pub here: u32,
-    pub tci: u16,
-    pub tpid: u16,
+    tci: u16,
+    tpid: u16,
     mac: usize,
+}
+
+/// A VLAN tag: which kind (TPID), and what it says (TCI).
+pub(super) type Tag = (u16, u16);
+
+/// The tag that the kernel tells of beside a frame.
+#[inline]
+pub(super) fn tag(status: u32, tpid: u16, tci: u16) -> Option<Tag> {
+    let tpid = if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 { tpid } else { 0x8100 };
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some((tpid, tci))
 }
 
 impl Ring {
@@ -128,6 +138,12 @@ impl Ring {
 }
 
 impl Slot {
+    /// The VLAN tag that was taken out of the frame.
+    #[inline]
+    pub fn tag(&self) -> Option<Tag> {
+        tag(self.status, self.tpid, self.tci)
+    }
+
     /// The frame as far as it is here, with `before` bytes in front of it; `None` when the slot's
     /// numbers do not fit the slot.
     ///
@@ -150,16 +166,6 @@ impl Drop for Ring {
         // SAFETY: this mapping was made by `new`, is unmapped once, and nobody holds a slot any more.
         unsafe { libc::munmap(self.base.as_ptr().cast(), BLOCK * BLOCKS) };
     }
-}
-
-/// Receive the next of the frames that the kernel put aside whole, with its header. (Packet sockets know
-/// no MSG_NOSIGNAL.)
-pub(super) fn receive(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `room` is writable for its length, and the kernel writes no further.
-    let n = unsafe {
-        libc::recv(socket.as_fd().as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
-    };
-    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
 /// Set an option of a packet socket.
