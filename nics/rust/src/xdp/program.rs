@@ -201,7 +201,7 @@ fn instructions(stations: &Map, sockets: &Map, tag_of: Option<u32>) -> Vec<Op> {
     ]);
     let pass = ops.len();
     ops.extend([Op::new(MOVE_VALUE, 0, 0, 0, PASS), Op::new(EXIT, 0, 0, 0, 0)]);
-    for (at, op) in ops.iter_mut().enumerate() {
+    for (at, op) in ops.iter_mut().take(pass).enumerate() {
         op.land(TO_PASS, (pass - at - 1) as i16);
     }
     ops
