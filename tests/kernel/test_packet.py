@@ -227,6 +227,41 @@ async def test_waits_for_an_interface_that_is_gone(kind: Kind, how: str) -> None
         await elsewhere.aclose()
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["late", "lost"])
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+async def test_finds_it_again_when_it_hears_of_that_too_late_or_not_at_all(
+    kind: Kind, how: str, lost: bool
+) -> None:
+    async with wire(kind) as made:
+        want(made.guest.opened, [STATION])
+        elsewhere = await Namespace.create(f"{PREFIX}-else", made.here.netlink)
+        made.here.engine.stop()
+        if lost:
+            # More news than the socket that it hears of them by has room for.
+            much = "seq 5000 7000 | sed 's/^/link set lo mtu /' | ip -batch -"
+            await made.run("sh", "-c", much)
+        if how == "deleted":
+            await made.run("ip", "link", "delete", "phys")
+            await made.run("ip", "link", "add", "phys", "type", "veth", "peer", "name", "world")
+        else:
+            await made.run("ip", "link", "set", "phys", "netns", f"{PREFIX}-else")
+            await elsewhere.run("ip", "link", "set", "phys", "netns", f"{PREFIX}-wire")
+        for end in ("phys", "world"):
+            await made.run("ip", "link", "set", end, "up")
+        made.here.engine.start("adaptive")
+        await made.log("phys: the interface is gone; waiting for one of that name")
+        await made.log("phys: the interface is there again")
+        await made.until("carrier", lambda: made.carrier)
+        with await made.guest.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as again:
+            again.bind(("world", 3))
+            made.packet = again
+            before = made.counters()["rx_frames"]
+            for target in (bytes.fromhex("020000000099"), BROADCAST, STATION):
+                made.send(target)
+            await made.heard(before + 2)
+        await elsewhere.aclose()
+
+
 @pytest.mark.parametrize("target", [BROADCAST, STATION], ids=["group", "station"])
 async def test_what_the_kernel_had_no_room_for_is_counted(kind: Kind, target: bytes) -> None:
     async with wire(kind) as made:

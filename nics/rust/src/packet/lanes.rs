@@ -83,6 +83,12 @@ impl Lanes {
         Ok(())
     }
 
+    /// Whether they hear nothing of this interface any more, because it was gone: should it be there again,
+    /// they have to be bound anew.
+    pub fn have_left(&self, interface: i32) -> bool {
+        bound(self.first()).is_ok_and(|index| index != interface)
+    }
+
     /// Whether there is a frame.
     #[inline]
     pub fn ready(&self) -> bool {
@@ -206,4 +212,14 @@ fn bind(socket: &OwnedFd, interface: i32) -> io::Result<()> {
     // SAFETY: the address lives through the call, and its size is given.
     let ret = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Which interface a packet socket is bound to.
+fn bound(socket: &OwnedFd) -> io::Result<i32> {
+    // SAFETY: all-zero is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address lives through the call and is writable for `len` bytes.
+    let ret = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
+    if ret == 0 { Ok(address.sll_ifindex) } else { Err(io::Error::last_os_error()) }
 }

@@ -56,15 +56,18 @@ impl Links {
         if ret == 0 { Ok(Links(socket)) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Ask about the interface of a name; the answer is the next news of it, or an error at once.
-    pub fn ask(&self, name: &str) -> io::Result<()> {
+    /// Ask about the interface of a number, or, where that is 0, of a name. The answer is the next news of it;
+    /// there is none where there is no such interface.
+    pub fn ask(&self, index: i32, name: &str) -> io::Result<()> {
         let padded = (name.len() + 1).next_multiple_of(4);
         let mut message = Vec::with_capacity(HEADER + INFO + 4 + padded);
         let length = HEADER + INFO + 4 + padded;
         message.extend((length as u32).to_ne_bytes());
         message.extend(libc::RTM_GETLINK.to_ne_bytes());
         message.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
-        message.extend([0; 8 + INFO]);
+        message.extend([0; 8 + 4]);
+        message.extend(index.to_ne_bytes());
+        message.extend([0; INFO - 8]);
         message.extend((4 + name.len() as u16 + 1).to_ne_bytes());
         message.extend(libc::IFLA_IFNAME.to_ne_bytes());
         message.extend(name.as_bytes());
@@ -157,6 +160,7 @@ fn link(bytes: &[u8], gone: bool) -> Option<Link> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::os::fd::FromRawFd;
 
     fn message(kind: u16, family: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = vec![family, 0, 1, 0];
@@ -194,6 +198,23 @@ mod tests {
         let up =
             Link { index: 7, name: "eth0".into(), mtu: 9000, mac: [2, 0, 0, 0, 0, 1], ..Link::default() };
         assert_eq!(links, [up.clone(), Link { gone: true, ..up }]);
+    }
+
+    #[test]
+    fn an_interface_is_asked_for_by_number_or_name() {
+        // SAFETY: socket takes no pointer; a descriptor that it returns is ours.
+        let socket = unsafe {
+            let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE);
+            assert!(fd >= 0);
+            OwnedFd::from_raw_fd(fd)
+        };
+        let links = Links::new(socket).unwrap();
+        // By number whatever its name was: it may have another one now.
+        for (index, name) in [(0, "lo"), (1, "old"), (0, "nothere0"), (i32::MAX, "lo")] {
+            links.ask(index, name).unwrap();
+            let told = links.news().links.iter().any(|link| (link.index, &link.name[..]) == (1, "lo"));
+            assert_eq!(told, index == 1 || name == "lo" && index == 0, "{index} {name}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct PacketNic {
     options: Options,
     /// The interface, while there is one.
     link: Option<Link>,
+    /// How often there was none.
+    gone: u64,
     up: bool,
     caps: Caps,
     fronts: Box<send::Fronts>,
@@ -115,6 +117,7 @@ impl PacketNic {
             stations,
             options,
             link: None,
+            gone: 0,
             up: true,
             caps: Caps::plain(1500 + 14),
             fronts: Box::new(send::FRONTS),
@@ -152,6 +155,11 @@ impl PacketNic {
         self.link.as_ref().map(|link| (link.index, link.name.as_str(), link.mtu))
     }
 
+    /// How often it went: it has another number by then, or was away and lost what was bound to it.
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone
+    }
+
     fn log(&self, text: impl Into<String>) {
         if let Some(cx) = &self.cx {
             cx.log(text);
@@ -174,11 +182,16 @@ impl PacketNic {
 
     /// Ask for the interface of our name, or anew about the one that we have.
     fn look(&mut self) {
-        let name = self.link.as_ref().map_or(&self.options.interface, |link| &link.name);
-        if let Err(e) = self.links.ask(name) {
-            self.log(format!("{name}: rtnetlink: {e}"));
+        if let Err(e) = self.ask() {
+            self.log(format!("{}: rtnetlink: {e}", self.options.interface));
         }
         self.hear();
+    }
+
+    fn ask(&self) -> io::Result<()> {
+        let (index, name) =
+            self.link.as_ref().map_or((0, &self.options.interface), |link| (link.index, &link.name));
+        self.links.ask(index, name)
     }
 
     fn hear(&mut self) {
@@ -190,9 +203,12 @@ impl PacketNic {
             if !news.lost {
                 return;
             }
-            let name = self.link.as_ref().map_or(&self.options.interface, |link| &link.name);
+            // That it went may be what was lost; but its sockets know.
+            if self.link.as_ref().is_some_and(|link| self.lanes.have_left(link.index)) {
+                self.went();
+            }
             // Its answer comes with the next round.
-            let _ = self.links.ask(name);
+            let _ = self.ask();
         }
     }
 
@@ -235,6 +251,7 @@ impl PacketNic {
 
     fn went(&mut self) {
         self.log(format!("{}: the interface is gone; waiting for one of that name", self.options.interface));
+        self.gone += 1;
         self.update(|nic| nic.link = None);
         let _ = self.stations.moved(None);
         // Like what is lost on a wire: it was sent.

@@ -74,8 +74,8 @@ pub struct XdpNic {
     /// Where sockets are opened, if not here.
     inside: Option<io::Result<Inside>>,
     fast: Option<Fast>,
-    /// Interface and MTU that were tried, so that it is not tried all the time.
-    tried: Option<(i32, u32)>,
+    /// Which stay of the interface and which MTU were tried, so that it is not tried all the time.
+    tried: Option<(u64, u32)>,
     /// What is to be told once somebody hears it.
     line: Option<String>,
     /// Places of the frames that are lent.
@@ -133,14 +133,13 @@ impl XdpNic {
 
     /// The interface may be another one, or be there again, or carry longer frames.
     fn follow(&mut self) {
-        let now = self.packet.interface().map(|(index, _, mtu)| (index, mtu));
+        let now = self.packet.interface().map(|(_, _, mtu)| (self.packet.gone(), mtu));
         if self.tried == now {
             return;
         }
         self.tried = now;
         self.close();
-        let Some((index, mtu)) = now else { return };
-        let Some((_, name, _)) = self.packet.interface() else { return };
+        let Some((index, name, mtu)) = self.packet.interface() else { return };
         let name = name.to_owned();
         match self.open(index, &name, mtu) {
             Ok(fast) => {
