@@ -216,4 +216,4 @@ async def test_whoever_captures_reads_in_one_line_that_nothing_is_left(
     errors = capfd.readouterr().err.splitlines()
     told = ["vnet capture: there is nothing to capture until guest db is back"]
     assert errors[:-1] == ([] if quiet else told)
-    assert errors[-1].startswith('{"received": 1' if quiet else "1 frames captured")
+    assert errors[-1].startswith('{"received": 1' if quiet else "1 frame captured")
