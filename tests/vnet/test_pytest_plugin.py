@@ -257,6 +257,15 @@ WRONG = {
     '"lab.yaml", seeds=2': "*topology: seeds: only builders take parameters*",
     "7": "*topology: found 7, expected a file, a dict, a vnet.Topology or a function*",
     "lambda: 3": "*gave 3, expected a vnet.Topology*",
+    "make, count=1, bogus=1": "*topology: make: got an unexpected keyword argument 'bogus'*",
+    "make, limit=9": "*topology: make: missing a required argument: 'count'*",
+    '"lab.yaml", "lab.yaml"': "*topology: found 2 of them, expected one*",
+    '"lab.yaml", limit="5"': "*topology: limit: found '5', expected seconds above 0*",
+    '"lab.yaml", limit=0': "*topology: limit: found 0, expected seconds above 0*",
+    '"lab.yaml", seed="abc"': "*topology: seed: found 'abc', expected a number from 0 to*",
+    '"lab.yaml", seed=-1': "*topology: seed: found -1, expected a number from 0 to*",
+    '"lab.yaml", virtual="no"': "*topology: virtual: found 'no', expected True or False*",
+    '"lab.yaml", capture="off"': "*topology: capture: found 'off', expected True or False*",
     f"{NETNS}, virtual=True": "*guests.v.kind: netns guests have a clock of their own; in virtual time use*",
 }
 
@@ -270,7 +279,8 @@ async def test_{number}(fabric):
 """
         for number, mark in enumerate(WRONG)
     ]
-    result = run(pytester, "\n".join(["import pytest", *tests]), "--tb=short", "-rN")
+    make = "def make(count): pass\n"
+    result = run(pytester, "\n".join(["import pytest", make, *tests]), "--tb=short", "-rN")
     result.assert_outcomes(errors=len(WRONG))
     result.stdout.fnmatch_lines(list(WRONG.values()))
     assert "ran" not in result.stdout.str()

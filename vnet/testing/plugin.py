@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
 import pytest
@@ -146,6 +146,7 @@ def fabric(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     limit, seed = keys.pop("limit", None), keys.pop("seed", None)
     mistake = ""
     try:
+        _check(virtual, capture, limit, seed)
         topology = _topology(mark.args if mark else (), keys, request.path.parent)
     except VnetError as error:
         # Failed behind the handler: pytest would show both.
@@ -178,17 +179,38 @@ def fabric(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     wanted.artefacts.remove()
 
 
+def _check(virtual: object, capture: object, limit: object, seed: object) -> None:
+    """What the mark says beside its topology. Raises BadInput."""
+    from vnet.errors import BadInput
+
+    if not isinstance(virtual, bool | None):
+        raise BadInput(f"topology: virtual: found {virtual!r}, expected True or False")
+    if not isinstance(capture, bool):
+        raise BadInput(f"topology: capture: found {capture!r}, expected True or False")
+    if limit is not None and not (_is_number(limit, float) and limit > 0):
+        raise BadInput(f"topology: limit: found {limit!r}, expected seconds above 0")
+    if seed is not None and not (_is_number(seed) and 0 <= seed < 1 << 64):
+        raise BadInput(f"topology: seed: found {seed!r}, expected a number from 0 to 18446744073709551615")
+
+
+def _is_number(value: object, *more: type) -> TypeGuard[float]:
+    return isinstance(value, (int, *more)) and not isinstance(value, bool)
+
+
 def _topology(given: tuple[Any, ...], parameters: dict[str, Any], folder: Path) -> Topology:
     """What the mark says. Raises BadInput."""
     from vnet.errors import BadInput
     from vnet.topology import Topology
 
+    if len(given) > 1:
+        raise BadInput(f"topology: found {len(given)} of them, expected one; what it is made of has names")
     what = given[0] if given else None
     if isinstance(what, str) and what.startswith("topology:") and parameters:
         import topologies
 
         return topologies.build(what.removeprefix("topology:"), **parameters)
     if callable(what) and not isinstance(what, Topology):
+        _bind(what, parameters)
         made = what(**parameters)
         if not isinstance(made, Topology):
             raise BadInput(f"topology: {what!r} gave {made!r}, expected a vnet.Topology")
@@ -206,6 +228,20 @@ def _topology(given: tuple[Any, ...], parameters: dict[str, Any], folder: Path) 
         raise BadInput(f"topology: found {what!r}, expected a file, a dict, a vnet.Topology or a function")
     name = os.fspath(what)
     return Topology.from_file(name if name.startswith("topology:") else folder / name)
+
+
+def _bind(make: Callable[..., Any], parameters: dict[str, Any]) -> None:
+    """Whether it takes these parameters; a TypeError from within is its own. Raises BadInput."""
+    from vnet.errors import BadInput
+
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):
+        return  # not everything has one
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise BadInput(f"topology: {getattr(make, '__name__', repr(make))}: {error}") from None
 
 
 def _folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
