@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from vnet.check import Proof, judge
 from vnet.fabric import Fabric
-from vnet.probe import frames, talk
+from vnet.probe import frames, rings, talk
 from vnet.probe.result import Finding, Part, Result
 from vnet.probe.stand_in import as_written, stand_in
 from vnet.scenario import play
@@ -72,6 +72,8 @@ async def _probe(proof: Proof, result: Result, options: Options, tell: Callable[
             path = await fabric.keeper.failed() if found.findings else None
         found.seconds = time.perf_counter() - begun
         found.notes = notes(proof, result.virtual)
+        if found.findings:
+            found.notes += rings.notes(proof.resolved)
         if path:
             found.notes.append(f"what was before is in {path}")
         result.parts.append(found)
@@ -88,6 +90,8 @@ async def _scenario(proof: Proof, result: Result, options: Options, tell: Callab
             part.steps.append(told)
             if told.failure:
                 part.findings.append(Finding("", "", f"step {told.number}, {told.title}: {told.failure}"))
+    if part.findings:
+        part.notes += rings.notes(proof.resolved)
     part.seconds = time.perf_counter() - begun
     result.parts.append(part)
 
