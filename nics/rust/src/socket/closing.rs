@@ -8,6 +8,8 @@
 //! Each door has a lane of its own: a file that takes a day to close is followed by what came through the same door, and
 //! by nobody else's. Where much is in it, the door hangs up and takes no other connection (`connection.rs`), so that its
 //! peers have so many of the process's descriptors and no more.
+//!
+//! What is as slow to let go of for other reasons (a guest's memory) has lanes of its own.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -15,22 +17,34 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// What came through one door and is still to be closed.
-#[derive(Clone, Debug, Default)]
-pub struct Lane(Arc<Mutex<Waiting>>);
+#[derive(Debug)]
+pub struct Lane<T = OwnedFd>(Arc<Mutex<Waiting<T>>>);
 
-#[derive(Debug, Default)]
-struct Waiting {
-    fds: VecDeque<OwnedFd>,
+#[derive(Debug)]
+struct Waiting<T> {
+    fds: VecDeque<T>,
     /// A thread is at it, and holds one that is not among them any more.
     busy: bool,
 }
 
-impl Lane {
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Lane(Arc::new(Mutex::new(Waiting { fds: VecDeque::new(), busy: false })))
+    }
+}
+
+impl<T> Clone for Lane<T> {
+    fn clone(&self) -> Self {
+        Lane(self.0.clone())
+    }
+}
+
+impl<T: Send + 'static> Lane<T> {
     /// So many are in it only if one of them takes long, however late its thread gets a CPU.
     const FULL: usize = 256;
 
     /// Have `fd` closed, some time.
-    pub fn close(&self, fd: OwnedFd) {
+    pub fn close(&self, fd: T) {
         let mut waiting = self.0.lock();
         waiting.fds.push_back(fd);
         if std::mem::replace(&mut waiting.busy, true) {
@@ -45,13 +59,13 @@ impl Lane {
     }
 
     /// Close all there is.
-    fn work(&self) {
+    pub(crate) fn work(&self) {
         while let Some(fd) = self.next() {
             drop(fd);
         }
     }
 
-    fn next(&self) -> Option<OwnedFd> {
+    fn next(&self) -> Option<T> {
         let mut waiting = self.0.lock();
         let next = waiting.fds.pop_front();
         waiting.busy = next.is_some();
@@ -66,6 +80,12 @@ impl Lane {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.0.lock().fds.len() >= Self::FULL
+    }
+
+    /// Have a thread be late, until `work` is called in its place.
+    #[cfg(test)]
+    pub fn hold(&self) {
+        self.0.lock().busy = true;
     }
 
     /// Wait until all of it is closed, which a thread does.

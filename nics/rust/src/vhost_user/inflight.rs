@@ -17,6 +17,7 @@
 //!
 //! The front-end can write here too. Numbers that are read are checked like a guest's.
 
+use super::mapping::Unmapping;
 use super::memory::{MemoryError, Region};
 use super::protocol::{InflightSpec, RegionSpec};
 use super::ring::{RING_MAX, RingFault, Used};
@@ -68,13 +69,18 @@ pub struct Inflight {
 }
 
 impl Inflight {
-    pub fn map(spec: &InflightSpec, fd: &impl AsRawFd) -> Result<Inflight, MemoryError> {
+    /// Of all that was handed to us, only what is needed is mapped.
+    pub fn map(
+        spec: &InflightSpec,
+        fd: &impl AsRawFd,
+        unmapping: &Unmapping,
+    ) -> Result<Inflight, MemoryError> {
         let needed = queue_bytes(spec.queue_size) as u64 * u64::from(spec.queues);
         if spec.queue_size > RING_MAX || spec.mmap_size < needed || !spec.mmap_offset.is_multiple_of(64) {
             return Err(MemoryError::Range);
         }
-        let region = RegionSpec { gpa: 0, size: spec.mmap_size, uva: 0, offset: spec.mmap_offset };
-        let region = Arc::new(Region::map(&region, fd)?);
+        let region = RegionSpec { gpa: 0, size: needed, uva: 0, offset: spec.mmap_offset };
+        let region = Arc::new(Region::map(&region, fd, unmapping)?);
         Ok(Inflight { region, queues: spec.queues, queue_size: spec.queue_size })
     }
 
@@ -246,6 +252,10 @@ mod tests {
 
     const SPEC: InflightSpec = InflightSpec { mmap_size: 0, mmap_offset: 0, queues: 2, queue_size: 8 };
 
+    fn map(spec: &InflightSpec, fd: &OwnedFd) -> Result<Inflight, MemoryError> {
+        Inflight::map(spec, fd, &Unmapping::default())
+    }
+
     fn used(ids: &[u16]) -> Vec<Used> {
         ids.iter().map(|id| Used::new(*id, 0)).collect()
     }
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn what_was_taken_and_not_given_back_is_found_in_order() {
         let (fd, spec) = create(&SPEC, 2).unwrap();
-        let inflight = Inflight::map(&spec, &fd).unwrap();
+        let inflight = map(&spec, &fd).unwrap();
         let mut first = inflight.queue(1, 8).unwrap();
         assert!(first.recover(5).unwrap().is_empty());
         for id in [7, 3, 0, 2] {
@@ -263,11 +273,11 @@ mod tests {
         first.given(&used(&[7]), 6);
         // Dies after the ring's index moved to 7, before 3 is crossed out.
         first.giving(&used(&[3]));
-        let mut second = Inflight::map(&spec, &fd).unwrap().queue(1, 8).unwrap();
+        let mut second = map(&spec, &fd).unwrap().queue(1, 8).unwrap();
         assert_eq!(second.recover(7).unwrap(), [0, 2]);
         // Dies before the index moved.
         second.giving(&used(&[0]));
-        let mut third = Inflight::map(&spec, &fd).unwrap().queue(1, 8).unwrap();
+        let mut third = map(&spec, &fd).unwrap().queue(1, 8).unwrap();
         assert_eq!(third.recover(7).unwrap(), [0, 2]);
         assert!(inflight.queue(0, 8).unwrap().recover(0).unwrap().is_empty());
     }
@@ -277,9 +287,10 @@ mod tests {
         assert!(create(&InflightSpec { queues: 3, ..SPEC }, 2).is_err());
         assert!(create(&InflightSpec { queue_size: u16::MAX, ..SPEC }, 2).is_err());
         let (fd, spec) = create(&SPEC, 2).unwrap();
-        assert!(Inflight::map(&InflightSpec { mmap_size: spec.mmap_size - 1, ..spec }, &fd).is_err());
-        assert!(Inflight::map(&InflightSpec { queues: 3, ..spec }, &fd).is_err());
-        let inflight = Inflight::map(&spec, &fd).unwrap();
+        assert!(map(&InflightSpec { mmap_size: spec.mmap_size - 1, ..spec }, &fd).is_err());
+        assert!(map(&InflightSpec { queues: 3, ..spec }, &fd).is_err());
+        let inflight = map(&InflightSpec { mmap_size: 1 << 50, ..spec }, &fd).unwrap();
+        assert_eq!(inflight.region.size, spec.mmap_size, "no more than is needed");
         assert!(inflight.queue(2, 8).is_none());
         assert!(inflight.queue(0, 16).is_none());
         let mut queue = inflight.queue(0, 8).unwrap();

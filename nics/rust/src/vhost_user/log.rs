@@ -3,6 +3,7 @@
 //! One bit a page of 4 KiB, in memory that the front-end shares with us and clears as it sends the
 //! pages off; so a bit is set by an atomic or, after the page was written.
 
+use super::mapping::Unmapping;
 use super::memory::{Memory, MemoryError, Region};
 use super::protocol::RegionSpec;
 use std::os::fd::AsRawFd;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const PAGE_BITS: u32 = 12;
+/// Bytes that a log may have: enough for guest addresses up to 128 TiB.
+const BYTES_MAX: u64 = 4 << 30;
 
 /// The log of one device.
 #[derive(Clone, Debug)]
@@ -19,8 +22,11 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn map(size: u64, offset: u64, fd: &impl AsRawFd) -> Result<Log, MemoryError> {
-        let region = Region::map(&RegionSpec { gpa: 0, size, uva: 0, offset }, fd)?;
+    pub fn map(size: u64, offset: u64, fd: &impl AsRawFd, unmapping: &Unmapping) -> Result<Log, MemoryError> {
+        if size > BYTES_MAX {
+            return Err(MemoryError::Range);
+        }
+        let region = Region::map(&RegionSpec { gpa: 0, size, uva: 0, offset }, fd, unmapping)?;
         Ok(Log { region: Arc::new(region), size })
     }
 
@@ -67,8 +73,10 @@ mod tests {
         // SAFETY: the name is a C string; ftruncate fails on a bad result.
         let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"log".as_ptr(), 0)) };
         // SAFETY: no pointers.
-        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 4096) }, 0);
-        let log = Log::map(16, 0, &fd).unwrap();
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 2 * BYTES_MAX as i64) }, 0);
+        let unmapping = Unmapping::default();
+        assert!(matches!(Log::map(BYTES_MAX + 1, 0, &fd, &unmapping), Err(MemoryError::Range)));
+        let log = Log::map(16, 0, &fd, &unmapping).unwrap();
         log.mark(0x1fff, 2);
         log.mark(0x9000, 1);
         log.mark(0x5000, 0);

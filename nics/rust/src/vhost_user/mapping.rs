@@ -1,24 +1,90 @@
 //! Mappings of guest memory: where they are in our addresses, and how they go.
+//!
+//! Whoever unmaps may have to wait: the kernel forgets the pages one by one, and whoever has the last of a file frees all
+//! of it, be the mapping ever so small and the file, which its owner may have let go of, as large as a machine. So a thread
+//! does that, one for each front-end, and no other guest waits for it.
 
 use super::fault::Watch;
+use crate::socket::closing::Lane;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of addresses that all mappings together may take: half of what a process has (128 TiB). What one device may map
+/// is much less; many of them must not take what the process itself needs.
+const ADDRESSES: u64 = 64 << 40;
+
+static ROOM: Room = Room(AtomicU64::new(ADDRESSES));
+
+/// Bytes that are left.
+#[derive(Debug)]
+struct Room(AtomicU64);
+
+impl Room {
+    fn take(&'static self, bytes: usize) -> io::Result<Taken> {
+        let bytes = bytes as u64;
+        let less = |left: u64| left.checked_sub(bytes);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(Taken { room: self, bytes }),
+            Err(_) => {
+                Err(io::Error::other(format!("all devices together may map {} TiB at most", ADDRESSES >> 40)))
+            }
+        }
+    }
+}
+
+/// Bytes of it, given back when this goes.
+#[derive(Debug)]
+struct Taken {
+    room: &'static Room,
+    bytes: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Addresses that were reserved, and what was mapped there; unmapped when this goes.
+#[derive(Debug)]
+pub struct Reserved {
+    address: usize,
+    len: usize,
+    _taken: Taken,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `Mapping::new`, not unmapped elsewhere, and nobody has a pointer into it any more
+        // (regions are held by Arc, and with them the mapping, which let go of this).
+        unsafe { libc::munmap(self.address as *mut _, self.len) };
+    }
+}
+
+/// What a front-end had mapped and is still to be unmapped.
+pub type Unmapping = Lane<Reserved>;
 
 /// A whole mapping, unmapped when the last region that uses it goes. There is a page on both sides
 /// that nobody can touch: should a check of ours be wrong, it ends there and not in another guest.
 #[derive(Debug)]
 pub struct Mapping {
     /// All of the reserved addresses, and the mapping in the middle.
-    reserved: *mut u8,
-    reserved_len: usize,
+    reserved: Option<Reserved>,
     address: *mut u8,
-    len: usize,
     watch: Option<Watch>,
+    unmapping: Unmapping,
 }
 
 impl Mapping {
     /// `len` bytes of `fd` from `offset` on, both multiples of `page`.
-    pub fn new(fd: RawFd, offset: usize, len: usize, page: usize) -> io::Result<Mapping> {
+    pub fn new(
+        fd: RawFd,
+        offset: usize,
+        len: usize,
+        page: usize,
+        unmapping: &Unmapping,
+    ) -> io::Result<Mapping> {
         // A page in front and behind, and one more to align with.
         let reserved_len = len.checked_add(3 * page).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = |address: *mut libc::c_void, len, prot, flags, fd, offset| {
@@ -27,13 +93,16 @@ impl Mapping {
             let address = unsafe { libc::mmap(address, len, prot, flags | libc::MAP_NORESERVE, fd, offset) };
             if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address) }
         };
+        let taken = ROOM.take(reserved_len)?;
         let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let reserved = map(std::ptr::null_mut(), reserved_len, libc::PROT_NONE, nothing, -1, 0)?;
+        let kept = Reserved { address: reserved as usize, len: reserved_len, _taken: taken };
         let reserved: *mut u8 = reserved.cast();
         let front = (reserved as usize + page).next_multiple_of(page) - reserved as usize;
         // SAFETY: front is at most 2 pages - 1, so len bytes and a page behind them are reserved too.
         let address = unsafe { reserved.add(front) };
-        let mut mapping = Mapping { reserved, reserved_len, address, len, watch: None };
+        let mut mapping =
+            Mapping { reserved: Some(kept), address, watch: None, unmapping: unmapping.clone() };
         let (prot, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
         map(address.cast(), len, prot, shared, fd, offset as i64)?;
         mapping.watch = Some(Watch::new(address as usize, len)?);
@@ -63,15 +132,50 @@ unsafe impl Sync for Mapping {}
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.watch = None;
-        let (address, len) = (self.reserved as usize, self.reserved_len);
-        // SAFETY: mapped in `new`, not unmapped elsewhere, and nobody has a pointer into it any more
-        // (regions are held by Arc, and with them this).
-        let unmap = move || unsafe { libc::munmap(address as *mut _, len) };
-        // The kernel forgets the pages one by one, and for a large guest that takes tens of
-        // milliseconds in which no other guest should wait.
-        const LARGE: usize = 64 << 20;
-        if self.len < LARGE || std::thread::Builder::new().name("vnet-unmap".into()).spawn(unmap).is_err() {
-            unmap();
+        if let Some(reserved) = self.reserved.take() {
+            self.unmapping.close(reserved);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    #[test]
+    fn all_together_take_so_much_and_no_more() {
+        static ROOM: Room = Room(AtomicU64::new(10));
+        let most = ROOM.take(8).unwrap();
+        let why = ROOM.take(3).unwrap_err().to_string();
+        assert_eq!(why, "all devices together may map 64 TiB at most");
+        let rest = ROOM.take(2).unwrap();
+        assert!(ROOM.take(1).is_err());
+        drop(most);
+        drop(ROOM.take(8).unwrap());
+        drop(rest);
+        assert_eq!(ROOM.0.load(Ordering::Relaxed), 10);
+    }
+
+    /// Even the last page of a large file is not unmapped where it is let go of.
+    #[test]
+    fn nobody_waits_until_it_is_unmapped() {
+        // SAFETY: the name is a C string; ftruncate fails on a bad result.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 1 << 30) }, 0);
+        let lane = Unmapping::default();
+        lane.hold();
+        let mapping = Mapping::new(fd.as_raw_fd(), 0, 0x1000, 0x1000, &lane).unwrap();
+        let address = mapping.address();
+        // SAFETY: mapped above, and held back from being unmapped.
+        let write = |value| unsafe { address.write_volatile(value) };
+        write(1);
+        drop(mapping);
+        write(2);
+        assert!(!lane.is_empty());
+        lane.work();
+        assert!(lane.is_empty());
     }
 }

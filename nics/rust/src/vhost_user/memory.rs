@@ -5,7 +5,7 @@
 //! lies in one region. What a pointer was made from is kept alive by whoever keeps the pointer (an
 //! `Arc<Memory>`), so it can't be unmapped under a ring that runs.
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Unmapping};
 use super::protocol::RegionSpec;
 use std::fmt;
 use std::io;
@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 /// Regions that one device may have.
 pub const SLOTS_MAX: usize = 256;
-/// Memory that one device may have mapped: as much as the largest machines have, and little enough
-/// that hostile front-ends don't use up the address space (128 TiB).
+/// Memory that one device may have mapped: as much as the largest machines have. (All together: `mapping.rs`.)
 pub const BYTES_MAX: u64 = 1 << 40;
 
 /// One region.
@@ -35,8 +34,8 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Map what a front-end told us.
-    pub fn map(spec: &RegionSpec, fd: &impl AsRawFd) -> Result<Region, MemoryError> {
+    /// Map what a front-end told us, for as long as it is used and until it has been unmapped by `unmapping`.
+    pub fn map(spec: &RegionSpec, fd: &impl AsRawFd, unmapping: &Unmapping) -> Result<Region, MemoryError> {
         let fd = fd.as_raw_fd();
         let RegionSpec { gpa, size, uva, offset } = *spec;
         if size == 0 || gpa.checked_add(size).is_none() || uva.checked_add(size).is_none() {
@@ -50,8 +49,8 @@ impl Region {
         // Huge page files are mapped in whole huge pages.
         let from = offset / page * page;
         let len = end.next_multiple_of(page) - from;
-        let mapping =
-            Mapping::new(fd, from as usize, len as usize, page as usize).map_err(MemoryError::Map)?;
+        let mapping = Mapping::new(fd, from as usize, len as usize, page as usize, unmapping)
+            .map_err(MemoryError::Map)?;
         // SAFETY: offset - from is less than len, so this stays inside the mapping.
         let host = unsafe { mapping.address().add((offset - from) as usize) };
         Ok(Region { gpa, size, uva, host, mapping: Arc::new(mapping) })
@@ -139,16 +138,20 @@ pub struct Memory {
 impl Memory {
     pub fn new(mut regions: Vec<Region>) -> Result<Memory, MemoryError> {
         regions.sort_by_key(|region| region.gpa);
-        let bytes = regions.iter().try_fold(0u64, |sum, region| sum.checked_add(region.size));
-        if regions.len() > SLOTS_MAX || bytes.is_none_or(|bytes| bytes > BYTES_MAX) {
-            return Err(MemoryError::TooMuch);
-        }
+        Memory::fits(regions.iter().map(|region| region.size))?;
         for (i, region) in regions.iter().enumerate() {
             if regions[..i].iter().any(|other| region.overlaps(other)) {
                 return Err(MemoryError::Overlap);
             }
         }
         Ok(Memory { regions })
+    }
+
+    /// Whether a device may have regions of these sizes.
+    pub fn fits(sizes: impl ExactSizeIterator<Item = u64>) -> Result<(), MemoryError> {
+        let count = sizes.len();
+        let bytes = sizes.fold(0, u64::saturating_add);
+        if count > SLOTS_MAX || bytes > BYTES_MAX { Err(MemoryError::TooMuch) } else { Ok(()) }
     }
 
     /// With one region more. One that is told again takes its own place: QEMU (7.2 to 8.1 at least)
@@ -275,6 +278,10 @@ mod tests {
         fd
     }
 
+    fn map(spec: &RegionSpec, fd: &impl AsRawFd) -> Result<Region, MemoryError> {
+        Region::map(spec, fd, &Unmapping::default())
+    }
+
     fn spec(gpa: u64, size: u64, offset: u64) -> RegionSpec {
         RegionSpec { gpa, size, uva: gpa + 0x7f00_0000_0000, offset }
     }
@@ -282,8 +289,7 @@ mod tests {
     #[test]
     fn translation_stays_within_one_region() {
         let fd = memfd(0x4000);
-        let regions =
-            [spec(0x1000, 0x1000, 0), spec(0x2000, 0x2000, 0x2000)].map(|s| Region::map(&s, &fd).unwrap());
+        let regions = [spec(0x1000, 0x1000, 0), spec(0x2000, 0x2000, 0x2000)].map(|s| map(&s, &fd).unwrap());
         let memory = Memory::new(regions.to_vec()).unwrap();
         assert!(memory.translate(0xfff, 1).is_none());
         assert!(memory.translate(0x1000, 0x1000).is_some());
@@ -318,10 +324,10 @@ mod tests {
             RegionSpec { gpa: u64::MAX - 10, size: 0x1000, uva: 0, offset: 0 },
             RegionSpec { gpa: 0, size: 0x1000, uva: u64::MAX - 10, offset: 0 },
         ] {
-            assert!(Region::map(&bad, &fd).is_err(), "{bad:?}");
+            assert!(map(&bad, &fd).is_err(), "{bad:?}");
         }
-        let one = Region::map(&spec(0x1000, 0x1000, 0), &fd).unwrap();
-        let two = Region::map(&spec(0x1800, 0x1000, 0), &fd).unwrap();
+        let one = map(&spec(0x1000, 0x1000, 0), &fd).unwrap();
+        let two = map(&spec(0x1800, 0x1000, 0), &fd).unwrap();
         assert!(matches!(Memory::new(vec![one.clone(), two]), Err(MemoryError::Overlap)));
         let memory = Memory::new(vec![one]).unwrap();
         assert!(memory.without(&spec(0x1000, 0x800, 0)).is_none());
@@ -331,27 +337,27 @@ mod tests {
     #[test]
     fn only_memory_is_mapped() {
         let (pipe, _other) = std::io::pipe().unwrap();
-        assert!(matches!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(pipe)), Err(MemoryError::NotMemory)));
+        assert!(matches!(map(&spec(0, 4096, 0), &OwnedFd::from(pipe)), Err(MemoryError::NotMemory)));
         let null = std::fs::File::open("/dev/zero").unwrap();
-        assert!(Region::map(&spec(0, 4096, 0), &OwnedFd::from(null)).is_err());
+        assert!(map(&spec(0, 4096, 0), &OwnedFd::from(null)).is_err());
         // Files of a tmpfs are, as DPDK makes them.
         let path = std::path::PathBuf::from(format!("/dev/shm/vnet-memory-{}", std::process::id()));
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         file.set_len(0x1000).unwrap();
-        assert!(Region::map(&spec(0, 0x1000, 0), &file).is_ok());
+        assert!(map(&spec(0, 0x1000, 0), &file).is_ok());
         let disk = std::fs::File::open("/proc/version").unwrap();
-        assert!(matches!(Region::map(&spec(0, 4096, 0), &disk), Err(MemoryError::NotMemory)));
+        assert!(matches!(map(&spec(0, 4096, 0), &disk), Err(MemoryError::NotMemory)));
     }
 
     #[test]
     fn a_handler_of_somebody_else_does_not_stay_in_front() {
         extern "C" fn theirs(_: libc::c_int) {}
         let fd = memfd(0x1000);
-        drop(Region::map(&spec(0, 0x1000, 0), &fd).unwrap());
+        drop(map(&spec(0, 0x1000, 0), &fd).unwrap());
         // SAFETY: a handler that does nothing, and a question.
         let ours = unsafe { libc::signal(libc::SIGBUS, theirs as *const () as usize) };
-        drop(Region::map(&spec(0, 0x1000, 0), &fd).unwrap());
+        drop(map(&spec(0, 0x1000, 0), &fd).unwrap());
         // SAFETY: plain data; the call fills it in.
         let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: only asks; the struct lives through the call.
@@ -362,7 +368,7 @@ mod tests {
     #[test]
     fn memory_that_is_cut_off_reads_as_zeros_and_is_marked() {
         let fd = memfd(0x4000);
-        let memory = Memory::new(vec![Region::map(&spec(0, 0x4000, 0), &fd).unwrap()]).unwrap();
+        let memory = Memory::new(vec![map(&spec(0, 0x4000, 0), &fd).unwrap()]).unwrap();
         let host = memory.translate(0x3000, 8).unwrap();
         // SAFETY: translated above; nobody else writes there in this test.
         unsafe { host.write_volatile(7) };

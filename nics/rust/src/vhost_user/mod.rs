@@ -10,7 +10,7 @@
 //!    connection itself is that of all socket doors, `nics::socket`, and so is what becomes of
 //!    descriptors that it sent);
 //!  * `session.rs`, `queue.rs`: what follows from it;
-//!  * `memory.rs`, `fault.rs`: guest memory, and what happens when it goes away;
+//!  * `memory.rs`, `mapping.rs`, `fault.rs`: guest memory, and what happens when it goes away;
 //!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `scattered.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
 //!  * `inflight.rs`, `log.rs`, `eventfd.rs`: what a restart and a migration need, and notifications;
@@ -21,7 +21,7 @@
 //! been taken over by its guest: to be a process of the same owner that is told nothing and given
 //! nothing of other guests. Its requests are checked, its memory must be memory (a file on FUSE could
 //! stop us at any access), its eventfds must be eventfds, and all it holds of ours is bounded: 256
-//! regions, 1 TiB, a few descriptors a queue.
+//! regions, 1 TiB (of 64 TiB for all devices), a few descriptors a queue.
 //!
 //! **Why not the `vhost` and `virtio-queue` crates.** The first reads blocking, whole messages from
 //! the socket, which lets a front-end that stops in the middle stop the engine; see `socket.rs`. The

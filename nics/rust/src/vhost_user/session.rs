@@ -17,6 +17,7 @@
 use super::eventfd::EventFd;
 use super::inflight::{self, Inflight};
 use super::log::Log;
+use super::mapping::Unmapping;
 use super::memory::{Memory, MemoryError, Region};
 use super::protocol::{Answer, CONFIG_FIELDS, FDS_MAX, Request, feature, protocol_feature};
 use super::queue::{Queue, Setting};
@@ -140,6 +141,7 @@ pub struct Session {
     features: u64,
     protocol: u64,
     memory: Arc<Memory>,
+    unmapping: Unmapping,
     pub queues: Vec<Queue>,
     log: Option<Log>,
     inflight: Option<Inflight>,
@@ -168,6 +170,7 @@ impl Session {
             features: 0,
             protocol: 0,
             memory: Arc::default(),
+            unmapping: Unmapping::default(),
             queues,
             log: None,
             inflight: None,
@@ -323,8 +326,9 @@ impl Session {
             Request::GetQueueNum => return answer(u64::from(self.offer.pairs) * 2),
             Request::SetMemTable(specs) => {
                 self.costly = true;
-                let regions: Result<Vec<Region>, MemoryError> =
-                    specs.iter().zip(&fds).map(|(spec, fd)| Region::map(spec, fd)).collect();
+                Memory::fits(specs.iter().map(|spec| spec.size))?;
+                let map = |(spec, fd)| Region::map(spec, fd, &self.unmapping);
+                let regions: Result<Vec<Region>, MemoryError> = specs.iter().zip(&fds).map(map).collect();
                 let memory = regions.and_then(Memory::new)?;
                 self.set_memory(memory);
                 fds.into_iter().for_each(mapped);
@@ -333,7 +337,7 @@ impl Session {
             Request::AddMemReg(spec) => {
                 let Some(fd) = fds.pop() else { return fatal("a memory region without its descriptor") };
                 self.costly = true;
-                let memory = self.memory.with(Region::map(&spec, &fd)?)?;
+                let memory = self.memory.with(Region::map(&spec, &fd, &self.unmapping)?)?;
                 self.set_memory(memory);
                 mapped(fd);
             }
@@ -346,7 +350,7 @@ impl Session {
             Request::SetLogBase { size, offset } => {
                 let Some(fd) = fds.pop() else { return fatal("a log without its descriptor") };
                 self.costly = true;
-                let log = Log::map(size, offset, &fd)?;
+                let log = Log::map(size, offset, &fd, &self.unmapping)?;
                 self.pause();
                 self.log = Some(log);
                 mapped(fd);
@@ -426,7 +430,7 @@ impl Session {
             Request::SetInflightFd(spec) => {
                 let Some(fd) = fds.pop() else { return fatal("in-flight tables without their descriptor") };
                 self.costly = true;
-                let inflight = Inflight::map(&spec, &fd)?;
+                let inflight = Inflight::map(&spec, &fd, &self.unmapping)?;
                 self.pause();
                 self.inflight = Some(inflight);
                 mapped(fd);

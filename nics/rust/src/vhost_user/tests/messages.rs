@@ -109,7 +109,9 @@ fn memory_tables_that_can_not_be() {
         (vec![(u64::MAX, 0x1000, 0, 0)], "impossible size"),
         (vec![(0, 0x1000, u64::MAX, 0)], "impossible size"),
         (vec![(0, 0x1000, 0, u64::MAX)], "impossible size"),
-        (vec![(0, u64::MAX, 0, 0)], "impossible size"),
+        // Found before any of it is mapped.
+        (vec![(0, u64::MAX, 0, 0)], "more memory regions or bytes"),
+        (vec![(0, 1 << 40, 0, 0), (1 << 40, 0x1000, 1 << 40, 0)], "more memory regions or bytes"),
         (vec![(0, 0x2000, 0, 0), (0x1000, 0x1000, 0x10000, 0)], "overlap"),
         (vec![(0, 0x2000, 0, 0), (0x10000, 0x1000, 0x1000, 0)], "overlap"),
     ] {
