@@ -221,7 +221,7 @@ fn who_is_new_among_others_is_not_taken_for_one_of_them() {
 #[test]
 fn two_hundred_thousand_connections() {
     const N: u32 = 200_000;
-    for (hosts, bytes) in [(4, 184), (N, 220)] {
+    for (hosts, bytes) in [(4, 188), (N, 224)] {
         let mut switch = Switch::new(SwitchConfig::default());
         let rule = || [Rule { protocol: None, numbers: (0, u16::MAX), remotes: None }];
         let groups = Arc::new(Groups::new(&rule(), &rule(), false));
