@@ -1,11 +1,11 @@
 //! Memory for frames on their way, used again for the next ones.
 //!
-//! It comes in two sizes, so that a short frame never holds what a long one left behind, and what a frame
-//! holds follows from its length alone. A longer frame than both has memory of just its length, which is
-//! not kept.
+//! It comes in three sizes, so that a short frame never holds what a long one left behind, and what a frame
+//! holds follows from its length alone. A longer frame than all of them has memory of just its length, which
+//! is not kept.
 
-/// For a short frame, and for a full one of Ethernet with its tags.
-const SIZES: [usize; 2] = [256, 1536];
+/// For a short frame, for a full one of Ethernet with its tags, and for a jumbo frame.
+const SIZES: [usize; 3] = [256, 1536, 9216];
 /// Bytes that are kept of each size.
 const KEPT: usize = 256 << 10;
 
