@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from vnet.errors import VnetError, single
+from vnet.errors import VnetError
 from vnet.fabric import Fabric
 from vnet.scenario.acts import Acts, Failed, Prepare
 from vnet.topology.scenario import Step
@@ -93,9 +93,11 @@ async def play(
                 failure = str(error)
             except (VnetError, OSError, ExceptionGroup) as error:
                 # What a step does at once, it does in nurseries.
-                one = single(error)
-                if not isinstance(one, (VnetError, OSError)):
-                    raise
+                one: BaseException = error
+                while isinstance(one, ExceptionGroup):
+                    if one.split((VnetError, OSError))[1] is not None:
+                        raise
+                    one = one.exceptions[0]
                 failure = " ".join(str(one).split("\n"))
             if failure and (path := await fabric.keeper.failed()):
                 failure += f" (what was before is in {path})"
