@@ -1,4 +1,5 @@
-//! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again.
+//! epoll, for the engine and its doors. Level-triggered: a door that is not drained is ready again; only what is watched for
+//! each time that it gets ready is not.
 
 use crate::context::split;
 use parking_lot::Mutex;
@@ -13,13 +14,17 @@ use switch::{Nanos, PortId};
 pub struct Interest {
     pub read: bool,
     pub write: bool,
+    /// Told once each time that it gets ready, whether or not anybody took what was there (edge-triggered).
+    pub each: bool,
 }
 
 impl Interest {
-    pub const READ: Interest = Interest { read: true, write: false };
-    pub const WRITE: Interest = Interest { read: false, write: true };
-    pub const BOTH: Interest = Interest { read: true, write: true };
-    pub const NONE: Interest = Interest { read: false, write: false };
+    pub const READ: Interest = Interest { read: true, write: false, each: false };
+    pub const WRITE: Interest = Interest { read: false, write: true, each: false };
+    pub const BOTH: Interest = Interest { read: true, write: true, each: false };
+    pub const NONE: Interest = Interest { read: false, write: false, each: false };
+    /// For a counter that nobody takes anything from.
+    pub const EACH: Interest = Interest { read: true, write: false, each: true };
 
     /// Without reading, if that is `held`.
     fn unless(self, held: bool) -> Interest {
@@ -33,6 +38,9 @@ impl Interest {
         }
         if self.write {
             bits |= libc::EPOLLOUT;
+        }
+        if self.each {
+            bits |= libc::EPOLLET;
         }
         bits as u32
     }
@@ -217,9 +225,17 @@ impl Poller {
         Ok(events.len())
     }
 
-    /// Sleep until something is ready or `timeout` has passed; whatever it is, it stays ready.
-    pub fn sleep(&self, timeout: Option<Nanos>) -> io::Result<()> {
-        self.pwait(&mut [MaybeUninit::uninit()], timeout).map(drop)
+    /// Sleep until something is ready or `timeout` has passed. Whether something is; it stays so, and nothing is told of it.
+    pub fn sleep(&self, timeout: Option<Nanos>) -> io::Result<bool> {
+        let mut ours = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let spec = timeout.map(timespec);
+        let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: both pointers live through the call, and there is one descriptor as given.
+        match check(unsafe { libc::ppoll(&raw mut ours, 1, spec, std::ptr::null()) }) {
+            Ok(ready) => Ok(ready > 0),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     fn pwait<'e>(
@@ -227,10 +243,7 @@ impl Poller {
         events: &'e mut [MaybeUninit<libc::epoll_event>],
         timeout: Option<Nanos>,
     ) -> io::Result<&'e [libc::epoll_event]> {
-        let spec = timeout.map(|t| libc::timespec {
-            tv_sec: (t / 1_000_000_000) as libc::time_t,
-            tv_nsec: (t % 1_000_000_000) as libc::c_long,
-        });
+        let spec = timeout.map(timespec);
         let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: both pointers live through the call, and the length given is the slice's.
         let n = unsafe {
@@ -263,6 +276,13 @@ impl Inner {
     }
 }
 
+fn timespec(time: Nanos) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (time / 1_000_000_000) as libc::time_t,
+        tv_nsec: (time % 1_000_000_000) as libc::c_long,
+    }
+}
+
 fn token(port: PortId, sub: u16) -> u64 {
     u64::from(port) << 16 | u64::from(sub)
 }
@@ -285,4 +305,30 @@ pub fn drain(fd: &OwnedFd) {
     let mut count = 0u64;
     // SAFETY: eight bytes of a local; EAGAIN means that it was drained already.
     unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_watched_for_each_time_is_told_once_a_time() {
+        let (poller, fd) = (Poller::new().unwrap(), eventfd().unwrap());
+        let told = || poller.wait(Some(0), |_, _, _| {}).unwrap();
+        poller.add(&fd, 1, 0, Interest::EACH).unwrap();
+        assert_eq!(told(), 0);
+        signal(&fd);
+        assert!(poller.sleep(Some(0)).unwrap());
+        assert!(poller.sleep(Some(0)).unwrap(), "a sleep takes nothing away");
+        assert_eq!((told(), told()), (1, 0));
+        assert!(!poller.sleep(Some(0)).unwrap());
+        signal(&fd);
+        assert_eq!((told(), told()), (1, 0));
+        poller.hold(1, true);
+        signal(&fd);
+        assert_eq!(told(), 0);
+        poller.hold(1, false);
+        assert_eq!((told(), told()), (1, 0), "what came meanwhile");
+    }
 }

@@ -30,7 +30,8 @@ const USUAL: &[(&str, i64)] = calls![
     SYS_sched_getaffinity SYS_sched_setaffinity SYS_sched_getparam SYS_sched_getscheduler SYS_set_tid_address
     SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigtimedwait SYS_sigaltstack SYS_restart_syscall
     SYS_wait4 SYS_waitid SYS_clock_gettime SYS_clock_getres SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday
-    SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_setitimer SYS_getcpu
+    SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_setitimer SYS_timer_create SYS_timer_settime
+    SYS_timer_delete SYS_getcpu
     // descriptors
     SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_lseek SYS_close SYS_close_range SYS_dup
     SYS_dup3 SYS_pipe2 SYS_fcntl SYS_ppoll SYS_pselect6 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait

@@ -38,6 +38,7 @@ mod mapping;
 mod memory;
 mod nic;
 mod packed;
+mod patience;
 mod protocol;
 mod queue;
 mod ring;

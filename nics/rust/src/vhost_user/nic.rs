@@ -1,5 +1,6 @@
 //! The door itself: connection, session and rings, as the engine sees them.
 
+use super::eventfd::Manners;
 use super::fault;
 use super::protocol;
 use super::queue::KICKS;
@@ -18,6 +19,7 @@ use crate::offload::Offload;
 use crate::poller::Readiness;
 use crate::socket::{Connection, Descriptors, Endpoint, Role, Step};
 use std::io;
+use std::sync::Arc;
 use switch::{DropReason, Nanos};
 
 /// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that
@@ -65,6 +67,7 @@ pub struct VhostUser {
     /// Faults that were caught when we last looked.
     strikes: u64,
     malformed: u64,
+    manners: Arc<Manners>,
     recheck: Option<Nanos>,
     /// When frames were given to the guest last, until its rings are ready for the next ones.
     gave: Option<Nanos>,
@@ -99,6 +102,7 @@ impl VhostUser {
             link: true,
             strikes: fault::strikes(),
             malformed: 0,
+            manners: Arc::default(),
             recheck: None,
             gave: None,
             now: 0,
@@ -134,7 +138,7 @@ impl VhostUser {
     /// A front-end is there.
     fn meet(&mut self) {
         self.messages = Messages::new(self.connection.lane().clone());
-        self.session = Some(Session::new(self.offer, self.cx.clone()));
+        self.session = Some(Session::new(self.offer, self.cx.clone(), self.manners.clone()));
     }
 
     /// The connection is over, and with it everything that came through it. `offence`: why, if the
@@ -330,6 +334,7 @@ impl Nic for VhostUser {
 
     fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<()> {
         self.now = now;
+        self.manners.begin(Some((cx.clone(), self.connection.endpoint().to_string())));
         self.cx = Some(cx.clone());
         if self.connection.attach(cx, now)? {
             self.meet();
@@ -341,15 +346,12 @@ impl Nic for VhostUser {
         self.part(None);
         self.connection.detach();
         self.cx = None;
+        self.manners.begin(None);
     }
 
     fn ready(&mut self, sub: u16, readiness: Readiness, now: Nanos) -> bool {
         self.now = now;
-        if let Some(index) = sub.checked_sub(KICKS) {
-            let queue = self.session.as_ref().and_then(|session| session.queues.get(usize::from(index)));
-            if let Some(queue) = queue {
-                queue.kicked();
-            }
+        if sub >= KICKS {
             return self.polled();
         }
         match self.connection.ready(sub, readiness, now) {

@@ -104,7 +104,7 @@ impl Queue {
         self.started = true;
         if let Some(fd) = fd {
             if let Some(cx) = cx {
-                cx.poller.add(&fd, cx.port, KICKS + index, Interest::READ)?;
+                cx.poller.add(&fd, cx.port, KICKS + index, Interest::EACH)?;
             }
             self.kick = Some(Kick { fd, cx: cx.cloned() });
         }
@@ -113,13 +113,6 @@ impl Queue {
 
     pub fn set_err(&mut self, fd: Option<EventFd>) {
         self.err = fd;
-    }
-
-    /// A kick came.
-    pub fn kicked(&self) {
-        if let Some(kick) = &self.kick {
-            kick.fd.drain();
-        }
     }
 
     /// Stop the ring for a change; `settle` starts it again where it was.

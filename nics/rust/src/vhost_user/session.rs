@@ -14,7 +14,7 @@
 //!    link goes down, and the connection stays, because through it comes the reset (the guest's
 //!    driver starts again and the front-end stops the rings with GET_VRING_BASE) that ends it.
 
-use super::eventfd::EventFd;
+use super::eventfd::{EventFd, Manners};
 use super::inflight::{self, Inflight};
 use super::log::Log;
 use super::mapping::Unmapping;
@@ -138,6 +138,7 @@ const FRAME_MAX: u32 = crate::frame::FRAME_MAX as u32;
 pub struct Session {
     offer: Offer,
     cx: Option<Context>,
+    manners: Arc<Manners>,
     features: u64,
     protocol: u64,
     memory: Arc<Memory>,
@@ -160,13 +161,14 @@ pub struct Session {
 
 impl Session {
     #[must_use]
-    pub fn new(offer: Offer, cx: Option<Context>) -> Self {
+    pub fn new(offer: Offer, cx: Option<Context>, manners: Arc<Manners>) -> Self {
         // Some front-ends ask for pairs, others for single queues (see GET_QUEUE_NUM); each may use
         // as many as it understood.
         let queues = (0..offer.pairs * 4).map(|_| Queue::default()).collect();
         Session {
             offer,
             cx,
+            manners,
             features: 0,
             protocol: 0,
             memory: Arc::default(),
@@ -271,6 +273,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The eventfd that came with a request, if one did.
+    fn eventfd(&self, fds: &mut Fds) -> Result<Option<EventFd>, Refusal> {
+        let adopt = |fd| {
+            EventFd::adopt(fd, &self.manners)
+                .map_err(|_| Refusal::Fatal("a descriptor that is no eventfd".into()))
+        };
+        fds.pop().map(adopt).transpose()
     }
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue, Refusal> {
@@ -382,10 +393,7 @@ impl Session {
                 return Ok(Some((Answer::VringState { index, num: base }, None)));
             }
             Request::SetVringKick { index, .. } => {
-                let fd = eventfd(&mut fds)?;
-                if fd.as_ref().is_some_and(|fd| !fd.is_counter()) {
-                    return fatal("a kick descriptor that is a semaphore: one look does not quiet it");
-                }
+                let fd = self.eventfd(&mut fds)?;
                 let cx = self.cx.clone();
                 // Stops what runs: whoever sends this starts the ring.
                 let queue = self.queue(u32::from(index))?;
@@ -395,7 +403,7 @@ impl Session {
                     .map_err(|e| Refusal::Fatal(format!("a kick descriptor that can't be watched: {e}")))?;
             }
             Request::SetVringCall { index, .. } => {
-                let fd = eventfd(&mut fds)?;
+                let fd = self.eventfd(&mut fds)?;
                 let queue = self.queue(u32::from(index))?;
                 queue.call = fd;
                 // What was given back before may have been meant for it, also by a predecessor that was killed
@@ -405,7 +413,7 @@ impl Session {
                 }
             }
             Request::SetVringErr { index, .. } => {
-                let fd = eventfd(&mut fds)?;
+                let fd = self.eventfd(&mut fds)?;
                 self.queue(u32::from(index))?.set_err(fd);
             }
             Request::SetVringEnable { index, enable } => self.queue(index)?.enabled = enable,
@@ -477,10 +485,4 @@ impl Session {
 /// The memory behind this descriptor is mapped, so to close it is not to close the last of it.
 fn mapped(fd: Foreign) {
     drop(fd.trust());
-}
-
-/// The eventfd that came with a request, if one did.
-fn eventfd(fds: &mut Fds) -> Result<Option<EventFd>, Refusal> {
-    let adopt = |fd| EventFd::adopt(fd).map_err(|_| Refusal::Fatal("a descriptor that is no eventfd".into()));
-    fds.pop().map(adopt).transpose()
 }

@@ -81,7 +81,7 @@ impl Host {
 
     /// Whether a kick (or anything else) waits to be seen.
     pub fn woken(&self) -> bool {
-        self.poller.wait(Some(0), |_, _, _| {}).unwrap() > 0
+        self.poller.sleep(Some(0)).unwrap()
     }
 
     /// All frames that the guest sent, with their offload state.

@@ -7,7 +7,7 @@ use crate::nic::Nic;
 use crate::testkit::{BIRTHS, PATIENCE};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -84,12 +84,6 @@ fn descriptors_that_are_something_else() {
             guest.say(host, request, &1u64.to_ne_bytes(), &[write.as_raw_fd()]);
         });
     }
-    // SAFETY: no pointers; the result is owned here alone.
-    let semaphore =
-        unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_SEMAPHORE | libc::EFD_CLOEXEC)) };
-    case("is a semaphore", |host, guest| {
-        guest.say(host, 12, &1u64.to_ne_bytes(), &[semaphore.as_raw_fd()]);
-    });
     case("no shared memory", |host, guest| {
         guest.say(host, 5, &table(&[(GPA, SIZE, UVA, 0)]), &[read.as_raw_fd()]);
     });

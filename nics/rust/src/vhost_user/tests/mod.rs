@@ -23,6 +23,8 @@ mod packed;
 mod restarts;
 #[cfg(test)]
 mod rings;
+#[cfg(test)]
+mod waits;
 
 #[cfg(fuzzing)]
 pub use fuzz::{Part, run};
