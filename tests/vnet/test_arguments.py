@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vnet import __main__
-from vnet.cli import COMMANDS, attach, exec_, main, schema
+from vnet.cli import COMMANDS, attach, exec_, main, schema, words
 from vnet.errors import BadInput
 
 
@@ -208,6 +208,42 @@ def test_a_full_disk_behind_the_output_is_told_in_a_line(tmp_path: Path, many: b
         words = [sys.executable, "-m", "vnet", *command]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (1, f"vnet {command[0]}: No space left on device\n")
+
+
+def test_what_fails_inside_a_nursery_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "vnet", "demo", "--size", "1"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (1, "vnet demo: No space left on device\n")
+
+
+ASKED = """
+import os, sys
+from vnet import __main__, cli
+cli.main = lambda: 0 if None not in (sys.stdin, sys.stdout, sys.stderr) else 1
+code = __main__.main()
+there = [os.readlink(f"/proc/self/fd/{number}") == "/dev/null" for number in range(3)]
+os._exit(code or sum(yes << number for number, yes in enumerate(there)))
+"""
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_standard_descriptors_that_are_closed_become_nobodys(closed: int) -> None:
+    """Otherwise a lock or a socket that is opened first becomes one of them."""
+    words = ["sh", "-c", f'exec "$0" -c "$1" {closed}<&-', sys.executable, ASKED]
+    done = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, timeout=50, check=False)
+    assert done.returncode == 1 << closed, done
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, True), ("", True), ("1", False)])
+def test_a_user_who_wants_no_colours_gets_none(
+    wanted: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("NO_COLOR", wanted)
+    assert words.coloured() is expected
 
 
 def test_what_the_system_refuses_is_told_in_a_line(

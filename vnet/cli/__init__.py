@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from vnet.errors import BadInput, VnetError
+from vnet.errors import BadInput, VnetError, single
 from vnet.guests import suggestion
 
 COMMANDS = {
@@ -124,8 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().print_help()
         return 2
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        code = _run(arguments)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -148,6 +147,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BaseExceptionGroup as group:
+        # As nurseries raise it.
+        if (error := single(group)) is group:
+            raise
+        raise error from None
 
 
 def _mute() -> None:

@@ -73,8 +73,8 @@ def _tell(proof: Proof, verdict: Verdict, place: Place) -> None:
     from vnet.check.openings import openings
     from vnet.check.watched import watchers
 
-    colour = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if colour else 80
+    colour = words.coloured()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
     def paint(word: str, text: str) -> str:
         return f"\x1b[{COLOURS[word]}m{text}\x1b[0m" if colour else text

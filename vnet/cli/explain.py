@@ -17,7 +17,6 @@ Exit code 0 when it would leave by some port, 1 when it would be dropped everywh
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -108,7 +107,7 @@ def show(told: dict[str, Any]) -> None:
     """Print it, in lines of 80 columns where nothing is longer that can't be cut."""
     from vnet.explain import dotted
 
-    paint: Callable[[str, str], str] = _paint if sys.stdout.isatty() else lambda text, _: text
+    paint: Callable[[str, str], str] = _paint if words.coloured() else lambda text, _: text
     for step in told["steps"]:
         reason = step["reason"]
         mark = paint("✗", "31") if reason else paint("✓", "32")

@@ -28,7 +28,7 @@ import logging
 import sys
 
 from vnet.cli import words
-from vnet.errors import BadInput, VnetError, single
+from vnet.errors import BadInput
 from vnet.sandbox.needs import MODES
 
 
@@ -69,14 +69,8 @@ def run(given: argparse.Namespace) -> int:
     def ready(_fabric: object) -> None:
         print(f"{topology.name} is up: {_size(topology)}. Ctrl-C brings it down.", flush=True)
 
-    try:
-        with state.owning(topology.name):
-            trio.run(daemon.serve, topology, ready, given.sandbox)
-    except BaseExceptionGroup as group:
-        error = single(group)
-        if isinstance(error, VnetError | OSError | KeyboardInterrupt):
-            raise error from None
-        raise
+    with state.owning(topology.name):
+        trio.run(daemon.serve, topology, ready, given.sandbox)
     with contextlib.suppress(OSError):  # the terminal may be what went
         print(f"{topology.name} is down.", file=sys.stderr)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -69,6 +70,11 @@ def table(
     console.print(grid)
     for line in drawn.getvalue().splitlines():
         print(line.rstrip())
+
+
+def coloured() -> bool:
+    """Whether what is printed may have colours: on a terminal, unless its user wants none (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def several(number: int, what: str) -> str:
