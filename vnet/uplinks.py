@@ -36,19 +36,17 @@ def stations(ports: Iterable[Port], uplink: Port) -> list[str] | None:
 
 def rings(before: Resolved | None, wanted: Resolved) -> Iterator[tuple[str, str]]:
     """An uplink, and a line of warning, for uplinks that one network joins: if their wires meet, frames go
-    round. Not for those whose switches run a spanning tree, nor again for those that were so before.
+    round. Not again for those that were so before. A spanning tree of their switches doesn't help: it has
+    links and guests' ports, and none of its messages leave by an uplink.
     """
     known = {} if before is None else _joined(before)
     for names, networks in _joined(wanted).items():
         if networks == known.get(names):
             continue
-        trees = [wanted.switches[wanted.uplinks[name].switch].stp for name in names]
-        if all(tree in ("stp", "rstp") for tree in trees):
-            continue
         yield (
             names[0],
             f"uplinks {', '.join(names)} all carry {', '.join(networks)}: where they lead to one physical"
-            " network, frames go round for ever; bond them (`nics`), or run `stp: rstp` at their switches",
+            " network, frames go round for ever; bond them (`nics`), or give each other networks",
         )
 
 

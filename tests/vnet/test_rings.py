@@ -47,7 +47,7 @@ async def test_uplinks_that_may_make_a_ring_are_told(caplog: pytest.LogCaptureFi
         await fabric.apply(Topology.from_dict(wider))
         assert found() == 0, "once is enough"
     tree = Topology.from_dict(two_wires(stp="rstp")).resolve()
-    assert list(uplinks.rings(None, tree)) == [], "the tree has it cut"
+    assert len(list(uplinks.rings(None, tree))) == 1, "no tree has uplinks in it"
 
 
 def test_the_check_tells_of_a_possible_ring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
