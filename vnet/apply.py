@@ -80,7 +80,7 @@ async def change(fabric: Fabric, wanted: Topology) -> list[str]:
     uplinks.tell(fabric)
     if resolved.mirrors:
         mirrors.tell(fabric)
-    uplinks.introduce(fabric, [action.part.name for action in steps if isinstance(action, actions.AddPort)])
+    uplinks.introduce(fabric, uplinks.newcomers(steps))
     fabric.resolved = resolved
     fabric.captures.changed(resolved)
     return [str(action) for action in steps]

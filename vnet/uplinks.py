@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vnet import announce
+from vnet.topology import actions
 from vnet.topology.resolve import Port, Resolved
 
 if TYPE_CHECKING:
@@ -79,6 +80,22 @@ def tell(fabric: Fabric) -> None:
             want(stations(ports, port.wanted))
         except OSError as error:
             log.warning("%s: it can't be told what to receive: %s", port.name, error.strerror)
+
+
+def newcomers(steps: Iterable[actions.Action]) -> list[str]:
+    """The ports that are, after these steps, where the physical network has not known them: who came, has
+    another address, or is in another network or VLAN, on its wire or here.
+    """
+
+    def place(port: Port) -> tuple[object, ...]:
+        return port.mac, port.ip, port.network, port.vlan, port.trunk, port.translate
+
+    return [
+        action.part.name if isinstance(action, actions.AddPort) else action.after.name
+        for action in steps
+        if isinstance(action, actions.AddPort)
+        or (isinstance(action, actions.ChangePort) and place(action.before) != place(action.after))
+    ]
 
 
 def introduce(fabric: Fabric, names: Iterable[str]) -> None:

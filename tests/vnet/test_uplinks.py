@@ -238,6 +238,16 @@ async def test_the_world_is_told_where_a_guest_is_when_it_comes_and_when_the_upl
             assert Ether(bytes(advertisement))[ICMPv6ND_NA].cksum == given
             # The same once more, as when the uplink's carrier comes.
             uplinks.introduce(fabric, ["wan"])
+        # A guest has another address, then the wire another VLAN.
+        topology.guest("new", network="green", ip="10.1.0.8", mac="02:00:00:00:00:77")
+        await fabric.apply(topology)
+        assert (await heard("10.1.0.8"))["10.1.0.8"].src == "02:00:00:00:00:77"
+        other = Topology.from_dict(
+            topology.to_dict()
+            | {"uplinks": {"wan": {"nic": {"kind": "pipe"}, "native": "red", "tagged": ["green"]}}}
+        )
+        await fabric.apply(other)
+        assert (await heard("10.1.0.8"))["10.1.0.8"][Dot1Q].vlan == 30
         assert not [port for port in fabric.ports.values() if "guard-arp" in port.counters()["drops"]]
 
 
