@@ -18,7 +18,7 @@ import trio
 
 from nics import handed
 from nics.tap import Tap
-from vnet import leases, runtime, state, usage
+from vnet import leases, logs, runtime, state, usage
 from vnet._native import run_soon
 from vnet.control import server
 from vnet.control.operations import Operations
@@ -151,7 +151,8 @@ def _opened(log: Path) -> BinaryIO:
     try:
         with contextlib.suppress(FileNotFoundError):
             log.replace(log.with_name(state.LOG_BEFORE))
-        return log.open("wb")
+        # To append: it is written by two, the log's lines and what the interpreter says (`logs.py`).
+        return log.open("ab")
     except OSError as error:
         raise VnetError(f"{log} can't be written: {error.strerror or error}") from None
 
@@ -175,7 +176,8 @@ def main() -> int:
     """`python -m vnet.daemon DESCRIPTOR CLAIMED [SANDBOX] < TOPOLOGY`: tells DESCRIPTOR that the fabric is
     up, or why not. CLAIMED is what `state.claim` gave for its name.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    layout = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=layout)
     descriptor, claimed = map(int, sys.argv[1:3])
     for ours in (descriptor, claimed):
         # No child's, and no door's, whatever number the topology names.
@@ -196,6 +198,7 @@ def main() -> int:
 
     try:
         topology = Topology.from_file("-")
+        logs.write_to(state.log_path(topology.name), layout)
         sandbox = sys.argv[3] if len(sys.argv) > 3 else None
         with state.owning(topology.name, claimed):
             trio.run(serve, topology, lambda _fabric: tell(READY), sandbox)
