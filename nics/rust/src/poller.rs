@@ -16,19 +16,22 @@ pub struct Interest {
     pub write: bool,
     /// Told once each time that it gets ready, whether or not anybody took what was there (edge-triggered).
     pub each: bool,
+    /// What comes are no frames: they are read while the port is held, too.
+    pub requests: bool,
 }
 
 impl Interest {
-    pub const READ: Interest = Interest { read: true, write: false, each: false };
-    pub const WRITE: Interest = Interest { read: false, write: true, each: false };
-    pub const BOTH: Interest = Interest { read: true, write: true, each: false };
-    pub const NONE: Interest = Interest { read: false, write: false, each: false };
+    pub const NONE: Interest = Interest { read: false, write: false, each: false, requests: false };
+    pub const READ: Interest = Interest { read: true, ..Interest::NONE };
+    pub const WRITE: Interest = Interest { write: true, ..Interest::NONE };
+    pub const BOTH: Interest = Interest { read: true, write: true, ..Interest::NONE };
     /// For a counter that nobody takes anything from.
-    pub const EACH: Interest = Interest { read: true, write: false, each: true };
+    pub const EACH: Interest = Interest { read: true, each: true, ..Interest::NONE };
+    pub const REQUESTS: Interest = Interest { read: true, requests: true, ..Interest::NONE };
 
-    /// Without reading, if that is `held`.
+    /// Without reading frames, if that is `held`.
     fn unless(self, held: bool) -> Interest {
-        Interest { read: self.read && !held, ..self }
+        Interest { read: self.read && (!held || self.requests), ..self }
     }
 
     fn bits(self) -> u32 {
@@ -169,8 +172,8 @@ impl Poller {
         self.control(op, fd, token(port, *sub), interest.unless(of.held))
     }
 
-    /// Look at nothing that comes in for `port` until it is no longer `held`. Writing and hangups are
-    /// told of as before.
+    /// Look at no frames that come in for `port` until it is no longer `held`. Writing, hangups and requests
+    /// are told of as before: a VMM may do nothing else while it waits for an answer.
     pub fn hold(&self, port: PortId, held: bool) {
         let mut inner = self.inner.lock();
         let of = inner.ports.entry(split(port).0).or_default();
@@ -330,5 +333,18 @@ mod tests {
         assert_eq!(told(), 0);
         poller.hold(1, false);
         assert_eq!((told(), told()), (1, 0), "what came meanwhile");
+    }
+
+    #[test]
+    fn a_port_that_is_held_hears_requests_and_no_frames() {
+        let (poller, frames, requests) = (Poller::new().unwrap(), eventfd().unwrap(), eventfd().unwrap());
+        poller.add(&frames, 1, 0, Interest::READ).unwrap();
+        poller.hold(1, true);
+        poller.add(&requests, 1, 1, Interest::REQUESTS).unwrap();
+        signal(&frames);
+        signal(&requests);
+        let mut told = vec![];
+        poller.wait(Some(0), |_, sub, _| told.push(sub)).unwrap();
+        assert_eq!(told, [1]);
     }
 }

@@ -128,7 +128,7 @@ impl Connection {
     /// Begin: watch the listener, or try to connect. Returns whether it is connected already.
     pub fn attach(&mut self, cx: Context, now: Nanos) -> io::Result<bool> {
         if let Some(listener) = &self.listener {
-            cx.poller.add(listener, cx.port, Self::LISTENER, Interest::READ)?;
+            cx.poller.add(listener, cx.port, Self::LISTENER, Interest::REQUESTS)?;
         }
         self.cx = Some(cx);
         Ok(self.role == Role::Client && self.dial(now) == Step::Up)
@@ -242,13 +242,21 @@ impl Connection {
         }
     }
 
+    /// What a peer is watched for: where descriptors come with it, it is requests that come, not frames.
+    fn reading(&self) -> Interest {
+        match self.descriptors {
+            Descriptors::Taken => Interest::REQUESTS,
+            Descriptors::Refused => Interest::READ,
+        }
+    }
+
     /// Have `ready` called when the peer takes bytes again.
     pub fn watch_writing(&mut self, on: bool) {
+        let interest = Interest { write: on, ..self.reading() };
         let (Some(cx), State::Connected { socket, writing, .. }) = (&self.cx, &mut self.state) else {
             return;
         };
         if *writing != on {
-            let interest = if on { Interest::BOTH } else { Interest::READ };
             // It fails only for a descriptor that is not watched, which then has no events either.
             if cx.poller.modify(&*socket, cx.port, Self::PEER, interest).is_ok() {
                 *writing = on;
@@ -286,7 +294,7 @@ impl Connection {
 
     fn watch_listener(&mut self, on: bool) {
         if let (Some(cx), Some(listener)) = (&self.cx, &self.listener) {
-            let interest = if on { Interest::READ } else { Interest::NONE };
+            let interest = if on { Interest::REQUESTS } else { Interest::NONE };
             // As above: it can only fail for a descriptor that has no events.
             let _ = cx.poller.modify(listener, cx.port, Self::LISTENER, interest);
         }
@@ -455,7 +463,7 @@ impl Connection {
             let _ = socket.set_tcp_keepalive(&alive);
         }
         if let Some(cx) = &self.cx
-            && let Err(e) = cx.poller.add(&socket, cx.port, Self::PEER, Interest::READ)
+            && let Err(e) = cx.poller.add(&socket, cx.port, Self::PEER, self.reading())
         {
             cx.log(format!("can't watch the connection to {}: {}", self.endpoint, plain(&e)));
             self.leave(socket);

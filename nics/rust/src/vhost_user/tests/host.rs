@@ -18,7 +18,7 @@ use switch::{DropReason, Nanos, TagEdit};
 /// The door under test, with all that an engine would give it.
 pub struct Host {
     pub nic: VhostUser,
-    poller: Arc<Poller>,
+    pub poller: Arc<Poller>,
     events: Arc<Events>,
     arena: Arena,
     pub now: Nanos,

@@ -447,3 +447,17 @@ fn of_requests_that_take_their_time_a_turn_has_one() {
     guest.send(&frame(60, 0));
     assert_eq!(host.receive_all().len(), 1);
 }
+
+#[test]
+fn a_port_that_is_held_answers() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    host.poller.hold(7, true);
+    assert!(!host.woken());
+    // A VMM may stand still until it has heard.
+    assert_ne!(guest.ask(&mut host, 1, &[]), 0);
+    crate::poller::signal(&guest.kicks[1]);
+    assert!(!host.woken(), "its frames are left where they are");
+    host.poller.hold(7, false);
+    assert!(host.woken());
+}
