@@ -423,6 +423,7 @@ impl Nic for VhostUser {
         let log = session.log().cloned();
         let takes = session.takes;
         let mut broken = None;
+        scratch.begin();
         steer.each(&mut session.queues, frames, report, &mut |index, ring, frames, report| {
             if let Err(fault) = tx::deliver(ring, &takes, frames, log.as_ref(), scratch, report) {
                 broken = Some((index, fault));

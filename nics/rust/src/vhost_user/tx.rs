@@ -9,7 +9,7 @@
 //! with its length, the first one's header saying how many. They are counted before the first byte
 //! is written, and told to the guest together.
 
-use super::chain::Run;
+use super::chain::{Run, STEPS};
 use super::copy::{self, Copies, Piece};
 use super::log::Log;
 use super::protocol::feature;
@@ -109,11 +109,21 @@ unsafe fn put_header(dst: *mut u8, header: [u8; HEADER]) {
 pub struct Scratch {
     used: Box<[Used; AHEAD_MAX]>,
     runs: Vec<Run>,
+    /// Descriptors that may still be looked at for this burst, in all queues that it goes to, and to measure chains by.
+    budget: (u32, u32),
+}
+
+impl Scratch {
+    /// Another burst.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        self.budget = (STEPS, STEPS);
+    }
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { used: Box::new([Used::default(); AHEAD_MAX]), runs: Vec::new() }
+        Scratch { used: Box::new([Used::default(); AHEAD_MAX]), runs: Vec::new(), budget: (STEPS, STEPS) }
     }
 }
 
@@ -128,10 +138,10 @@ pub fn deliver(
     scratch: &mut Scratch,
     report: &mut TxReport,
 ) -> Result<(), RingFault> {
-    let Scratch { used, runs } = scratch;
     let copies = &mut Copies::default();
     ring.will_give();
-    ring.begin();
+    ring.begin(scratch.budget);
+    let Scratch { used, runs, budget } = scratch;
     if frames.len() <= FEW {
         ring.brace();
     }
@@ -196,7 +206,9 @@ pub fn deliver(
         n = 0;
         ring.take::<true>(if brief == frames.len() { LOOK + BEYOND } else { LOOK })
     };
-    let Err(fault) = fill() else { return Ok(()) };
+    let filled = fill();
+    *budget = ring.left();
+    let Err(fault) = filled else { return Ok(()) };
     // The ring is broken, and what was filled before is given back all the same.
     give(ring, &used[..n], log, copies);
     report.drop_rest(i, frames.len(), DropReason::TxNoCarrier);

@@ -152,15 +152,15 @@ impl Vring {
         &self.memory
     }
 
-    /// Another burst: as many descriptors may be looked at as for any.
+    /// Another burst: as many descriptors may be looked at, and to measure chains by, as a `budget` of [`STEPS`] each says.
     #[inline(always)]
-    pub fn begin(&self) {
-        self.steps.set(STEPS);
-        self.measure.set(STEPS);
+    pub fn begin(&self, budget: (u32, u32)) {
+        self.steps.set(budget.0);
+        self.measure.set(budget.1);
     }
 
     /// What is left of both.
-    #[cfg(test)]
+    #[inline(always)]
     pub fn left(&self) -> (u32, u32) {
         (self.steps.get(), self.measure.get())
     }

@@ -1,8 +1,8 @@
 //! How far a guest's chains are looked at for one burst.
 
 use super::super::chain::STEPS;
-use super::super::protocol::feature::{INDIRECT_DESC, RING_PACKED};
-use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame};
+use super::super::protocol::feature::{INDIRECT_DESC, MQ, RING_PACKED};
+use super::front::{GPA, Guest, PLAIN, SIZE, UVA, flow, frame};
 use super::host::{Host, memfd};
 use crate::nic::Nic;
 use std::os::fd::AsRawFd;
@@ -40,6 +40,27 @@ fn chains_of_nothing_are_looked_at_only_so_far() {
     }
     assert_eq!(host.receive_all(), []);
     assert_eq!(host.news(), (vec![true], vec![]));
+}
+
+#[test]
+fn a_burst_into_several_queues_looks_no_farther_than_one_into_one() {
+    let mut host = Host::new();
+    let mut guest = Guest::connect(&mut host, 256);
+    guest.set_up(&mut host, FEATURES | MQ, 0);
+    for ring in 0..4 {
+        guest.start_ring(&mut host, ring, 0);
+    }
+    for ring in [0, 2] {
+        for index in 0..256 {
+            guest.desc(ring, index, GPA, 0, 2 | u16::from(index != 255), index + 1);
+        }
+        guest.offer(ring, 0);
+    }
+    let flows: Vec<_> = (0..8).map(|port| flow(port, true)).collect();
+    assert_eq!(host.send(&flows).len(), 8);
+    let left = [0, 2].map(|ring| host.nic.steps(ring).0);
+    assert_eq!(left.iter().min(), Some(&(STEPS - 8 * 256)), "{left:?}");
+    assert!(left.iter().all(|left| *left < STEPS), "it went into both: {left:?}");
 }
 
 #[test]

@@ -223,6 +223,21 @@ pub fn table(regions: &[(u64, u64, u64, u64)]) -> Vec<u8> {
     body
 }
 
+/// A TCP segment of the flow between 10.0.0.1, from `port`, and 10.0.0.2, port 80, or `back`.
+pub fn flow(port: u16, back: bool) -> Vec<u8> {
+    let mut bytes = frame(100, 0);
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    bytes[14] = 0x45;
+    bytes[20..22].fill(0);
+    bytes[23] = 6;
+    let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    bytes[26..30].copy_from_slice(if back { &b } else { &a });
+    bytes[30..34].copy_from_slice(if back { &a } else { &b });
+    bytes[34..36].copy_from_slice(&if back { 80 } else { port }.to_be_bytes());
+    bytes[36..38].copy_from_slice(&if back { port } else { 80 }.to_be_bytes());
+    bytes
+}
+
 /// An Ethernet frame of `len` bytes whose contents follow from `seed`.
 pub fn frame(len: usize, seed: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..len).map(|i| (i * 31 + seed * 17 + i / 251) as u8).collect();

@@ -1,7 +1,7 @@
 //! Rings: where they go on, who is told of what, and several of them.
 
 use super::super::protocol::feature::{EVENT_IDX, IN_ORDER, MQ, MRG_RXBUF, RING_PACKED, VERSION_1};
-use super::front::{GPA, Guest, PLAIN, frame, pair};
+use super::front::{GPA, Guest, PLAIN, flow, frame, pair};
 use super::host::{Host, count};
 use crate::nic::Nic;
 use crate::offload::Offload;
@@ -185,19 +185,6 @@ fn two_queue_pairs_share_the_flows() {
     let mut host = Host::new();
     let mut guest = Guest::connect(&mut host, 256);
     guest.set_up(&mut host, PLAIN | MQ, 2);
-    let flow = |port: u16, back: bool| {
-        let mut bytes = frame(100, 0);
-        bytes[12..14].copy_from_slice(&[8, 0]);
-        bytes[14] = 0x45;
-        bytes[20..22].fill(0);
-        bytes[23] = 6;
-        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-        bytes[26..30].copy_from_slice(if back { &b } else { &a });
-        bytes[30..34].copy_from_slice(if back { &a } else { &b });
-        bytes[34..36].copy_from_slice(&if back { 80 } else { port }.to_be_bytes());
-        bytes[36..38].copy_from_slice(&if back { port } else { 80 }.to_be_bytes());
-        bytes
-    };
     // What the guest sent from a queue comes back to it.
     for (port, ring) in [(1000, 1), (1001, 3), (1002, 3), (1003, 1)] {
         guest.send_with(ring, &[0; 12], &flow(port, false));
