@@ -112,4 +112,4 @@ def _station(target: Any, port: dict[str, Any], ports: Sequence[dict[str, Any]])
             return mac, f"{address} is {other['port']}'s: sent to its MAC address, {mac}."
     if str(address) == EVERYBODY:
         return BROADCAST, None
-    return BROADCAST, f"No NIC here has {address}: sent to everybody, where a guest would ask for it first."
+    return BROADCAST, f"No NIC here has {address}: sent to everybody."

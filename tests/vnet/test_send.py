@@ -44,7 +44,7 @@ def test_whom_it_goes_to_is_told_where_that_was_left_out():
         return spelling.spelled(text, WEB, [SHOP, WEB, DB])[1]
 
     assert told("IP(dst='10.0.0.2')/ICMP()") == f"10.0.0.2 is db.0's: sent to its MAC address, {DB['mac']}."
-    nobody = "No NIC here has {}: sent to everybody, where a guest would ask for it first."
+    nobody = "No NIC here has {}: sent to everybody."
     assert told("IP(dst='10.0.0.9')/ICMP()") == nobody.format("10.0.0.9")
     assert told("IPv6(dst='fd00::9')/UDP()") == nobody.format("fd00::9")
     # Where a guest would do the same, and where nothing was left out.

@@ -85,7 +85,13 @@ def _nodes(
             continue
         sketch.hosts.append(str(name))
         left = sorted(set(node) - QUIET)
-        for command in node.get("exec") or ():
+        commands = node.get("exec") or []
+        if not isinstance(commands, list):
+            problems.append(
+                f"{sketch.where}: topology.nodes.{name}.exec: {shown(commands)}, expected a list of commands"
+            )
+            commands = []
+        for command in commands:
             added = ADD.search(str(command))
             if added is None:
                 left.append(f"exec {shown(str(command))}")

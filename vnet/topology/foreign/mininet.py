@@ -1,13 +1,14 @@
 """Mininet's: `mininet:FILE.py:CLASS?k=4`; CLASS is a subclass of `Topo` or a name in the file's `topos`.
 
-The file is Python and is run, as Mininet would. Where Mininet is not installed, stand-ins for its modules are
-(`stand_in.py`), which take down what is added. Of links `bw` (Mbit/s), `delay`, `jitter`, `loss` (%) and
-`max_queue_size` (packets) are taken over, of hosts `ip` and `mac`; a host that has no address is given the
-one that Mininet would give it.
+The file is Python and is run, as Mininet would; what it prints goes to standard error. Where Mininet is not
+installed, stand-ins for its modules are (`stand_in.py`), which take down what is added. Of links `bw`
+(Mbit/s), `delay`, `jitter`, `loss` (%) and `max_queue_size` (packets) are taken over, of hosts `ip` and
+`mac`; a host that has no address is given the one that Mininet would give it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import ipaddress
@@ -59,19 +60,19 @@ def _load(file: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
-        with stand_in.installed():
+        with stand_in.installed(), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(file, error) from error
     finally:
         sys.path.remove(str(path.parent))
     return module
 
 
-def _failed(file: str, error: Exception) -> BadInput:
+def _failed(file: str, error: BaseException) -> BadInput:
     trace, line = error.__traceback__, getattr(error, "lineno", 0) or 0
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == Path(file).resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
     return BadInput(f"{file}:{line}: {type(error).__name__}: {error}")
@@ -94,9 +95,9 @@ def _make(module: ModuleType, file: str, wanted: str, values: Mapping[str, str])
         )
     arguments = {key: int(text) if re.fullmatch(r"-?\d+", text) else text for key, text in values.items()}
     try:
-        with stand_in.installed():
+        with stand_in.installed(), contextlib.redirect_stdout(sys.stderr):
             made = known[wanted](**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(file, error) from error
     if not all(hasattr(made, word) for word in ("hosts", "switches", "links", "nodeInfo")):
         raise BadInput(f"{file}: {wanted} made {made!r}, expected a Topo")

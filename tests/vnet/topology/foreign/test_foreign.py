@@ -131,12 +131,35 @@ def test_what_is_wrong(name: str, line: str) -> None:
         convert(name)
 
 
+def test_what_a_file_of_python_says_is_no_output_and_where_it_ends_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    head = "from mininet.topo import Topo\nprint('*** loading')\n"
+    Path("lab.py").write_text(
+        f"{head}class T(Topo):\n"
+        " def build(self):\n"
+        "  print('*** making')\n"
+        "  self.addLink(self.addHost('a'), self.addHost('b'))\n"
+    )
+    assert main(["convert", "mininet:lab.py:T", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["topology"]["name"] == "t"
+    assert told.err.startswith("*** loading\n*** making\n")
+    Path("lab.py").write_text(f"{head}raise SystemExit(5)\n")
+    with pytest.raises(BadInput, match=r"^lab.py:3: SystemExit: 5$"):
+        convert("mininet:lab.py:T")
+
+
 def test_what_has_no_counterpart_is_refused_in_lines(tmp_path: Path) -> None:
     file = tmp_path / "lab.clab.yml"
     file.write_text(
         """
 topology:
-  nodes: {r1: {kind: nokia_srlinux}, h: {kind: linux, exec: [ip addr add hello dev eth1]}}
+  nodes:
+    r1: {kind: nokia_srlinux}
+    h: {kind: linux, exec: [ip addr add hello dev eth1]}
+    s: {kind: linux, exec: ip a}
   links:
     - endpoints: ["r1:e1-1", "h:eth1"]
     - endpoints: ["h:eth2", "host:veth0"]
@@ -149,6 +172,7 @@ topology:
     assert str(caught.value).replace(f"{file}: ", "").splitlines() == [
         'topology.nodes.r1.kind: "nokia_srlinux" has no counterpart here, expected linux, bridge, ovs-bridge',
         'topology.nodes.h.exec: "hello" is not an address',
+        'topology.nodes.s.exec: "ip a", expected a list of commands',
         'topology.links[1].endpoints: "host" is no node',
         "topology.links[2].endpoints: expected two, each NODE:INTERFACE",
         'topology.links[3].type: "macvlan" has no counterpart here, expected veth',
