@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import BinaryIO
 import trio
 
 from nics import handed
+from nics.kinds import KINDS
 from nics.tap import Tap
 from vnet import leases, logs, runtime, state, usage
 from vnet._native import run_soon
@@ -66,8 +68,19 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
                 nursery.start_soon(_stop_on_signal, signals, operations.stop)
                 operations.cycles.settle()
                 ready(fabric)
+                await trio.to_thread.run_sync(whole)
                 await operations.stop.wait()
                 nursery.cancel_scope.cancel()
+
+
+def whole() -> None:
+    """Import what a fabric has no need of before somebody asks for it. After an upgrade its files are another
+    version's, which need not fit what runs.
+    """
+    for kind in KINDS.values():
+        kind.load()
+    importlib.import_module("vnet.echo")
+    importlib.import_module("vnet.sockets")
 
 
 def stopping() -> list[signal.Signals]:

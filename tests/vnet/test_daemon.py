@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -61,3 +62,33 @@ def test_the_log_of_one_that_ended_badly_makes_room_for_the_next(tmp_path):
             output.write(said)
     assert log.read_bytes() == b"third"
     assert (tmp_path / "log.old").read_bytes() == b"second"
+
+
+def test_nothing_is_imported_once_a_fabric_is_whole():
+    """What an upgrade puts there is another version's."""
+    code = """
+import sys, trio, vnet
+from nics.kinds import KINDS
+from vnet import daemon
+
+class Upgraded:
+    def find_spec(self, name, path=None, target=None):
+        assert name.partition(".")[0] not in ("vnet", "nics", "switch"), name
+
+async def main():
+    red = {"red": {"subnets": ["10.0.0.0/24"]}}
+    lab = {"name": "lab", "networks": red, "guests": {"a": {"nics": [{"network": "red"}]}}}
+    async with vnet.Fabric.from_dict(lab) as fabric:
+        daemon.whole()
+        sys.meta_path.insert(0, Upgraded())
+        for kind in KINDS.values():
+            kind.load()
+        fabric.guests["a"].as_network()
+        await fabric.attach("b", network="red")
+        lab["uplinks"] = {"wan": {"nic": {"kind": "pipe"}, "native": "red"}}
+        await fabric.apply(vnet.Topology.from_dict(lab))
+        assert fabric.status()
+
+trio.run(main)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
