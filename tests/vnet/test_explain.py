@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import vnet
 from vnet import spelling
 from vnet.cli import explain
@@ -110,6 +112,20 @@ async def test_a_bpdu_is_for_the_switch_itself(autojump_clock):
         steps, reaches = fabric.explain("t.0", frame)
         assert (steps[-1].check, reaches) == ("switch", [])
         assert dotted(steps[-1].path) == "switches.right.stp"
+
+
+async def test_a_limit_that_leaves_what_a_guest_sends_where_it_is_is_told(autojump_clock):
+    slow = {"network": "lan", "limits": {"egress": {"rate": "10 kbit/s"}}}
+    guests = {"a": {"nics": [slow]}, "b": {"nics": [{"network": "lan"}]}}
+    lab = {"name": "lab", "networks": {"lan": {"subnets": ["10.0.0.0/24"]}}, "guests": guests}
+    async with vnet.Fabric.from_dict(lab) as fabric:
+        a, b = fabric.guests["a"], fabric.guests["b"]
+        frame = bytes.fromhex((b.mac + a.mac).replace(":", "") + "88b5") + bytes(46)
+        await a.ping(b)
+        assert "late" not in str(fabric.explain("a.0", frame))
+        with pytest.raises(vnet.Unreachable):
+            await a.ping(b, size=30_000, timeout=1)
+        assert "it may be late" in str(fabric.explain("a.0", frame))
 
 
 async def test_a_cable_that_may_lose_it_and_makes_it_late_is_told(autojump_clock):

@@ -97,10 +97,15 @@ impl Engine {
             .first_chunk::<6>()
             .and_then(|&mac| switch.fdb_get(decision.vlan, mac))
             .filter(|_| frame[0] & 1 == 0);
+        // Its own limit leaves what the guest sends where it is, until then.
+        let held = self.slots.get(usize::from(ingress)).and_then(|slot| Some(slot.shaper.as_ref()?.held()));
+        let waits = from.is_none() && held.is_some_and(|until| until > now);
         let mut copies = vec![];
         for port in twin.ports(&decision) {
             let edit = twin.egress(switch, port, &decision, &view);
-            copies.push(self.copy(now, port, &flat, edit));
+            let mut copy = self.copy(now, port, &flat, edit);
+            copy.late |= waits && copy.refused.is_none();
+            copies.push(copy);
         }
         let mirrors = self.mirrored(ingress, &decision, &copies);
         Ok(Hop { switch: number, ingress, decision, station, copies, mirrors, from, frame })
