@@ -49,9 +49,9 @@ def read(family: int, sockaddr: tuple[Any, ...], *, v6only: bool) -> End:
         raise TypeError(f"an integer is required for the port, not {port!r}")
     if not 0 <= port <= 0xFFFF:
         raise OverflowError("port must be 0-65535.")
-    host, _, zone = str(host).partition("%")
-    scope = int(sockaddr[3]) if len(sockaddr) > 3 else int(zone) if zone.isdecimal() else 0
     address = ipaddress.ip_address(host)
+    # Elsewhere it says nothing (RFC 4007, 6).
+    scope = int(sockaddr[3]) if len(sockaddr) > 3 and (address.is_link_local or address.is_multicast) else 0
     if isinstance(address, ipaddress.IPv6Address):
         if (mapped := address.ipv4_mapped) is not None:
             if v6only:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from vnet.sockets import options
+from vnet.sockets import options, zones
 from vnet.sockets.address import End, read, write
 from vnet.sockets.interfaces import error, scope_of
 from vnet.sockets.names import Names
@@ -224,8 +224,18 @@ class GuestSocket(trio.socket.SocketType):
     async def _resolved(self, address: Sockaddr, *, local: bool) -> End:
         """Names become numbers, in this guest's eyes. Does not always checkpoint."""
         core = self._open()
+        if core.family == stdlib.AF_INET6 and isinstance(address, tuple) and len(address) >= 2:
+            host, zone = zones.split(str(address[0]))
+            if zone:
+                address = (host, address[1], address[2] if len(address) > 2 else 0, self._scope(zone))
         numbers = await self._resolve_address_nocp(address, local=local)
         return read(core.family, numbers, v6only=core.options.v6only)
+
+    def _scope(self, zone: str) -> int:
+        try:
+            return zones.number(self._core.guest, zone)
+        except OSError:
+            raise stdlib.gaierror(stdlib.EAI_NONAME, "Name or service not known") from None
 
     async def _resolve_address_nocp(self, address: Sockaddr, *, local: bool) -> Sockaddr:
         core = self._open()

@@ -40,17 +40,19 @@ def owner(guest: StackGuest, address: Address, scope: int = 0) -> Host | None:
     stacks = hosts(guest)
     if address.is_loopback:
         return stacks[0]
-    if scope and scope - FIRST_SCOPE < len(stacks):
-        stacks = [stacks[scope - FIRST_SCOPE]]
+    if scope:
+        stacks = [stacks[scope - FIRST_SCOPE]] if 0 <= scope - FIRST_SCOPE < len(stacks) else []
     return next((host for host in stacks if any(i.ip == address for i in host.addresses)), None)
 
 
 def towards(guest: StackGuest, address: Address, scope: int = 0) -> Host:
     """The stack that a packet to `address` leaves by: the one that has it, or is in its subnet, or has
-    a gateway, or the first.
+    a gateway, or the first. Raises OSError (ENODEV) for a scope that is none of its NICs.
     """
     stacks = hosts(guest)
-    if scope and FIRST_SCOPE <= scope < FIRST_SCOPE + len(stacks):
+    if scope:
+        if not 0 <= scope - FIRST_SCOPE < len(stacks):
+            raise error(errno.ENODEV)
         return stacks[scope - FIRST_SCOPE]
     if len(stacks) == 1:
         return stacks[0]

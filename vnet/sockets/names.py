@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from vnet.sockets import zones
+
 if TYPE_CHECKING:
     from vnet.guests import Address, Guest, StackGuest
 
@@ -54,6 +56,8 @@ class Names(trio.abc.HostnameResolver):
         if family not in (stdlib.AF_UNSPEC, stdlib.AF_INET, stdlib.AF_INET6):
             raise _error(stdlib.EAI_FAMILY)
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+        if name is not None and (split := zones.split(name))[1]:
+            return self._zoned(*split, port, family, type, proto, flags)
         if name is None or _number(name) is not None:
             # It came here for the name of a service, which is the same everywhere.
             return list(stdlib.getaddrinfo(name, port, family, type, proto, flags & ~stdlib.AI_ADDRCONFIG))
@@ -70,13 +74,28 @@ class Names(trio.abc.HostnameResolver):
             found[0] = (*first[:3], canonical, first[4])
         return found
 
+    def _zoned(self, address: str, zone: str, port: bytes | str | int | None, *asked: int) -> list[Any]:
+        """Of an address with a zone, which is one of the guest's."""
+        try:
+            scope = zones.number(self.guest, zone)
+        except OSError:
+            raise _error(stdlib.EAI_NONAME) from None
+        *rest, flags = asked
+        found = stdlib.getaddrinfo(address, port, *rest, flags & ~FOR_NAMES | stdlib.AI_NUMERICHOST)
+        return [(*first, (*sockaddr[:3], scope)) for *first, sockaddr in found]
+
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int
     ) -> tuple[str, str]:
         """As `socket.getnameinfo`. Raises socket.gaierror."""
         await trio.lowlevel.checkpoint()
         plain = flags & ~stdlib.NI_NAMEREQD | stdlib.NI_NUMERICHOST
-        number, service = stdlib.getnameinfo(sockaddr, plain)
+        # Without its scope, whose name the machine knows for itself and not for the guest.
+        host, zone = zones.split(sockaddr[0])
+        scope = zones.number(self.guest, zone) if zone else sockaddr[3] if len(sockaddr) > 3 else 0
+        number, service = stdlib.getnameinfo((host, *sockaddr[1:3]), plain)
+        if scope and ipaddress.ip_address(number).is_link_local:
+            number = f"{number}%{zones.name(scope)}"
         if flags & stdlib.NI_NUMERICHOST:
             return number, service
         name = self.reverse(ipaddress.ip_address(number.partition("%")[0]))
