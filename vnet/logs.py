@@ -31,10 +31,11 @@ class Log(RotatingFileHandler):
         log = Path(self.baseFilename)
         with contextlib.suppress(OSError):
             log.replace(log.with_name(state.LOG_BEFORE))
-            self.stream.close()
-            self.stream = self._open()
+            fresh = self._open()
             for standard in (1, 2):
-                os.dup2(self.stream.fileno(), standard)
+                os.dup2(fresh.fileno(), standard)
+            if (full := self.setStream(fresh)) is not None:
+                full.close()
 
 
 def write_to(path: Path, layout: str) -> None:

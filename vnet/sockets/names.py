@@ -57,7 +57,7 @@ class Names(trio.abc.HostnameResolver):
             raise _error(stdlib.EAI_FAMILY)
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
         if name is not None and (split := zones.split(name))[1]:
-            return self._zoned(*split, port, family, type, proto, flags)
+            return self._zoned(*split, port, family, type, proto)
         if name is None or _number(name) is not None:
             # It came here for the name of a service, which is the same everywhere.
             return list(stdlib.getaddrinfo(name, port, family, type, proto, flags & ~stdlib.AI_ADDRCONFIG))
@@ -74,14 +74,15 @@ class Names(trio.abc.HostnameResolver):
             found[0] = (*first[:3], canonical, first[4])
         return found
 
-    def _zoned(self, address: str, zone: str, port: bytes | str | int | None, *asked: int) -> list[Any]:
+    def _zoned(
+        self, address: str, zone: str, port: bytes | str | int | None, family: int, kind: int, proto: int
+    ) -> list[Any]:
         """Of an address with a zone, which is one of the guest's."""
         try:
             scope = zones.number(self.guest, zone)
         except OSError:
             raise _error(stdlib.EAI_NONAME) from None
-        *rest, flags = asked
-        found = stdlib.getaddrinfo(address, port, *rest, flags & ~FOR_NAMES | stdlib.AI_NUMERICHOST)
+        found = stdlib.getaddrinfo(address, port, family, kind, proto, stdlib.AI_NUMERICHOST)
         return [(*first, (*sockaddr[:3], scope)) for *first, sockaddr in found]
 
     async def getnameinfo(
