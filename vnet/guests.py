@@ -227,8 +227,6 @@ class QemuGuest(Guest):
     async def start(self) -> None:
         """Start it again after it ended. Raises VnetError."""
         machine = self._machine()
-        if machine.is_running:
-            raise BadInput(f"{self.name} is {machine.state}")
         await machine.start(machine.facts)
 
     async def stop(self, *, now: bool = False) -> None:

@@ -18,7 +18,7 @@ import trio
 
 from vnet.connect.facts import Facts
 from vnet.connect.qemu import plug
-from vnet.errors import VnetError
+from vnet.errors import BadInput, VnetError
 from vnet.machines.agent import Agent
 from vnet.machines.console import Console
 from vnet.machines.keeping import Keeping
@@ -70,6 +70,10 @@ class Machine:
         self._gone = trio.Event()
         self._gone.set()
         self._heard = self._gone
+        self._lock = trio.Lock()
+        """Held while a process comes or goes: there is one at a time."""
+        self._starting = trio.CancelScope()
+        """Of the latest start."""
         self._stopping = False
         self._plugged: dict[str, str] = {}
         self._left: set[str] = set()
@@ -80,6 +84,7 @@ class Machine:
         self._showing = False
         self._count = 0
         self._again: trio.CancelScope | None = None
+        """Of the start to come after it failed."""
         self._failures = 0
 
     @property
@@ -119,36 +124,48 @@ class Machine:
 
     async def start(self, facts: Iterable[Facts]) -> None:
         """Start it with NICs at these ports. Raises VnetError, with QEMU's last words, and it is gone."""
-        self._facts = {fact["port"]: fact for fact in facts}
-        self.restarts = self._failures = 0
-        await self._start()
+        self._alone()
+        self._cancel_restart()
+        async with self._lock:
+            self._alone()
+            self._facts = {fact["port"]: fact for fact in facts}
+            self.restarts = self._failures = 0
+            await self._start()
+
+    def _alone(self) -> None:
+        """Raise BadInput while there is a process."""
+        if self.is_running:
+            raise BadInput(f"{self.name} is {self.state}")
 
     async def _start(self) -> None:
+        """Whoever does has the lock."""
         self._stopping = False
         self._set("starting")
         self.said.clear()
         self._plugged.clear()
         self._left.clear()
         self._dark.clear()
-        try:
-            with trio.fail_after(START):
-                await self._launch()
-                for name in self._facts:
-                    await self._plug(name)
-                assert self._qmp is not None
-                await self._qmp("cont")
-        except BaseException as error:
-            self._stopping = True
-            with trio.CancelScope(shield=True):
-                await self._kill()
-            self._set("failed")
-            if isinstance(error, trio.TooSlowError):
-                raise VnetError(self._failure(f"it did not start within {START:g} s")) from None
-            # No descriptor is left for it, say: whoever starts it again tries once more later.
-            if isinstance(error, VnetError | OSError):
-                raise VnetError(self._failure(str(error))) from None
-            raise
-        self._set("running")
+        with trio.CancelScope() as self._starting:
+            try:
+                with trio.fail_after(START):
+                    await self._launch()
+                    for name in self._facts:
+                        await self._plug(name)
+                    assert self._qmp is not None
+                    await self._qmp("cont")
+            except BaseException as error:
+                with trio.CancelScope(shield=True):
+                    await self._kill()
+                self._set("failed")
+                if isinstance(error, trio.TooSlowError):
+                    raise VnetError(self._failure(f"it did not start within {START:g} s")) from None
+                # No descriptor is left for it, say: whoever starts it again tries once more later.
+                if isinstance(error, VnetError | OSError):
+                    raise VnetError(self._failure(str(error))) from None
+                raise
+            self._set("running")
+            return
+        raise VnetError(f"{self.name} was switched off while it started")
 
     def _failure(self, what: str) -> str:
         said = "; ".join([*self.said][-3:])
@@ -210,55 +227,67 @@ class Machine:
                 self._nursery.start_soon(self._forget, device)
 
     def _ended(self, code: int | None) -> None:
+        self._gone.set()
         self.code = code
         if self.agent is not None:
             self.agent.close()
             self.agent = None
-        if self.state != "starting":
-            if trio.current_time() - self.since > PAUSES[-1]:
-                self._failures = 0
-            if self._stopping:
-                self._set("stopped")
-            else:
-                self._set(
-                    "shut down" if code == 0 else "failed" if code is not None and code > 0 else "killed"
-                )
-                self._nursery.start_soon(self._obituary)
-        self._gone.set()
+        if self.state not in ("running", "paused"):
+            return  # whoever started it says what became of it
+        if trio.current_time() - self.since > PAUSES[-1]:
+            self._failures = 0
+        if self._stopping:
+            self._set("stopped")
+            return
+        self._set("shut down" if code == 0 else "failed" if code is not None and code > 0 else "killed")
+        if self.state != "shut down" and self._wanted.restart == "on-failure":
+            self._again = trio.CancelScope()
+        self._nursery.start_soon(self._obituary, self.status(), self._again)
 
-    async def _obituary(self) -> None:
+    async def _obituary(self, status: dict[str, Any], again: trio.CancelScope | None) -> None:
         await self._last_words()
-        if self.state == "shut down":
+        if status["state"] == "shut down":
             log.info("%s: the guest has shut down", self.name)
         else:
-            log.warning("%s: the machine %s", self.name, described(self.status()))
-            if self._wanted.restart == "on-failure":
-                await self._start_again()
+            log.warning("%s: the machine %s", self.name, described(status | {"said": [*self.said]}))
+        if again is not None:
+            await self._start_again(again)
 
-    async def _start_again(self) -> None:
-        if self.state not in ("failed", "killed"):
-            return
-        with trio.CancelScope() as self._again:
+    async def _start_again(self, again: trio.CancelScope) -> None:
+        """Unless that is cancelled."""
+        with again:
             while self._wanted.restart == "on-failure":
                 await trio.sleep(PAUSES[min(self._failures, len(PAUSES) - 1)])
                 self._failures += 1
                 self.restarts += 1
                 try:
-                    await self._start()
-                    return
+                    async with self._lock:
+                        self._alone()
+                        await self._start()
+                    break
                 except VnetError as error:
                     log.warning("%s", error)
+        if self._again is again:
+            self._again = None
 
     async def stop(self, *, ask: bool = True) -> None:
         """Ask it to shut down; after its time end it. It is gone afterwards."""
-        if not self.is_running and self._again is None:
+        gone = self._gone
+        coming = self._again is not None or self.state == "starting"
+        if gone.is_set() and not coming:
             return
         self._cancel_restart()
+        self._starting.cancel()
         self._stopping = True
         if ask and self.state == "running" and self.stop_timeout > 0 and self._qmp is not None:
             with contextlib.suppress(QmpError), trio.move_on_after(self.stop_timeout):
                 await self._qmp("system_powerdown")
-                await self._gone.wait()
+                await gone.wait()
+        async with self._lock:
+            if gone is self._gone or coming:
+                await self._end()
+
+    async def _end(self) -> None:
         if self.is_running and self._qmp is not None:
             with contextlib.suppress(QmpError), trio.move_on_after(QUIT):
                 await self._qmp("quit")
