@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -67,17 +68,28 @@ class Keeping:
             self._running.pop(number)(told["exit"])
         elif number in self._starting:
             self._starting[number].send_nowait(told)
+        elif "error" in told and number in self._running:
+            self._running.pop(number)(None)  # nobody waits for it any more
 
     async def start(self, argv: Sequence[str], given: Sequence[int], ended: Ended) -> tuple[int, int]:
-        """Start a program with descriptors: its number here, and its process. Raises VnetError."""
+        """Start a program with descriptors: its number here, and its process. Raises VnetError.
+
+        Who is cancelled is told by `ended` alone when there is none: it is killed as soon as it is there.
+        """
         self._count += 1
         number = self._count
         send, receive = trio.open_memory_channel[dict[str, Any]](1)
         self._starting[number] = send
         self._running[number] = ended
         try:
-            await self._send({"do": "start", "id": number, "argv": list(argv)}, given)
+            with trio.CancelScope(shield=True):
+                await self._send({"do": "start", "id": number, "argv": list(argv)}, given)
             told = await receive.receive()
+        except trio.Cancelled:
+            # Wishes are granted in turn, so this needs no process to be known.
+            with trio.CancelScope(shield=True), contextlib.suppress(OSError):
+                await self.kill(number)
+            raise
         except (trio.EndOfChannel, OSError) as error:
             self._running.pop(number, None)
             raise VnetError("the process that starts machines is gone: start the fabric anew") from error

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ class Machine:
     def _alone(self) -> None:
         """Raise BadInput while there is a process."""
         if self.is_running:
-            raise BadInput(f"{self.name} is {self.state}")
+            busy = "has not ended yet" if self.state == "failed" else f"is {self.state}"
+            raise BadInput(f"{self.name} {busy}")
 
     async def _start(self) -> None:
         """Whoever does has the lock."""
@@ -154,7 +156,7 @@ class Machine:
                     assert self._qmp is not None
                     await self._qmp("cont")
             except BaseException as error:
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(START, shield=True):
                     await self._kill()
                 self._set("failed")
                 if isinstance(error, trio.TooSlowError):
@@ -175,15 +177,17 @@ class Machine:
         pairs = [socket.socketpair() for _ in range(4)]
         ours = [trio.SocketStream(trio.socket.from_stdlib_socket(pair[0])) for pair in pairs]
         monitor, console, agent, output = ours
-        self._gone = trio.Event()
+        gone = self._gone = trio.Event()
+        self._number, self.pid = 0, None
         try:
             self._number, self.pid = await self._keeping.start(
-                self._argv, [pair[1].fileno() for pair in pairs], self._ended
+                self._argv, [pair[1].fileno() for pair in pairs], partial(self._ended, gone)
             )
-        except BaseException:
-            self._gone.set()
+        except BaseException as error:
+            if not isinstance(error, trio.Cancelled):  # else it is told when it is gone
+                gone.set()
             for stream in ours:
-                await trio.aclose_forcefully(stream)
+                stream.socket.close()
             raise
         finally:
             for _, theirs in pairs:
@@ -226,8 +230,11 @@ class Machine:
                 self._left.discard(device)
                 self._nursery.start_soon(self._forget, device)
 
-    def _ended(self, code: int | None) -> None:
-        self._gone.set()
+    def _ended(self, gone: trio.Event, code: int | None) -> None:
+        """The process whose end `gone` stands for."""
+        gone.set()
+        if gone is not self._gone:
+            return
         self.code = code
         if self.agent is not None:
             self.agent.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from vnet.errors import VnetError
 from vnet.machines.keeping import Keeping
@@ -134,3 +135,26 @@ async def test_nor_does_anything_when_it_is_killed() -> None:
         with pytest.raises(VnetError, match="the process that starts machines is gone"):
             await late.start(keeper, SLEEP)
         late.output.close()
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
+    async with keeping() as keeper:
+        known = Started()
+        await known.start(keeper, SLEEP)
+        program = int(Path(f"/proc/{known.pid}/stat").read_text().split()[3])  # noqa: ASYNC240
+        for argv, code in ((SLEEP, -signal.SIGKILL), (["/no/such-thing"], None)):
+            given_up = Started()
+            # It gets to it when nobody waits any more.
+            os.kill(program, signal.SIGSTOP)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(given_up.start, keeper, argv)
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert not given_up.end.is_set()
+                    nursery.cancel_scope.cancel()
+            finally:
+                os.kill(program, signal.SIGCONT)
+            assert await given_up.wait() == code
+            assert given_up.pid == 0
+        await keeper.kill(known.number)
+        assert await known.wait() == -signal.SIGKILL

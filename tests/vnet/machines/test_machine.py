@@ -20,7 +20,7 @@ import trio.testing
 
 from vnet.errors import BadInput, VnetError
 from vnet.machines.keeping import Ended, Keeping
-from vnet.machines.machine import PAUSES, QUIT, Machine
+from vnet.machines.machine import PAUSES, QUIT, START, Machine
 from vnet.topology import model
 
 ON_FAILURE = model.Machine(restart="on-failure", stop_timeout=60 * 10**9)
@@ -205,6 +205,47 @@ async def test_switched_off_it_is_stopped_in_the_middle_of_a_start(
             await made.stop()
         await trio.sleep(2 * PAUSES[-1])
         assert (made.state, keeper.count) == ("stopped", 3)
+
+
+async def test_a_start_that_is_cancelled_leaves_nobody(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        keeper.slow = True
+        with trio.move_on_after(1):
+            await made.start([])
+        # There may be one that nobody has heard of yet: until it is gone, there is no other.
+        assert (made.state, made.pid) == ("failed", None)
+        with pytest.raises(BadInput, match="vm has not ended yet"):
+            await made.start([])
+        keeper.slow = False
+        keeper.end(1)
+        assert (made.state, made.is_running) == ("failed", False)
+        await made.start([])
+        assert made.state == "running"
+
+
+async def test_a_start_that_is_cancelled_waits_for_its_end(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        keeper.slow = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.start, [])
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            nursery.start_soon(trio.sleep_forever)
+            begun = trio.current_time()
+
+            async def end() -> None:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(START / 2)
+                keeper.slow = False
+                keeper.end(1)
+
+            nursery.start_soon(end)
+        assert trio.current_time() - begun >= START / 2
+        assert not made.is_running
 
 
 async def test_who_will_not_wait_ends_what_another_asks(
