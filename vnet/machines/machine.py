@@ -75,7 +75,8 @@ class Machine:
         """Held while a process comes or goes: there is one at a time."""
         self._starting = trio.CancelScope()
         """Of the latest start."""
-        self._stopping = False
+        self._stopping = 0
+        """So many are at it."""
         self._plugged: dict[str, str] = {}
         self._left: set[str] = set()
         self._cut: set[str] = set()
@@ -141,7 +142,6 @@ class Machine:
 
     async def _start(self) -> None:
         """Whoever does has the lock."""
-        self._stopping = False
         self._set("starting")
         self.said.clear()
         self._plugged.clear()
@@ -278,21 +278,28 @@ class Machine:
             self._again = None
 
     async def stop(self, *, ask: bool = True) -> None:
-        """Ask it to shut down; after its time end it. It is gone afterwards."""
+        """Ask it to shut down; after its time end it. It is gone afterwards. Who is cancelled while it is
+        asked leaves it as it is.
+        """
         gone = self._gone
         coming = self._again is not None or self.state == "starting"
         if gone.is_set() and not coming:
             return
         self._cancel_restart()
         self._starting.cancel()
-        self._stopping = True
-        if ask and self.state == "running" and self.stop_timeout > 0 and self._qmp is not None:
-            with contextlib.suppress(QmpError), trio.move_on_after(self.stop_timeout):
-                await self._qmp("system_powerdown")
-                await gone.wait()
-        async with self._lock:
-            if gone is self._gone or coming:
-                await self._end()
+        self._stopping += 1
+        try:
+            if ask and self.state == "running" and self.stop_timeout > 0 and self._qmp is not None:
+                with contextlib.suppress(QmpError), trio.move_on_after(self.stop_timeout):
+                    await self._qmp("system_powerdown")
+                    await gone.wait()
+            async with self._lock:
+                if gone is self._gone or coming:
+                    # What is told to end does, whoever waits for it.
+                    with trio.CancelScope(shield=True):
+                        await self._end()
+        finally:
+            self._stopping -= 1
 
     async def _end(self) -> None:
         if self.is_running and self._qmp is not None:

@@ -248,6 +248,33 @@ async def test_a_start_that_is_cancelled_waits_for_its_end(
         assert not made.is_running
 
 
+async def test_who_goes_away_while_it_is_asked_leaves_it_as_it_was(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        await made.start([])
+        with trio.move_on_after(3):
+            await made.stop()
+        assert (made.state, keeper.one.asked[-1]) == ("running", "system_powerdown")
+        await crash(made, keeper)
+        await trio.sleep(PAUSES[0] + 2)
+        assert (made.state, made.restarts) == ("running", 1)
+
+
+async def test_who_goes_away_while_it_is_ended_sees_it_through(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        await made.start([])
+        keeper.one.deaf = True
+        begun = trio.current_time()
+        with trio.move_on_after(QUIT / 2):
+            await made.stop(ask=False)
+        assert trio.current_time() - begun >= QUIT
+        await trio.sleep(2 * PAUSES[-1])
+        assert (made.state, keeper.count) == ("stopped", 1)
+
+
 async def test_who_will_not_wait_ends_what_another_asks(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
