@@ -261,10 +261,12 @@ class Machine:
             await self._start_again(again)
 
     async def _start_again(self, again: trio.CancelScope) -> None:
-        """Unless that is cancelled."""
+        """Unless that is cancelled, or not wanted any more once it is time."""
         with again:
-            while self._wanted.restart == "on-failure":
+            while True:
                 await trio.sleep(PAUSES[min(self._failures, len(PAUSES) - 1)])
+                if self._wanted.restart != "on-failure":
+                    break
                 self._failures += 1
                 self.restarts += 1
                 try:

@@ -291,6 +291,19 @@ async def test_who_will_not_wait_ends_what_another_asks(
         assert (made.state, keeper.count) == ("running", 2)
 
 
+async def test_never_counts_while_it_waits_to_be_started_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        await made.start([])
+        await crash(made, keeper)
+        made.become(model.Machine(restart="never"), ["qemu"])
+        await trio.sleep(2 * PAUSES[-1])
+        assert (made.state, made.restarts, keeper.count) == ("killed", 0, 1)
+        await made.stop()
+        assert made.state == "killed"
+
+
 async def test_how_it_ended_is_told(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
