@@ -32,6 +32,8 @@ START = 30.0
 """Seconds until QEMU has taken its NICs."""
 QUIT = 3.0
 """Seconds that QEMU may take to end when it is told to, before it is killed."""
+ANSWER = 10.0
+"""Seconds that QEMU may take to push a button."""
 UNPLUG = 5.0
 """Seconds that a guest may hold on to a NIC that is unplugged."""
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -332,7 +334,13 @@ class Machine:
         """Push its reset button. Raises VnetError."""
         if self._qmp is None or not self.is_running:
             raise VnetError(f"{self.name} is {self.state}")
-        await self._qmp("system_reset")
+        try:
+            with trio.fail_after(ANSWER):
+                await self._qmp("system_reset")
+        except trio.TooSlowError:
+            raise VnetError(
+                f"{self.name}: QEMU does not answer: vnet power off {self.name} --now ends it"
+            ) from None
 
     def _set(self, state: str) -> None:
         self.state, self.since = state, trio.current_time()

@@ -304,6 +304,19 @@ async def test_never_counts_while_it_waits_to_be_started_again(
         assert made.state == "killed"
 
 
+async def test_a_reset_that_nobody_answers_is_told(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with machine(tmp_path) as (made, keeper):
+        await made.start([])
+        await made.reset()
+        assert keeper.one.asked[-1] == "system_reset"
+        keeper.one.deaf = True
+        with pytest.raises(VnetError, match="vm: QEMU does not answer: vnet power off vm --now ends it"):
+            await made.reset()
+        assert made.state == "running"
+
+
 async def test_how_it_ended_is_told(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
