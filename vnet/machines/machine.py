@@ -38,6 +38,8 @@ UNPLUG = 5.0
 """Seconds that a guest may hold on to a NIC that is unplugged."""
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Before a machine that failed is started again. One that ran for longer than the last begins anew."""
+SELDOM = 1.0
+"""From one line about an event to the next of its kind."""
 LINES = 20
 """Of what QEMU says itself, kept for whoever asks why it ended."""
 WIDTH = 300
@@ -90,6 +92,8 @@ class Machine:
         self._again: trio.CancelScope | None = None
         """Of the start to come after it failed."""
         self._failures = 0
+        self._warned: dict[str, tuple[float, int]] = {}
+        """When it may be told again, and how often it was not."""
 
     @property
     def facts(self) -> list[Facts]:
@@ -223,14 +227,24 @@ class Machine:
         match event["event"]:
             case "STOP" if self.state == "running":
                 self._set("paused")
-                log.warning("%s: the machine was stopped", self.name)
+                self._warn("the machine was stopped")
             case "RESUME" if self.state == "paused":
                 self._set("running")
             case "GUEST_PANICKED":
-                log.warning("%s: its kernel panicked", self.name)
+                self._warn("its kernel panicked")
             case "DEVICE_DELETED" if (device := event.get("data", {}).get("device")) in self._left:
                 self._left.discard(device)
                 self._nursery.start_soon(self._forget, device)
+
+    def _warn(self, what: str) -> None:
+        """Of what QEMU may say as often as it likes: once in a while, with how often it was in between."""
+        now = trio.current_time()
+        rests, untold = self._warned.get(what, (now, 0))
+        if now < rests:
+            self._warned[what] = rests, untold + 1
+            return
+        self._warned[what] = now + SELDOM, 0
+        log.warning("%s: %s%s", self.name, what, f", {untold} times more before" if untold else "")
 
     def _ended(self, gone: trio.Event, code: int | None) -> None:
         """The process whose end `gone` stands for."""

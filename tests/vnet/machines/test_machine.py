@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -20,7 +20,7 @@ import trio.testing
 
 from vnet.errors import BadInput, VnetError
 from vnet.machines.keeping import Ended, Keeping
-from vnet.machines.machine import PAUSES, QUIT, START, Machine
+from vnet.machines.machine import PAUSES, QUIT, SELDOM, START, Machine
 from vnet.topology import model
 
 ON_FAILURE = model.Machine(restart="on-failure", stop_timeout=60 * 10**9)
@@ -35,11 +35,13 @@ class Qemu:
         self.deaf = False
         """Its monitor does not answer."""
         self.asked: list[str] = []
+        self.say: Callable[[bytes], Awaitable[None]]
 
     async def run(self, given: list[int]) -> None:
         """Until it is told to quit, or killed."""
         sockets = [socket.socket(fileno=descriptor) for descriptor in given]
         monitor = trio.SocketStream(trio.socket.from_stdlib_socket(sockets[0]))
+        self.say = monitor.send_all
         try:
             with self.scope:
                 with contextlib.suppress(trio.BrokenResourceError):
@@ -302,6 +304,23 @@ async def test_never_counts_while_it_waits_to_be_started_again(
         assert (made.state, made.restarts, keeper.count) == ("killed", 0, 1)
         await made.stop()
         assert made.state == "killed"
+
+
+async def test_events_without_end_are_a_line_a_second(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = b"".join(b'{"event": "%s"}\n' % name for name in (b"STOP", b"RESUME", b"GUEST_PANICKED"))
+    async with machine(tmp_path) as (made, keeper):
+        await made.start([])
+        for _ in range(2):
+            await keeper.one.say(events * 500)
+            await trio.sleep(SELDOM)
+        await keeper.one.say(b'{"event": "STOP"}\n')
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.state == "paused"
+    often = ", 499 times more before"
+    stopped, panicked = "vm: the machine was stopped", "vm: its kernel panicked"
+    assert caplog.messages == [stopped, panicked, stopped + often, panicked + often, stopped + often]
 
 
 async def test_a_reset_that_nobody_answers_is_told(
