@@ -26,6 +26,16 @@ def test_a_line_without_end_is_refused():
         reader.feed(b"xx")
 
 
+def test_a_long_line_in_small_pieces():
+    reader = protocol.Lines()
+    piece = b"x" * 512
+    for _ in range(protocol.LINE_MAX // len(piece)):
+        assert reader.feed(piece) == []
+    (line,) = reader.feed(b"\ny")
+    assert line == piece * (protocol.LINE_MAX // len(piece))
+    assert reader.feed(b"z\n") == [b"yz"]
+
+
 @given(st.binary())
 def test_any_line_is_a_call_or_refused(line):
     try:

@@ -46,10 +46,14 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes."""
-        *lines, rest = bytes(self._rest + data).split(b"\n")
-        if len(rest) > LINE_MAX or any(len(line) > LINE_MAX for line in lines):
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+        # What came before is not looked through again.
+        self._rest += rest
+        if len(self._rest) > LINE_MAX or any(len(line) > LINE_MAX for line in lines):
             raise ProtocolError(f"a line of more than {LINE_MAX >> 20} MiB")
-        self._rest = bytearray(rest)
         return [line for line in lines if line.strip()]
 
 
