@@ -16,6 +16,7 @@ from vnet.control.operations import Operations
 from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
 from vnet.guests import Guest, QemuGuest
+from vnet.machines.agent import Outcome
 from vnet.topology import Topology
 
 LAB = """
@@ -113,6 +114,24 @@ async def test_a_call_that_makes_no_sense_is_told_why(tmp_path, call, given, tol
         async with serving(tmp_path, **Operations(fabric).table()) as path:
             await in_thread(talk, path)
         del fabric.guests["vm"]
+
+
+async def test_what_a_command_said_comes_in_pieces(tmp_path, monkeypatch, capfdbinary):
+    fabric = Fabric(Topology.from_text(LAB.format(driver="trio")), runtime=tmp_path)
+    # More than a line of the control socket has room for, in base64.
+    output, errors = b"0123456789abcdef" * (1 << 20), b"no\n"
+
+    async def run(argv):
+        assert argv == ("ls", "-l")
+        return Outcome(7, output, errors)
+
+    machine = SimpleNamespace(agent=SimpleNamespace(run=run))
+    fabric.guests["vm"] = QemuGuest("vm", "qemu", machine=machine)
+
+    async with serving(tmp_path, **Operations(fabric).table()) as path:
+        monkeypatch.setattr(words, "client", lambda name: Client(path))
+        assert await in_thread(main, ["exec", "vm", "--", "ls", "-l"]) == 7
+    assert capfdbinary.readouterr() == (output, errors)
 
 
 async def test_all_of_the_past_is_further_back_than_any_time(tmp_path):

@@ -58,8 +58,12 @@ def run(given: argparse.Namespace) -> int:
         if "agent" not in entry:
             sys.stdout.flush()
             enter_and_exec(entry, argv)
-        done = client.call("run", name=given.guest, argv=argv)
-    for stream, key in ((sys.stdout, "output"), (sys.stderr, "errors")):
-        stream.buffer.write(base64.b64decode(done[key]))
-        stream.flush()
-    return int(done["code"])
+        said = client.stream("run", name=given.guest, argv=argv)
+        while True:
+            try:
+                item = next(said)
+            except StopIteration as end:
+                return int(end.value["code"])
+            for stream, key in ((sys.stdout, "output"), (sys.stderr, "errors")):
+                stream.buffer.write(base64.b64decode(item.get(key, "")))
+                stream.flush()

@@ -28,6 +28,8 @@ from vnet.topology import Topology
 
 LINES_MAX = 16
 """Lines that wait to be told to a client."""
+PIECE = 1 << 20
+"""Bytes of a command's output that are told at once."""
 
 
 class Operations:
@@ -135,15 +137,20 @@ class Operations:
         return guest.namespace.entry()
 
     async def call_run(self, request: Request) -> dict[str, Any]:
-        """Run `argv` in guest `name` of kind qemu: its `code`, and `output` and `errors` in base64."""
+        """Run `argv` in guest `name` of kind qemu: its `code`. Items: pieces of its `output`, and of its
+        `errors`, in base64.
+        """
         guest = one_of(self.fabric.guests, str(request.arguments["name"]))
         if not isinstance(guest, QemuGuest):
             raise BadInput(f"{guest.name} is {guest.kind}")
         if not (argv := _words(request.arguments, "argv")):
             raise BadInput("argv: found nothing, expected a command")
         done = await guest.outcome(*argv)
-        text = {key: base64.b64encode(getattr(done, key)).decode() for key in ("output", "errors")}
-        return {"code": done.code, **text}
+        for key in ("output", "errors"):
+            said = getattr(done, key)
+            for at in range(0, len(said), PIECE):
+                await request.item({key: base64.b64encode(said[at : at + PIECE]).decode()})
+        return {"code": done.code}
 
     async def call_console(self, request: Request) -> None:
         """Join the descriptor that came along, a stream socket, with the console of guest `name`."""

@@ -18,9 +18,11 @@ import trio
 from vnet.errors import VnetError
 
 ANSWER = 3.0
-"""Seconds that an agent may take to answer."""
+"""Seconds that an agent may take to answer, or to go on with an answer."""
 LINE_MAX = 32 << 20
 """Bytes of an answer: the 16 MiB of output that an agent keeps, in base64, and something around it."""
+MEMBERS = 1000
+"""Commas in an answer, in which are few things, if long ones: of millions, we would be busy making them."""
 _PAUSE, _PAUSE_MAX = 0.02, 0.5
 """Seconds between two looks whether a command has ended; they grow."""
 
@@ -45,7 +47,7 @@ class Agent:
     def __init__(self, guest: str, stream: trio.SocketStream) -> None:
         self._guest = guest
         self._stream = stream
-        self._rest = b""
+        self._rest = bytearray()
         self._lock = trio.Lock()
 
     def close(self) -> None:
@@ -78,11 +80,11 @@ class Agent:
     async def _meet(self) -> None:
         """Find the agent, past what an earlier one, or another question, left on the way."""
         number = secrets.randbits(31)
-        with trio.move_on_after(ANSWER):
+        with trio.move_on_after(ANSWER) as patience:
             await self._send("guest-sync", {"id": number})
             while True:
                 try:
-                    if (await self._answer()).get("return") == number:
+                    if (await self._answer(patience)).get("return") == number:
                         return
                 except ValueError:
                     continue
@@ -91,10 +93,10 @@ class Agent:
         )
 
     async def _ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        with trio.move_on_after(ANSWER):
+        with trio.move_on_after(ANSWER) as patience:
             await self._send(command, arguments)
             try:
-                told = await self._answer()
+                told = await self._answer(patience)
             except ValueError:
                 raise self._odd() from None
             if "error" in told:
@@ -112,11 +114,13 @@ class Agent:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._gone() from None
 
-    async def _answer(self) -> dict[str, Any]:
-        """The next line. Raises ValueError for one that is no JSON object."""
-        while b"\n" not in self._rest:
-            if len(self._rest) > LINE_MAX:
-                self._rest = b""
+    async def _answer(self, patience: trio.CancelScope) -> dict[str, Any]:
+        """The next line. Raises ValueError for one that is no JSON object, or for more than an answer has."""
+        seen = 0
+        while (end := self._rest.find(b"\n", seen)) < 0:
+            seen = len(self._rest)
+            if seen > LINE_MAX:
+                self._rest.clear()
                 raise self._odd()
             try:
                 data = await self._stream.receive_some(65536)
@@ -125,7 +129,11 @@ class Agent:
             if not data:
                 raise self._gone()
             self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
+            patience.deadline = trio.current_time() + ANSWER
+        line = self._rest[:end]
+        del self._rest[: end + 1]
+        if line.count(b",") > MEMBERS:
+            raise ValueError("too many members")
         try:
             told = json.loads(line)
         except RecursionError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from vnet.machines import agent
 from vnet.machines.agent import Agent, AgentError, Outcome
@@ -80,6 +81,7 @@ async def test_a_command_that_a_signal_ended() -> None:
         (b"[" * 100_000 + b"\n", "its agent says what no agent says"),
         (b'{"return": {"pid": 7, "exited": true, "exitcode": 1e999}}\n', "its agent says what no agent says"),
         (b"[1]\n", "its agent says what no agent says"),
+        (b'{"return": {"pid": [' + b"[]," * 10_000 + b"[]]}}\n", "its agent says what no agent says"),
         (b'{"return": 5}\n', "its agent says what no agent says"),
         (said({"pid": 7, "exited": True}), "its agent says what no agent says"),
         (said({"pid": 7, "exited": True, "exitcode": 0, "out-data": 5}), "its agent says what no agent says"),
@@ -89,6 +91,36 @@ async def test_what_else_it_says_is_told(told: bytes, line: str) -> None:
     async with answering(lambda command, _: told) as found:
         with pytest.raises(AgentError, match=line):
             await found.run(["x"])
+
+
+async def test_as_much_as_an_agent_keeps() -> None:
+    output = bytes(range(256)) * (16 << 12)
+    told = said({"pid": 7, "exited": True, "exitcode": 0, "out-data": encoded(output)})
+    async with answering(lambda command, _: told if "status" in command else said({"pid": 7})) as found:
+        assert (await found.run(["x"])).output == output
+
+
+async def test_an_answer_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = (trio.SocketStream(end) for end in trio.socket.socketpair())
+
+    async def serve() -> None:
+        asked = json.loads(await theirs.receive_some())
+        await theirs.send_all(b"x" * 100)
+        for answer in (
+            b"\n" + said(asked["arguments"]["id"]),
+            said({"pid": 7, "exited": True, "exitcode": 3}),
+        ):
+            for at in range(len(answer)):
+                await trio.sleep(agent.ANSWER * 0.9)
+                await theirs.send_all(answer[at : at + 1])
+            await theirs.receive_some()
+        await theirs.send_all(said({"pid": 7, "exited": True, "exitcode": 3}))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        assert await Agent("vm", ours).run(["x"]) == Outcome(3, b"", b"")
+    await ours.aclose()
+    await theirs.aclose()
 
 
 async def test_a_line_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
