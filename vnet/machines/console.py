@@ -32,6 +32,8 @@ class Console:
         self._written = 0
         self._watchers: set[trio.MemorySendChannel[bytes]] = set()
         self._stream: trio.SocketStream | None = None
+        self._typing = trio.Lock()
+        """A guest may not read for as long as it likes; the next who types waits, too."""
 
     async def run(self, stream: trio.SocketStream) -> None:
         """Read a machine's console to its end. What an earlier one said is in the log alone."""
@@ -85,6 +87,7 @@ class Console:
             self._watchers.discard(send)
 
     async def _type(self, data: bytes) -> None:
-        if self._stream is not None:
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send_all(data)
+        async with self._typing:
+            if self._stream is not None:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._stream.send_all(data)

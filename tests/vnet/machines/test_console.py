@@ -64,6 +64,30 @@ async def test_who_watches_sees_the_end_and_what_comes_and_may_type(tmp_path: Pa
     await theirs.aclose()
 
 
+async def test_two_type_while_the_guest_does_not_read(tmp_path: Path) -> None:
+    found = Console(tmp_path / "vm.log")
+    ours, guest = pair()
+    one, one_s = pair()
+    two, two_s = pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.run, ours)
+        await trio.testing.wait_all_tasks_blocked()
+        for end in (one_s, two_s):
+            nursery.start_soon(found.attach, end)
+        paste = b"x" * (8 << 20)
+        nursery.start_soon(one.send_all, paste)
+        await trio.testing.wait_all_tasks_blocked()
+        await two.send_all(b"y")
+        await trio.testing.wait_all_tasks_blocked()
+        typed = 0
+        with trio.fail_after(30):
+            while typed < len(paste) + 1:
+                typed += len(await guest.receive_some())
+        nursery.cancel_scope.cancel()
+    for stream in (guest, one, one_s, two, two_s):
+        await stream.aclose()
+
+
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
 
 
