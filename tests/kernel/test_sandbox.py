@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -98,6 +100,19 @@ def test_a_fabric_without_the_kernel_s_help_keeps_no_privilege(file: Any, mode: 
     assert status()["sandbox"]["refused"] == {}
     vnet("down", NAME)
     assert not Path("/run/vnet", NAME).exists()
+
+
+@needs_root
+def test_without_descriptors_it_can_be_looked_at_and_brought_down(file: Any) -> None:
+    vnet("up", file(), "-d")
+    # That of this client is left, for whoever asks next.
+    with Client(Path("/run/vnet", NAME, CONTROL)) as client:
+        pid = client.call("status")["pid"]
+        there = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        free = next(number for number in itertools.count() if number not in there)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, free))
+    assert "\nsandbox default: no new privileges, " in vnet("status", NAME)
+    assert vnet("down", NAME) == f"{NAME} is down.\n"
 
 
 PLUGS = """

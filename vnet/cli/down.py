@@ -53,13 +53,11 @@ def run(given: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         with words.client(name) as client:
-            status = client.call("status")
-            client.call("down")
+            pid = client.peer()
+            # Machines are asked to shut down, all at once.
+            patience = daemon.STOP_DEADLINE + client.call("down")
     except Silent as silent:
         raise VnetError(f"{silent}: kill it (-KILL), then vnet down {name}") from None
-    pid = status["pid"]
-    # Machines are asked to shut down, all at once.
-    patience = daemon.STOP_DEADLINE + max((m["stop_timeout"] for m in status["machines"]), default=0)
     deadline = began + patience
     # Its last figures are noted after its doors are closed: its name is let go of when all is done.
     while runtime.is_running(folder_path) or ((owner := state.owner(name)) and owner.pid == pid):

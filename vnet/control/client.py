@@ -112,10 +112,13 @@ class Client:
         """End the latest call; its result still comes."""
         self._socket.sendall(protocol.line({"id": self._next, "cancel": True}))
 
-    def _silent(self) -> Silent:
+    def peer(self) -> int:
+        """The fabric's process."""
         peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid, _, _ = struct.unpack("3i", peer)
-        return Silent(f"the fabric (process {pid}) does not answer")
+        return int(struct.unpack("3i", peer)[0])
+
+    def _silent(self) -> Silent:
+        return Silent(f"the fabric (process {self.peer()}) does not answer")
 
     def _document(self) -> dict[str, Any]:
         while not self._ready:

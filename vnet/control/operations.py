@@ -50,9 +50,10 @@ class Operations:
         """The document of `vnet status --json`."""
         return self.fabric.status_in_turns() | {"pid": os.getpid()}
 
-    async def call_down(self, request: Request) -> None:
-        """Bring the fabric down, once this was answered."""
+    async def call_down(self, request: Request) -> float:
+        """Bring the fabric down, once this was answered: with the seconds that its machines may take."""
         request.afterwards = self.stop.set
+        return max((machine.stop_timeout for machine in self.fabric.machines.by_name.values()), default=0.0)
 
     async def call_apply(self, request: Request) -> dict[str, Any]:
         """Change to the topology `document` (plain data, validated here as well)."""

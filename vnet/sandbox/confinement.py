@@ -38,6 +38,7 @@ _READ = (
     "/etc/localtime",
     "/usr/share/zoneinfo",
 )
+_STATUS, _STATUS_MAX = "/proc/self/status", 1 << 16
 _SHOWN = ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp")
 
 
@@ -57,14 +58,17 @@ class Confinement:
     """Memory that was written can't be run."""
     runtime: Path
     _bell: int = attrs.field(repr=False)
+    _status: int = attrs.field(repr=False)
+    """What the kernel says of us, open: whoever asks may find no descriptor left."""
     _told: set[str] = attrs.field(factory=set, repr=False)
 
     def status(self) -> dict[str, Any]:
         """As in `vnet status --json`; `capabilities` are those that the process has now."""
+        shown = _parsed(os.pread(self._status, _STATUS_MAX, 0).decode())
         return {
             "mode": self.mode,
-            "capabilities": capabilities(),
-            "no_new_privs": _shown()["NoNewPrivs"] == "1",
+            "capabilities": _capabilities(shown),
+            "no_new_privs": shown["NoNewPrivs"] == "1",
             "system_calls": "filtered" if self.filtered else "any",
             "landlock": self.landlock,
             "no_new_code": self.no_new_code,
@@ -109,17 +113,20 @@ class Confinement:
                     log.warning("the sandbox refused the system call %s; further ones are counted only", name)
 
 
-def capabilities() -> list[str]:
-    """The effective capabilities of this process; numbers for those that no door needs."""
-    bits = int(_shown()["CapEff"], 16)
+def _capabilities(shown: dict[str, str]) -> list[str]:
+    """The effective ones; numbers for those that no door needs."""
+    bits = int(shown["CapEff"], 16)
     names = {number: name for name, number in CAPABILITIES.items()}
     return [names.get(bit, str(bit)) for bit in range(64) if bits >> bit & 1]
 
 
-def _shown(thread: str = "self") -> dict[str, str]:
-    """What the kernel says of a thread."""
-    path = Path("/proc/self/status" if thread == "self" else f"/proc/self/task/{thread}/status")
-    lines = (line.partition(":") for line in path.read_text().splitlines())
+def _shown(path: str) -> dict[str, str]:
+    """What the kernel says of a process or thread."""
+    return _parsed(Path(path).read_text())
+
+
+def _parsed(status: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in status.splitlines())
     return {key: value.strip() for key, _, value in lines if key in _SHOWN}
 
 
@@ -141,7 +148,7 @@ async def confine(fabric: Fabric, mode: str, own: Iterable[Path]) -> Confinement
         return None
     assert fabric.resolved is not None
     kept = wanted(fabric, mode)
-    had = frozenset(capabilities())
+    had = frozenset(_capabilities(_shown(_STATUS)))
     await fabric.netlink.prepare(routes=kept.routes, holder=kept.holder)
     await fabric.machines.prepare(open_to_others=mode == "default" and "qemu" in fabric.topology.engine.keep)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -186,6 +193,7 @@ async def confine(fabric: Fabric, mode: str, own: Iterable[Path]) -> Confinement
         no_new_code,
         fabric.runtime,
         bell,
+        os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC),
     )
     log.info("the sandbox is closed: %d threads, %s", threads, words(done.status()))
     return done
@@ -228,7 +236,7 @@ def _verify(kept: Needs, *, filtered: bool) -> None:
     allowed = sum(1 << CAPABILITIES[name] for name in kept.capabilities)
     for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
         try:
-            shown = _shown(thread)
+            shown = _shown(f"/proc/self/task/{thread}/status")
         except FileNotFoundError:
             continue
         except ProcessLookupError:

@@ -85,7 +85,7 @@ def test_of_the_kernel() -> None:
 
 
 def confinement(kept: Needs, gave_up: frozenset[str] = frozenset({"net_admin", "net_raw"})) -> Confinement:
-    return Confinement("default", kept, gave_up - kept.capabilities, 7, True, True, RUN, -1)
+    return Confinement("default", kept, gave_up - kept.capabilities, 7, True, True, RUN, -1, -1)
 
 
 def test_what_was_given_up_is_refused_with_all_of_it() -> None:
