@@ -1,7 +1,8 @@
 """The endpoint: HTTP by h11, over trio, on loopback or a unix socket. `GET /metrics`, nothing else.
 
 Whoever may connect may read every port's counters, so an address that other machines reach is refused.
-A client has ten seconds for its request and gets one answer.
+A client has ten seconds for its request, as many to take the answer, and gets one. Where too many are
+connected, the one that has been waited for the longest is hung up on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import h11
@@ -24,6 +25,8 @@ REQUEST_SECONDS = 10.0
 CLIENTS_MAX = 32
 
 Text = Callable[[], Awaitable[str]]
+Stalled = dict[trio.CancelScope, None]
+"""Clients that we wait for, the longest first."""
 
 
 def parse(address: str) -> Endpoint:
@@ -84,20 +87,37 @@ def _evict(path: str) -> None:
 async def serve(listener: trio.SocketListener, text: Text) -> None:
     """Answer until cancelled. `text` makes what is told, anew for every request."""
     limit = trio.CapacityLimiter(CLIENTS_MAX)
+    stalled: Stalled = {}
 
     async def client(stream: trio.SocketStream) -> None:
+        # Whoever may connect could otherwise keep everybody else waiting, again and again.
+        if not limit.available_tokens and stalled:
+            longest = next(iter(stalled))
+            del stalled[longest]
+            longest.cancel()
         async with limit:
             # One that breaks the rules, stalls or goes away ends its own connection only.
             with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
-                await _answer(stream, text)
+                await _answer(stream, text, stalled)
 
     await trio.serve_listeners(client, [listener])
 
 
-async def _answer(stream: trio.SocketStream, text: Text) -> None:
+@contextlib.contextmanager
+def _waited_for(stalled: Stalled) -> Iterator[None]:
+    """For a while, and not when others need the room."""
+    with trio.move_on_after(REQUEST_SECONDS) as scope:
+        stalled[scope] = None
+        try:
+            yield
+        finally:
+            stalled.pop(scope, None)
+
+
+async def _answer(stream: trio.SocketStream, text: Text, stalled: Stalled) -> None:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=8192)
     request = None
-    with trio.move_on_after(REQUEST_SECONDS):
+    with _waited_for(stalled):
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):
             if event is h11.NEED_DATA:
                 connection.receive_data(await stream.receive_some(4096))
@@ -119,7 +139,7 @@ async def _answer(stream: trio.SocketStream, text: Text) -> None:
     out = connection.send(h11.Response(status_code=status, headers=headers)) or b""
     if request.method != b"HEAD":
         out += connection.send(h11.Data(data=data)) or b""
-    with trio.move_on_after(REQUEST_SECONDS):
+    with _waited_for(stalled):
         await stream.send_all(out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import re
 import signal
@@ -246,6 +247,36 @@ async def test_clients_that_break_the_rules_harm_nobody():
             await bad.aclose()
         status, _, body = await trio.to_thread.run_sync(ask, address[1], "GET", "/metrics")
         assert (status, body) == (200, b"x 1\n")
+
+
+async def test_clients_that_stall_keep_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(endpoint, "CLIENTS_MAX", 3)
+    monkeypatch.setattr(endpoint, "REQUEST_SECONDS", math.inf)
+    text = "x 1\n" * (4 << 20)
+    begun, rest = b"GET /metrics HTTP/1.1\r\nhost: x\r\n", b"\r\n"
+    async with serving("127.0.0.1:0", text) as address:
+
+        async def scraped():
+            status, _, body = await trio.to_thread.run_sync(ask, address[1], "GET", "/metrics")
+            return status, len(body)
+
+        takes_nothing = await trio.open_tcp_stream(*address)
+        await takes_nothing.send_all(begun + rest)
+        assert await takes_nothing.receive_some(9) == b"HTTP/1.1 "
+        asks_half = await trio.open_tcp_stream(*address)
+        await asks_half.send_all(begun)
+        says_nothing = await trio.open_tcp_stream(*address)
+        # The one that was waited for the longest makes room, and the others stay.
+        assert await scraped() == (200, len(text))
+        assert sum([len(part) async for part in takes_nothing]) < len(text)
+        late = await trio.open_tcp_stream(*address)
+        assert await scraped() == (200, len(text))
+        assert await asks_half.receive_some() == b""
+        for stream in (says_nothing, late):
+            await stream.send_all(begun + rest)
+            assert await stream.receive_some(9) == b"HTTP/1.1 "
+        for stream in (takes_nothing, asks_half, says_nothing, late):
+            await stream.aclose()
 
 
 async def test_a_unix_socket_is_its_owners_alone(tmp_path):
