@@ -23,12 +23,13 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from nics.errors import BadInput
 from switch import Access, Port, Trunk
 from switch.private import Private
-from tests.model.guard import ReferenceGuard
+from tests.model.guard import IGMP, ReferenceGuard
 from tests.model.hall import Hall, native
 from tests.model.reference import ReferenceSwitch
 from tests.model.test_guard import frames
 from tests.switch import test_guard_cases as cases
 from vnet.check import Proof, voice
+from vnet.check.packets import OTHERS
 from vnet.check.wire import Ear
 from vnet.probe import build
 from vnet.probe.frames import compare, hellos
@@ -211,13 +212,13 @@ def packet_passes(proof: Proof, a: Ear, b: Ear, vlan: int, packet: Any) -> None:
         return
     if isinstance(packet, IP) and (packet.frag or packet.flags.MF):
         return
-    upper = packet.payload
-    if isinstance(packet, IP) and isinstance(upper, TCP | UDP):
-        number, protocol = upper.dport, packet.proto
-        if isinstance(upper, UDP) and {upper.sport, upper.dport} & {67, 68, 546, 547}:
-            return  # DHCP needs no rule
+    upper, protocol = packet.payload, packet.proto if isinstance(packet, IP) else packet.nh
+    if isinstance(upper, TCP | UDP):
+        number = upper.dport
     elif isinstance(packet, IP) and isinstance(upper, ICMP):
-        number, protocol = upper.type << 8 | upper.code, 1
+        number = upper.type << 8 | upper.code
+    elif protocol == IGMP:
+        number, protocol = 0, OTHERS
     else:
         return
     source = ipaddress.ip_address(packet.src)

@@ -10,20 +10,16 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, UDPerror, fragment
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
-    ICMPv6ND_RA,
     ICMPv6PacketTooBig,
     IPv6,
     IPv6ExtHdrFragment,
 )
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from switch.policy import Allow, Policy, Remote
@@ -99,38 +95,6 @@ def test_remote_prefixes_and_groups() -> None:
     elsewhere = (Remote(ip_network("10.0.0.11/32"), 2),)
     bench = Bench(Policy(ingress=(Allow(remotes=elsewhere),)))
     assert bench.send(PEER, ip(PEER) / UDP(dport=1)) == "group-ingress", "another VLAN's address"
-
-
-def test_what_a_host_needs() -> None:
-    bench = Bench(NOTHING)
-    arp = ARP(hwsrc=MACS[GUEST], psrc=IP4[GUEST], pdst=IP4[PEER])
-    assert bench.send(GUEST, arp, to="ff:ff:ff:ff:ff:ff") is None
-    assert (
-        bench.send(PEER, ARP(op=2, hwsrc=MACS[PEER], psrc=IP4[PEER], hwdst=MACS[GUEST], pdst=IP4[GUEST]))
-        is None
-    )
-    discover = (
-        IP(src="0.0.0.0", dst="255.255.255.255")
-        / UDP(sport=68, dport=67)
-        / BOOTP(chaddr=bytes.fromhex(MACS[GUEST].replace(":", "")))
-        / DHCP(options=["end"])
-    )
-    assert bench.send(GUEST, discover, to="ff:ff:ff:ff:ff:ff") is None
-    ns = IPv6(src=IP6[GUEST], dst=IP6[PEER], hlim=255) / ICMPv6ND_NS(tgt=IP6[PEER])
-    na = IPv6(src=IP6[PEER], dst=IP6[GUEST], hlim=255) / ICMPv6ND_NA(tgt=IP6[PEER])
-    assert bench.send(GUEST, ns) is None
-    assert bench.send(PEER, na) is None
-    far = IPv6(src=IP6[PEER], dst=IP6[GUEST], hlim=64) / ICMPv6ND_NA(tgt=IP6[PEER])
-    assert bench.send(PEER, far) == "group-ingress", "it came over a router"
-
-
-def test_dhcp_and_advertisements_come_in() -> None:
-    bench = Bench(NOTHING)
-    bench.switch.set_port(PEER, PortConfig(vlan=1))
-    offer = IP(src=IP4[PEER], dst=IP4[GUEST]) / UDP(sport=67, dport=68) / BOOTP(op=2) / DHCP(options=["end"])
-    assert bench.send(PEER, offer) is None
-    advertisement = IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA()
-    assert bench.send(PEER, advertisement, to="33:33:00:00:00:01") is None
 
 
 def test_multicast_is_judged_packet_by_packet() -> None:

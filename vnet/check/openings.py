@@ -47,6 +47,13 @@ def _of(ear: Ear, proof: Proof) -> Iterator[Reason]:
     port = ear.port
     if port is None:
         return
+    if (
+        port.dhcp
+        and port.groups
+        and not any(proof.topology.groups[name].egress is None for name in port.groups)
+    ):
+        text = f"{ear.name} may ask any DHCP server, whatever its groups say"
+        yield Reason(text, (*ear.path, "ip"))
     if port.settings.transparent:
         text = f"{ear.name} exchanges {LINK_LOCAL}, which make it a part of others' links"
         yield Reason(text, (*ear.path, "transparent"))

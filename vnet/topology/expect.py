@@ -43,7 +43,8 @@ EXPECT = Table(
         Key(
             "reach",
             Flag(),
-            "true: a conversation that `from` begins works. false: not one packet arrives.",
+            "true: a conversation that `from` begins works. false: not one packet arrives, but for what a"
+            " host needs in any case (`groups` of a NIC).",
             example=True,
             required=True,
         ),

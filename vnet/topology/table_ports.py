@@ -301,8 +301,9 @@ PORT = Table(
             ListOf(Reference("group"), "a list of groups", most=64, or_one=True),
             "Its security groups. What they allow is added up; replies to it, and errors about it, need no"
             " rule. DHCP, ARP, neighbour discovery and multicast membership work in any case, as a host needs"
-            " them: what routers, queriers and DHCP servers receive needs a rule. Left out: none, and"
-            " everything passes that the guard lets pass.",
+            " them on its link, and with `ip: dhcp` the renewal of its lease at any server: what routers,"
+            " queriers and DHCP servers receive needs a rule. Left out: none, and everything passes that the"
+            " guard lets pass.",
             example=["web"],
         ),
         Key(

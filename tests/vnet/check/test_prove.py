@@ -268,15 +268,18 @@ def test_openings() -> None:
         "c": RED,
         "d": {"network": "bare"},
         "e": {**RED, "transparent": True},
+        "f": {**RED, "ip": "dhcp", "groups": "near"},
+        "g": {**RED, "ip": "dhcp", "groups": ["near", "web"]},
     }
     two = {"switches": {"s1": {}, "s2": {}}, "links": [{"ends": ["s1", "s2"], "transparent": True}]}
-    found = openings(proof(guests=guests(**nics), **two))
+    found = openings(proof(guests=guests(**nics), groups=GROUPS, **two))
     assert [reason.text for reason in found] == [
         "network bare has no subnets: which IP addresses its guests take is not checked",
         "a.0 may serve DHCP",
         "a.0 may send as 10.0.10.0/24, among them addresses of b, c, e",
         "b.0 has no guard: it may pass for anybody in red",
         "e.0 exchanges link-local frames (STP, LACP, LLDP), which make it a part of others' links",
+        "f.0 may ask any DHCP server, whatever its groups say",
         "link s1-s2 carries link-local frames (STP, LACP, LLDP)",
     ]
     assert found[-1].path == ("links", 0, "transparent")

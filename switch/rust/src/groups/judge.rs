@@ -1,5 +1,6 @@
 //! What the gates say to a frame: by the connection that it belongs to, or by the rules.
 
+use super::needs::Need;
 use super::packet::{self, Kind, Packet, Read};
 use super::refuse::{Refusal, Wrong};
 use super::table::{Birth, State, coarse};
@@ -42,7 +43,7 @@ impl Tracker {
         }
         match packet.kind {
             Kind::Alone | Kind::Error { .. } => return self.judge_alone(frame, &packet, gates),
-            _ if packet.must_send || packet.must_hear || is_group(frame.dst) => {
+            _ if packet.need != Need::Nothing || is_group(frame.dst) => {
                 return self.judge_alone(frame, &packet, gates);
             }
             _ => {}
@@ -226,13 +227,20 @@ impl Tracker {
             left.from = gates.from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1, true));
             left.to = gates.to.filter(|gate| !self.allows(gate, at, end & 1, false));
         }
-        if packet.must_send {
-            left.from = None;
-        }
-        if packet.must_hear {
-            left.to = None;
+        match packet.need {
+            Need::Nothing => {}
+            Need::Say | Need::AskAll => left.from = None,
+            Need::Hear => left.to = None,
+            Need::Both => (left.from, left.to) = (None, None),
+            Need::Ask => left.from = gates.from.filter(|gate| !gate.learns()),
+            Need::Told => {
+                left.to = gates.to.filter(|gate| !self.waiting.waits(frame.now, gate.port, packet.v6));
+            }
         }
         self.by_rules(frame, packet, left)?;
+        if let (Need::Ask | Need::AskAll, Some(gate)) = (packet.need, gates.from) {
+            self.waiting.asks(frame.now, gate.port, packet.v6);
+        }
         self.let_rest_pass(frame, packet);
         Ok(())
     }

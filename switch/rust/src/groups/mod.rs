@@ -9,18 +9,19 @@
 //! goes on, or it is cut, and there is nothing in between and nothing to walk through.
 //!
 //! What passes without a rule: ARP, neighbour discovery, DHCP's client side and membership of
-//! multicast groups, all of which the guard judges; replies; ICMP errors about what is on its way.
+//! multicast groups, as a host needs them on its link (`needs.rs`); replies; ICMP errors about what is on its way.
 //! Multicast and broadcast are judged packet by packet: nobody can say who will answer. What is no IP
 //! does not pass.
 //!
-//! In reading order: `rules.rs` (what is allowed), `packet.rs` (what a frame says), `judge.rs` (what comes of
-//! it), `tcp.rs`, `table/` (connections), `quick.rs`, `quick/look.rs`, `tcp/row.rs` and `raw.rs` (the short way of most
-//! packets), `fragments.rs`, `refuse.rs` and `denied.rs` (drop reasons, lines for people), `list.rs`.
+//! In reading order: `rules.rs` (what is allowed), `packet.rs` (what a frame says), `needs.rs`, `judge.rs` (what comes
+//! of it), `tcp.rs`, `table/` (connections), `quick.rs`, `quick/look.rs`, `tcp/row.rs` and `raw.rs` (the short way of
+//! most packets), `fragments.rs`, `refuse.rs` and `denied.rs` (drop reasons, lines for people), `list.rs`.
 
 mod denied;
 mod fragments;
 mod judge;
 mod list;
+mod needs;
 mod packet;
 mod quick;
 mod raw;
@@ -39,6 +40,7 @@ pub use rules::{Groups, Rule};
 use crate::{Alike, DropReason, Nanos, PortConfig, PortId, View, VlanId};
 use denied::Denied;
 use fragments::Fragments;
+use needs::{Need, Waiting};
 use packet::{Kind, Read};
 use quick::Ready;
 use table::{Table, coarse};
@@ -63,6 +65,7 @@ pub(crate) struct Gate<'a> {
     /// Names the port and this version of its rules; never 0.
     pub(crate) stamp: u32,
     pub(crate) groups: &'a Groups,
+    config: &'a PortConfig,
 }
 
 impl<'a> Gate<'a> {
@@ -72,7 +75,12 @@ impl<'a> Gate<'a> {
         if stamp == 0 {
             return None;
         }
-        config.groups.as_deref().map(|groups| Gate { port, stamp, groups })
+        config.groups.as_deref().map(|groups| Gate { port, stamp, groups, config })
+    }
+
+    /// Whether its guest has addresses by DHCP.
+    fn learns(&self) -> bool {
+        self.config.guard.as_ref().is_some_and(|guard| guard.learns)
     }
 }
 
@@ -97,6 +105,7 @@ pub(crate) struct Payer {
 pub(crate) struct Tracker {
     table: Table,
     fragments: Fragments,
+    waiting: Waiting,
     denied: Denied,
     ready: Box<Ready>,
     /// By port number: how often its rules were set.
@@ -117,6 +126,7 @@ impl Tracker {
         Tracker {
             table: Table::new(limit, seed),
             fragments: Fragments::default(),
+            waiting: Waiting::default(),
             denied: Denied::new(),
             ready: Box::new(Ready::new()),
             versions: vec![],
@@ -179,6 +189,7 @@ impl Tracker {
     pub(crate) fn forget(&mut self, port: PortId) {
         self.table.disown(port);
         self.fragments.forget(port);
+        self.waiting.forget(port);
     }
 
     pub(crate) fn tick(&mut self, now: Nanos) {
@@ -202,7 +213,7 @@ impl Tracker {
 
     pub(crate) fn memory(&self) -> usize {
         let numbers = self.versions.capacity() + self.hints.capacity();
-        self.table.memory() + self.fragments.memory() + numbers * size_of::<u32>()
+        self.table.memory() + self.fragments.memory() + self.waiting.memory() + numbers * size_of::<u32>()
     }
 
     // -- for a twin --------------------------------------------------------------------------------
@@ -212,6 +223,7 @@ impl Tracker {
         Tracker {
             table: self.table.sketch(),
             fragments: Fragments::default(),
+            waiting: Waiting::default(),
             denied: Denied::new(),
             ready: Box::new(Ready::new()),
             versions: vec![],
@@ -238,6 +250,9 @@ impl Tracker {
         }
         self.fragments.bring(&from.fragments, ingress);
         let Read::Ip(packet) = packet::read(view, 12 + 4 * usize::from(tags), vlan) else { return };
+        if packet.need == Need::Told {
+            self.waiting.bring(&from.waiting);
+        }
         let known = from.fragments.belongs(now, ingress, &packet);
         for packet in [Some(packet), known].into_iter().flatten() {
             self.table.bring(&from.table, &packet.key);

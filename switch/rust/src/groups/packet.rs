@@ -3,6 +3,7 @@
 //! A connection is named by its two ends in ascending order (`Key`), so that both of its directions
 //! have the same name; `from` says which end sent this packet.
 
+use super::needs::Need;
 use super::rules::Ask;
 use crate::headers::{self, Bad, ICMP, ICMP6, IGMP, Ip, Part, TCP, UDP, be16, be32, be128};
 use crate::{View, VlanId};
@@ -110,9 +111,7 @@ pub(super) struct Packet {
     pub(super) vlan: VlanId,
     /// A fragment of this datagram.
     pub(super) fragment: Option<u32>,
-    /// A host must be able to send it, or to hear it, to be a host at all.
-    pub(super) must_send: bool,
-    pub(super) must_hear: bool,
+    pub(super) need: Need,
 }
 
 /// What a frame is.
@@ -195,8 +194,7 @@ fn read_plain(view: &View<'_>, at: usize, vlan: VlanId) -> Option<Packet> {
         target: u128::from(target),
         vlan,
         fragment: None,
-        must_send: false,
-        must_hear: false,
+        need: Need::Nothing,
     })
 }
 
@@ -240,7 +238,6 @@ fn read_any(view: &View<'_>, at: usize, vlan: VlanId) -> Read {
 /// What is above IP.
 fn upper(ip: &Ip<'_, u128>, v6: bool, hops: u8, vlan: VlanId) -> Result<Packet, Bad> {
     let (mut ports, mut number) = ((0, 0), 0);
-    let mut must = (false, false);
     let kind = match ip.proto {
         _ if ip.part == Part::Later => Kind::Later,
         TCP => {
@@ -251,31 +248,11 @@ fn upper(ip: &Ip<'_, u128>, v6: bool, hops: u8, vlan: VlanId) -> Result<Packet, 
         UDP | UDPLITE | SCTP | DCCP => {
             ports = two_ports(ip)?;
             number = ports.1;
-            if ip.proto == UDP && ip.part == Part::Whole {
-                let (server, client) = if v6 { (547, 546) } else { (67, 68) };
-                must = (ports == (client, server), ports == (server, client));
-            }
             Kind::Plain
         }
         ICMP if !v6 => icmp(ip, v6, vlan, &mut ports, &mut number)?,
-        ICMP6 if v6 => {
-            let kind = icmp(ip, v6, vlan, &mut ports, &mut number)?;
-            // RFC 4861: from this link, or the number of hops would be less; RFC 2710, 3810: one hop.
-            must = match (number >> 8, hops) {
-                (133, 255) => (true, false),
-                (134, 255) => (false, true),
-                (135 | 136, 255) => (true, true),
-                (131 | 132 | 143, 1) => (true, false),
-                (130, 1) => (false, true),
-                _ => must,
-            };
-            kind
-        }
-        IGMP => {
-            let kind = ip.upper.first().copied().ok_or(Bad::Headers)?;
-            must = (matches!(kind, 0x12 | 0x16 | 0x17 | 0x22), kind == 0x11);
-            Kind::Alone
-        }
+        ICMP6 if v6 => icmp(ip, v6, vlan, &mut ports, &mut number)?,
+        IGMP if !v6 => ip.upper.first().map(|_| Kind::Alone).ok_or(Bad::Headers)?,
         _ => Kind::Plain,
     };
     let (key, from) = key(v6, ip.proto, vlan, (ip.src, ports.0), (ip.dst, ports.1));
@@ -291,8 +268,7 @@ fn upper(ip: &Ip<'_, u128>, v6: bool, hops: u8, vlan: VlanId) -> Result<Packet, 
         target: ip.dst,
         vlan,
         fragment,
-        must_send: must.0 && fragment.is_none(),
-        must_hear: must.1 && fragment.is_none(),
+        need: Need::of(ip, v6, hops, ports, number),
     })
 }
 
