@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
@@ -231,6 +231,51 @@ def test_who_has_lost_a_connection_begins_it_anew() -> None:
     assert bench.send(GUEST, tcp(GUEST, "A", (1 << 31) + 1, (1 << 30) + 1)) is None
     assert bench.states() == ["established"]
     assert talk.say(GUEST, "PA", b"old") == "group-invalid"
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def error(sender: int, v6: bool) -> Packet:
+    """That a packet of guest's to peer is too big, says `sender`."""
+    header = (IPv6 if v6 else IP)(src=(IP6 if v6 else IP4)[sender], dst=(IP6 if v6 else IP4)[GUEST])
+    what = ICMPv6PacketTooBig(mtu=1280) if v6 else ICMP(type=3, code=4, nexthopmtu=1280)
+    return header / what / ends(GUEST, v6) / UDP(sport=5, dport=53)
+
+
+FOR_DNS = Policy(ingress=(Allow(17, (53, 53)),), egress=())
+
+
+@pytest.mark.parametrize("v6", [False, True])
+@pytest.mark.parametrize("third", [None, OUT, FOR_DNS])
+def test_errors_are_of_an_end_or_of_a_router(third: Policy | None, v6: bool) -> None:
+    """A neighbour that has nothing to do with a connection has no say in it, whatever its rules let in."""
+    for is_router in (False, True):
+        bench = bench_of_three(OUT, FOR_DNS, third) if is_router else Bench(OUT, FOR_DNS)
+        if not is_router:
+            bench.switch.set_groups(GATEWAY, groups(third))
+        assert bench.send(GUEST, ends(GUEST, v6) / UDP(sport=5, dport=53)) is None
+        wanted = None if is_router else "group-egress" if third is FOR_DNS else "group-ingress"
+        assert bench.send(GATEWAY, error(GATEWAY, v6)) == wanted
+        assert bench.send(PEER, error(PEER, v6)) is None
+
+
+def test_a_router_speaks_of_what_it_is_a_router_for() -> None:
+    for prefix, fate in (("fd01::/64", "group-ingress"), ("fd00::/64", None)):
+        bench = Bench(OUT)
+        guard = Guard(MACS[GATEWAY], addresses=[(f"{IP6[GATEWAY]}/128", None, None), (prefix, None, None)])
+        bench.switch.set_port(GATEWAY, PortConfig(vlan=1, guard=guard))
+        assert bench.send(GUEST, ends(GUEST, True) / UDP(sport=5, dport=53)) is None
+        assert bench.send(GATEWAY, error(GATEWAY, True)) == fate
+
+
+@pytest.mark.parametrize("v6", [False, True])
+def test_routers_outside_send_errors(v6: bool) -> None:
+    bench = with_an_uplink(OUT)
+    assert bench.send(GUEST, ends(GUEST, v6) / UDP(sport=5, dport=53)) is None
+    said = error(GUEST, v6)
+    said.src = "2001:db8::1" if v6 else "192.0.2.1"
+    assert comes(bench, said) is None
 
 
 # -- NICs that stand in for each other -------------------------------------------------------------

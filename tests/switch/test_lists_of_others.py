@@ -144,6 +144,8 @@ def test_remote_security_groups() -> None:
 def test_related_connection() -> None:
     """A router's "network unreachable" about a ping comes in, about one that was never sent it does not."""
     bench = Bench(Policy(egress=(Allow(1),)))
+    anybody = Guard(MACS[PEER], addresses=[("0.0.0.0/0", None, None)])
+    bench.switch.set_port(PEER, PortConfig(vlan=1, guard=anybody))
     far = IP(src=IP4[GUEST], dst="1.2.3.4")
     for sent, reason in ((False, "group-ingress"), (True, None)):
         if sent:

@@ -59,7 +59,8 @@ impl Switch {
             Judged::Refused(reason) => return Err(reason),
             Judged::Not | Judged::Left => {}
         }
-        let payer = match self.port(decision.ingress) {
+        let from = self.ports.get(usize::from(decision.ingress)).and_then(Option::as_deref);
+        let payer = match from.map(|from| &from.config) {
             Some(from) if is_payer(from) => Payer { port: decision.ingress, limit: from.connections },
             _ => Payer { port: gate.port, limit: config.connections },
         };
@@ -72,6 +73,7 @@ impl Switch {
             tags: decision.tags,
             view,
             again: decision.judged == Judged::Left,
+            sender: from.map(|from| (&from.config, &from.memory)),
         };
         tracker.judge(&frame, Gates { from: None, to: Some(gate) }, payer).map_err(|refusal| match refusal {
             Refusal::Leaving(reason) | Refusal::Entering(reason) => reason,

@@ -66,6 +66,7 @@ impl Desk<'_> {
             tags: header.tags.count(),
             view,
             again: false,
+            sender: Some((self.config, self.memory)),
         };
         match tracker.judge(&frame, Gates { from: self.gate, to }, payer) {
             Ok(()) => decision.judged(passed(decision.out)),

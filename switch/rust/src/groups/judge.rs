@@ -1,10 +1,13 @@
 //! What the gates say to a frame: by the connection that it belongs to, or by the rules.
 
+use super::denied::address;
 use super::needs::Need;
-use super::packet::{self, Kind, Packet, Read};
+use super::packet::{self, Key, Kind, Packet, Read};
 use super::refuse::{Refusal, Wrong};
 use super::table::{Birth, State, coarse};
 use super::{Gate, Gates, Payer, Tracker, VERSION, rules, tcp};
+use crate::config::PortConfig;
+use crate::guard::Memory;
 use crate::parse::is_group;
 use crate::{DropReason, Nanos, PortId, View, VlanId};
 
@@ -19,6 +22,19 @@ pub(crate) struct Frame<'a, 'b> {
     pub(crate) view: &'a View<'b>,
     /// An earlier look has told the connection of it already.
     pub(crate) again: bool,
+    /// What its guest is where it came in, and has been given.
+    pub(crate) sender: Option<(&'a PortConfig, &'a Memory)>,
+}
+
+impl Frame<'_, '_> {
+    /// Whether who sent it may speak for one of the ends of a connection: as that end, or as a router on the way to it.
+    /// Where there is no guard, as beyond links and uplinks, any router may be.
+    fn speaks_for(&self, key: &Key, end: usize) -> bool {
+        let (v6, _, vlan, both) = packet::ends(key);
+        let ip = address(v6, both[end & 1].0);
+        let guarded = self.sender.and_then(|(config, memory)| Some((config.guard.as_ref()?, memory)));
+        guarded.is_none_or(|(guard, memory)| guard.speaks_for(memory, vlan, ip))
+    }
 }
 
 impl Tracker {
@@ -223,6 +239,7 @@ impl Tracker {
         if let Kind::Error { key, from: end, seq } = packet.kind
             && let Some(at) = self.table.find(&key, &mut u32::MAX.clone())
             && self.is_live(frame.now, at, end & 1, seq)
+            && frame.speaks_for(&key, end & 1 ^ 1)
         {
             left.from = gates.from.filter(|gate| !self.allows(gate, at, end & 1 ^ 1, true));
             left.to = gates.to.filter(|gate| !self.allows(gate, at, end & 1, false));

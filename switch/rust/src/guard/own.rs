@@ -185,6 +185,26 @@ impl Guard {
         self.first == mac
     }
 
+    /// Whether it may send from an address in a VLAN, by some MAC address of its own: as one that has it, or as a router
+    /// that passes on what others send.
+    pub(crate) fn speaks_for(&self, memory: &Memory, vlan: VlanId, ip: IpAddr) -> bool {
+        let is_here = |other: VlanId| other == 0 || other == vlan;
+        let found = match ip {
+            IpAddr::V4(ip) => {
+                let bits = u32::from(ip);
+                self.pairs4.iter().any(|pair| is_here(pair.vlan) && bits & pair.mask == pair.net)
+            }
+            IpAddr::V6(ip) => {
+                let bits = u128::from(ip);
+                let follows = |mac: &u64| link_local(*mac) == bits;
+                (ip.is_unicast_link_local() && !self.vouches())
+                    || self.own.iter().chain(&self.paired).any(follows)
+                    || self.pairs6.iter().any(|pair| is_here(pair.vlan) && bits & pair.mask == pair.net)
+            }
+        };
+        found || self.unknown.contains(vlan) || (self.learns && memory.learned.has(vlan, ip))
+    }
+
     #[inline]
     pub(super) fn has(&self, mac: u64) -> bool {
         self.own.binary_search(&mac).is_ok() || self.paired.binary_search(&mac).is_ok()
