@@ -2,8 +2,8 @@
 
 Its guests have several NICs, trunks, addresses by DHCP, and guards that let them take other MAC addresses;
 two networks share their subnets. Each packet is made from what some guest has, comes from any of them, and
-goes to an address of another; where it comes out, that guest may forward it. Whatever gets to one of its
-target's addresses, by one hop or by several, has to be in `arrives`.
+goes to an address of another or to everybody; where it comes out, that guest may forward it. Whatever gets
+to one of its target's addresses, or to everybody there, by one hop or by several, has to be in `arrives`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.deadline(240)
 STRANGER = "02:00:00:00:00:99"
 POOL4 = [f"10.0.0.{last}" for last in (9, 10, 20)]
 POOL6 = ["fd00::a", "fd00::b"]
+EVERYBODY = [ipaddress.ip_address(each) for each in ("224.0.0.251", "255.255.255.255", "ff02::1", "ff05::9")]
 NETWORKS = {
     "red": {"vlan": 10, "subnets": ["10.0.0.0/24", "fd00::/64"]},
     "blue": {"vlan": 20, "subnets": ["10.0.0.0/24", "fd00::/64"]},
@@ -46,6 +47,8 @@ RULES: list[dict[str, Any]] = [
     {"prefix": "10.0.0.8/30"},
     {"prefix": ["10.0.9.0/24", "fd00::b"]},
     {"prefix": str(voice.link_local(STRANGER))},
+    {"prefix": ["224.0.0.0/4", "ff02::1"]},
+    {"prefix": ["10.0.0.255", "255.255.255.255", "ff05::/16"]},
     {"group": "h"},
     {"group": "h"},
     {"protocol": "udp", "ports": 53, "group": "g"},
@@ -152,6 +155,18 @@ class World:
         assert ear.port is not None
         return [*dict.fromkeys(found), voice.link_local(ear.port.mac)]
 
+    def everybody(self, ear: Ear) -> list[Address]:
+        """What it takes as for itself and others."""
+        networks = self.proof.resolved.networks
+        found = [
+            subnet.broadcast_address
+            for each in self.proof.ground.ears[ear.owner]
+            for name in each.networks.values()
+            for subnet in networks[name].subnets
+            if subnet.version == 4
+        ]
+        return [*EVERYBODY, *dict.fromkeys(found)]
+
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
@@ -220,7 +235,7 @@ def drawn(world: World, rng: random.Random, count: int) -> tuple[Ear, int, str, 
     near = [other for other in others if ear.networks.keys() & other.networks.keys()]
     to = rng.choice(near if near and rng.randrange(3) else others)
     vlan = rng.choice([vlan for vlan in ear.networks if vlan in to.networks] or list(ear.networks))
-    target = rng.choice(world.addresses(to))
+    target = rng.choice(world.addresses(to) if rng.randrange(4) else world.everybody(to))
     mac = rng.choice([ear.port.mac, ear.port.mac, STRANGER, rng.choice([o.port.mac for o in ears if o.port])])
     if target.version == 6 and rng.randrange(2):
         source: Address = voice.link_local(mac)
@@ -259,7 +274,8 @@ def hop(
         return
     first = to if to in near and rng.randrange(3) else rng.choice(near)
     for heard in arrivals(world, switches, ear, vlan, mac, packet, first):
-        if packet.target in world.addresses(heard) and heard.owner not in by:
+        takes = (*world.addresses(heard), *world.everybody(heard))
+        if packet.target in takes and heard.owner not in by:
             pair = world.proof.pair(by[0], heard.owner)
             passes = pair.arrives[packet.target.version].has(packet.protocol, packet.number)
             assert passes, (world, by, heard.name, mac, packet)

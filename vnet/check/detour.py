@@ -57,8 +57,7 @@ class Detours:
         ground = self._ground
         for way in self._ways_from(pair.source).get(pair.target, ()):
             family = way.sources[0].version
-            targets = ground.answers(way.last, way.onward, family)
-            more = ground.passing(way.first, way.last, way.vlan, way.sources, targets, [], way.onward)
+            more = ground.arriving(way.first, way.last, way.vlan, way.sources, family, [], way.onward)
             if pair.arrives[family] | more == pair.arrives[family]:
                 continue
             pair.arrives[family] |= more
@@ -198,10 +197,13 @@ class Detours:
                         text = f"{out.name} may not send as {short(source)}, which {a.name} is"
                         pair.reasons.append(Reason(text, (*out.path, "guard")))
                     continue
-                for target in self._ground.answers(b, w, family):
+                everybody = self._ground.everybody(b, family)
+                for target in (*self._ground.answers(b, w, family), *everybody):
                     once = self._ground.passing(a, r, v, onward, [target], pair.reasons)
                     passing = once & self._ground.passing(out, b, w, onward, [target], pair.reasons)
                     pair.arrives[family] |= passing
+                    if target in everybody:
+                        continue
                     forth = out.port is None or voice.may_claim(out.port, w, source)
                     back = r.port is None or voice.may_claim(r.port, v, target)
                     own = (a.port is None or source in map(voice.host, voice.own(a.port, v))) and (

@@ -31,6 +31,8 @@ class Ground:
                 for vlan in ear.networks:
                     self.in_vlan.setdefault(vlan, []).append(ear)
         self._answers: dict[tuple[str, int, int], list[Subnet]] = {}
+        self._everybody: dict[tuple[str, int], list[Subnet]] = {}
+        self._out: dict[tuple[tuple[str, ...], int, str, int], Packets] = {}
 
     def subnets(self, ear: Ear, vlan: int) -> tuple[Subnet, ...]:
         """Those of the network that `vlan` is at a port."""
@@ -65,12 +67,67 @@ class Ground:
             self._answers[key] = list(dict.fromkeys((*self.claims(ear, vlan, family), *elsewhere)))
         return self._answers[key]
 
+    def everybody(self, ear: Ear, family: int) -> list[Subnet]:
+        """What whoever hears a frame there takes as for him and others: groups, and broadcasts.
+
+        With no address of his own, too, and by any of his NICs. The first address of a subnet is a broadcast
+        of old (RFC 1122, 3.3.6).
+        """
+        key = (ear.owner, family)
+        if key not in self._everybody:
+            found = [*voice.EVERYBODY[family]]
+            for other in self.ears[ear.owner]:
+                for vlan in other.networks:
+                    found += [
+                        voice.host(address)
+                        for subnet in self.subnets(other, vlan)
+                        if subnet.version == family == 4 and subnet.prefixlen < 31
+                        for address in (subnet.broadcast_address, subnet.network_address)
+                    ]
+            self._everybody[key] = list(dict.fromkeys(found))
+        return self._everybody[key]
+
     def passes_on(self, a: Ear, vlan: int, claim: Subnet, out: Ear, onward: int) -> list[Subnet]:
         """What may be sent from `out` in `onward` of what comes from `claim`, one of `a` in `vlan`."""
         if out.port is None:
             return [claim]
         is_taken = claim not in self.given(a, vlan, claim.version)
         return voice.passes_on(out.port, onward, claim, is_taken=is_taken)
+
+    def arriving(
+        self,
+        a: Ear,
+        b: Ear,
+        vlan: int,
+        sources: list[Subnet],
+        family: int,
+        why: list[Reason],
+        onward: int | None = None,
+    ) -> Packets:
+        """What the groups of both let pass from any of `sources` to whatever `b` takes, as `passing`."""
+        arrives = self.passing(a, b, vlan, sources, self.answers(b, onward or vlan, family), why, onward)
+        out = self._to_everybody(a, b, vlan, family)
+        # Most often there is nothing new: that is found out without a word about each address.
+        if not sources or arrives | out == arrives:
+            return arrives
+        come = Packets()
+        for source in sources:
+            come |= self.rules.let(b.port, "ingress", source, onward or vlan).packets if b.port else out
+        if arrives | (out & come) != arrives:
+            arrives |= self.passing(a, b, vlan, sources, self.everybody(b, family), why, onward)
+        return arrives
+
+    def _to_everybody(self, a: Ear, b: Ear, vlan: int, family: int) -> Packets:
+        """What the groups of `a` let pass to everybody where `b` is."""
+        if a.port is None or not a.port.groups:
+            return self.rules.everything(family)
+        key = (a.port.groups, vlan, b.owner, family)
+        if key not in self._out:
+            out = Packets()
+            for target in self.everybody(b, family):
+                out |= self.rules.let(a.port, "egress", target, vlan).packets
+            self._out[key] = out
+        return self._out[key]
 
     def obstacle(self, a: Ear, b: Ear, vlan: int) -> Reason | None:
         """Why no frame of `vlan` gets from `a` to `b`, which are both in it."""

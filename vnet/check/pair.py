@@ -3,13 +3,14 @@
 Two questions are kept apart, because they have different answers:
 
 * what *talks*: conversations that work, begun by the source, with the addresses that the file gives;
-* what *arrives*: packets to an address of the target that the source can get there at all, with every
-  address that it may claim and whatever it sends. What can't arrive is isolated.
+* what *arrives*: packets to an address of the target, or to everybody there (groups, broadcasts), that the
+  source can get there at all, with every address that it may claim and whatever it sends. What can't
+  arrive is isolated.
 
 Between the two lies "may": an address that the file doesn't know, which a lease may give, or one of another
 NIC of the target; a MAC address that the source may take; another guest that could forward.
-DHCP, ARP, neighbour discovery and multicast membership, which groups let pass in any case, count as
-frames (`ethernet`), not as packets.
+DHCP, ARP, neighbour discovery and multicast membership, as far as groups let them pass in any case, count
+as frames (`ethernet`), not as packets.
 """
 
 from __future__ import annotations

@@ -79,8 +79,7 @@ class Proof:
         arrives: dict[int, Packets] = {}
         for family in FAMILIES:
             sources = self.ground.claims(a, vlan, family)
-            targets = self.ground.answers(b, vlan, family)
-            arrives[family] = self.ground.passing(a, b, vlan, sources, targets, pair.reasons)
+            arrives[family] = self.ground.arriving(a, b, vlan, sources, family, pair.reasons)
             talks[family] = self._talking(a, b, vlan, family, pair.reasons)
         pair.reasons += [_leased(ear) for ear in (a, b) if ear.port and ear.port.dhcp]
         pair.add(talks, arrives)

@@ -20,6 +20,12 @@ ANY6 = ipaddress.IPv6Network("::/0")
 LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 """What follows from some MAC address is in there."""
 
+EVERYBODY: dict[int, tuple[Subnet, ...]] = {
+    4: (ipaddress.IPv4Network("224.0.0.0/4"), ipaddress.IPv4Network("255.255.255.255")),
+    6: (ipaddress.IPv6Network("ff00::/8"),),
+}
+"""Groups, and everybody on the link, by IP version."""
+
 
 def link_local(mac: str) -> ipaddress.IPv6Address:
     """fe80:: with the modified EUI-64 of a MAC address (RFC 4291, 2.5.6)."""

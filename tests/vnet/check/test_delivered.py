@@ -71,7 +71,29 @@ def as_member(guard: dict[str, Any]) -> Case:
     return Case({"a": [{**a, "guard": guard}], "b": [{**b, "groups": "db"}], "w": web}, as_web, groups=WEB)
 
 
+def out(to: str) -> dict[str, Any]:
+    return {"out": {"egress": [{"prefix": to}]}}
+
+
+def for_all(to: str, mac: str, by: str = "10.0.10.11") -> Case:
+    """The rules of a allow it to send to everybody, and nothing to b."""
+    grouped = {**a, "ip": ["10.0.10.11", "fd00:10::11"], "groups": "out"}
+    family = {"family": 6} if ":" in to else {}
+    return Case({"a": [grouped], "b": [b]}, [("a.0", udp(by, to, mac, A), "b.0")], family, out(to))
+
+
 CASES = {
+    "a group": for_all("224.1.1.1", "01:00:5e:01:01:01"),
+    "a group, by a frame to one": for_all("224.1.1.1", B),
+    "a group of IPv6": for_all("ff02::1", "33:33:00:00:00:01", "fd00:10::11"),
+    "everybody": for_all("255.255.255.255", "ff:ff:ff:ff:ff:ff"),
+    "everybody in a subnet": for_all("10.0.10.255", "ff:ff:ff:ff:ff:ff"),
+    "everybody in a subnet, as of old": for_all("10.0.10.0", "ff:ff:ff:ff:ff:ff"),
+    "everybody, although it has no address": Case(
+        {"a": [{**a, "ip": ["10.0.10.11"]}], "b": [{**b, "ip": []}]},
+        [("a.0", udp("10.0.10.11", "255.255.255.255", B, A), "b.0")],
+        {"family": 4},
+    ),
     "a lease that the rules are for": Case(
         {"a": [{**a, "ip": "dhcp"}], "b": [{**b, "groups": "dns"}]},
         [("a.0", udp("10.0.10.77", "10.0.10.2", B, A), "b.0")],
@@ -241,6 +263,18 @@ def test_who_is_on_the_first_way_found_may_be_found_by_another() -> None:
     networks = {"red": RED, "blue": BLUE, "green": {"vlan": 30, "subnets": ["10.0.30.0/24"]}}
     case = Case(nics, [], networks=networks, groups={"shut": {}})
     assert Proof(case.topology()).pair("a", "b").via == ("r", "h")
+
+
+def test_what_only_others_take() -> None:
+    """A broadcast in a subnet where b is not; two addresses of a subnet of two, which has none."""
+    grouped = {**a, "ip": ["10.0.10.11"], "groups": "out"}
+    assert isolated({"a": [grouped], "b": [b]}, groups=out("10.0.20.255"))
+    networks = {"red": {**RED, "subnets": ["10.0.10.0/31"]}}
+    router = {**grouped, "ip": [], "guard": {"allow": [{"ip": "10.0.9.9"}]}}
+    nics = {"a": [router], "b": [{**b, "ip": ["10.0.10.1"]}]}
+    assert isolated(nics, groups=out("10.0.10.0"), networks=networks), "the gateway's address"
+    shut = {"in": {"ingress": [{"prefix": "10.0.20.0/24"}]}}
+    assert isolated({"a": [{**grouped, "groups": []}], "b": [{**b, "groups": "in"}]}, groups=shut)
 
 
 def test_link_local_addresses_of_other_nics_mean_nothing() -> None:
