@@ -36,6 +36,7 @@ def openings(proof: Proof) -> list[Reason]:
     for ears in proof.ground.ears.values():
         for ear in ears:
             found += _of(ear, proof)
+    found += _unmeant(proof)
     for index, link in enumerate(proof.topology.links):
         if link.transparent and not is_direct(link):
             text = f"link {'-'.join(link.ends)} carries {LINK_LOCAL}"
@@ -82,6 +83,18 @@ def _of(ear: Ear, proof: Proof) -> Iterator[Reason]:
         )
         of = f", among them addresses of {_few(whose)}" if whose else ""
         yield Reason(f"{ear.name} may send as {short(allowance.ip)}{of}", path)
+
+
+def _unmeant(proof: Proof) -> Iterator[Reason]:
+    """Rules that are about members of a group, some of whom are somewhere that only a lease says."""
+    for name, group in proof.topology.groups.items():
+        for direction in ("ingress", "egress"):
+            for index, rule in enumerate(getattr(group, direction) or ()):
+                ports = proof.resolved.ports.values()
+                leased = [port.name for port in ports if port.dhcp and rule.group in port.groups]
+                if leased:
+                    text = f"members of {rule.group} by DHCP are not meant by their leases: {_few(leased)}"
+                    yield Reason(text, ("groups", name, direction, index))
 
 
 def _few(names: list[str]) -> str:

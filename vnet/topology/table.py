@@ -242,7 +242,8 @@ RULE = Table(
         Key(
             "group",
             Reference("group"),
-            "Instead of `prefix`: the addresses of all NICs that have this group.",
+            "Instead of `prefix`: the addresses of all NICs that have this group, but for those by DHCP,"
+            " which the file does not say.",
             example="web",
         ),
     ),

@@ -280,8 +280,10 @@ def test_openings() -> None:
         "b.0 has no guard: it may pass for anybody in red",
         "e.0 exchanges link-local frames (STP, LACP, LLDP), which make it a part of others' links",
         "f.0 may ask any DHCP server, whatever its groups say",
+        "members of web by DHCP are not meant by their leases: g.0",
         "link s1-s2 carries link-local frames (STP, LACP, LLDP)",
     ]
+    assert found[-2].path == ("groups", "db", "ingress", 0)
     assert found[-1].path == ("links", 0, "transparent")
 
 
