@@ -1,6 +1,7 @@
 """The scenario of a topology file, played.
 
-`player.py` goes through the steps, `acts.py` does each, `tries.py` tries what may come true later.
+`player.py` goes through the steps, `acts.py` does each, `reach.py` tries who reaches whom, `tries.py` what
+may come true later.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ import trio
 
 from vnet.errors import VnetError
 from vnet.fabric import Fabric
-from vnet.scenario.acts import Acts, Failed, Prepare
+from vnet.scenario.acts import Acts, Prepare
+from vnet.scenario.reach import Failed
 from vnet.topology.scenario import Step
 
 NANO = 1_000_000_000

@@ -31,7 +31,7 @@ from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
 from vnet.guests import Guest, one_of
 from vnet.probe import build
-from vnet.scenario.acts import Acts, Failed
+from vnet.scenario.reach import Failed, Reach
 from vnet.topology.reader import read_expectations
 
 Names = str | Sequence[str]
@@ -219,16 +219,10 @@ async def _hold(
         _matching(fabric, names)
     words = {"from": _listed(source), "to": _listed(target), "reach": reach, **keys}
     expect = read_expectations([words])[0]
-    failure: Failed | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            await Acts(fabric, Path(), nursery).hold(expect, within)
-        except Failed as error:
-            # Raised behind the nursery, which would make a group of it.
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise AssertionError(str(failure))
+    try:
+        await Reach(fabric).hold(expect, within)
+    except Failed as error:
+        raise AssertionError(str(error)) from None
 
 
 @asynccontextmanager

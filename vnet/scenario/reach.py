@@ -1,0 +1,188 @@
+"""Who reaches whom, tried by real packets: for assertions of scenarios and tests, and `converge`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from vnet.check import Proof
+from vnet.check.verdict import pairs_of
+from vnet.fabric import Fabric
+from vnet.guests import Guest, NetnsGuest, one_of
+from vnet.probe.honest import USUAL_PORT
+from vnet.probe.voices import voice_of
+from vnet.scenario.tries import TRY, until
+from vnet.topology.expect import Stations, is_pattern
+from vnet.topology.model import Expect
+from vnet.topology.values import Address
+
+
+class Failed(Exception):
+    """A step did not come out as it has to; `str()` says how."""
+
+
+@attrs.define
+class Reach:
+    """Tries it in a fabric."""
+
+    fabric: Fabric
+
+    async def hold(self, expect: Expect, within: float) -> str:
+        """Have real packets say whether an expectation holds, for `within` seconds until it does.
+
+        Raises Failed, and BadInput for a guest that is not there.
+        """
+        pairs = self._pairs(expect)
+        if not pairs:
+            return "nothing to probe: it means no two guests, and behind an uplink nobody answers"
+        deadline = trio.current_time() + within
+
+        async def holds(source: str, target: str, seconds: float) -> bool:
+            return await self._reaches(source, target, expect, seconds) == expect.reach
+
+        async with self._serving({target for _, target in pairs}, list(_tries(expect))):
+            # Silence takes as long as somebody listens for it: no longer than a short try.
+            wrong = await until(
+                pairs, holds, deadline=deadline, pause=min(TRY, within / 10), patient=expect.reach
+            )
+        if wrong:
+            word = "does not reach" if expect.reach else "reaches"
+            raise Failed(_few([f"{source} {word} {target}" for source, target in wrong]))
+        return f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}"
+
+    def _pairs(self, expect: Expect) -> list[tuple[str, str]]:
+        """The pairs that are meant. With somebody missing there may be none, and nothing would be tried."""
+        # Behind an uplink is nobody who could answer, but it is no mistake to mean it.
+        known = Stations([*self.fabric.guests, *self.fabric.topology.uplinks])
+        for name in (*expect.sources, *expect.targets):
+            if known.knows(name):
+                continue
+            if is_pattern(name):
+                raise Failed(f"there is no guest like {name!r}")
+            one_of(self.fabric.guests, name)
+        return pairs_of(expect, Stations(self.fabric.guests))
+
+    @asynccontextmanager
+    async def _serving(self, guests: set[str], tries: list[tuple[str, int]]) -> AsyncIterator[None]:
+        """Guests answer at the ports that are tried, but where a program of theirs does already."""
+        async with trio.open_nursery() as servers:
+            for name in sorted(guests):
+                guest = self.fabric.guests[name]
+                shared = isinstance(guest, NetnsGuest)  # one namespace serves at all of its ports
+                for port in list(guest.ports.values())[: 1 if shared else None]:
+                    for number in sorted({number for _, number in tries if number}):
+                        with contextlib.suppress(OSError):
+                            await voice_of(port, guest).serve(name.encode(), [number], servers)
+            yield
+            servers.cancel_scope.cancel()
+
+    async def _reaches(self, source: str, target: str, expect: Expect, seconds: float) -> bool:
+        """By one of the protocols that are asked for; with ports, by each of them if it has to reach."""
+        each = bool(expect.ports) and expect.reach
+        for protocol, port in _tries(expect):
+            if await self._try(source, target, protocol, port, expect.family, seconds) != each:
+                return not each
+        return each
+
+    async def _try(
+        self, source: str, target: str, protocol: str, port: int, family: int | None, seconds: float
+    ) -> bool:
+        one, other = self.fabric.guests[source], self.fabric.guests[target]
+        for mine, theirs in _addresses(one, other, family):
+            speaker = voice_of(*at(self.fabric, mine))
+            if protocol == "icmp":
+                found = await speaker.ping(theirs[1], seconds)
+            else:
+                ask = speaker.tcp if protocol == "tcp" else speaker.udp
+                found = await ask(mine[1], theirs[1], port, seconds) is not None
+            if found:
+                return True
+        return False
+
+    async def converge(self, within: float) -> str:
+        """Wait until echo passes between all who should talk as things are. Raises Failed."""
+        begun = trio.current_time()
+
+        async def talks(source: str, target: str, seconds: float) -> bool:
+            return await self._try(source, target, "icmp", 0, None, seconds)
+
+        waiting = await until(self._should_talk(), talks, deadline=begun + within, pause=0.05)
+        if waiting:
+            told = _few([f"{source} does not reach {target}" for source, target in waiting])
+            raise Failed(f"after {within:g} s: {told}")
+        return f"after {trio.current_time() - begun:.3f} s"
+
+    def _should_talk(self) -> Iterator[tuple[str, str]]:
+        """Pairs that echo passes between as things are: with the cables that are plugged now."""
+        proof = self._proof_of_now()
+        for pair in proof.pairs():
+            if pair.source not in self.fabric.guests or pair.target not in self.fabric.guests:
+                continue
+            one, other = self.fabric.guests[pair.source], self.fabric.guests[pair.target]
+            for family in (4, 6):
+                echoes = pair.talks[family].asked("icmp", (), family)
+                if echoes and any(_addresses(one, other, family)):
+                    yield pair.source, pair.target
+                    break
+
+    def _proof_of_now(self) -> Proof:
+        """The proof of what runs, ports and links as they are."""
+        resolved = self.fabric.resolved
+        assert resolved is not None
+        ports = {
+            name: attrs.evolve(port, settings=attrs.evolve(port.settings, up=self.fabric.ports[name].link))
+            for name, port in resolved.ports.items()
+        }
+        links = {
+            name: attrs.evolve(link.wanted, up=all(end.link and end.carrier for end in link.ends))
+            for name, link in self.fabric.links.items()
+        }
+        return Proof(self.fabric.topology, attrs.evolve(resolved, ports=ports, links=links))
+
+
+def at(fabric: Fabric, end: tuple[str, Address]) -> tuple[Any, Guest]:
+    """The port of one end of a conversation, and its guest."""
+    port = fabric.ports[end[0]]
+    return port, fabric.guests[port.guest]
+
+
+def _few(told: list[str]) -> str:
+    return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+
+
+def _tries(expect: Expect) -> Iterator[tuple[str, int]]:
+    if expect.protocol in ("any", "icmp"):
+        yield "icmp", 0
+    for protocol in ("tcp", "udp"):
+        if expect.protocol in ("any", protocol):
+            for low, high in expect.ports or ((USUAL_PORT, USUAL_PORT),):
+                yield protocol, low
+                if high != low:
+                    yield protocol, high
+
+
+def _addresses(
+    one: Guest, other: Guest, family: int | None
+) -> Iterator[tuple[tuple[str, Address], tuple[str, Address]]]:
+    """(port, address) of both, one pair for each version of IP.
+
+    None where a neighbour of the one has the other's address: an answer would be the neighbour's.
+    """
+    seen = set()
+    for version in (4, 6):
+        if family not in (None, version):
+            continue
+        for near in one.ports.values():
+            for far in other.ports.values():
+                for mine in near.ip:
+                    for theirs in far.ip:
+                        if not mine.version == theirs.version == version or version in seen:
+                            continue
+                        if one.other_at(theirs, other, near) is None:
+                            seen.add(version)
+                            yield (near.name, mine), (far.name, theirs)
