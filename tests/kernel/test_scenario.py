@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from tests.needs import needs_root, needs_tool, needs_tun
@@ -25,6 +26,43 @@ def topology(*steps: dict[str, Any]) -> Topology:
             "scenario": list(steps),
         }
     )
+
+
+SERVER = """
+import socket, sys
+tcp, udp = socket.create_server(("", 80)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+udp.bind(("", 514))
+open(sys.argv[1], "w").close()
+while True:
+    tcp.accept()[0].recv(100)
+"""
+
+
+@needs_tool("python3")
+def test_programs_are_reached_that_do_not_speak_first(tmp_path: Path) -> None:
+    program, there = tmp_path / "server.py", tmp_path / "ready"
+    program.write_text(SERVER)
+    ready = f"until test -e {there}; do sleep 0.05; done"
+    server = ["python3", str(program), str(there)]
+    asked = [("tcp", 80), ("udp", 514)]
+    assertions = [
+        {"from": "a", "to": "b", "reach": reach, "protocol": protocol, "port": port, "within": "1 s"}
+        for reach in (True, False)
+        for protocol, port in asked
+    ]
+    for number, assertion in enumerate(assertions):
+        result = run(
+            topology(
+                {"run": {"guest": "b", "command": server, "background": True}},
+                {"run": {"guest": "b", "command": ["sh", "-c", ready]}},
+                {"assert": assertion},
+            ),
+            Options(probe=False),
+        )
+        told = result.parts[-1].steps[-1]
+        assert told.failure == (None if number < len(asked) else "a reaches b")
+        there.unlink()
 
 
 def test_commands_run_in_namespaces() -> None:

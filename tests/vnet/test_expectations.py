@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,11 @@ from vnet.testing import assert_isolated, assert_path, assert_reachable, eventua
 LAB: dict[str, Any] = {
     "name": "lab",
     "networks": {"lan": {"subnets": ["10.0.0.0/24", "fd00::/64"]}, "other": {"subnets": ["10.0.0.0/24"]}},
-    "groups": {"web": {"ingress": [{"protocol": "tcp", "ports": 80}]}},
+    "groups": {
+        "web": {"ingress": [{"protocol": "tcp", "ports": 80}]},
+        "client": {"egress": [{}]},
+        "mute": {"egress": []},
+    },
     "switches": {"s1": {}, "s2": {}},
     "links": [{"ends": ["s1", "s2"]}],
     "guests": {
@@ -24,6 +29,8 @@ LAB: dict[str, Any] = {
         "b": {"nics": [{"network": "lan", "switch": "s2"}]},
         "w": {"nics": [{"network": "lan", "switch": "s1", "groups": "web"}]},
         "alone": {"nics": [{"network": "other", "switch": "s1"}]},
+        "client": {"nics": [{"network": "lan", "switch": "s1", "groups": "client"}]},
+        "closed": {"nics": [{"network": "lan", "switch": "s1", "groups": "mute"}]},
     },
 }
 
@@ -32,17 +39,63 @@ async def test_reachable_and_isolated(autojump_clock: trio.testing.MockClock) ->
     async with vnet.Fabric.from_dict(LAB) as fabric:
         await assert_reachable(fabric, ["a", "b"], "w", protocol="tcp", port=80)
         await assert_isolated(fabric, "?", "alone")
-        # Not answered is not enough: a group keeps the answer back, the frames are there all the same.
+        # Not answered is not enough: a group keeps packets back, but they hear each other's broadcasts.
         for keys in ({}, {"protocol": "udp"}):
-            with pytest.raises(AssertionError, match=r"a reaches w|frames of a left a port of w"):
-                await assert_isolated(fabric, "a", "w", **keys)
-        await assert_isolated(fabric, "b", "w", protocol="udp", frames=False)
+            with pytest.raises(AssertionError, match=r"frames of (a|closed) left a port of"):
+                await assert_isolated(fabric, "a", "closed", **keys)
+            await assert_isolated(fabric, "a", "closed", frames=False, **keys)
+        with pytest.raises(AssertionError, match="w reaches b"):
+            await assert_isolated(fabric, "b", "w", protocol="udp", frames=False)
         with pytest.raises(AssertionError, match="a does not reach alone"):
             await assert_reachable(fabric, "a", "alone", within=1)
         with pytest.raises(AssertionError, match="a reaches b"):
             await assert_isolated(fabric, "a", "b", frames=False)
         with pytest.raises(vnet.BadInput, match=r"there is no guest 'alon' \(did you mean alone\?\)"):
             await assert_reachable(fabric, "a", "alon")
+
+
+async def test_a_program_that_waits_to_be_spoken_to_is_reached(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        b, w, client = (fabric.guests[name] for name in ("b", "w", "client"))
+        async with await w.listen_tcp(80), await b.listen_tcp(53):
+            await assert_reachable(fabric, "a", "w", protocol="tcp", port=80, within=1)
+            async with await client.open_tcp_stream(w, 80):
+                pass
+            with pytest.raises(AssertionError, match="client reaches w"):
+                await assert_isolated(fabric, "client", "w", protocol="tcp", port=80, frames=False)
+            # Who serves one protocol is stood in for with the other, as often as it is asked.
+            for _ in range(2):
+                await assert_reachable(fabric, "a", "b", protocol="udp", port=53, within=1)
+
+
+async def test_a_program_that_never_answers_is_reached(autojump_clock: trio.testing.MockClock) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        b, closed = (fabric.guests[name] for name in ("b", "closed"))
+        async with await b.host().udp_socket(514) as log, await closed.host().udp_socket(514):
+            await assert_reachable(fabric, "a", "b", protocol="udp", port=514, within=1)
+            assert (await log.receive_from())[0]
+            with pytest.raises(AssertionError, match="a reaches b"):
+                await assert_isolated(fabric, "a", "b", protocol="udp", port=514, frames=False)
+            with pytest.raises(AssertionError, match="a does not reach closed"):
+                await assert_reachable(fabric, "a", "closed", protocol="udp", port=514, within=1)
+
+
+async def test_what_arrives_without_an_answer_arrives(autojump_clock: trio.testing.MockClock) -> None:
+    """By each protocol and version of IP, from one switch to the other alone: the neighbours are known."""
+    document = copy.deepcopy(LAB)
+    async with vnet.Fabric.from_dict(document) as fabric:
+        for family in (4, 6):
+            await assert_reachable(fabric, "a", "b", family=family)
+        document["links"] = [{"ends": ["s1", "s2"], "impair": {"b_to_a": {"loss": "100 %"}}}]
+        await fabric.apply(vnet.Topology.from_dict(document))
+        for family in (4, 6):
+            for keys in ({"protocol": "icmp"}, {"protocol": "tcp", "port": 90}, {"protocol": "udp"}):
+                with pytest.raises(AssertionError, match="a does not reach b"):
+                    await assert_reachable(fabric, "a", "b", family=family, within=0, **keys)
+                with pytest.raises(AssertionError, match="a reaches b"):
+                    await assert_isolated(fabric, "a", "b", family=family, frames=False, **keys)
 
 
 async def test_many_may_be_isolated(autojump_clock: trio.testing.MockClock) -> None:

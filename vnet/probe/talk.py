@@ -125,7 +125,9 @@ async def probe(fabric: Fabric, proof: Proof, patience: float, tell: Callable[[s
             if isinstance(guest, NetnsGuest) and guest.name in served:
                 continue  # one namespace serves at all of its ports
             served.add(guest.name)
-            await each.serve(guest.name.encode(), ports_of_interest(proof), servers)
+            for port in ports_of_interest(proof):
+                for protocol in ("tcp", "udp"):
+                    await each.serve(protocol, guest.name.encode(), port, servers)
         async with trio.open_nursery() as callers:
             for call in planned:
                 callers.start_soon(one, call)

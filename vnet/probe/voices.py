@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import attrs
@@ -29,8 +28,8 @@ TRIES = 3
 class Voice(Protocol):
     """A port's guest, as far as talking goes. Answers are the server's name, None: there is none."""
 
-    async def serve(self, name: bytes, ports: Iterable[int], nursery: trio.Nursery) -> None:
-        """Serve at these ports of TCP and UDP as long as `nursery` lives."""
+    async def serve(self, protocol: str, name: bytes, port: int, nursery: trio.Nursery) -> None:
+        """Serve at a port of `tcp` or `udp` as long as `nursery` lives. Raises OSError."""
 
     async def connect(self, source: Address, target: Address, port: int) -> Any:
         """A TCP stream. Raises OSError."""
@@ -54,11 +53,11 @@ class StackVoice:
 
     host: Host
 
-    async def serve(self, name: bytes, ports: Iterable[int], nursery: trio.Nursery) -> None:
+    async def serve(self, protocol: str, name: bytes, port: int, nursery: trio.Nursery) -> None:
         """Serve."""
-        for port in ports:
-            listener = await self.host.listen_tcp(port)
-            nursery.start_soon(_greet, listener, name)
+        if protocol == "tcp":
+            nursery.start_soon(_greet, await self.listen(port), name)
+        else:
             nursery.start_soon(self._answer, await self.host.udp_socket(port), name)
 
     async def connect(self, source: Address, target: Address, port: int) -> Any:
@@ -70,10 +69,11 @@ class StackVoice:
         return await self.host.listen_tcp(port)
 
     async def _answer(self, udp: Any, name: bytes) -> None:
-        with contextlib.suppress(OSError, trio.ClosedResourceError):
-            while True:
-                _, (host, port) = await udp.receive_from()
-                await udp.send_to(name, host, port)
+        async with udp:
+            with contextlib.suppress(OSError, trio.ClosedResourceError):
+                while True:
+                    _, (host, port) = await udp.receive_from()
+                    await udp.send_to(name, host, port)
 
     async def ping(self, target: Address, patience: float) -> bool:
         """Echo."""
@@ -129,17 +129,20 @@ class KernelVoice:
         made = trio.socket.from_stdlib_socket(raw)
         try:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:
+                # With UDP it would take from a program what that waits for.
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             await made.bind(("::", port))
         except BaseException:
             made.close()
             raise
         return made
 
-    async def serve(self, name: bytes, ports: Iterable[int], nursery: trio.Nursery) -> None:
+    async def serve(self, protocol: str, name: bytes, port: int, nursery: trio.Nursery) -> None:
         """Serve."""
-        for port in ports:
+        if protocol == "tcp":
             nursery.start_soon(_greet, await self.listen(port), name)
+        else:
             nursery.start_soon(self._answer, await self._bound(socket.SOCK_DGRAM, port), name)
 
     async def connect(self, source: Address, target: Address, port: int) -> Any:
@@ -203,6 +206,18 @@ class KernelVoice:
             except OSError:
                 return None
         return None
+
+
+async def knock(voice: Voice, source: Address, target: Address, port: int, patience: float) -> bool:
+    """Whether somebody is at a TCP port: who waits to be spoken to, and who refuses, too."""
+    found = False
+    with contextlib.suppress(OSError), trio.move_on_after(patience):
+        try:
+            async with await voice.connect(source, target, port):
+                found = True
+        except ConnectionRefusedError:
+            found = True
+    return found
 
 
 async def _greet(listener: trio.abc.Listener[Any], name: bytes) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -15,11 +14,15 @@ from vnet.check.verdict import pairs_of
 from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest, one_of
 from vnet.probe.honest import USUAL_PORT
-from vnet.probe.voices import voice_of
+from vnet.probe.voices import knock, voice_of
+from vnet.scenario.counted import arriving, sent_to
 from vnet.scenario.tries import TRY, until
 from vnet.topology.expect import Stations, is_pattern
 from vnet.topology.model import Expect
 from vnet.topology.values import Address
+
+Busy = set[tuple[str, str, int]]
+"""Guest, protocol and port, where a program of the guest's own is."""
 
 
 class Failed(Exception):
@@ -32,20 +35,26 @@ class Reach:
 
     fabric: Fabric
 
-    async def hold(self, expect: Expect, within: float) -> str:
+    async def hold(self, expect: Expect, within: float, *, count: bool = True) -> str:
         """Have real packets say whether an expectation holds, for `within` seconds until it does.
 
-        Raises Failed, and BadInput for a guest that is not there.
+        Where nothing is to reach, packets that arrive without an answer are counted, too; not `count`: the
+        caller does it. Raises Failed, and BadInput for a guest that is not there.
         """
         pairs = self._pairs(expect)
         if not pairs:
             return "nothing to probe: it means no two guests, and behind an uplink nobody answers"
         deadline = trio.current_time() + within
 
-        async def holds(source: str, target: str, seconds: float) -> bool:
-            return await self._reaches(source, target, expect, seconds) == expect.reach
+        tries = list(_tries(expect))
+        async with self._serving({target for _, target in pairs}, tries) as busy:
 
-        async with self._serving({target for _, target in pairs}, list(_tries(expect))):
+            async def holds(source: str, target: str, seconds: float) -> bool:
+                one, other = self.fabric.guests[source], self.fabric.guests[target]
+                async with self._arriving(one, other, expect, tries, count) as arrived:
+                    found = await self._reaches(one, other, expect, tries, busy, seconds) or arrived()
+                return found == expect.reach
+
             # Silence takes as long as somebody listens for it: no longer than a short try.
             wrong = await until(
                 pairs, holds, deadline=deadline, pause=min(TRY, within / 10), patient=expect.reach
@@ -68,38 +77,78 @@ class Reach:
         return pairs_of(expect, Stations(self.fabric.guests))
 
     @asynccontextmanager
-    async def _serving(self, guests: set[str], tries: list[tuple[str, int]]) -> AsyncIterator[None]:
-        """Guests answer at the ports that are tried, but where a program of theirs does already."""
+    async def _serving(self, guests: set[str], tries: list[tuple[str, int]]) -> AsyncIterator[Busy]:
+        """Guests answer at the ports that are tried, but where a program of theirs is already: there."""
+        busy: Busy = set()
         async with trio.open_nursery() as servers:
             for name in sorted(guests):
                 guest = self.fabric.guests[name]
                 shared = isinstance(guest, NetnsGuest)  # one namespace serves at all of its ports
                 for port in list(guest.ports.values())[: 1 if shared else None]:
-                    for number in sorted({number for _, number in tries if number}):
-                        with contextlib.suppress(OSError):
-                            await voice_of(port, guest).serve(name.encode(), [number], servers)
-            yield
+                    for protocol, number in tries:
+                        if protocol == "icmp":
+                            continue
+                        try:
+                            await voice_of(port, guest).serve(protocol, name.encode(), number, servers)
+                        except OSError:
+                            busy.add((name, protocol, number))
+            yield busy
             servers.cancel_scope.cancel()
 
-    async def _reaches(self, source: str, target: str, expect: Expect, seconds: float) -> bool:
+    @asynccontextmanager
+    async def _arriving(
+        self, one: Guest, other: Guest, expect: Expect, tries: list[tuple[str, int]], count: bool
+    ) -> AsyncIterator[Callable[[], bool]]:
+        """Whether something arrives meanwhile that must not, answered or not."""
+        async with AsyncExitStack() as stack:
+            counts = []
+            if count and not expect.reach:
+                for mine, theirs in _addresses(one, other, expect.family):
+                    sent = sent_to(mine[1], theirs[1], tries)
+                    counts.append(await stack.enter_async_context(arriving(self.fabric, other.ports, sent)))
+            yield lambda: any(count() for count in counts)
+
+    async def _reaches(
+        self,
+        one: Guest,
+        other: Guest,
+        expect: Expect,
+        tries: list[tuple[str, int]],
+        busy: Busy,
+        seconds: float,
+    ) -> bool:
         """By one of the protocols that are asked for; with ports, by each of them if it has to reach."""
         each = bool(expect.ports) and expect.reach
-        for protocol, port in _tries(expect):
-            if await self._try(source, target, protocol, port, expect.family, seconds) != each:
+        for protocol, port in tries:
+            alone = (other.name, protocol, port) not in busy
+            if await self._try(one, other, protocol, port, expect.family, seconds, alone) != each:
                 return not each
         return each
 
     async def _try(
-        self, source: str, target: str, protocol: str, port: int, family: int | None, seconds: float
+        self,
+        one: Guest,
+        other: Guest,
+        protocol: str,
+        port: int,
+        family: int | None,
+        seconds: float,
+        alone: bool = True,
     ) -> bool:
-        one, other = self.fabric.guests[source], self.fabric.guests[target]
+        """`alone`: what answers there is ours."""
         for mine, theirs in _addresses(one, other, family):
             speaker = voice_of(*at(self.fabric, mine))
             if protocol == "icmp":
                 found = await speaker.ping(theirs[1], seconds)
+            elif protocol == "tcp":
+                found = await knock(speaker, mine[1], theirs[1], port, seconds)
+            elif alone:
+                found = await speaker.udp(mine[1], theirs[1], port, seconds) is not None
             else:
-                ask = speaker.tcp if protocol == "tcp" else speaker.udp
-                found = await ask(mine[1], theirs[1], port, seconds) is not None
+                # Nobody can say whether a program answers what it does not understand.
+                sent = sent_to(mine[1], theirs[1], [(protocol, port)])
+                async with arriving(self.fabric, other.ports, sent) as count:
+                    found = await speaker.udp(mine[1], theirs[1], port, seconds) is not None or count() > 0
             if found:
                 return True
         return False
@@ -109,7 +158,8 @@ class Reach:
         begun = trio.current_time()
 
         async def talks(source: str, target: str, seconds: float) -> bool:
-            return await self._try(source, target, "icmp", 0, None, seconds)
+            guests = self.fabric.guests
+            return await self._try(guests[source], guests[target], "icmp", 0, None, seconds)
 
         waiting = await until(self._should_talk(), talks, deadline=begun + within, pause=0.05)
         if waiting:

@@ -16,21 +16,19 @@ import inspect
 import ipaddress
 import math
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import trio
 
-from vnet._native import BpfProgram
 from vnet.capture import Capture
 from vnet.errors import BadInput, VnetError
 from vnet.fabric import Fabric
 from vnet.guests import Guest, one_of
 from vnet.probe import build
+from vnet.scenario.counted import STATIONS, arriving, counted, seen, sent_by
 from vnet.scenario.reach import Failed, Reach
 from vnet.topology.reader import read_expectations
 
@@ -39,8 +37,6 @@ Names = str | Sequence[str]
 
 WITHIN = 5.0
 EVERY = 0.05
-STATIONS = 800
-"""What a filter has room for: 4096 instructions, 5 for each."""
 RETRIED = (AssertionError, VnetError, OSError, trio.TooSlowError)
 """What a condition that does not hold yet ends by."""
 
@@ -51,7 +47,8 @@ async def assert_reachable(
     """Every source reaches every target, at the latest after `within` seconds.
 
     Other keys are those of `expect` in a file: `protocol` (icmp, tcp, udp), `port`, `family`. Targets
-    answer at ports where no program of theirs listens.
+    answer at ports where no program of theirs listens; one that does is reached when TCP connects to it, or
+    UDP arrives.
     """
     await _hold(fabric, source, target, True, within, keys)
 
@@ -62,20 +59,20 @@ async def assert_isolated(
     """Neither reaches the other, in any way that `keys` do not exclude.
 
     With `frames`, no frame that the one sends meanwhile may leave a port of the other at all, answered or
-    not; say False where they hear each other by broadcasts and may.
+    not; say False where they hear each other by broadcasts and may: then no packet may that `keys` mean.
     """
     ones, others = _matching(fabric, one), _matching(fabric, other)
     turns = [(*crowd, other, others) for crowd in _crowds(one, ones)]
     turns += [(*crowd, one, ones) for crowd in _crowds(other, others)]
     for mine, senders, theirs, hearers in turns:
-        macs = [port.wanted.mac for guest in senders for port in guest.ports.values()]
+        macs = [build.mac(port.wanted.mac) for guest in senders for port in guest.ports.values()]
         ports = [name for guest in hearers for name in guest.ports]
         if not frames or not macs or not ports:
             await _hold(fabric, mine, theirs, False, within, keys)
             continue
-        async with _counted(fabric, ports, direction="out", filter=_sent_by(macs)) as capture:
-            await _hold(fabric, mine, theirs, False, within, keys)
-            if found := _seen(fabric, capture):
+        async with arriving(fabric, ports, sent_by(macs)) as arrived:
+            await _hold(fabric, mine, theirs, False, within, keys, count=False)
+            if found := arrived():
                 raise AssertionError(f"{found} frames of {_said(mine)} left a port of {_said(theirs)}")
 
 
@@ -173,7 +170,7 @@ class Frames:
     @property
     def count(self) -> int:
         """How many there were until now."""
-        return _seen(self._fabric, self._capture)
+        return seen(self._fabric, self._capture)
 
 
 @asynccontextmanager
@@ -191,9 +188,9 @@ async def expect_frames(
     `filter` is in libpcap's language; `direction` `in` is to the switch, `out` to the guest. A frame is
     counted at every port that it passes. With `keep` the frames are kept there, as pcapng.
     """
-    async with _counted(fabric, what, direction=direction, filter=filter, keep=keep) as capture:
+    async with counted(fabric, what, direction=direction, filter=filter, keep=keep) as capture:
         yield Frames(fabric, capture)
-        found = _seen(fabric, capture)
+        found = seen(fabric, capture)
         about = f"frames at {_said(what or 'all')}{f', {filter}' if filter else ''}"
         if found < least:
             raise AssertionError(f"{found} {about}; expected at least {least}")
@@ -204,40 +201,24 @@ async def expect_frames(
 # -- how -----------------------------------------------------------------------------------------
 
 
-def _seen(fabric: Fabric, capture: Capture) -> int:
-    """How many frames were counted, those included that are sent already: what a socket took is carried
-    by a turn of the engine, which comes later.
-    """
-    fabric.engine.settle(fabric.time())
-    return int(capture.stats()["accepted"])
-
-
 async def _hold(
-    fabric: Fabric, source: Names, target: Names, reach: bool, within: float, keys: dict[str, Any]
+    fabric: Fabric,
+    source: Names,
+    target: Names,
+    reach: bool,
+    within: float,
+    keys: dict[str, Any],
+    *,
+    count: bool = True,
 ) -> None:
     for names in (source, target):
         _matching(fabric, names)
     words = {"from": _listed(source), "to": _listed(target), "reach": reach, **keys}
     expect = read_expectations([words])[0]
     try:
-        await Reach(fabric).hold(expect, within)
+        await Reach(fabric).hold(expect, within, count=count)
     except Failed as error:
         raise AssertionError(str(error)) from None
-
-
-@asynccontextmanager
-async def _counted(
-    fabric: Fabric,
-    what: Sequence[str],
-    *,
-    direction: Literal["in", "out"] | None,
-    filter: str | BpfProgram | None,  # noqa: A002
-    keep: str | os.PathLike[str] | None = None,
-) -> AsyncIterator[Capture]:
-    with tempfile.TemporaryDirectory(prefix="vnet-") as folder:
-        file = Path(keep) if keep is not None else Path(folder) / "frames.pcapng"
-        async with fabric.capture(file, *what, filter=filter, direction=direction) as capture:
-            yield capture
 
 
 def _crowds(names: Names, guests: Sequence[Guest]) -> Iterator[tuple[Names, list[Guest]]]:
@@ -252,23 +233,6 @@ def _crowds(names: Names, guests: Sequence[Guest]) -> Iterator[tuple[Names, list
         room -= len(guest.ports)
     for crowd in crowds:
         yield names if len(crowds) == 1 else [guest.name for guest in crowd], crowd
-
-
-def _sent_by(macs: Sequence[str]) -> BpfProgram:
-    """A filter for frames from any of these stations (libpcap's own need not be installed for that)."""
-    # ld [6]; jeq first four bytes; ldh [10]; jeq the others; ret all. Then the next one.
-    load, load_half, equal, ret = 0x20, 0x28, 0x15, 0x06
-    program: list[tuple[int, int, int, int]] = []
-    for text in macs:
-        mac = build.mac(text)
-        program += [
-            (load, 0, 0, 6),
-            (equal, 0, 3, int.from_bytes(mac[:4], "big")),
-            (load_half, 0, 0, 10),
-            (equal, 0, 1, int.from_bytes(mac[4:], "big")),
-            (ret, 0, 0, 0xFFFF),
-        ]
-    return BpfProgram([*program, (ret, 0, 0, 0)])
 
 
 def _listed(names: Names) -> str | list[str]:
