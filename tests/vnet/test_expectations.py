@@ -54,6 +54,26 @@ async def test_reachable_and_isolated(autojump_clock: trio.testing.MockClock) ->
             await assert_reachable(fabric, "a", "alon")
 
 
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"via": "w"}, "assert.via: unknown key"),
+        ({"network": "lan"}, "assert.network: unknown key"),
+        ({"protocol": "ethernet"}, "frames are not tried by an assertion"),
+        ({"protocol": "icmp", "port": 7}, "assert.port: port without a protocol that has ports"),
+    ],
+)
+async def test_what_is_not_tried_is_refused(
+    autojump_clock: trio.testing.MockClock, keys: dict[str, Any], told: str
+) -> None:
+    async with vnet.Fabric.from_dict(LAB) as fabric:
+        for hold in (assert_reachable, assert_isolated):
+            with pytest.raises(vnet.BadInput, match=told):
+                await hold(fabric, "a", "b", **keys)
+            with pytest.raises(AssertionError, match="it means no two guests"):
+                await hold(fabric, "a", "a")
+
+
 async def test_a_program_that_waits_to_be_spoken_to_is_reached(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -45,6 +45,13 @@ def test_what_can_not_be_probed_is_said_to_be_so() -> None:
     assert told.text.startswith("nothing to probe: ")
 
 
+@pytest.mark.parametrize("reach", [True, False])
+@pytest.mark.parametrize("named", ["a", "a*"])
+def test_nobody_is_asked_to_reach_itself(named: str, reach: bool) -> None:
+    (told,) = played({"assert": {"from": "a", "to": named, "reach": reach}})
+    assert told.failure == "it means no two guests, and nobody is asked to reach itself"
+
+
 @pytest.mark.parametrize(
     ("step", "text"),
     [
@@ -61,6 +68,10 @@ def test_what_can_not_be_probed_is_said_to_be_so() -> None:
         ({"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": [80, 81]}}, "1 pair"),
         ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "udp"}}, "1 pair"),
         ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "icmp", "family": 6}}, "1 pair"),
+        # Of a range, all that rules tell apart; and without any, of all ports.
+        ({"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": "80-81"}}, "1 pair"),
+        ({"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp"}}, "1 pair"),
+        ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "tcp", "port": "82-99"}}, "1 pair"),
         ({"link": {"name": "b.0", "state": "down"}}, ""),
     ],
 )
@@ -108,6 +119,15 @@ def test_the_answer_of_a_neighbour_with_the_same_address_is_not_that_of_whom_a_s
         ({"assert": {"from": "a", "to": "f", "reach": True, "within": "1 s"}}, "a does not reach f"),
         (
             {"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": [80, 82]}},
+            "a does not reach w",
+        ),
+        (
+            {"assert": {"from": "a", "to": "w", "reach": False, "protocol": "tcp", "port": "70-90"}},
+            "a reaches w",
+        ),
+        ({"assert": {"from": "a", "to": "w", "reach": False, "protocol": "tcp"}}, "a reaches w"),
+        (
+            {"assert": {"from": "a", "to": "w", "reach": True, "protocol": "tcp", "port": "80-90"}},
             "a does not reach w",
         ),
         ({"apply": "nowhere.yaml"}, "nowhere.yaml: No such file or directory"),
@@ -296,7 +316,7 @@ def test_another_file_is_stood_in_for_as_the_first(tmp_path: Path) -> None:
             "run.guest: a is of kind stack, expected a guest",
         ),
         ({"assert": {"from": "x", "to": "b", "reach": True}}, 'scenario[0].assert.from[0]: no guest "x"'),
-        ({"assert": a_to_b(reach=True, protocol="ethernet")}, "frames are not tried in a scenario"),
+        ({"assert": a_to_b(reach=True, protocol="ethernet")}, "frames are not tried by an assertion"),
         (
             {"ping": {"from": "a", "to": "f", "family": 6}},
             "scenario[0].ping.family: f has no IPv6 address, expected 4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,16 +14,19 @@ from vnet.check import Proof
 from vnet.check.verdict import pairs_of
 from vnet.fabric import Fabric
 from vnet.guests import Guest, NetnsGuest, one_of
-from vnet.probe.honest import USUAL_PORT
+from vnet.probe.honest import MOST_PORTS, USUAL_PORT
 from vnet.probe.voices import knock, voice_of
-from vnet.scenario.counted import arriving, sent_to
-from vnet.scenario.tries import TRY, until
+from vnet.scenario.counted import TRIES, arriving, sent_to
+from vnet.scenario.tries import TRY, together, until
 from vnet.topology.expect import Stations, is_pattern
 from vnet.topology.model import Expect
 from vnet.topology.values import Address
 
 Busy = set[tuple[str, str, int]]
 """Guest, protocol and port, where a program of the guest's own is."""
+
+Tries = dict[str, list[int]]
+"""Ports by protocol; of `icmp` one that says nothing."""
 
 
 class Failed(Exception):
@@ -43,10 +47,10 @@ class Reach:
         """
         pairs = self._pairs(expect)
         if not pairs:
-            return "nothing to probe: it means no two guests, and behind an uplink nobody answers"
+            return "nothing to probe: behind an uplink nobody answers"
         deadline = trio.current_time() + within
 
-        tries = list(_tries(expect))
+        tries = self._tries(expect)
         async with self._serving({target for _, target in pairs}, tries) as busy:
 
             async def holds(source: str, target: str, seconds: float) -> bool:
@@ -74,10 +78,29 @@ class Reach:
             if is_pattern(name):
                 raise Failed(f"there is no guest like {name!r}")
             one_of(self.fabric.guests, name)
+        if not pairs_of(expect, known):
+            raise Failed("it means no two guests, and nobody is asked to reach itself")
         return pairs_of(expect, Stations(self.fabric.guests))
 
+    def _tries(self, expect: Expect) -> Tries:
+        """What is tried, by protocol: of the ports those at which what rules say begins or ends, too."""
+        groups = self.fabric.resolved.groups.values() if self.fabric.resolved else ()
+        rules = [rule for group in groups for rule in (*group.ingress, *(group.egress or ()))]
+        borders = {port for rule in rules for low, high in rule.ports for port in (low, high + 1)}
+        ports = {USUAL_PORT}
+        if expect.ports:
+            ports = {port for span in expect.ports for port in span}
+            ports |= {port for low, high in expect.ports for port in borders if low < port < high}
+        else:
+            # Too many would take long; each is about a rule like the others.
+            some = sorted(borders)[:: len(borders) // (MOST_PORTS + 1) + 1]
+            ports |= {port for port in some if 1 <= port <= 0xFFFF}
+        found: Tries = {"icmp": [0]} if expect.protocol in ("any", "icmp") else {}
+        found |= {name: sorted(ports) for name in ("tcp", "udp") if expect.protocol in ("any", name)}
+        return found
+
     @asynccontextmanager
-    async def _serving(self, guests: set[str], tries: list[tuple[str, int]]) -> AsyncIterator[Busy]:
+    async def _serving(self, guests: set[str], tries: Tries) -> AsyncIterator[Busy]:
         """Guests answer at the ports that are tried, but where a program of theirs is already: there."""
         busy: Busy = set()
         async with trio.open_nursery() as servers:
@@ -85,7 +108,7 @@ class Reach:
                 guest = self.fabric.guests[name]
                 shared = isinstance(guest, NetnsGuest)  # one namespace serves at all of its ports
                 for port in list(guest.ports.values())[: 1 if shared else None]:
-                    for protocol, number in tries:
+                    for protocol, number in _flat(tries):
                         if protocol == "icmp":
                             continue
                         try:
@@ -97,31 +120,32 @@ class Reach:
 
     @asynccontextmanager
     async def _arriving(
-        self, one: Guest, other: Guest, expect: Expect, tries: list[tuple[str, int]], count: bool
+        self, one: Guest, other: Guest, expect: Expect, tries: Tries, count: bool
     ) -> AsyncIterator[Callable[[], bool]]:
         """Whether something arrives meanwhile that must not, answered or not."""
         async with AsyncExitStack() as stack:
             counts = []
             if count and not expect.reach:
                 for mine, theirs in _addresses(one, other, expect.family):
-                    sent = sent_to(mine[1], theirs[1], tries)
-                    counts.append(await stack.enter_async_context(arriving(self.fabric, other.ports, sent)))
+                    asked = _flat(tries)
+                    for place in range(0, len(asked), TRIES):
+                        sent = sent_to(mine[1], theirs[1], asked[place : place + TRIES])
+                        counting = arriving(self.fabric, other.ports, sent)
+                        counts.append(await stack.enter_async_context(counting))
             yield lambda: any(count() for count in counts)
 
     async def _reaches(
-        self,
-        one: Guest,
-        other: Guest,
-        expect: Expect,
-        tries: list[tuple[str, int]],
-        busy: Busy,
-        seconds: float,
+        self, one: Guest, other: Guest, expect: Expect, tries: Tries, busy: Busy, seconds: float
     ) -> bool:
         """By one of the protocols that are asked for; with ports, by each of them if it has to reach."""
         each = bool(expect.ports) and expect.reach
-        for protocol, port in tries:
+
+        async def found(protocol: str, port: int) -> bool:
             alone = (other.name, protocol, port) not in busy
-            if await self._try(one, other, protocol, port, expect.family, seconds, alone) != each:
+            return await self._try(one, other, protocol, port, expect.family, seconds, alone)
+
+        for protocol, ports in tries.items():
+            if await together([partial(found, protocol, port) for port in ports], each=each) != each:
                 return not each
         return each
 
@@ -205,15 +229,8 @@ def _few(told: list[str]) -> str:
     return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
 
 
-def _tries(expect: Expect) -> Iterator[tuple[str, int]]:
-    if expect.protocol in ("any", "icmp"):
-        yield "icmp", 0
-    for protocol in ("tcp", "udp"):
-        if expect.protocol in ("any", protocol):
-            for low, high in expect.ports or ((USUAL_PORT, USUAL_PORT),):
-                yield protocol, low
-                if high != low:
-                    yield protocol, high
+def _flat(tries: Tries) -> list[tuple[str, int]]:
+    return [(protocol, port) for protocol, ports in tries.items() for port in ports]
 
 
 def _addresses(

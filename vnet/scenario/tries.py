@@ -7,13 +7,14 @@ them some that each take twice as long as the one before.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
 TRY = 0.5
 """Seconds for a short try."""
-AT_ONCE = 400
+AT_ONCE, OF_ONE = 400, 16
+"""Pairs, and what is asked of each, at the same time."""
 
 Pair = tuple[str, str]
 Ask = Callable[[str, str, float], Awaitable[bool]]
@@ -56,3 +57,22 @@ async def until(
         await tries(1)
         both.cancel_scope.cancel()
     return list(wrong)
+
+
+async def together(asks: Sequence[Callable[[], Awaitable[bool]]], *, each: bool) -> bool:
+    """Ask all of them at once, some at a time: whether each holds, or else whether one does."""
+    limiter = trio.CapacityLimiter(OF_ONE)
+    found = each
+
+    async with trio.open_nursery() as nursery:
+
+        async def one(ask: Callable[[], Awaitable[bool]]) -> None:
+            nonlocal found
+            async with limiter:
+                if await ask() != each:
+                    found = not each
+                    nursery.cancel_scope.cancel()
+
+        for ask in asks:
+            nursery.start_soon(one, ask)
+    return found

@@ -30,7 +30,7 @@ from vnet.guests import Guest, one_of
 from vnet.probe import build
 from vnet.scenario.counted import STATIONS, arriving, counted, seen, sent_by
 from vnet.scenario.reach import Failed, Reach
-from vnet.topology.reader import read_expectations
+from vnet.topology.reader import read_assertion
 
 Names = str | Sequence[str]
 """A guest, several, or a pattern (`red-*`), as in a file's `expect`."""
@@ -46,7 +46,7 @@ async def assert_reachable(
 ) -> None:
     """Every source reaches every target, at the latest after `within` seconds.
 
-    Other keys are those of `expect` in a file: `protocol` (icmp, tcp, udp), `port`, `family`. Targets
+    Other keys are those of `assert` in a file: `protocol` (icmp, tcp, udp), `port`, `family`. Targets
     answer at ports where no program of theirs listens; one that does is reached when TCP connects to it, or
     UDP arrives.
     """
@@ -214,7 +214,7 @@ async def _hold(
     for names in (source, target):
         _matching(fabric, names)
     words = {"from": _listed(source), "to": _listed(target), "reach": reach, **keys}
-    expect = read_expectations([words])[0]
+    expect = read_assertion(words, fabric.topology)
     try:
         await Reach(fabric).hold(expect, within, count=count)
     except Failed as error:

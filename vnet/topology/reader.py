@@ -190,3 +190,14 @@ def read_expectations(items: list[Mapping[str, Any]]) -> list[model.Expect]:
     if problems:
         raise bad_input(problems)
     return [expect.build(part) for part in values]
+
+
+def read_assertion(keys: Mapping[str, Any], topology: Topology) -> model.Expect:
+    """An assertion made in Python, about guests of `topology`. Raises BadInput."""
+    problems: list[Problem] = []
+    path: Path = ("assert",)
+    made = expect.build(scenario.ASSERT.read(nodes_of_object(keys), path, problems))
+    problems = told(problems, list(scenario.check_assertion(topology, None, made, path)))
+    if problems:
+        raise bad_input(problems)
+    return made

@@ -112,7 +112,8 @@ STEP = Table(
         Key(
             "assert",
             ASSERT,
-            "Who reaches whom now, tried by real packets.",
+            "Who reaches whom now, tried by real packets: of ports, the ends of each range and those within"
+            " at which what rules allow changes.",
             example={"from": "web", "to": "*", "reach": True},
         ),
         Key("wait", TIME, "Nothing, for so long.", example="2 s"),
@@ -201,12 +202,19 @@ def _step(
 ) -> Iterator[Problem]:
     place = (*path, step.action)
     if step.action == "assert" and step.expect is not None:
-        yield from expect.check_one(topology, among if known else None, step.expect, place)
-        if step.expect.protocol == "ethernet":
-            found = "frames are not tried in a scenario"
-            yield Problem((*place, "protocol"), found, "any, icmp, tcp or udp")
+        yield from check_assertion(topology, among if known else None, step.expect, place)
     elif known:
         yield from _names(topology, step, place)
+
+
+def check_assertion(
+    topology: Topology, among: expect.Stations | None, wanted: Expect, place: Path
+) -> Iterator[Problem]:
+    """What is wrong with an assertion. `among` is None where nobody knows yet who will be there."""
+    yield from expect.check_one(topology, among, wanted, place)
+    if wanted.protocol == "ethernet":
+        found = "frames are not tried by an assertion"
+        yield Problem((*place, "protocol"), found, "any, icmp, tcp or udp")
 
 
 def _names(topology: Topology, step: Step, place: Path) -> Iterator[Problem]:
