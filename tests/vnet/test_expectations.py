@@ -74,6 +74,17 @@ async def test_what_is_not_tried_is_refused(
                 await hold(fabric, "a", "a")
 
 
+async def test_who_can_not_be_made_to_talk_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    document = copy.deepcopy(LAB)
+    nic = {"network": "lan", "switch": "s1", "nic": {"kind": "pipe"}}
+    document["guests"]["ours"] = {"kind": "external", "nics": [nic]}
+    async with vnet.Fabric.from_dict(document) as fabric:
+        for hold in (assert_reachable, assert_isolated):
+            for ends in (("a", "ours"), ("ours", "a")):
+                with pytest.raises(vnet.BadInput, match="ours is external: only stack and netns guests"):
+                    await hold(fabric, *ends)
+
+
 async def test_a_program_that_waits_to_be_spoken_to_is_reached(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

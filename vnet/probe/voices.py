@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from nics.errors import Unreachable
+from nics.errors import BadInput, Unreachable
 from nics.stack import Host
 from vnet.echo import echo
-from vnet.guests import NetnsGuest
+from vnet.guests import Guest, NetnsGuest
 from vnet.port import Port
 from vnet.topology.values import Address
 
@@ -237,9 +237,10 @@ async def _greet(listener: trio.abc.Listener[Any], name: bytes) -> None:
                 nursery.start_soon(greet, await listener.accept())
 
 
-def voice_of(port: Port, guest: object) -> Voice:
-    """The voice of a port's guest."""
+def voice_of(port: Port, guest: Guest) -> Voice:
+    """The voice of a port's guest. Raises BadInput for one that only its owner can make talk."""
     if isinstance(guest, NetnsGuest):
         return KernelVoice(guest)
-    assert isinstance(port.opened.far, Host)
+    if not isinstance(port.opened.far, Host):
+        raise BadInput(f"{guest.name} is {guest.kind}: only stack and netns guests are made to talk")
     return StackVoice(port.opened.far)

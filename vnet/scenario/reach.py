@@ -43,11 +43,14 @@ class Reach:
         """Have real packets say whether an expectation holds, for `within` seconds until it does.
 
         Where nothing is to reach, packets that arrive without an answer are counted, too; not `count`: the
-        caller does it. Raises Failed, and BadInput for a guest that is not there.
+        caller does it. Raises Failed, and BadInput for a guest that is not there or can't be made to talk.
         """
         pairs = self._pairs(expect)
         if not pairs:
             return "nothing to probe: behind an uplink nobody answers"
+        for name in {name: None for pair in pairs for name in pair}:
+            for port in self.fabric.guests[name].ports.values():
+                voice_of(port, self.fabric.guests[name])
         deadline = trio.current_time() + within
 
         tries = self._tries(expect)
