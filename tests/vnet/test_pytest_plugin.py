@@ -156,6 +156,36 @@ def test_fixtures_may_be_async_and_need_no_other_plugin(pytester: pytest.Pyteste
     result.stdout.fnmatch_lines(["*ZeroDivisionError*"])
 
 
+def test_what_fixtures_end_with_does_not_hide_why_a_test_failed(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        import pytest, trio
+        pytestmark = pytest.mark.topology("lab.yaml", capture=False)
+
+        @pytest.fixture
+        async def server(fabric):
+            async with trio.open_nursery() as nursery:
+                yield nursery
+                raise RuntimeError("the fixture complains")
+
+        async def test_fails(server):
+            raise AssertionError("the real reason")
+
+        async def test_says_so(server):
+            pytest.fail("what it says")
+
+        async def test_passes(server):
+            pass
+        """,
+    )
+    result.assert_outcomes(failed=3)
+    told = result.stdout.str()
+    assert told.index("AssertionError: the real reason") < told.index("RuntimeError: the fixture complains")
+    assert "Failed: what it says" in told
+    assert len(re.findall("RuntimeError: the fixture complains", told)) >= 3
+
+
 def test_beside_pytest_trio(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ntrio_mode = true")
     result = run(

@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -43,6 +43,8 @@ MARK = (
     " fixtures have as long before it and after it, and a minute in real time at least."
 )
 VIRTUAL_LIMIT, REAL_LIMIT = 24 * 3600.0, 60.0
+OUTCOMES = (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+"""What a test says of itself; not an Exception."""
 SNAPLEN = 2048
 """Bytes kept of each frame: all of it, but of super-frames."""
 
@@ -325,10 +327,10 @@ def _run(
     patience = max(wanted.limit, VIRTUAL_LIMIT if wanted.virtual else REAL_LIMIT)
 
     async def main() -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         slow = ""
         # Around all of them, as the scopes and nurseries that they open end after the test.
-        with trio.move_on_after(patience) as fixtures:
+        with _beside(lambda: failure), trio.move_on_after(patience) as fixtures:
             async with AsyncExitStack() as stack:
                 made: dict[int, Any] = {}
 
@@ -347,7 +349,7 @@ def _run(
                 try:
                     with trio.fail_after(wanted.limit):
                         await function(**{name: ready[name] for name in names})
-                except Exception as error:
+                except (Exception, *OUTCOMES) as error:
                     # Fixtures end as they do anywhere else: without knowing of it.
                     failure = error
                 finally:
@@ -359,6 +361,17 @@ def _run(
             raise trio.TooSlowError(slow)
 
     trio.run(main, clock=clock)
+
+
+@contextmanager
+def _beside(failure: Callable[[], BaseException | None]) -> Iterator[None]:
+    """What fixtures end with does not hide why the test failed."""
+    try:
+        yield
+    except (Exception, *OUTCOMES) as error:
+        if (first := failure()) is None:
+            raise
+        raise BaseExceptionGroup("the test, and then its fixtures", [first, error]) from None
 
 
 class _Nursery(Later):
