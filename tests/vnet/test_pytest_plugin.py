@@ -145,6 +145,15 @@ def test_fixtures_may_be_async_and_need_no_other_plugin(pytester: pytest.Pyteste
         async def test_fixtures_end_when_a_test_fails(server):
             1 / 0
 
+        class TestMethods:
+            @pytest.fixture
+            async def one(self, fabric):
+                self.set = fabric
+                yield 1
+
+            async def test_same_instance(self, one, fabric):
+                assert self.set is fabric
+
         def test_after():
             assert done == ["server", "server"]
         """,
@@ -152,7 +161,7 @@ def test_fixtures_may_be_async_and_need_no_other_plugin(pytester: pytest.Pyteste
         "no:trio",
     )
     # The second does not ask for `fabric` itself, but for what needs it.
-    result.assert_outcomes(passed=2, failed=1)
+    result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["*ZeroDivisionError*"])
 
 

@@ -294,8 +294,9 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: Any) -> An
         value: Later = _Nursery()
         fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
         return value
-    if request.instance is not None and "self" in inspect.signature(function).parameters:
-        function = function.__get__(request.instance)
+    if inspect.ismethod(function) and isinstance(request.instance, type(function.__self__)):
+        # Of a class of tests, which pytest read from an instance of its own.
+        function = function.__func__.__get__(request.instance)
     value = AsyncFixture(function, {name: request.getfixturevalue(name) for name in fixturedef.argnames})
     fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
     return value
