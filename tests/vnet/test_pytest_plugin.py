@@ -345,6 +345,35 @@ def test_a_plain_function_has_no_fabric_and_a_hang_ends(pytester: pytest.Pyteste
     assert "frames.pcapng" not in result.stdout.str()
 
 
+def test_what_is_made_later_says_so(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        import pytest
+        pytestmark = pytest.mark.topology("lab.yaml", capture=False)
+
+        @pytest.fixture
+        def plain(fabric):
+            return fabric.guests["a"]
+
+        @pytest.fixture
+        async def late(fabric):
+            return fabric.guests["a"]
+
+        async def test_of_a_plain_fixture(plain):
+            raise AssertionError("ran")
+
+        async def test_by_its_name(fabric, request):
+            request.getfixturevalue("late").name
+        """,
+    )
+    result.assert_outcomes(errors=1, failed=1)
+    for name in ("guests", "name"):
+        result.stdout.fnmatch_lines(
+            [f"*AttributeError: {name}: this is made when the test runs; who needs it*"]
+        )
+
+
 def test_fixtures_that_hang_end_too(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

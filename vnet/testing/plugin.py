@@ -77,6 +77,14 @@ class Later:
         """An async context manager that gives the value. `make` makes those that it needs."""
         raise NotImplementedError
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name}: this is made when the test runs; who needs it is an async test or an async fixture"
+                " that takes it as an argument"
+            )
+
 
 @attrs.define(eq=False)
 class Wanted(Later):
