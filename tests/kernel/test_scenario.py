@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.needs import needs_root, needs_tool, needs_tun
 from vnet.probe.course import Options, run
 from vnet.topology import Topology
@@ -63,6 +65,38 @@ def test_programs_are_reached_that_do_not_speak_first(tmp_path: Path) -> None:
         told = result.parts[-1].steps[-1]
         assert told.failure == (None if number < len(asked) else "a reaches b")
         there.unlink()
+
+
+@pytest.mark.parametrize("command", [["no-such-program"], ["false"]])
+def test_a_command_that_fails_in_the_background_fails_the_scenario(command: list[str]) -> None:
+    result = run(
+        topology(
+            {"run": {"guest": "a", "command": command, "background": True}},
+            # It is noticed sooner, or the deadline of the test is.
+            *[{"wait": "100 ms"}] * 500,
+        ),
+        Options(probe=False),
+    )
+    steps = result.parts[-1].steps
+    failures = [step.failure for step in steps if step.failure]
+    assert len(failures) == 1
+    assert failures[0].startswith(f"in the background: {command[0]} failed in ")
+    assert steps[-1].skipped
+
+
+def test_a_command_may_end_with_its_guest(tmp_path: Path) -> None:
+    other = topology()
+    del other.guests["a"]
+    (tmp_path / "other.yaml").write_text(other.to_yaml())
+    result = run(
+        topology(
+            {"run": {"guest": "a", "command": ["sleep", "1000"], "background": True}},
+            {"apply": "other.yaml"},
+            {"ping": {"from": "b", "to": "c"}},
+        ),
+        Options(probe=False, folder=tmp_path),
+    )
+    assert [step.failure for step in result.parts[-1].steps] == [None] * 3
 
 
 def test_commands_run_in_namespaces() -> None:

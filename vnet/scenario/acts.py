@@ -36,6 +36,12 @@ class Acts:
     background: trio.Nursery
     prepare: Prepare = lambda topology, _: topology
     """What a file becomes before it is applied: what the one that runs became, where that was made."""
+    _failed: list[tuple[NetnsGuest, str]] = attrs.field(factory=list)
+
+    @property
+    def broken(self) -> list[str]:
+        """How commands failed in the background; those of a guest that was taken away end with it."""
+        return [text for guest, text in self._failed if self.fabric.guests.get(guest.name) is guest]
 
     async def do(self, step: Step) -> str:
         """Do a step; what was seen. Raises Failed."""
@@ -168,8 +174,10 @@ class Acts:
         return lines[-1].strip() if lines else ""
 
     async def _behind(self, guest: NetnsGuest, command: list[str]) -> None:
-        with contextlib.suppress(VnetError, OSError):
-            await guest.run(*command, check=False)
+        try:
+            await guest.run(*command)
+        except (VnetError, OSError) as error:
+            self._failed.append((guest, f"in the background: {' '.join(str(error).splitlines())}"))
 
     async def _apply(self, name: str) -> str:
         wanted = Topology.from_file(self.folder / name)

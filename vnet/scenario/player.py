@@ -100,6 +100,8 @@ async def play(
                         raise
                     one = one.exceptions[0]
                 failure = " ".join(str(one).split("\n"))
+            if acts.broken:
+                failure = "; ".join([*([failure] if failure else []), *acts.broken])
             if failure and (path := await fabric.keeper.failed()):
                 failure += f" (what was before is in {path})"
             told.append(Told(number, title(step), failure, text, trio.current_time() - since))

@@ -76,7 +76,8 @@ RUN = Table(
         Key(
             "background",
             Flag(),
-            "true: it goes on while the next steps are played, and ends with the scenario.",
+            "true: it goes on while the next steps are played, and ends with the scenario. The step that is"
+            " played when it fails fails with it.",
             example=True,
             default=False,
         ),
