@@ -52,14 +52,20 @@ def run(given: argparse.Namespace) -> int:
         raise BadInput(f"--patience {given.patience:g}, expected seconds above 0 and below 3600")
     if given.scenario and not topology.scenario:
         raise BadInput(f"{given.file} has no scenario")
-    options = Options(given.virtual, given.patience, not given.scenario, _folder(given.file))
+    folder = _folder(given.file)
+    for index, step in enumerate(topology.scenario):
+        if step.action == "apply":
+            # Half an hour of other steps may be before it.
+            try:
+                Topology.from_file(folder / step.values["value"])
+            except BadInput as error:
+                where = f"{given.file}: scenario[{index}].apply"
+                raise BadInput(*(f"{where}: {line}" for line in error.args)) from None
+    if given.junit is not None:
+        _try_to_write(given.junit)
+    options = Options(given.virtual, given.patience, not given.scenario, folder)
     with _quiet():
         result = course(topology, options, (lambda _: None) if given.json else _live)
-    if given.junit is not None:
-        try:
-            given.junit.write_bytes(report.junit(result))
-        except OSError as error:
-            raise BadInput(f"{given.junit}: {error.strerror}") from None
     if given.json:
         words.print_json(report.document(result))
     else:
@@ -67,7 +73,25 @@ def run(given: argparse.Namespace) -> int:
         print(f"\n{result.name}: tested in {time} time, {result.seconds:.1f} s")
         for line in report.lines(result):
             print(line)
+    if given.junit is not None:
+        try:
+            given.junit.write_bytes(report.junit(result))
+        except OSError as error:
+            raise BadInput(f"{given.junit}: {error.strerror}") from None
     return 1 if result.findings else 0
+
+
+def _try_to_write(path: Path) -> None:
+    """Raise BadInput where nothing can be written; what is there stays as it is."""
+    there = path.exists()
+    if there and not path.is_file():
+        return  # whoever reads it is not to think that this was all
+    try:
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
 
 
 @contextmanager

@@ -202,7 +202,19 @@ def test_a_failure_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 )
 def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", *words]) == 2
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert told in said.err
+    # Before anything is tried.
+    assert not said.out
+
+
+def test_what_a_step_applies_is_read_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(json.dumps({**TWO, "scenario": [{"wait": "1 s"}, {"apply": "other.yaml"}]}))
+    assert main(["test", str(file), "--scenario"]) == 2
+    said = capsys.readouterr()
+    assert f"scenario[1].apply: {tmp_path}/other.yaml: No such file" in said.err
+    assert not said.out
 
 
 def test_cables_that_lose_frames_lose_none_of_the_probes() -> None:
