@@ -27,6 +27,7 @@ from vnet.control.operations import Operations
 from vnet.errors import VnetError, single
 from vnet.fabric import Fabric
 from vnet.sandbox import confinement
+from vnet.stopping import endings
 from vnet.topology import Topology
 from vnet.topology.check_ports import nics
 
@@ -84,11 +85,8 @@ def whole() -> None:
 
 
 def stopping() -> list[signal.Signals]:
-    """Signals that bring a fabric down. SIGHUP, of a terminal that was closed, is not among them where it
-    was ignored when this process was started, as nohup does.
-    """
-    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    return [one for one in signals if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+    """Signals that bring a fabric down."""
+    return [signal.SIGINT, *endings()]
 
 
 @contextlib.contextmanager

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.needs import needs_root, needs_tool, needs_tun
+from vnet import runtime
 from vnet.probe.course import Options, run
 from vnet.topology import Topology
 
@@ -82,6 +86,28 @@ def test_a_command_that_fails_in_the_background_fails_the_scenario(command: list
     assert len(failures) == 1
     assert failures[0].startswith(f"in the background: {command[0]} failed in ")
     assert steps[-1].skipped
+
+
+def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    made = topology({"run": {"guest": "a", "command": ["hostname"]}}, {"wait": "1 h"})
+    (tmp_path / "lab.yaml").write_text(made.to_yaml())
+    command = [sys.executable, "-m", "vnet", "test", "--scenario", str(tmp_path / "lab.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while "hostname" not in (line := process.stdout.readline()):
+                assert line, "it ended"
+            assert left(made.name)
+            process.terminate()
+            assert process.wait(50) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+    assert not left(made.name)
+
+
+def left(name: str) -> list[Path]:
+    """The folders and namespaces of a fabric that is tested."""
+    return [*runtime.base().glob(f"{name}-test*"), *Path("/run/netns").glob(f"vnet-{name}-test.*")]
 
 
 def test_a_command_may_end_with_its_guest(tmp_path: Path) -> None:

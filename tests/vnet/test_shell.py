@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pty
 import re
@@ -18,6 +19,8 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+
+from vnet import runtime
 
 NAME = f"shell-{os.getpid()}"
 """Root's fabrics are all in one folder, where others may run, too."""
@@ -151,6 +154,19 @@ def test_an_interrupt_as_the_code_begins() -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(home: dict[str, str], tmp_path: Path, number: signal.Signals) -> None:
+    folder = (runtime.base() if os.geteuid() == 0 else tmp_path / "run/vnet") / NAME
+    with Terminal(home, str(tmp_path / "lab.yaml")) as terminal:
+        terminal.expect(">>> ")
+        terminal.type("print(await fabric.hold_runtime())\n")
+        terminal.expect("vnet.runtime.Runtime object")
+        assert folder.exists()
+        terminal.process.send_signal(number)
+        assert terminal.process.wait(40) == 128 + number
+    assert not folder.exists()
+
+
 class Terminal:
     """A shell behind a terminal of its own."""
 
@@ -158,7 +174,14 @@ class Terminal:
         self.ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "vnet", "shell", *argv]
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=home, start_new_session=True
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=home,
+            start_new_session=True,
+            # Whoever runs the tests with nohup has had it ignored, and programs inherit that.
+            preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
         )
         os.close(theirs)
         self.seen = ""

@@ -42,6 +42,8 @@ def run(given: argparse.Namespace) -> int:
     """The command."""
     import trio
 
+    from vnet.stopping import exiting
+
     failed: list[BaseException] = []
     ready = threading.Event()
     place: list[tuple[House, dict[str, Any], Callable[[], None]]] = []
@@ -65,18 +67,19 @@ def run(given: argparse.Namespace) -> int:
             ready.set()
 
     thread = threading.Thread(target=work, name="vnet-shell")
-    thread.start()
     code = 0
-    try:
-        ready.wait()
-        if place:
-            code = _use(given, place[0][0], place[0][1])
-    finally:
-        # What Ctrl-C found half up is taken down in order.
-        ready.wait()
-        if place:
-            place[0][2]()
-        thread.join()
+    with exiting():
+        thread.start()
+        try:
+            ready.wait()
+            if place:
+                code = _use(given, place[0][0], place[0][1])
+        finally:
+            # What Ctrl-C found half up is taken down in order.
+            ready.wait()
+            if place:
+                place[0][2]()
+            thread.join()
     if failed:
         raise single(failed[0])
     return code

@@ -21,6 +21,7 @@ from vnet.probe import frames, rings, talk
 from vnet.probe.result import Finding, Part, Result
 from vnet.probe.stand_in import as_written, stand_in
 from vnet.scenario import play
+from vnet.stopping import in_order
 from vnet.topology import Topology
 
 PATIENCE = {True: 30.0, False: 1.5}
@@ -50,10 +51,10 @@ def run(topology: Topology, options: Options, tell: Callable[[str], None] = lamb
     result.parts.append(_expectations(proof))
     clock = MockClock(autojump_threshold=0) if virtual else None
     if options.probe:
-        trio.run(_probe, proof, result, options, tell, clock=clock)
+        trio.run(in_order, partial(_probe, proof, result, options, tell), clock=clock)
     if topology.scenario:
         clock = MockClock(autojump_threshold=0) if virtual else None
-        trio.run(_scenario, proof, result, options, tell, clock=clock)
+        trio.run(in_order, partial(_scenario, proof, result, options, tell), clock=clock)
     result.seconds = time.perf_counter() - begun
     return result
 
