@@ -6,6 +6,8 @@
 * After a test that passed, descriptors and processes must be as before, and with VNET_NO_SKIP=1, for
   a machine to itself, interfaces and namespaces too;
   `@pytest.mark.leaves("what and why")` for the rare test that can't.
+* What a fabric tells its log that it has given up, for a mistake of ours, fails the test, but for
+  `@pytest.mark.gives_up`.
 * Hypothesis takes the time that it takes, and tries the same examples every time where nothing may be
   skipped: what is judged there is a change, not luck. Everywhere else it looks for new ones.
 * `tests/needs.py` has the marks for root, tools and QEMU.
@@ -16,11 +18,13 @@ from __future__ import annotations
 import faulthandler
 import functools
 import inspect
+import logging
 import math
 import os
 import signal
 import sys
 import tempfile
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(what, check): see tests/needs.py")
     config.addinivalue_line("markers", "deadline(seconds): real time that the test may take; 60 without")
     config.addinivalue_line("markers", "leaves(why): do not look for what the test left behind")
+    config.addinivalue_line("markers", "gives_up: a mistake is made, which the log tells")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -171,6 +176,31 @@ def books(monkeypatch: pytest.MonkeyPatch) -> None:
             await take_down(ended)
 
     monkeypatch.setattr(fabric.apply, "take_down", checked)
+
+
+class _GivenUp(logging.Handler):
+    """What a fabric went on without, as text: records would keep their frames, and the fabric there."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "was given up" in str(record.msg):
+            error = record.exc_info[1] if record.exc_info else None
+            lines = traceback.format_exception(error) if error is not None else []
+            self.told.append(f"{record.getMessage()}\n{''.join(lines)}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_given_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A mistake of ours with one event ends no fabric; it ends the test."""
+    log, heard = logging.getLogger("vnet"), _GivenUp()
+    log.addHandler(heard)
+    yield
+    log.removeHandler(heard)
+    if heard.told and request.node.get_closest_marker("gives_up") is None:
+        pytest.fail("\n".join(heard.told), pytrace=False)
 
 
 # -- needs ---------------------------------------------------------------------------------------

@@ -277,6 +277,7 @@ async def test_rubbish_ends_its_own_connection_only(tmp_path):
         await in_thread(talk, path)
 
 
+@pytest.mark.gives_up
 async def test_a_mistake_of_ours_with_one_client_ends_its_connection_only(tmp_path, monkeypatch, caplog):
     read = protocol.parse_call
 

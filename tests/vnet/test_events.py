@@ -44,3 +44,27 @@ async def test_what_an_event_asks_for_and_fails_ends_nothing_else(logged):
         await trio.sleep(1)
         assert fabric.ports["g.0"].carrier
     assert len(logged) == 1
+
+
+@pytest.mark.gives_up
+def test_that_fails_a_test_which_does_not_expect_it(pytester):
+    pytester.makeconftest("from tests.conftest import _nothing_is_given_up")
+    pytester.makepyfile(
+        """
+        import pytest
+        from vnet import events
+
+        def test_mistaken():
+            events.one(None, None)
+
+        @pytest.mark.gives_up
+        def test_expected():
+            events.one(None, None)
+
+        def test_right():
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["the event None was given up", "*TypeError: *"])
