@@ -86,7 +86,8 @@ impl Switch {
     }
 
     /// The port that a server's message is for: where it goes, if the guest there has the hardware
-    /// address that it names (in DHCPv6, that it is sent to).
+    /// address that it names (in DHCPv6, that it is sent to). Of a private network's ports those alone that
+    /// hear the server.
     fn learner(
         &self,
         ingress: PortId,
@@ -101,7 +102,10 @@ impl Switch {
         };
         match decision.out {
             Out::Port(port) => is_it(port).then_some(port),
-            Out::Flood(_) => self.flood_ports(decision.vlan).iter().copied().find(|port| is_it(*port)),
+            Out::Flood(_) => {
+                let mut ports = self.flood_ports(decision.vlan).iter().copied();
+                ports.find(|&port| self.floods_to(port, decision) && is_it(port))
+            }
             Out::Group(_) | Out::Report(_) | Out::Local | Out::Answer | Out::Drop(_) => None,
         }
     }

@@ -4,7 +4,7 @@
 use super::bindings::MOST;
 use super::*;
 use crate::headers::UDP;
-use crate::{DropReason, Guard, PortConfig, SwitchConfig, View};
+use crate::{DropReason, Guard, PortConfig, Private, SwitchConfig, View};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(super) const SERVER: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -143,6 +143,28 @@ fn nobody_else_binds() {
         udp4([255; 6], CLIENT, 0, (68, 67), &bootp(2, 0, IP, CLIENT, &[53, 1, 5, 51, 4, 0, 0, 1, 0, 255]));
     send(&mut switch, 1, 1, &own);
     assert_eq!(switch.bindings(1), []);
+}
+
+#[test]
+fn in_a_private_network_a_server_is_believed_by_those_alone_who_hear_it() {
+    let nak = bootp(2, 0, 0, CLIENT, &[53, 1, 6, 255]);
+    let nak = udp4([255; 6], SERVER, 0x0a00_0001, (67, 68), &nak);
+    let mut offered = ack(IP + 1, CLIENT, 60);
+    offered[..6].fill(255);
+    for (community, heard) in [(0, false), (1, true)] {
+        let mut switch = lab();
+        send(&mut switch, 0, 0, &ack(IP, CLIENT, 60));
+        for port in 0..2 {
+            let private = Some(Box::new(Private { vlans: [5].into_iter().collect(), community }));
+            let config = PortConfig { private, ..switch.port(port).unwrap().clone() };
+            switch.set_port(port, config).unwrap();
+        }
+        // The third port is promiscuous, so that frames go somewhere.
+        assert!(matches!(send(&mut switch, 1, 0, &nak), Out::Flood(_)));
+        is_its(&mut switch, 2, 1, &data(CLIENT, IP), !heard);
+        send(&mut switch, 3, 0, &offered);
+        is_its(&mut switch, 4, 1, &data(CLIENT, IP + 1), heard);
+    }
 }
 
 #[test]
