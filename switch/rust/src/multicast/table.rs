@@ -8,6 +8,8 @@
 //! a group from the port that brought most of them, if that has more than the one that asks; so nobody can use
 //! up what others need.
 
+mod accounts;
+
 use super::member::Member;
 use super::message::{Family, Kind, Record, Version};
 use crate::{Nanos, PortId, VlanId};
@@ -160,29 +162,6 @@ impl Table {
         }
     }
 
-    /// Whether `port` may have one more group.
-    pub fn has_room(&self, vlan: VlanId, port: PortId, bounds: Bounds) -> bool {
-        self.memberships.get(&(vlan, port)).copied().unwrap_or(0) < bounds.port_groups
-    }
-
-    /// The group that makes room for a new one of `port`'s: the one that ends first of those that none but
-    /// the port with most of them wants, if that has at least two more than `port`.
-    pub fn gives_way(&self, vlan: VlanId, port: PortId) -> Option<u16> {
-        let &(_, most, greedy) =
-            self.ranking.range((vlan, 0, 0)..=(vlan, u32::MAX, PortId::MAX)).next_back()?;
-        let own = self.owned.get(&(vlan, port)).copied().unwrap_or(0);
-        if greedy == port || most < own + 2 {
-            return None;
-        }
-        let groups = self.of_port.range((greedy, vlan, 0)..=(greedy, vlan, u16::MAX));
-        let groups =
-            groups.filter_map(|&(_, _, number)| match self.groups.get(&number)?.members.as_slice() {
-                [only] => Some((only.until(), number)),
-                _ => None,
-            });
-        groups.min().map(|(_, number)| number)
-    }
-
     fn join(&mut self, number: u16, (vlan, ip): (VlanId, IpAddr), port: PortId) {
         let new = !self.groups.contains_key(&number);
         let group = self.groups.entry(number).or_insert_with(|| Group {
@@ -201,18 +180,6 @@ impl Table {
             self.index.insert((vlan, ip), number);
             self.by_vlan.entry(vlan).or_default().insert(number);
             self.account(vlan, port, 1);
-        }
-    }
-
-    /// `port` has one more, or one less, group on its account.
-    fn account(&mut self, vlan: VlanId, port: PortId, by: i32) {
-        let count = self.owned.entry((vlan, port)).or_default();
-        self.ranking.remove(&(vlan, *count, port));
-        *count = count.saturating_add_signed(by);
-        if *count > 0 {
-            self.ranking.insert((vlan, *count, port));
-        } else {
-            self.owned.remove(&(vlan, port));
         }
     }
 
@@ -296,16 +263,6 @@ impl Table {
         }
         self.schedule(number, at);
         if changed { Outcome::Filtered(number) } else { Outcome::Same }
-    }
-
-    /// A membership of `port` named `had` sources, and names `has`.
-    fn count(&mut self, port: PortId, had: usize, has: usize) {
-        self.sources = self.sources + has - had;
-        let named = self.named.entry(port).or_default();
-        *named = *named + has - had;
-        if *named == 0 {
-            self.named.remove(&port);
-        }
     }
 
     fn schedule(&mut self, number: u16, at: usize) {
