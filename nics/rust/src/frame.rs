@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use switch::{Alike, Place, TagEdit};
+use switch::{Alike, Place, PortId, TagEdit};
 
 /// Frames handled together; the unit of work everywhere.
 pub const BURST: usize = 64;
@@ -36,7 +36,10 @@ pub const FRAME_MAX: usize = 65_535 + 14 + 8;
 pub type HeadScratch = [u8; HEAD + 4];
 
 /// A run of payload bytes that live for `'a` but that somebody else may be writing to.
+///
+/// Packed, so that a [`Frame`] has room for who sent it: 12 bytes.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
 pub struct Seg<'a> {
     ptr: *const u8,
     len: u32,
@@ -87,7 +90,7 @@ impl<'a> Seg<'a> {
     #[inline(always)]
     pub fn join(&mut self, next: &Seg<'a>) -> bool {
         let len = self.len() + next.len();
-        let behind = self.ptr.wrapping_add(self.len()) == next.ptr && len <= FRAME_MAX;
+        let behind = self.ptr.wrapping_add(self.len()) == next.as_ptr() && len <= FRAME_MAX;
         self.len = if behind { len as u32 } else { self.len };
         behind
     }
@@ -128,7 +131,11 @@ pub struct Frame<'a> {
     pub offload: Offload,
     /// From a link: where its sender stands in a private VLAN. No other door says.
     pub place: Place,
+    /// From a link: the port by which it came into the fabric. Beyond all ports where nobody said.
+    pub sender: PortId,
 }
+
+const _: () = assert!(size_of::<Frame<'_>>() == 64);
 
 impl<'a> Frame<'a> {
     /// A frame in memory that nobody else writes to for `'a`.
@@ -136,7 +143,8 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn flat(bytes: &'a [u8], offload: Offload) -> Frame<'a> {
         let (head, tail) = bytes.split_at(bytes.len().min(HEAD));
-        Frame { head, tail: tail.into(), more: &[], len: bytes.len() as u32, offload, place: Place::UNTOLD }
+        let (tail, len) = (tail.into(), bytes.len() as u32);
+        Frame { head, tail, more: &[], len, offload, place: Place::UNTOLD, sender: PortId::MAX }
     }
 
     /// A frame whose `head` was copied out and whose remaining bytes are `tail`, then `more`.
@@ -144,14 +152,15 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn scattered(head: &'a [u8], tail: Seg<'a>, more: &'a [Seg<'a>], offload: Offload) -> Frame<'a> {
         let len = head.len() + tail.len() + more.iter().map(Seg::len).sum::<usize>();
-        Frame { head, tail, more, len: len as u32, offload, place: Place::UNTOLD }
+        let (len, place, sender) = (len as u32, Place::UNTOLD, PortId::MAX);
+        Frame { head, tail, more, len, offload, place, sender }
     }
 
-    /// The same with a place beside it.
+    /// The same with a place and a sender beside it.
     #[inline]
     #[must_use]
-    pub fn at(self, place: Place) -> Frame<'a> {
-        Frame { place, ..self }
+    pub fn at(self, place: Place, sender: PortId) -> Frame<'a> {
+        Frame { place, sender, ..self }
     }
 
     /// Bytes that can be parsed safely: the first `min(len, HEAD)`.
@@ -192,11 +201,12 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn view(&self) -> switch::View<'a> {
         if self.offload.gso_type == Offload::GSO_NONE {
-            return switch::View { place: self.place, ..switch::View::plain(self.head, self.len) };
+            let plain = switch::View::plain(self.head, self.len);
+            return switch::View { place: self.place, sender: self.sender, ..plain };
         }
         let segments = self.offload.segments(self.len as usize) as u16;
-        let (head, len, place) = (self.head, self.len, self.place);
-        switch::View { head, len, gso: true, segments, headers: self.offload.hdr_len, place }
+        let (head, len, place, sender) = (self.head, self.len, self.place, self.sender);
+        switch::View { head, len, gso: true, segments, headers: self.offload.hdr_len, place, sender }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who sent a frame, told beside it over links: for whom it counts (`vnet/rust/src/engine/usage.rs`).
+//! Who sent a frame, told beside it over links: for whom it counts (`vnet/rust/src/engine/usage.rs`), and on whose
+//! account is what it begins at the switches behind them (`switch/rust/src/account.rs`).
 //!
 //! At the switch where a frame comes in, that is its ingress port, and nobody has to tell. Behind a link
 //! it is not; so a link carries two bytes for each frame, which no guest can write and no impairment damages.

@@ -44,7 +44,7 @@ fn frame(back: bool, flow: usize, peers: bool, tcp: Option<u8>) -> Bytes {
 }
 
 fn view(bytes: &Bytes) -> View<'_> {
-    View { head: bytes, len: 60, gso: false, segments: 1, headers: 0, place: switch::Place::UNTOLD }
+    View::plain(bytes, 60)
 }
 
 fn config(own: u8, guarded: bool, groups: Option<&Arc<Groups>>) -> PortConfig {

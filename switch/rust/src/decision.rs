@@ -18,6 +18,8 @@ pub struct View<'a> {
     pub headers: u16,
     /// At the end of a link: where the sender stands in a private VLAN, as the switch before said.
     pub place: Place,
+    /// At the end of a link: the port by which it came into the fabric; beyond all ports if nobody said.
+    pub sender: PortId,
 }
 
 impl<'a> View<'a> {
@@ -25,7 +27,7 @@ impl<'a> View<'a> {
     #[inline]
     #[must_use]
     pub fn plain(head: &'a [u8], len: u32) -> Self {
-        View { head, len, gso: false, segments: 1, headers: 0, place: Place::UNTOLD }
+        View { head, len, gso: false, segments: 1, headers: 0, place: Place::UNTOLD, sender: PortId::MAX }
     }
 
     /// Bytes that a wire sees of it, FCS not counted.

@@ -1,6 +1,6 @@
 //! How a frame leaves by a port: tagged or not, and whether it fits (802.1Q 6.9, 8.6.4).
 
-use crate::classify::is_payer;
+use crate::account::{account, payer};
 use crate::config::{PortConfig, PortMode};
 use crate::groups::{Frame, Gate, Gates, Judged, Payer, Refusal};
 use crate::parse::{C_TAG, ETHERNET, TAG, destination};
@@ -59,21 +59,24 @@ impl Switch {
             Judged::Refused(reason) => return Err(reason),
             Judged::Not | Judged::Left => {}
         }
-        let from = self.ports.get(usize::from(decision.ingress)).and_then(Option::as_deref);
-        let payer = match from.map(|from| &from.config) {
-            Some(from) if is_payer(from) => Payer { port: decision.ingress, limit: from.connections },
-            _ => Payer { port: gate.port, limit: config.connections },
-        };
+        let ingress = decision.ingress;
+        let sender = self.ports.get(usize::from(ingress)).and_then(Option::as_deref);
+        let from = sender.map(|port| &port.config);
+        let account = from.map_or(ingress, |from| account(from, ingress, view.sender));
+        let payer = from
+            .and_then(|from| payer((ingress, from), account, &self.allowances))
+            .unwrap_or(Payer { port: gate.port, limit: config.connections });
         let mut tracker = self.tracker.borrow_mut();
         let frame = Frame {
             now: tracker.now(),
-            ingress: decision.ingress,
+            ingress,
+            account,
             vlan: decision.vlan,
             dst: destination(view),
             tags: decision.tags,
             view,
             again: decision.judged == Judged::Left,
-            sender: from.map(|from| (&from.config, &from.memory)),
+            sender: sender.map(|port| (&port.config, &port.memory)),
         };
         tracker.judge(&frame, Gates { from: None, to: Some(gate) }, payer).map_err(|refusal| match refusal {
             Refusal::Leaving(reason) | Refusal::Entering(reason) => reason,

@@ -5,6 +5,7 @@
 //! engine (`vnet`). Nothing here allocates, locks or makes a system call for a frame.
 #![forbid(unsafe_code)]
 
+mod account;
 mod alike;
 mod beyond;
 mod classify;

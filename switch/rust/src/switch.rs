@@ -4,6 +4,7 @@
 //! Two things hold after every call: an FDB entry's port exists and carries the entry's VLAN; and a
 //! port that is down has no learned entries.
 
+use crate::account::Allowances;
 use crate::beyond::Beyond;
 use crate::classify::Last;
 use crate::config::{PortConfig, PortMode, SwitchConfig, SwitchError};
@@ -78,6 +79,7 @@ pub struct Switch {
     pub(crate) pairs: Pairs,
     /// In a cell, because copies of a flood are judged where each of them leaves.
     pub(crate) tracker: RefCell<Tracker>,
+    pub(crate) allowances: Allowances,
     /// Ports whose guards learn addresses.
     pub(crate) learners: usize,
     /// Frames were admitted that have to be weighed (`guard/whole.rs`).
@@ -123,6 +125,7 @@ impl Switch {
             fdb: Fdb::new(&config),
             pairs: Pairs::new(secret(config.hash_seed)),
             tracker: RefCell::new(Tracker::new(config.connection_limit, config.hash_seed)),
+            allowances: Allowances::default(),
             learners: 0,
             weighs: false,
             alike: true,

@@ -9,6 +9,7 @@
 //! Whoever lets `classify/`, `egress.rs` or `groups/` look at something else of a switch has to bring it
 //! here. That nothing is missing is what `vnet`'s property test of `explain` is about.
 
+use crate::account::account;
 use crate::classify::vlan;
 use crate::fdb::key;
 use crate::multicast::{LONGEST, Snooper};
@@ -130,10 +131,12 @@ impl Twin {
         let mine = self.0.tracker.get_mut();
         // A member of the VLAN that would pay for its copy is asked for where that leaves.
         let to = self.0.fdb.find(key(vlan, header.dst)).map(|home| home.port);
-        for payer in [Some(ingress), to].into_iter().flatten() {
+        let account = original.port(ingress).map_or(ingress, |config| account(config, ingress, view.sender));
+        for payer in [Some(account), to].into_iter().flatten() {
             mine.bring_payer(&tracker, payer);
         }
-        mine.bring_frame(&tracker, now, (ingress, vlan, header.tags.count()), view);
+        self.0.allowances.bring(&original.allowances, account);
+        mine.bring_frame(&tracker, now, (account, vlan, header.tags.count()), view);
     }
 }
 

@@ -223,7 +223,9 @@ impl Nic for LinkNic {
         way.give_back(&mut self.lent);
         let more = way.take(BURST, &mut self.lent);
         drop(cable);
-        let frame = |buffer: &'a Buffer| Frame::flat(&buffer.bytes, buffer.offload).at(buffer.place);
+        let frame = |buffer: &'a Buffer| {
+            Frame::flat(&buffer.bytes, buffer.offload).at(buffer.place, buffer.origin.port())
+        };
         burst.extend(self.lent.iter().map(frame));
         self.told.clear();
         self.told.extend(self.lent.iter().map(|buffer| buffer.origin));

@@ -2,7 +2,8 @@
 
 use super::Desk;
 use super::recall::Memo;
-use crate::config::{PortConfig, PortMode};
+use crate::account::{account, payer};
+use crate::config::PortMode;
 use crate::decision::{Decision, Out, View};
 use crate::groups::{Frame, Gate, Gates, Judged, Passing, Payer, Refusal};
 use crate::parse::{First, Header};
@@ -53,14 +54,16 @@ impl Desk<'_> {
         let other =
             decision.to().and_then(|port| Some((port, self.ports.get(usize::from(port))?.as_deref()?)));
         let to = other.and_then(|(port, other)| Gate::of(port, other.stamp, &other.config));
-        let payer = match other {
+        let account = account(self.config, self.id, view.sender);
+        let payer = payer((self.id, self.config), account, self.allowances).unwrap_or(match other {
             // What comes from outside is on the account of the guest that it is for.
-            Some((port, other)) if !is_payer(self.config) => Payer { port, limit: other.config.connections },
-            _ => Payer { port: self.id, limit: self.config.connections },
-        };
+            Some((port, other)) => Payer { port, limit: other.config.connections },
+            None => Payer { port: self.id, limit: self.config.connections },
+        });
         let frame = Frame {
             now: self.now,
             ingress: self.id,
+            account,
             vlan: decision.vlan,
             dst: header.dst,
             tags: header.tags.count(),
@@ -74,11 +77,6 @@ impl Desk<'_> {
             Err(Refusal::Entering(reason)) => decision.judged(Judged::Refused(reason)),
         }
     }
-}
-
-/// Whether connections that begin at a port are on its own account: a guest's are.
-pub(crate) fn is_payer(config: &PortConfig) -> bool {
-    config.guard.is_some() || config.groups.is_some()
 }
 
 /// What is said of a frame that the groups of both ends, or of the one that is known, let pass.

@@ -14,10 +14,10 @@ mod recall;
 mod route;
 mod runs;
 
-pub(crate) use gates::is_payer;
 pub(crate) use judge::vlan;
 pub(crate) use recall::Last;
 
+use crate::account::Allowances;
 use crate::beyond::Beyond;
 use crate::config::PortConfig;
 use crate::decision::{Decision, Flood, Out, View};
@@ -68,7 +68,19 @@ impl Switch {
     ) -> usize {
         self.fdb.advance(now);
         let Switch {
-            ports, vlans, fdb, pairs, tracker, multicast, gateways, own, beyond, weighs, alike, ..
+            ports,
+            vlans,
+            fdb,
+            pairs,
+            tracker,
+            allowances,
+            multicast,
+            gateways,
+            own,
+            beyond,
+            weighs,
+            alike,
+            ..
         } = self;
         let tracker = tracker.get_mut().watch(now);
         let mut burst = burst.into_iter();
@@ -113,6 +125,7 @@ impl Switch {
             now,
             gate,
             tracker,
+            allowances,
             common,
             number: 0,
             passing: Passing::NONE,
@@ -245,6 +258,7 @@ struct Desk<'a> {
     gate: Option<Gate<'a>>,
     /// Where any port has some.
     tracker: Option<&'a mut Tracker>,
+    allowances: &'a Allowances,
     /// The frame's, among those that the tracker has looked up.
     number: usize,
     /// Which of those pass as long as nothing changes.

@@ -2,8 +2,8 @@
 //!
 //! A first fragment that passed is remembered for half a minute, and further ones of its datagram are
 //! judged as packets of its connection. One that comes before the first is refused: nobody knows what it
-//! is part of. (Hosts send them in order, and the switch keeps it.) Each port that fragments come in by
-//! has a few hundred places of its own, so nobody can displace what came in by another port.
+//! is part of. (Hosts send them in order, and the switch keeps it.) Each port that fragments come into the
+//! fabric by has a few hundred places of its own (`account.rs`), so nobody can displace what came in by another port.
 
 use super::packet::{Key, Kind, Packet};
 use super::table::coarse;
@@ -41,7 +41,7 @@ const NOBODY: Begun = Begun {
     key: Key::NONE,
 };
 
-/// The datagrams that have begun, by the port that they come in by.
+/// The datagrams that have begun, by the port on whose account they are.
 #[derive(Debug, Default)]
 pub(super) struct Fragments(Vec<Option<Box<[Begun; SETS * WAYS]>>>);
 
@@ -109,7 +109,7 @@ impl Fragments {
         Some(Packet { key: begun.key, from: usize::from(begun.from), number: begun.number, kind, ..*packet })
     }
 
-    /// What has begun to come in by a port, as it is there, unless it was brought before.
+    /// What has begun on a port's account, as it is there, unless it was brought before.
     pub(super) fn bring(&mut self, from: &Fragments, port: PortId) {
         let port = usize::from(port);
         if let Some(Some(there)) = from.0.get(port) {

@@ -15,6 +15,8 @@ use crate::{DropReason, Nanos, PortId, View, VlanId};
 pub(crate) struct Frame<'a, 'b> {
     pub(crate) now: Nanos,
     pub(crate) ingress: PortId,
+    /// On whose account it is: see `account.rs`.
+    pub(crate) account: PortId,
     pub(crate) vlan: VlanId,
     pub(crate) dst: u64,
     /// Tags that it came with.
@@ -52,7 +54,7 @@ impl Tracker {
             other => return self.judge_other(frame, other, gates),
         };
         if let Kind::Later = packet.kind {
-            match self.fragments.belongs(frame.now, frame.ingress, &packet) {
+            match self.fragments.belongs(frame.now, frame.account, &packet) {
                 Some(known) => packet = known,
                 None => return Err(self.wrong(frame, Wrong::Fragment, gates, &packet)),
             }
@@ -266,7 +268,7 @@ impl Tracker {
     #[inline]
     fn let_rest_pass(&mut self, frame: &Frame<'_, '_>, packet: &Packet) {
         if let (Some(id), true) = (packet.fragment, packet.kind != Kind::Later) {
-            self.fragments.begin(frame.now, frame.ingress, packet, id);
+            self.fragments.begin(frame.now, frame.account, packet, id);
         }
     }
 

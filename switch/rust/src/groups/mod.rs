@@ -242,18 +242,18 @@ impl Tracker {
         &mut self,
         from: &Tracker,
         now: Nanos,
-        (ingress, vlan, tags): (PortId, VlanId, u8),
+        (account, vlan, tags): (PortId, VlanId, u8),
         view: &View<'_>,
     ) {
         if from.gates == 0 {
             return;
         }
-        self.fragments.bring(&from.fragments, ingress);
+        self.fragments.bring(&from.fragments, account);
         let Read::Ip(packet) = packet::read(view, 12 + 4 * usize::from(tags), vlan) else { return };
         if packet.need == Need::Told {
             self.waiting.bring(&from.waiting);
         }
-        let known = from.fragments.belongs(now, ingress, &packet);
+        let known = from.fragments.belongs(now, account, &packet);
         for packet in [Some(packet), known].into_iter().flatten() {
             self.table.bring(&from.table, &packet.key);
             if let Kind::Error { key, .. } = packet.kind {

@@ -1,6 +1,7 @@
 //! Every rule of the switch, and every reason it drops a frame for, one by one.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod bursts;
 mod configuration;
 mod egress;

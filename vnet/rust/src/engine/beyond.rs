@@ -20,6 +20,7 @@ pub(super) struct Told {
 impl Engine {
     /// A port came, is set up anew, or is about to go (`gone`).
     pub(super) fn tell_of(&mut self, port: PortId, gone: bool) {
+        self.tell_allowance(port, gone);
         let config = self.slots.get(usize::from(port)).and_then(|slot| {
             let there = slot.counters.is_some() && !gone;
             self.switches.get(usize::from(slot.switch))?.port(port).filter(|_| there)

@@ -29,6 +29,7 @@ impl Engine {
             Some(free) => *free = switch,
             None => self.switches.push(switch),
         }
+        self.tell_allowances(number);
         number
     }
 
@@ -140,6 +141,7 @@ impl Engine {
         for (port, groups) in groups {
             let switch = self.slot(*port)?.switch;
             self.switch_mut(switch)?.set_groups(*port, groups.clone())?;
+            self.tell_allowance(*port, false);
         }
         Ok(())
     }

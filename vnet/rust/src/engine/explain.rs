@@ -60,7 +60,7 @@ impl Engine {
         let mut twins: BTreeMap<u16, Twin> = BTreeMap::new();
         let mut hops: Vec<Hop> = vec![];
         let mut to_come =
-            std::collections::VecDeque::from([(number, port, (frame.to_vec(), Place::UNTOLD), None)]);
+            std::collections::VecDeque::from([(number, port, (frame.to_vec(), Place::UNTOLD, port), None)]);
         while let Some((number, ingress, frame, from)) = to_come.pop_front() {
             if hops.len() >= HOPS {
                 break;
@@ -73,7 +73,7 @@ impl Engine {
             for (i, copy) in hop.copies.iter().enumerate() {
                 let (Some(peer), None) = (copy.peer, copy.refused) else { continue };
                 let sent = sent(&hop.frame, copy.edit);
-                let sent = (sent, copy.edit.place);
+                let sent = (sent, copy.edit.place, port);
                 to_come.push_back((self.slot(peer)?.switch, peer, sent, Some((hops.len(), i))));
             }
             hops.push(hop);
@@ -86,10 +86,10 @@ impl Engine {
         now: Nanos,
         twin: &mut Twin,
         (number, ingress): (u16, PortId),
-        (frame, place): (Vec<u8>, Place),
+        (frame, place, sender): (Vec<u8>, Place, PortId),
         from: Option<(usize, usize)>,
     ) -> Result<Hop, EngineError> {
-        let flat = Frame::flat(&frame, Offload::NONE).at(place);
+        let flat = Frame::flat(&frame, Offload::NONE).at(place, sender);
         let view = flat.view();
         let decision = twin.classify(self.switch_mut(number)?, now, ingress, view, &frame);
         let switch = self.switch(number)?;

@@ -17,6 +17,7 @@
 //! Ports with nothing to do are in none of those lists: 4,096 idle ports cost nothing. Turns of an engine that looks on at
 //! NICs in shared memory are mostly shorter than that (`still.rs`).
 
+mod account;
 mod beyond;
 mod bridges;
 mod commands;

@@ -150,7 +150,7 @@ impl Switch {
         let mut verdicts = Vec::with_capacity(frames.len());
         for burst in frames.chunks(nics::BURST) {
             let burst: Vec<_> =
-                burst.iter().map(|bytes| Frame::flat(bytes, Offload::NONE).at(place)).collect();
+                burst.iter().map(|bytes| Frame::flat(bytes, Offload::NONE).at(place, PortId::MAX)).collect();
             let mut decisions = [Decision::default(); nics::BURST];
             let views = burst.iter().map(|frame| switch::View { gso, ..frame.view() });
             let n = switch.classify(now, ingress, views, &mut decisions);

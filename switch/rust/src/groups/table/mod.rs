@@ -8,7 +8,7 @@
 //!    are reserved for as many connections as there may be, which costs addresses and no memory. Lines and connections
 //!    are on large pages: what is read all over, a processor does not find again fast in thousands of small ones.
 //!  * No guest takes another's place. A connection belongs to the port that has to pay for it
-//!    (`owner`), and counts against that port's limit. Each owner has two lists, by age: of
+//!    (`owner`), of this switch or behind a link (`account.rs`), and counts against that port's limit. Each owner has two lists, by age: of
 //!    connections that were answered, and of those that were not. At its limit the oldest that was
 //!    never answered goes; if there is none, one that was quiet for a while; if there is none
 //!    either, nothing new begins. When the whole table is full, whoever owns most makes room so,

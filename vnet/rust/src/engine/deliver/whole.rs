@@ -39,7 +39,9 @@ impl Wholes {
         weighed.origins = burst.origins;
         for (i, frame) in burst.iter().enumerate() {
             weighed.push(match lens[i] {
-                Some(len) => Frame::flat(&self.0[i * LONGEST..][..len], frame.offload).at(frame.place),
+                Some(len) => {
+                    Frame::flat(&self.0[i * LONGEST..][..len], frame.offload).at(frame.place, frame.sender)
+                }
                 None => *frame,
             });
         }
