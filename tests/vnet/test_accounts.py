@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import trio.testing
-from scapy.layers.inet import IP, UDP
+from scapy.layers.igmp import IGMP
+from scapy.layers.inet import IP, UDP, IPOption_Router_Alert
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
@@ -17,7 +18,7 @@ ADDRESS = {name: f"10.0.10.{ord(name)}" for name in "abcd"}
 PARTS = pytest.mark.parametrize("switches", [1, 2, 3])
 
 
-def lab(switches: int) -> vnet.Topology:
+def lab(switches: int, **network: Any) -> vnet.Topology:
     """a and c are at the last switch, b, that all may send to, and d at the first."""
 
     def guest(name: str, **keys: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def lab(switches: int) -> vnet.Topology:
 
     document: dict[str, Any] = {
         "name": "lab",
-        "networks": {"red": {"subnets": ["10.0.10.0/24"]}},
+        "networks": {"red": {"subnets": ["10.0.10.0/24"], **network}},
         "groups": {"in": {"ingress": [{"protocol": "udp"}]}},
         "guests": {"a": guest("a"), "b": guest("b", groups="in"), "c": guest("c"), "d": guest("d")},
     }
@@ -108,3 +109,32 @@ async def test_fragments(switches: int, autojump_clock: trio.testing.MockClock) 
         for number in range(1500):
             await bench.send("a", part("a", number, first=True))
         assert await bench.send("c", part("c", 7, first=False)) == {"b"}
+
+
+@PARTS
+async def test_multicast_groups(switches: int, autojump_clock: trio.testing.MockClock) -> None:
+    def to(group: str, payload: Packet, **ip: Any) -> Packet:
+        mac = "01:00:5e:" + ":".join(f"{int(byte):02x}" for byte in group.split(".")[1:])
+        return Ether(dst=mac) / IP(dst=group, **ip) / payload
+
+    def joins(name: str, group: str) -> Packet:
+        report = IGMP(type=0x16, gaddr=group)
+        return to(group, report, src=ADDRESS[name], ttl=1, options=[IPOption_Router_Alert()])
+
+    multicast = {"unknown": "routers", "nic_groups": 4, "groups": 10, "address": "10.0.10.3"}
+    async with vnet.Fabric(lab(switches, multicast=multicast)) as fabric:
+        bench = Bench(fabric)
+        await trio.sleep(15)
+        for number in range(1, 9):
+            await bench.send("a", joins("a", f"239.1.1.{number}"))
+        for number in range(1, 5):
+            await bench.send("c", joins("c", f"239.1.2.{number}"))
+        for name, groups, heard in (
+            ("a", range(1, 5), True),
+            ("a", range(5, 9), False),
+            ("c", range(1, 5), True),
+        ):
+            for number in groups:
+                group = f"239.1.{1 if name == 'a' else 2}.{number}"
+                got = await bench.send("d", to(group, UDP(sport=1, dport=2) / b"news", src=ADDRESS["d"]))
+                assert got == ({name} if heard else set()), group

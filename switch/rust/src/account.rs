@@ -1,4 +1,4 @@
-//! On whose account a frame comes: who has to pay for its connection and its fragments.
+//! On whose account a frame comes: who has to pay for its connection, its fragments, its multicast groups.
 //!
 //! It is the port by which the frame came into the fabric. At that port's own switch this is its ingress. Over
 //! a link between two switches its number goes beside the frame ([`View::sender`](crate::View)), as the sender's
@@ -11,6 +11,7 @@
 use crate::config::PortConfig;
 use crate::groups::Payer;
 use crate::switch::PORTS;
+use crate::twin::own;
 use crate::{PortId, Switch};
 
 /// Connections that may be on the account of a port, at whatever switch that is.
@@ -77,5 +78,8 @@ impl Switch {
     pub fn close_account(&mut self, port: PortId) {
         self.allowances.set(port, None);
         self.tracker.get_mut().forget(port);
+        if let Some(snooper) = own(&mut self.multicast) {
+            snooper.close_account(port);
+        }
     }
 }

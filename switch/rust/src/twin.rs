@@ -63,7 +63,7 @@ impl Twin {
             self.0.weigh(&mut decision, Some(frame).filter(|frame| frame.len() <= crate::snoop::LONGEST));
         }
         if matches!(decision.out, Out::Report(_)) && frame.len() <= LONGEST {
-            self.0.listen(now, ingress, &mut decision, frame);
+            self.0.listen(now, ingress, view.sender, &mut decision, frame);
         }
         decision
     }

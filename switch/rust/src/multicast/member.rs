@@ -6,6 +6,8 @@ use std::net::IpAddr;
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub port: PortId,
+    /// On whose account it is: the port's, or that of a guest behind a link (`account.rs`).
+    pub account: PortId,
     /// Somebody there wants all but some sources, until then; 0: nobody does.
     pub exclude: Nanos,
     /// Sources that somebody wants, and until when. With `exclude`, 0: those that nobody wants.
@@ -22,8 +24,18 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn new(port: PortId) -> Member {
-        Member { port, exclude: 0, sources: vec![], first: 0, old: 0, questions: 0, ask: 0, timer: 0 }
+    pub fn new(port: PortId, account: PortId) -> Member {
+        Member {
+            port,
+            account,
+            exclude: 0,
+            sources: vec![],
+            first: 0,
+            old: 0,
+            questions: 0,
+            ask: 0,
+            timer: 0,
+        }
     }
 
     /// When it ends, if nothing more is heard.

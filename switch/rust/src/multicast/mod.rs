@@ -30,6 +30,7 @@ pub use query::Query;
 pub(crate) use snooper::{Snooper, Way};
 pub use table::Bounds;
 
+use crate::account::account;
 use crate::config::PortConfig;
 use crate::limits::Bucket;
 use crate::twin::own;
@@ -108,6 +109,14 @@ pub(crate) fn reports(config: &PortConfig) -> Option<Bucket> {
     if config.places { None } else { Bucket::new(REPORTS, REPORTS_AT_ONCE, 0) }
 }
 
+impl Snooper {
+    /// A port of another switch is gone.
+    pub(crate) fn close_account(&mut self, port: PortId) {
+        self.table.close(port);
+        self.refused.remove(&port);
+    }
+}
+
 impl Switch {
     /// Snoop multicast groups in a VLAN, or no more. `false`: there is no room for another VLAN.
     pub fn set_multicast(&mut self, vlan: VlanId, setup: Option<Setup>) -> bool {
@@ -155,14 +164,21 @@ impl Switch {
         }
     }
 
-    /// A whole frame for which `is_heard` said so: learn from it which groups are wanted. A report that
-    /// routers need not hear goes nowhere afterwards.
-    pub fn listen(&mut self, now: Nanos, ingress: PortId, decision: &mut Decision, frame: &[u8]) {
-        let trusted = self
-            .port(ingress)
-            .is_some_and(|config| config.guard.as_ref().is_none_or(|guard| guard.roles.querier));
+    /// A whole frame for which `is_heard` said so, with the `sender` that its view has: learn from it which groups
+    /// are wanted. A report that routers need not hear goes nowhere afterwards.
+    pub fn listen(
+        &mut self,
+        now: Nanos,
+        ingress: PortId,
+        sender: PortId,
+        decision: &mut Decision,
+        frame: &[u8],
+    ) {
+        let Some(config) = self.port(ingress) else { return };
+        let trusted = config.guard.as_ref().is_none_or(|guard| guard.roles.querier);
+        let account = account(config, ingress, sender);
         let Some(snooper) = own(&mut self.multicast) else { return };
-        let onward = snooper.listen(now, ingress, trusted, decision, frame);
+        let onward = snooper.listen(now, (ingress, account), trusted, decision, frame);
         if let Out::Report(list) = &mut decision.out
             && !onward
         {

@@ -45,7 +45,7 @@ pub(crate) struct Snooper {
     asked: Option<Nanos>,
     pub(super) out: VecDeque<Query>,
     /// Ports that wanted more groups than they may, and when that was told.
-    refused: BTreeMap<PortId, Nanos>,
+    pub(super) refused: BTreeMap<PortId, Nanos>,
     pub(super) lines: Vec<(PortId, String)>,
 }
 
@@ -320,7 +320,7 @@ impl Snooper {
     pub(super) fn listen(
         &mut self,
         now: Nanos,
-        port: PortId,
+        (port, account): (PortId, PortId),
         trusted: bool,
         decision: &Decision,
         frame: &[u8],
@@ -331,7 +331,7 @@ impl Snooper {
             Some(Message::Report(version, records)) => {
                 let mut news = version == Version::Sources;
                 for record in records {
-                    news |= self.report(now, vlan, port, version, &record);
+                    news |= self.report(now, vlan, (port, account), version, &record);
                 }
                 self.relist();
                 news
@@ -354,7 +354,14 @@ impl Snooper {
     }
 
     /// One record. Whether routers should hear of it.
-    fn report(&mut self, now: Nanos, vlan: VlanId, port: PortId, version: Version, record: &Record) -> bool {
+    fn report(
+        &mut self,
+        now: Nanos,
+        vlan: VlanId,
+        (port, account): (PortId, PortId),
+        version: Version,
+        record: &Record,
+    ) -> bool {
         if message::is_open(record.group) {
             return true;
         }
@@ -369,12 +376,9 @@ impl Snooper {
             fast: setup.fast_leave && !self.open.get(&(vlan, port)).is_some_and(|link| *link),
         };
         let known = table.find(vlan, record.group);
-        let has = known
-            .and_then(|number| table.group(number))
-            .is_some_and(|group| group.members.binary_search_by_key(&port, |member| member.port).is_ok());
-        let full = !has && !table.has_room(vlan, port, setup.bounds);
+        let full = !table.has_room(vlan, (port, account), known, setup.bounds);
         let crowded = known.is_none() && table.in_vlan(vlan) >= setup.bounds.groups;
-        let evicted = if crowded && !full && record.wants() { table.gives_way(vlan, port) } else { None };
+        let evicted = if crowded && !full && record.wants() { table.gives_way(vlan, account) } else { None };
         let outcome = if record.wants() && (full || crowded && evicted.is_none()) {
             Outcome::Refused
         } else {
@@ -382,11 +386,12 @@ impl Snooper {
                 self.drop_group(number);
             }
             let Snooper { table, lists, free, .. } = self;
-            table.hear(now, (vlan, port), version, record, times, || Self::new_list(lists, free))
+            table.hear(now, (vlan, port, account), version, record, times, || Self::new_list(lists, free))
         };
         self.settle(outcome);
-        if outcome == Outcome::Refused {
-            self.tell(now, port, vlan, setup.bounds, full);
+        // What a guest may have, its own switch tells.
+        if outcome == Outcome::Refused && (account == port || !full) {
+            self.tell(now, account, vlan, setup.bounds, full);
         }
         let number = self.table.find(vlan, record.group);
         let Some(group) = number.and_then(|number| self.table.group_mut(number)) else { return true };

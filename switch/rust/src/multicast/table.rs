@@ -3,10 +3,11 @@
 //! A port wants a group as long as somebody behind it excludes sources from it, or includes any, and of its
 //! sources those that somebody wants (RFC 3376, 6.4): the machine of the standard, one for each port and group.
 //!
-//! Guests fill this table, so it is bounded: groups a VLAN, groups a port in it, sources a membership, a port
-//! and in all. Who names more sources gets what he did not ask for, and leaves it out himself. A full VLAN takes
-//! a group from the port that brought most of them, if that has more than the one that asks; so nobody can use
-//! up what others need.
+//! Guests fill this table, so it is bounded: groups a VLAN, groups an account in it, sources a membership, an
+//! account and in all. Who names more sources gets what he did not ask for, and leaves it out himself. A full VLAN
+//! takes a group from the account that brought most of them, if that has more than the one that asks; so nobody can
+//! use up what others need. An account is a guest's port, of this switch or of another one: what guests behind a
+//! link want is one membership of the link, for which of several who want it pays who said so last.
 
 mod accounts;
 
@@ -18,7 +19,7 @@ use std::net::IpAddr;
 
 /// Sources that one membership names; who includes more gets all, who excludes more gets the rest of them.
 const SOURCES: usize = 16;
-/// ... and all memberships of one port.
+/// ... and all memberships on one account.
 const PORT_SOURCES: usize = 512;
 /// Sources of all memberships of a switch.
 const SOURCES_IN_ALL: usize = 1 << 16;
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 256;
 pub struct Bounds {
     /// In the VLAN.
     pub groups: u32,
-    /// Of one port in it.
+    /// On one account in it: of a guest, at whatever switch.
     pub port_groups: u32,
 }
 
@@ -56,10 +57,17 @@ pub(super) struct Group {
     pub ip: IpAddr,
     /// By port, ascending.
     pub members: Vec<Member>,
-    /// The port on whose account it is.
+    /// On whose account it is.
     owner: PortId,
     /// When routers were last told that somebody wants all of it; 0: not since they asked, or somebody said otherwise.
     pub told: Nanos,
+}
+
+impl Group {
+    /// Where the member is that a port is.
+    fn at(&self, port: PortId) -> Option<usize> {
+        self.members.binary_search_by_key(&port, |member| member.port).ok()
+    }
 }
 
 /// The groups, by numbers that are those of their port lists.
@@ -71,12 +79,14 @@ pub(super) struct Table {
     timers: BTreeSet<(Nanos, u16, PortId)>,
     /// The groups of each port.
     of_port: BTreeSet<(PortId, VlanId, u16)>,
+    /// By account.
     memberships: BTreeMap<(VlanId, PortId), u32>,
-    /// Groups on each port's account, and the same the other way round.
+    /// Groups on each account: which, how many, and the same the other way round.
+    of_account: BTreeSet<(PortId, VlanId, u16)>,
     owned: BTreeMap<(VlanId, PortId), u32>,
     ranking: BTreeSet<(VlanId, u32, PortId)>,
     by_vlan: BTreeMap<VlanId, BTreeSet<u16>>,
-    /// Sources in all memberships, and in those of each port.
+    /// Sources in all memberships, and in those on each account.
     sources: usize,
     named: BTreeMap<PortId, usize>,
 }
@@ -127,22 +137,22 @@ impl Table {
         self.timers.first().map(|first| first.0)
     }
 
-    /// What `port` says of a group. A group that is new gets the number that `number` gives.
+    /// What `port` says of a group, on this account. A group that is new gets the number that `number` gives.
     pub fn hear(
         &mut self,
         now: Nanos,
-        (vlan, port): (VlanId, PortId),
+        (vlan, port, account): (VlanId, PortId, PortId),
         version: Version,
         record: &Record,
         times: Times,
         number: impl FnOnce() -> Option<u16>,
     ) -> Outcome {
         let known = self.find(vlan, record.group);
-        let member = known.and_then(|known| {
-            let members = &self.groups.get(&known)?.members;
-            members.binary_search_by_key(&port, |member| member.port).ok().map(|at| (known, at))
-        });
+        let member = known.and_then(|known| Some((known, self.groups.get(&known)?.at(port)?)));
         if let Some((known, at)) = member {
+            if record.wants() {
+                self.charge(known, at, account);
+            }
             return self.update(now, known, at, version, record, times);
         }
         if !record.wants() {
@@ -151,10 +161,8 @@ impl Table {
         match known.or_else(number) {
             None => Outcome::Refused,
             Some(number) => {
-                self.join(number, (vlan, record.group), port);
-                if let Some(group) = self.groups.get_mut(&number)
-                    && let Ok(at) = group.members.binary_search_by_key(&port, |member| member.port)
-                {
+                self.join(number, (vlan, record.group), (port, account));
+                if let Some(at) = self.groups.get(&number).and_then(|group| group.at(port)) {
                     self.update(now, number, at, version, record, times);
                 }
                 Outcome::Joined(number, known.is_none())
@@ -162,24 +170,24 @@ impl Table {
         }
     }
 
-    fn join(&mut self, number: u16, (vlan, ip): (VlanId, IpAddr), port: PortId) {
+    fn join(&mut self, number: u16, (vlan, ip): (VlanId, IpAddr), (port, account): (PortId, PortId)) {
         let new = !self.groups.contains_key(&number);
         let group = self.groups.entry(number).or_insert_with(|| Group {
             vlan,
             ip,
             members: vec![],
-            owner: port,
+            owner: account,
             told: 0,
         });
         if let Err(at) = group.members.binary_search_by_key(&port, |member| member.port) {
-            group.members.insert(at, Member::new(port));
+            group.members.insert(at, Member::new(port, account));
         }
         self.of_port.insert((port, vlan, number));
-        *self.memberships.entry((vlan, port)).or_default() += 1;
+        self.hold((vlan, account), 1);
         if new {
             self.index.insert((vlan, ip), number);
             self.by_vlan.entry(vlan).or_default().insert(number);
-            self.account(vlan, port, 1);
+            self.own((vlan, account), number, true);
         }
     }
 
@@ -195,7 +203,7 @@ impl Table {
         let Table { groups, sources: in_all, named, .. } = self;
         let Some(group) = groups.get_mut(&number) else { return Outcome::Same };
         let Some(member) = group.members.get_mut(at) else { return Outcome::Same };
-        let (port, before) = (member.port, member.filter());
+        let (port, account, before) = (member.port, member.account, member.filter());
         let until = now + times.membership;
         let had = member.sources.len();
         if version == Version::First {
@@ -209,7 +217,7 @@ impl Table {
             Kind::IsExclude | Kind::ToExclude | Kind::Block if member.old > now => &[],
             _ => &record.sources,
         };
-        let own = named.get(&port).copied().unwrap_or(0);
+        let own = named.get(&account).copied().unwrap_or(0);
         let room =
             (SOURCES - had).min(PORT_SOURCES.saturating_sub(own)).min(SOURCES_IN_ALL.saturating_sub(*in_all));
         match record.kind {
@@ -257,7 +265,7 @@ impl Table {
         }
         member.age(now);
         let (over, changed, has) = (member.until() == 0, member.filter() != before, member.sources.len());
-        self.count(port, had, has);
+        self.count(account, had, has);
         if over {
             return self.leave(number, port);
         }
@@ -276,30 +284,23 @@ impl Table {
     /// `port` does not want a group any more.
     pub fn leave(&mut self, number: u16, port: PortId) -> Outcome {
         let Some(group) = self.groups.get_mut(&number) else { return Outcome::Same };
-        let Ok(at) = group.members.binary_search_by_key(&port, |member| member.port) else {
-            return Outcome::Same;
-        };
+        let Some(at) = group.at(port) else { return Outcome::Same };
         let member = group.members.remove(at);
-        let (vlan, ip, owner) = (group.vlan, group.ip, group.owner);
-        let heir = group.members.first().map(|member| member.port);
+        let (vlan, ip, owner, account) = (group.vlan, group.ip, group.owner, member.account);
+        let heir = group.members.first().map(|member| member.account);
         if let Some(heir) = heir
-            && owner == port
+            && owner == account
         {
             group.owner = heir;
         }
-        self.count(port, member.sources.len(), 0);
+        self.count(account, member.sources.len(), 0);
         self.timers.remove(&(member.timer, number, port));
         self.of_port.remove(&(port, vlan, number));
-        if let Some(count) = self.memberships.get_mut(&(vlan, port)) {
-            *count -= 1;
-            if *count == 0 {
-                self.memberships.remove(&(vlan, port));
-            }
-        }
-        if owner == port {
-            self.account(vlan, port, -1);
+        self.hold((vlan, account), -1);
+        if owner == account {
+            self.own((vlan, account), number, false);
             if let Some(heir) = heir {
-                self.account(vlan, heir, 1);
+                self.own((vlan, heir), number, true);
             }
         }
         if heir.is_none() {
@@ -361,10 +362,10 @@ impl Table {
                 member.ask = now + wait(group.vlan, group.ip);
                 due.push(Due::Ask(group.vlan, group.ip, port));
             }
-            let (had, before) = (member.sources.len(), member.filter());
+            let (account, had, before) = (member.account, member.sources.len(), member.filter());
             member.age(now);
             let (over, changed, has) = (member.until() == 0, member.filter() != before, member.sources.len());
-            self.count(port, had, has);
+            self.count(account, had, has);
             if over {
                 if let Outcome::Left(number, last) = self.leave(number, port) {
                     due.push(Due::Over(number, port, last));

@@ -164,7 +164,7 @@ impl Switch {
                 if switch.is_heard(decision, frame.head()) {
                     let mut bytes = vec![0; frame.len()];
                     (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut bytes);
-                    switch.listen(now, ingress, decision, &bytes);
+                    switch.listen(now, ingress, PortId::MAX, decision, &bytes);
                 }
                 verdicts.push(deliver(py, &switch, ingress, frame, decision, gso)?);
             }

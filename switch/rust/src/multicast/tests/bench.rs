@@ -13,6 +13,8 @@ type Record<'a> = (u8, [u8; 4], &'a [[u8; 4]]);
 pub(super) struct Bench {
     pub switch: Switch,
     pub now: Nanos,
+    /// Told beside what comes by a link.
+    pub sender: PortId,
 }
 
 pub(super) fn setup() -> Setup {
@@ -37,7 +39,7 @@ impl Bench {
         for port in 0..ports {
             switch.add_port(port, PortConfig { places: port + 1 == ports, ..PortConfig::access(1) }).unwrap();
         }
-        let mut bench = Bench { switch, now: 0 };
+        let mut bench = Bench { switch, now: 0, sender: PortId::MAX };
         bench.go(0);
         bench
     }
@@ -62,11 +64,13 @@ impl Bench {
 
     /// The ports that a frame leaves by, or its reason.
     pub fn send(&mut self, port: PortId, frame: &[u8]) -> Result<Vec<PortId>, &'static str> {
+        let sender = self.sender;
         let mut out = [Decision::default()];
-        self.switch.classify(self.now, port, [View::plain(frame, frame.len() as u32)], &mut out);
+        let view = View { sender, ..View::plain(frame, frame.len() as u32) };
+        self.switch.classify(self.now, port, [view], &mut out);
         let [mut decision] = out;
         if self.switch.is_heard(&decision, frame) {
-            self.switch.listen(self.now, port, &mut decision, frame);
+            self.switch.listen(self.now, port, sender, &mut decision, frame);
         }
         if let Out::Drop(reason) = decision.out {
             return Err(reason.name());

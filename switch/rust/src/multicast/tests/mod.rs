@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod links;
 mod sources;
 
 use super::message::Message;

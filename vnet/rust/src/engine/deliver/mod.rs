@@ -202,7 +202,7 @@ fn listen(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>],
         if switch.is_heard(decision, frame.head()) {
             let mut copy = [0; switch::multicast::LONGEST];
             if let Some(len) = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut copy) {
-                switch.listen(now, ingress, decision, &copy[..len]);
+                switch.listen(now, ingress, frame.sender, decision, &copy[..len]);
             }
         }
     }
