@@ -9,7 +9,7 @@
 //!  * `protocol.rs`, `socket.rs`: what the front-end says, and how it gets here in whole requests (the
 //!    connection itself is that of all socket doors, `nics::socket`, and so is what becomes of
 //!    descriptors that it sent);
-//!  * `session.rs`, `queue.rs`: what follows from it;
+//!  * `offer.rs`, `session.rs`, `queue.rs`: what it may choose from, and what follows from it;
 //!  * `memory.rs`, `mapping.rs`, `fault.rs`: guest memory, and what happens when it goes away;
 //!  * `ring.rs`, `chain.rs`, `split.rs`, `packed.rs`, `vring.rs`: buffers out of rings and back into them;
 //!  * `rx.rs`, `tx.rs`, `scattered.rs`, `copy.rs`, `steer.rs`: frames out of buffers, frames into buffers;
@@ -37,6 +37,7 @@ mod log;
 mod mapping;
 mod memory;
 mod nic;
+mod offer;
 mod packed;
 mod patience;
 mod protocol;

@@ -2,11 +2,12 @@
 
 use super::eventfd::Manners;
 use super::fault;
+use super::offer::Offer;
 use super::protocol;
 use super::queue::KICKS;
 use super::ring::RingFault;
 use super::rx;
-use super::session::{Offer, Session};
+use super::session::Session;
 use super::socket::{self, Gone, Messages};
 use super::steer::Steer;
 use super::tx::{self, Scratch};

@@ -93,7 +93,7 @@ impl Fuzz {
     }
 
     fn offered(&self) -> u64 {
-        super::super::session::Offer::all(2, 9000, true).features
+        super::super::offer::Offer::all(2, 9000, true).features
     }
 
     fn burst(&mut self) {
