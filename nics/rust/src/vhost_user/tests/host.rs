@@ -7,12 +7,11 @@ use crate::nic::{Nic, Rx, TxReport};
 use crate::offload::Offload;
 use crate::poller::Poller;
 use crate::socket::{Endpoint, Role};
-use crate::testkit::run;
+use crate::testkit::{Folder, run};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use switch::{DropReason, Nanos, TagEdit};
 
 /// The door under test, with all that an engine would give it.
@@ -23,6 +22,7 @@ pub struct Host {
     arena: Arena,
     pub now: Nanos,
     pub path: PathBuf,
+    _folder: Folder,
     /// With so many bytes a burst is long enough.
     pub enough: usize,
     /// What the frames of the latest burst have in common was known.
@@ -35,9 +35,8 @@ impl Host {
     }
 
     pub fn with(change: impl FnOnce(&mut Config)) -> Host {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vnet-vu-{}-{number}", std::process::id()));
+        let folder = Folder::new();
+        let path = folder.path("vm.sock");
         let mut config = Config {
             endpoint: Endpoint::Path(path.clone()),
             role: Role::Server,
@@ -53,7 +52,17 @@ impl Host {
         let waker = Arc::new(Waker::new().unwrap());
         let cx = Context { port: 7, poller: poller.clone(), waker, events: events.clone() };
         nic.attach(cx, 1).unwrap();
-        Host { nic, poller, events, arena: Arena::new(), now: 1, path, enough: ENOUGH, compared: false }
+        Host {
+            nic,
+            poller,
+            events,
+            arena: Arena::new(),
+            now: 1,
+            path,
+            _folder: folder,
+            enough: ENOUGH,
+            compared: false,
+        }
     }
 
     /// Let the door do what its descriptors and deadlines ask for, until they ask for nothing.
