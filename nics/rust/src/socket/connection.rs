@@ -264,6 +264,15 @@ impl Connection {
         }
     }
 
+    /// Have `ready` called when the peer has sent something. That it is gone is told in any case.
+    pub fn watch_reading(&mut self, on: bool) {
+        if let (Some(cx), State::Connected { socket, .. }) = (&self.cx, &self.state) {
+            let interest = if on { Interest::READ } else { Interest::NONE };
+            // As above.
+            let _ = cx.poller.modify(socket, cx.port, Self::PEER, interest);
+        }
+    }
+
     /// The connection is over. `offence`: the peer broke the protocol.
     pub fn close(&mut self, offence: bool, now: Nanos) {
         let State::Connected { socket, since, .. } = std::mem::replace(&mut self.state, State::Alone) else {

@@ -2,12 +2,15 @@
 //!
 //! Whoever unmaps may have to wait: the kernel forgets the pages one by one, and whoever has the last of a file frees all
 //! of it, be the mapping ever so small and the file, which its owner may have let go of, as large as a machine. So a thread
-//! does that, one for each front-end, and no other guest waits for it.
+//! does that, one for each door, and no other guest waits for it. A door that is far behind with it maps nothing new: what
+//! is still mapped counts for all of the process.
 
 use super::fault::Watch;
+use super::memory::BYTES_MAX;
 use crate::socket::closing::Lane;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of addresses that all mappings together may take: half of what a process has (128 TiB). What one device may map
@@ -48,7 +51,7 @@ impl Drop for Taken {
 
 /// Addresses that were reserved, and what was mapped there; unmapped when this goes.
 #[derive(Debug)]
-pub struct Reserved {
+struct Reserved {
     address: usize,
     len: usize,
     _taken: Taken,
@@ -62,8 +65,44 @@ impl Drop for Reserved {
     }
 }
 
-/// What a front-end had mapped and is still to be unmapped.
-pub type Unmapping = Lane<Reserved>;
+/// What front-ends of one door had mapped and is still to be unmapped.
+#[derive(Clone, Debug, Default)]
+pub struct Unmapping {
+    lane: Lane<Going>,
+    bytes: Arc<AtomicU64>,
+}
+
+/// On its way, and counted until it has been unmapped.
+#[derive(Debug)]
+struct Going {
+    reserved: Option<Reserved>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Unmapping {
+    fn unmap(&self, reserved: Reserved) {
+        self.bytes.fetch_add(reserved.len as u64, Ordering::Relaxed);
+        self.lane.close(Going { reserved: Some(reserved), bytes: self.bytes.clone() });
+    }
+
+    /// So much waits that nothing more is to be mapped: more than a device may have, which may well be let go of at once.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.lane.is_full() || self.bytes.load(Ordering::Relaxed) > BYTES_MAX
+    }
+
+    #[cfg(test)]
+    pub fn lane(&self) -> &Lane<impl Send + 'static> {
+        &self.lane
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let len = self.reserved.take().map_or(0, |reserved| reserved.len);
+        self.bytes.fetch_sub(len as u64, Ordering::Relaxed);
+    }
+}
 
 /// A whole mapping, unmapped when the last region that uses it goes. There is a page on both sides
 /// that nobody can touch: should a check of ours be wrong, it ends there and not in another guest.
@@ -133,7 +172,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         self.watch = None;
         if let Some(reserved) = self.reserved.take() {
-            self.unmapping.close(reserved);
+            self.unmapping.unmap(reserved);
         }
     }
 }
@@ -165,9 +204,10 @@ mod tests {
         let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
         // SAFETY: no pointers.
         assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 1 << 30) }, 0);
-        let lane = Unmapping::default();
+        let unmapping = Unmapping::default();
+        let lane = unmapping.lane();
         lane.hold();
-        let mapping = Mapping::new(fd.as_raw_fd(), 0, 0x1000, 0x1000, &lane).unwrap();
+        let mapping = Mapping::new(fd.as_raw_fd(), 0, 0x1000, 0x1000, &unmapping).unwrap();
         let address = mapping.address();
         // SAFETY: mapped above, and held back from being unmapped.
         let write = |value| unsafe { address.write_volatile(value) };
@@ -175,7 +215,9 @@ mod tests {
         drop(mapping);
         write(2);
         assert!(!lane.is_empty());
+        assert!(unmapping.bytes.load(Ordering::Relaxed) >= 0x1000);
         lane.work();
         assert!(lane.is_empty());
+        assert_eq!(unmapping.bytes.load(Ordering::Relaxed), 0);
     }
 }

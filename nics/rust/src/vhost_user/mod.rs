@@ -21,7 +21,8 @@
 //! been taken over by its guest: to be a process of the same owner that is told nothing and given
 //! nothing of other guests. Its requests are checked, its memory must be memory (a file on FUSE could
 //! stop us at any access), its eventfds must be eventfds, and all it holds of ours is bounded: 256
-//! regions, 1 TiB (of 64 TiB for all devices), a few descriptors a queue.
+//! regions, 1 TiB (of 64 TiB for all devices), as much that is still to be unmapped, a few descriptors a
+//! queue.
 //!
 //! **Why not the `vhost` and `virtio-queue` crates.** The first reads blocking, whole messages from
 //! the socket, which lets a front-end that stops in the middle stop the engine; see `socket.rs`. The

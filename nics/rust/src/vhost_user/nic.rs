@@ -2,6 +2,7 @@
 
 use super::eventfd::Manners;
 use super::fault;
+use super::mapping::Unmapping;
 use super::offer::Offer;
 use super::protocol;
 use super::queue::KICKS;
@@ -26,6 +27,8 @@ use switch::{DropReason, Nanos};
 /// Requests handled in one turn: a front-end that floods us with them delays nobody. Of those that
 /// have rings start or stop or memory mapped, one.
 const REQUESTS: usize = 32;
+/// How soon a request is looked at again that waits until less is to be unmapped.
+const BEHIND: Nanos = 10_000_000;
 /// How soon a preliminary "no interrupt" is asked again (see `vring.rs`).
 const RECHECK: Nanos = 30_000;
 /// By then a guest that looks on has read what it was given.
@@ -55,6 +58,10 @@ pub struct VhostUser {
     connection: Connection,
     messages: Messages,
     session: Option<Session>,
+    /// What its front-ends had mapped, one after another.
+    unmapping: Unmapping,
+    /// A request waits until less is to be unmapped; looked at again then.
+    behind: Option<Nanos>,
     steer: Steer,
     /// The queue that frames were lent from last, and whether any have not been taken back.
     lender: usize,
@@ -94,6 +101,8 @@ impl VhostUser {
             messages: Messages::new(connection.lane().clone()),
             connection,
             session: None,
+            unmapping: Unmapping::default(),
+            behind: None,
             steer: Steer::default(),
             lender: 0,
             lent: false,
@@ -139,7 +148,8 @@ impl VhostUser {
     /// A front-end is there.
     fn meet(&mut self) {
         self.messages = Messages::new(self.connection.lane().clone());
-        self.session = Some(Session::new(self.offer, self.cx.clone(), self.manners.clone()));
+        let (cx, manners, unmapping) = (self.cx.clone(), self.manners.clone(), self.unmapping.clone());
+        self.session = Some(Session::new(self.offer, cx, manners, unmapping));
     }
 
     /// The connection is over, and with it everything that came through it. `offence`: why, if the
@@ -148,6 +158,7 @@ impl VhostUser {
         self.connection.close(offence.is_some(), self.now);
         self.messages = Messages::new(self.connection.lane().clone());
         self.session = None;
+        self.behind = None;
         self.steer = Steer::default();
         self.recheck = None;
         if let Some(why) = offence {
@@ -160,6 +171,11 @@ impl VhostUser {
     #[cfg(any(test, fuzzing))]
     pub fn until_closed(&self) {
         self.connection.lane().until_empty();
+    }
+
+    #[cfg(test)]
+    pub fn unmapping(&self) -> &Unmapping {
+        &self.unmapping
     }
 
     /// Descriptors that were left to look at when a ring's latest burst was over, and to measure its chains by.
@@ -178,6 +194,12 @@ impl VhostUser {
                 Ok(None) => break,
                 Err(gone) => return self.gone(&gone),
             };
+            if message.request.maps() && self.unmapping.is_behind() {
+                self.messages.put_back(message);
+                self.connection.watch_reading(false);
+                self.behind = Some(self.now + BEHIND);
+                return;
+            }
             let number = message.header.request;
             match session.handle(message.request, message.header.need_reply, message.fds) {
                 Ok(None) => {}
@@ -358,6 +380,12 @@ impl Nic for VhostUser {
         match self.connection.ready(sub, readiness, now) {
             Step::Nothing => {}
             Step::Up => self.meet(),
+            // Not watched but for its end.
+            Step::Peer if self.behind.is_some() => {
+                if readiness.hangup {
+                    self.part(None);
+                }
+            }
             Step::Peer => self.listen_to_peer(),
             Step::Finish => {
                 // Nobody waits for what it asked last.
@@ -451,16 +479,19 @@ impl Nic for VhostUser {
 
     fn deadline(&self) -> Option<Nanos> {
         let connection = self.connection.deadline().filter(|_| self.link);
-        match (connection, self.recheck) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [connection, self.recheck, self.behind].into_iter().flatten().min()
     }
 
     fn tick(&mut self, now: Nanos) -> bool {
         self.now = now;
         if self.recheck.is_some_and(|at| at <= now) {
             self.call_all(true);
+        }
+        if self.behind.is_some_and(|at| at <= now) {
+            self.behind = None;
+            self.connection.watch_reading(true);
+            self.listen_to_peer();
+            return self.polled();
         }
         if self.link && self.connection.tick(now) == Step::Up {
             self.meet();

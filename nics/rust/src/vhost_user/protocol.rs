@@ -401,6 +401,18 @@ impl Request {
             _ => (0, 0),
         }
     }
+
+    /// Whether it has memory mapped.
+    #[must_use]
+    pub fn maps(&self) -> bool {
+        matches!(
+            self,
+            Request::SetMemTable(_)
+                | Request::AddMemReg(_)
+                | Request::SetLogBase { .. }
+                | Request::SetInflightFd(_)
+        )
+    }
 }
 
 #[cfg(test)]

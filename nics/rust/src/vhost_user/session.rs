@@ -98,7 +98,7 @@ pub struct Session {
 
 impl Session {
     #[must_use]
-    pub fn new(offer: Offer, cx: Option<Context>, manners: Arc<Manners>) -> Self {
+    pub fn new(offer: Offer, cx: Option<Context>, manners: Arc<Manners>, unmapping: Unmapping) -> Self {
         // Some front-ends ask for pairs, others for single queues (see GET_QUEUE_NUM); each may use
         // as many as it understood.
         let queues = (0..offer.pairs * 4).map(|_| Queue::default()).collect();
@@ -109,7 +109,7 @@ impl Session {
             features: 0,
             protocol: 0,
             memory: Arc::default(),
-            unmapping: Unmapping::default(),
+            unmapping,
             queues,
             log: None,
             inflight: None,

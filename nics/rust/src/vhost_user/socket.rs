@@ -44,6 +44,8 @@ pub struct Messages {
     have: usize,
     header: Option<Header>,
     fds: Fds,
+    /// One that was put back.
+    back: Option<Message>,
     /// Where descriptors go that nobody wants.
     lane: Lane,
 }
@@ -51,11 +53,14 @@ pub struct Messages {
 impl Messages {
     #[must_use]
     pub fn new(lane: Lane) -> Self {
-        Messages { bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new(), lane }
+        Messages { bytes: [0; HEADER + BODY_MAX], have: 0, header: None, fds: Fds::new(), back: None, lane }
     }
 
     /// The next request, if all of it has come.
     pub fn receive(&mut self, socket: impl AsFd) -> Result<Option<Message>, Gone> {
+        if let Some(message) = self.back.take() {
+            return Ok(Some(message));
+        }
         loop {
             let want = match &self.header {
                 None => HEADER,
@@ -80,6 +85,11 @@ impl Messages {
             self.header = None;
             return Ok(Some(Message { header, request, fds: mem::take(&mut self.fds) }));
         }
+    }
+
+    /// It is not its time yet: it is the next one again.
+    pub fn put_back(&mut self, message: Message) {
+        self.back = Some(message);
     }
 
     /// Read some bytes, up to `want` in all, and the descriptors beside them.
