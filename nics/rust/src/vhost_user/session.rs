@@ -161,9 +161,14 @@ impl Session {
         self.complaint = Some(format!("stopped, {way} queue {}: {fault}", index / 2));
     }
 
+    /// Whether some of what rings use was taken away under us.
+    fn struck(&self) -> bool {
+        self.memory.struck() || self.log().is_some_and(Log::struck)
+    }
+
     /// Memory was taken away somewhere; find out whether it was ours.
     pub fn check_memory(&mut self) {
-        if self.memory.struck() || self.log.as_ref().is_some_and(Log::struck) {
+        if self.started() && self.struck() {
             self.fault(0, RingFault::Struck);
         }
     }
@@ -194,7 +199,8 @@ impl Session {
 
     /// Start what can be started.
     fn settle(&mut self) {
-        if self.broken.is_some() {
+        // What was taken away is memory of our own now, without a bound: there is other memory first.
+        if self.broken.is_some() || self.struck() {
             return;
         }
         let log = self.log.as_ref().filter(|_| self.features & feature::LOG_ALL != 0);

@@ -1,9 +1,32 @@
 //! Memory that a front-end changes, or takes away, while its guest runs.
 
-use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, table};
+use super::super::protocol::feature::LOG_ALL;
+use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
 use super::host::{Host, memfd};
 use crate::nic::Nic;
 use std::os::fd::{AsRawFd, OwnedFd};
+
+fn cut(fd: &OwnedFd) {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) }, 0);
+}
+
+/// It stopped, and one line says why.
+fn stopped(host: &mut Host) {
+    host.receive_all();
+    let (carrier, log) = host.news();
+    assert_eq!(carrier.last(), Some(&false));
+    assert!(log[0].contains("truncated"), "{log:?}");
+    assert!(!host.nic.polled());
+}
+
+/// The front-end stops both rings and starts them where they were.
+fn start_again(host: &mut Host, guest: &mut Guest) {
+    let bases = [0, 1].map(|ring| guest.ask(host, 11, &pair(ring, 0)) >> 32);
+    for (ring, base) in bases.into_iter().enumerate() {
+        guest.start_ring(host, ring, base as u16);
+    }
+}
 
 fn works(host: &mut Host, guest: &mut Guest) {
     assert!(host.nic.carrier());
@@ -67,4 +90,49 @@ fn a_door_that_is_behind_with_unmapping_maps_nothing_more() {
         works(&mut host, &mut next);
         assert_eq!(host.news(), (vec![true], vec![]));
     }
+}
+
+#[test]
+fn memory_that_was_cut_off_is_used_no_more_however_often_rings_start() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    let second = memfd(0x10000);
+    let fds = [guest.memfd.as_raw_fd(), second.as_raw_fd()];
+    let at = GPA + SIZE;
+    guest.say(&mut host, 5, &table(&[(GPA, SIZE, UVA, 0), (at, 0x10000, UVA + SIZE, 0)]), &fds);
+    works(&mut host, &mut guest);
+    cut(&second);
+    guest.desc(1, 5, at, 64, 0, 0);
+    guest.offer(1, 5);
+    stopped(&mut host);
+    for _ in 0..3 {
+        start_again(&mut host, &mut guest);
+        assert!(!host.nic.carrier());
+        assert!(!host.nic.polled());
+    }
+    // With memory that is there the rings go on.
+    guest.set_memory(&mut host);
+    works(&mut host, &mut guest);
+}
+
+#[test]
+fn a_log_that_was_cut_off_is_used_no_more() {
+    let mut host = Host::new();
+    let mut guest = Guest::running(&mut host, PLAIN);
+    let body = [0x20000u64.to_ne_bytes(), [0; 8]].concat();
+    let log = memfd(0x20000);
+    guest.say(&mut host, 6, &body, &[log.as_raw_fd()]);
+    assert_eq!(guest.answer(), Some(0));
+    guest.say(&mut host, 2, &(PLAIN | LOG_ALL).to_ne_bytes(), &[]);
+    works(&mut host, &mut guest);
+    cut(&log);
+    host.send(&[frame(60, 2)]);
+    stopped(&mut host);
+    guest.receive();
+    start_again(&mut host, &mut guest);
+    assert!(!host.nic.polled());
+    let log = memfd(0x20000);
+    guest.say(&mut host, 6, &body, &[log.as_raw_fd()]);
+    assert_eq!(guest.answer(), Some(0));
+    works(&mut host, &mut guest);
 }
