@@ -12,6 +12,11 @@
 //! device, which looks at a counter once a burst, is then marked broken. Anything else goes to
 //! whoever handled SIGBUS before.
 //!
+//! What is mapped there still may be much, and the last of a file that is more; to let go of that can take
+//! seconds, for which everybody's frames would wait. So it is moved aside before, page tables and all, which
+//! is a matter of microseconds, and unmapped with the rest (`mapping.rs`). Of hugetlbfs, or by a kernel before
+//! 5.13, nothing can be moved so that its place stays taken meanwhile: there it goes at once.
+//!
 //! Others install handlers as well, Python's `faulthandler` among them, and the last one wins. So
 //! whenever memory is mapped we look whether SIGBUS still comes to us first, and go in front of
 //! whoever is there if not.
@@ -33,10 +38,19 @@ struct Entry {
     start: AtomicUsize,
     end: AtomicUsize,
     struck: AtomicBool,
+    /// Where that which was mapped here was moved to, and as many bytes from there on.
+    aside: AtomicUsize,
+    aside_len: AtomicUsize,
 }
 
 static TABLE: [Entry; SLOTS] = [const {
-    Entry { start: AtomicUsize::new(0), end: AtomicUsize::new(0), struck: AtomicBool::new(false) }
+    Entry {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        struck: AtomicBool::new(false),
+        aside: AtomicUsize::new(0),
+        aside_len: AtomicUsize::new(0),
+    }
 }; SLOTS];
 /// One behind the highest entry ever used.
 static HIGH: AtomicUsize = AtomicUsize::new(0);
@@ -80,6 +94,7 @@ impl Watch {
         };
         let entry = &TABLE[usize::from(index)];
         entry.struck.store(false, Ordering::Relaxed);
+        entry.aside_len.store(0, Ordering::Relaxed);
         entry.start.store(start, Ordering::Relaxed);
         entry.end.store(start + len, Ordering::Release);
         Ok(Watch(index))
@@ -89,6 +104,14 @@ impl Watch {
     #[must_use]
     pub fn struck(&self) -> bool {
         TABLE[usize::from(self.0)].struck.load(Ordering::Acquire)
+    }
+
+    /// What is to be unmapped beside it: the first address, and bytes, of where it was moved to by a fault.
+    #[must_use]
+    pub fn aside(&self) -> Option<(usize, usize)> {
+        let entry = &TABLE[usize::from(self.0)];
+        let (at, len) = (entry.aside.load(Ordering::Relaxed), entry.aside_len.load(Ordering::Relaxed));
+        (len > 0).then_some((at, len))
     }
 }
 
@@ -183,6 +206,32 @@ fn hand_on(
     }
 }
 
+/// A table of page tables is moved as one if it is for so many bytes, and goes to a multiple of as many from where it was.
+const WHOLE: usize = 1 << 30;
+
+/// Move what is mapped at `start` elsewhere: to somewhere in so many bytes from this address on. What is left are
+/// addresses that are taken, with nothing there.
+fn move_aside(start: usize, len: usize) -> Option<(usize, usize)> {
+    let room = len.checked_add(WHOLE)?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: at an address of the kernel's choice, which touches nothing that exists.
+    let at = unsafe { libc::mmap(ptr::null_mut(), room, libc::PROT_NONE, flags, -1, 0) };
+    if at == libc::MAP_FAILED {
+        return None;
+    }
+    let to = at as usize + start.wrapping_sub(at as usize) % WHOLE;
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: from a mapping whose contents nobody relies on (see `repair`) to within what was reserved just
+    // above: it begins less than WHOLE behind its start.
+    let moved = unsafe { libc::mremap(start as *mut _, len, len, flags, to as *mut libc::c_void) };
+    if moved == libc::MAP_FAILED {
+        // SAFETY: reserved above, and nothing is there.
+        unsafe { libc::munmap(at, room) };
+        return None;
+    }
+    Some((at as usize, room))
+}
+
 /// Put zero pages over the watched mapping that `address` is in, if there is one.
 fn repair(address: usize) -> bool {
     let high = HIGH.load(Ordering::Acquire);
@@ -190,6 +239,10 @@ fn repair(address: usize) -> bool {
         let (start, end) = (entry.start.load(Ordering::Relaxed), entry.end.load(Ordering::Acquire));
         if address < start || address >= end {
             continue;
+        }
+        if let Some((at, len)) = move_aside(start, end - start) {
+            entry.aside.store(at, Ordering::Relaxed);
+            entry.aside_len.store(len, Ordering::Relaxed);
         }
         let (prot, flags) = (
             libc::PROT_READ | libc::PROT_WRITE,

@@ -54,6 +54,8 @@ impl Drop for Taken {
 struct Reserved {
     address: usize,
     len: usize,
+    /// Where a fault had it moved to: more of the same.
+    aside: Option<(usize, usize)>,
     _taken: Taken,
 }
 
@@ -62,6 +64,10 @@ impl Drop for Reserved {
         // SAFETY: mapped in `Mapping::new`, not unmapped elsewhere, and nobody has a pointer into it any more
         // (regions are held by Arc, and with them the mapping, which let go of this).
         unsafe { libc::munmap(self.address as *mut _, self.len) };
+        if let Some((address, len)) = self.aside {
+            // SAFETY: reserved by `fault.rs` for what was mapped here; nobody ever had a pointer into it.
+            unsafe { libc::munmap(address as *mut _, len) };
+        }
     }
 }
 
@@ -135,7 +141,7 @@ impl Mapping {
         let taken = ROOM.take(reserved_len)?;
         let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let reserved = map(std::ptr::null_mut(), reserved_len, libc::PROT_NONE, nothing, -1, 0)?;
-        let kept = Reserved { address: reserved as usize, len: reserved_len, _taken: taken };
+        let kept = Reserved { address: reserved as usize, len: reserved_len, aside: None, _taken: taken };
         let reserved: *mut u8 = reserved.cast();
         let front = (reserved as usize + page).next_multiple_of(page) - reserved as usize;
         // SAFETY: front is at most 2 pages - 1, so len bytes and a page behind them are reserved too.
@@ -170,8 +176,9 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        self.watch = None;
-        if let Some(reserved) = self.reserved.take() {
+        let aside = self.watch.take().and_then(|watch| watch.aside());
+        if let Some(mut reserved) = self.reserved.take() {
+            reserved.aside = aside;
             self.unmapping.unmap(reserved);
         }
     }
@@ -219,5 +226,37 @@ mod tests {
         lane.work();
         assert!(lane.is_empty());
         assert_eq!(unmapping.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    /// Nor where a fault puts zeros over it: what was there is moved aside until then.
+    #[test]
+    fn nobody_waits_until_what_was_cut_off_is_unmapped() {
+        let name = format!("cut-{}", std::process::id());
+        let mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().filter(|line| line.contains(&name)).count()
+        };
+        let c_name = std::ffi::CString::new(name.clone()).unwrap();
+        // SAFETY: the name is a C string; ftruncate fails on a bad result.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c_name.as_ptr(), 0)) };
+        // SAFETY: no pointers.
+        let cut = |size| assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), size) }, 0);
+        let unmapping = Unmapping::default();
+        for len in [0x1000, 0x10_0000] {
+            cut(0x20_0000);
+            let mapping = Mapping::new(fd.as_raw_fd(), 0x10_0000, len, 0x1000, &unmapping).unwrap();
+            let last = mapping.address().wrapping_add(len - 0x1000);
+            cut(0x10_0000 + len as i64 - 0x1000);
+            assert!(!mapping.struck());
+            // SAFETY: mapped above; the page behind it is gone, which is the test.
+            assert_eq!(unsafe { last.read_volatile() }, 0);
+            assert!(mapping.struck());
+            assert_eq!(mapped(), 1, "where it is out of the way");
+            // SAFETY: as above; it is a page of our own now.
+            unsafe { last.write_volatile(1) };
+            drop(mapping);
+            unmapping.lane().until_empty();
+            assert_eq!(mapped(), 0);
+        }
     }
 }
