@@ -46,6 +46,8 @@ pub struct Queue {
     err: Option<EventFd>,
     /// A kick was set: the driver is ready.
     started: bool,
+    /// A ring ran where it is since it was told where that is, and that it is to start.
+    ran: bool,
     /// The front-end lets frames through.
     pub enabled: bool,
     pub ring: Option<Box<Vring>>,
@@ -85,6 +87,7 @@ impl Queue {
     pub fn set_addr(&mut self, addr: VringAddr) {
         self.pause();
         self.addr = Some(addr);
+        self.ran = false;
     }
 
     /// Where to begin; not while the ring runs.
@@ -130,6 +133,7 @@ impl Queue {
         self.pause();
         self.kick = None;
         self.started = false;
+        self.ran = false;
         self.base
     }
 
@@ -149,7 +153,10 @@ impl Queue {
         }
     }
 
-    /// Start the ring if it should run, doesn't, and all pieces are there. Whether it was started.
+    /// Start the ring if it should run, doesn't, and all pieces are there. Whether that was tried.
+    ///
+    /// One that ran, and whose memory is gone, waits until it is there again: a front-end that has a region moved
+    /// (QEMU, when its guest writes to registers of the chipset) removes it and then adds it anew.
     pub fn settle(&mut self, index: u16, setting: &Setting<'_>) -> Result<bool, RingFault> {
         let Some(addr) = self.addr else { return Ok(false) };
         if self.ring.is_some() || !self.started || self.size == 0 || setting.memory.is_empty() {
@@ -162,8 +169,12 @@ impl Queue {
             .map(|log| UsedLog { log: log.clone(), gpa: addr.log });
         let inflight = setting.inflight.and_then(|inflight| inflight.queue(index, self.size));
         let base = Base { bits: self.base, exact: self.left == Some(self.base) };
-        let ring = Vring::start(setting.memory, &place, base, setting.features, inflight, used_log)?;
-        self.ring = Some(Box::new(ring));
+        match Vring::start(setting.memory, &place, base, setting.features, inflight, used_log) {
+            Ok(ring) => self.ring = Some(Box::new(ring)),
+            Err(RingFault::Placement) if self.ran => {}
+            Err(fault) => return Err(fault),
+        }
+        self.ran = true;
         Ok(true)
     }
 }

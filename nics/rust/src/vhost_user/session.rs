@@ -208,7 +208,7 @@ impl Session {
         let setting = Setting { memory: &self.memory, features, log, inflight: self.inflight.as_ref() };
         for (index, queue) in self.queues.iter_mut().enumerate() {
             match queue.settle(index as u16, &setting) {
-                Ok(started) => self.costly |= started,
+                Ok(tried) => self.costly |= tried,
                 Err(fault) => {
                     self.costly = true;
                     self.fault(index, fault);

@@ -1,6 +1,6 @@
 //! Memory that a front-end changes, or takes away, while its guest runs.
 
-use super::super::protocol::feature::LOG_ALL;
+use super::super::protocol::feature::{LOG_ALL, RING_PACKED};
 use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
 use super::host::{Host, memfd};
 use crate::nic::Nic;
@@ -135,4 +135,28 @@ fn a_log_that_was_cut_off_is_used_no_more() {
     guest.say(&mut host, 6, &body, &[log.as_raw_fd()]);
     assert_eq!(guest.answer(), Some(0));
     works(&mut host, &mut guest);
+}
+
+#[test]
+fn a_ring_waits_for_its_memory_and_goes_on() {
+    for packed in [0, RING_PACKED] {
+        let mut host = Host::new();
+        let mut guest = Guest::running(&mut host, PLAIN | packed);
+        let low = memfd(0x10000);
+        let fds = [low.as_raw_fd(), guest.memfd.as_raw_fd()];
+        guest.say(&mut host, 5, &table(&[(0, 0x10000, 0, 0), (GPA, SIZE, UVA, 0)]), &fds);
+        works(&mut host, &mut guest);
+        host.news();
+        // The region that the rings are in is removed, and told anew; or all is, at another address.
+        let region: Vec<u8> = [0, GPA, SIZE, UVA, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(guest.acked(&mut host, 38, &region, &[]), Some(0));
+        assert!(!host.nic.polled());
+        assert_eq!(guest.acked(&mut host, 37, &region, &fds[1..]), Some(0));
+        works(&mut host, &mut guest);
+        guest.say(&mut host, 5, &table(&[(0, 0x10000, 0, 0)]), &fds[..1]);
+        assert!(!host.nic.polled());
+        guest.set_memory(&mut host);
+        works(&mut host, &mut guest);
+        assert_eq!(host.news(), (vec![false, true], vec![]));
+    }
 }
