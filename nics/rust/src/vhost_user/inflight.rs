@@ -84,6 +84,12 @@ impl Inflight {
         Ok(Inflight { region, queues: spec.queues, queue_size: spec.queue_size })
     }
 
+    /// Whether it was taken away.
+    #[must_use]
+    pub fn struck(&self) -> bool {
+        self.region.struck()
+    }
+
     /// The part of one queue, if there is one and it is large enough for a ring of `size`.
     #[must_use]
     pub fn queue(&self, index: u16, size: u16) -> Option<InflightQueue> {

@@ -163,7 +163,9 @@ impl Session {
 
     /// Whether some of what rings use was taken away under us.
     fn struck(&self) -> bool {
-        self.memory.struck() || self.log().is_some_and(Log::struck)
+        self.memory.struck()
+            || self.log().is_some_and(Log::struck)
+            || self.inflight.as_ref().is_some_and(Inflight::struck)
     }
 
     /// Memory was taken away somewhere; find out whether it was ours.

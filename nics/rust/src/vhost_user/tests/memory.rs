@@ -3,6 +3,7 @@
 use super::super::protocol::feature::{LOG_ALL, RING_PACKED};
 use super::front::{GPA, Guest, PLAIN, SIZE, UVA, frame, pair, table};
 use super::host::{Host, memfd};
+use super::restarts::receive_inflight;
 use crate::nic::Nic;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -135,6 +136,35 @@ fn a_log_that_was_cut_off_is_used_no_more() {
     guest.say(&mut host, 6, &body, &[log.as_raw_fd()]);
     assert_eq!(guest.answer(), Some(0));
     works(&mut host, &mut guest);
+}
+
+#[test]
+fn a_table_of_buffers_in_flight_that_was_cut_off_is_noticed() {
+    for packed in [0, RING_PACKED] {
+        let mut host = Host::new();
+        let mut guest = Guest::connect(&mut host, 256);
+        guest.say(&mut host, 16, &(1u64 << 12).to_ne_bytes(), &[]);
+        let table = |host: &mut Host, guest: &mut Guest| {
+            let spec = [0u64.to_ne_bytes(), 0u64.to_ne_bytes(), [2, 0, 0, 1, 0, 0, 0, 0]].concat();
+            guest.request(31, 0, &spec, &[]);
+            host.poll();
+            let (spec, fd) = receive_inflight(guest);
+            guest.say(host, 32, &spec, &[fd.as_raw_fd()]);
+            fd
+        };
+        let fd = table(&mut host, &mut guest);
+        guest.set_up(&mut host, PLAIN | packed, 1);
+        works(&mut host, &mut guest);
+        cut(&fd);
+        guest.send(&frame(60, 1));
+        stopped(&mut host);
+        if packed == 0 {
+            start_again(&mut host, &mut guest);
+            assert!(!host.nic.polled());
+            table(&mut host, &mut guest);
+            works(&mut host, &mut guest);
+        }
+    }
 }
 
 #[test]
