@@ -85,7 +85,7 @@ ADVICE = {
     "door-malformed": "The far side speaks another protocol, or its driver is wrong: `vnet connect GUEST` has the right words.",
     "door-overrun": "The engine had no time: `engine: {driver: thread, cpu: N}`, or fewer guests on this CPU.",
     "door-stranger": "Somebody else sends to the door's address; `remote` says who may.",
-    "door-unused": "The other end sends by a cable that this one keeps out: `vnet status` says why; both ends need the same `mode`.",
+    "door-unused": "The other end sends by a cable that this one keeps out: `vnet status` says why; both ends need the same `mode`. Or a guest sends by a queue that its VMM has disabled.",
 }  # fmt: skip
 PLACES = {
     "door": "Before the switch: counted at the port, not among what it received",

@@ -175,6 +175,6 @@ reasons! {
     DoorOverrun = "door-overrun", Door;
     /// a datagram came from an address that is not the peer's
     DoorStranger = "door-stranger", Door;
-    /// it came in by a cable of a bond that is not in use
+    /// it came in by a cable of a bond, or a queue of a virtual machine, that is not in use
     DoorUnused = "door-unused", Door;
 }

@@ -75,6 +75,8 @@ pub struct VhostUser {
     /// Faults that were caught when we last looked.
     strikes: u64,
     malformed: u64,
+    /// Frames in queues that were disabled.
+    unused: u64,
     manners: Arc<Manners>,
     recheck: Option<Nanos>,
     /// When frames were given to the guest last, until its rings are ready for the next ones.
@@ -112,6 +114,7 @@ impl VhostUser {
             link: true,
             strikes: fault::strikes(),
             malformed: 0,
+            unused: 0,
             manners: Arc::default(),
             recheck: None,
             gave: None,
@@ -296,6 +299,7 @@ impl VhostUser {
                     // What a disabled queue holds is discarded, so that the guest does not wait.
                     ring.give_sent(waiting);
                     ring.call(queue.call.as_ref(), false);
+                    self.unused += waiting as u64;
                     emptied = true;
                 }
                 Err(fault) => {
@@ -536,10 +540,10 @@ impl Nic for VhostUser {
     }
 
     fn take_drops(&mut self) -> Option<(DropReason, u64)> {
-        match std::mem::take(&mut self.malformed) {
-            0 => None,
-            n => Some((DropReason::DoorMalformed, n)),
-        }
+        let drops =
+            [(DropReason::DoorMalformed, &mut self.malformed), (DropReason::DoorUnused, &mut self.unused)];
+        let (reason, count) = drops.into_iter().find(|(_, count)| **count > 0)?;
+        Some((reason, std::mem::take(count)))
     }
 }
 

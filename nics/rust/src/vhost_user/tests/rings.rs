@@ -171,6 +171,8 @@ fn a_disabled_transmit_queue_is_emptied() {
         guest.send(&frame(60, i));
     }
     assert!(host.receive_all().is_empty());
+    assert_eq!(host.nic.take_drops(), Some((DropReason::DoorUnused, 200)));
+    assert_eq!(host.nic.take_drops(), None);
     assert_eq!(guest.reclaim(1), 200);
     assert_eq!(host.send(&[frame(60, 0)]), [(0, DropReason::TxNoCarrier)]);
     for ring in 0..2 {
