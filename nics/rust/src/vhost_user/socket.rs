@@ -23,6 +23,16 @@ pub enum Gone {
     Io(io::Error),
 }
 
+impl From<io::Error> for Gone {
+    fn from(e: io::Error) -> Self {
+        match e.kind() {
+            // With answers that it has not read, or on their way: it need not have done wrong to die then.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Gone::Closed,
+            _ => Gone::Io(e),
+        }
+    }
+}
+
 impl From<Malformed> for Gone {
     fn from(e: Malformed) -> Self {
         Gone::Malformed(e.0)
@@ -109,7 +119,7 @@ impl Messages {
         // SAFETY: all that msg points to lives through the call, with the lengths given.
         let n = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut msg, flags) };
         if n < 0 {
-            return Err(Gone::Io(io::Error::last_os_error()));
+            return Err(io::Error::last_os_error().into());
         }
         let mut surplus = msg.msg_flags & libc::MSG_CTRUNC != 0;
         // SAFETY: msg was filled by recvmsg; CMSG_FIRSTHDR stays within msg_controllen.
@@ -144,7 +154,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<(),
     match calls::send_with(socket, bytes, fd.as_slice()) {
         Ok(n) if n == bytes.len() => Ok(()),
         Ok(_) => Err(Gone::Malformed("answers that it does not read")),
-        Err(e) => Err(Gone::Io(e)),
+        Err(e) => Err(e.into()),
     }
 }
 

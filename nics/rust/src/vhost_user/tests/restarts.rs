@@ -30,6 +30,22 @@ fn a_front_end_may_come_back_and_only_one_is_served() {
 }
 
 #[test]
+fn a_front_end_that_dies_before_it_has_its_answers_does_no_wrong() {
+    let mut host = Host::new();
+    for _ in 0..10 {
+        let guest = Guest::connect(&mut host, 256);
+        for _ in 0..3 {
+            guest.request(1, 0, &[], &[]);
+        }
+        drop(guest);
+        host.poll();
+    }
+    assert_eq!(host.news(), (vec![], vec![]));
+    // Nor did anybody have to wait.
+    Guest::running(&mut host, PLAIN);
+}
+
+#[test]
 fn a_client_connects_again_and_again() {
     let mut host = Host::with(|config| config.role = Role::Client);
     host.wait(60_000_000_000);
