@@ -16,6 +16,7 @@
 //!
 //! Frames are looked up by their IP address, not by the MAC address that 32 groups share.
 
+mod lists;
 mod member;
 pub(crate) mod message;
 mod query;
