@@ -115,7 +115,7 @@ reasons! {
     StormMulticast = "storm-multicast", Ingress;
     /// more unicast to unknown stations than the port's storm control lets pass
     StormUnknown = "storm-unknown", Ingress;
-    /// more reports of multicast groups than a guest may send
+    /// more reports of multicast groups, or more changes in them, than a guest may send
     MulticastReports = "multicast-reports", Ingress;
     /// multicast that nobody in its VLAN has asked for, where groups are snooped
     NoListener = "no-listener", Ingress;

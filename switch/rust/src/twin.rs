@@ -62,8 +62,9 @@ impl Twin {
         if self.0.has_to_weigh() && self.0.is_weighed(&decision, view.head) {
             self.0.weigh(&mut decision, Some(frame).filter(|frame| frame.len() <= crate::snoop::LONGEST));
         }
-        if matches!(decision.out, Out::Report(_)) && frame.len() <= LONGEST {
-            self.0.listen(now, ingress, view.sender, &mut decision, frame);
+        if matches!(decision.out, Out::Report(_)) {
+            let whole = if frame.len() <= LONGEST { frame } else { &[] };
+            self.0.listen(now, ingress, view.sender, &mut decision, whole);
         }
         decision
     }

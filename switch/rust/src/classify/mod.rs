@@ -24,7 +24,7 @@ use crate::decision::{Decision, Flood, Out, View};
 use crate::fdb::Fdb;
 use crate::groups::{BURST, Gate, Passing, Tracker};
 use crate::guard::Memory;
-use crate::limits::{Bucket, StormMeter};
+use crate::limits::StormMeter;
 use crate::members::Vlans;
 use crate::multicast::Snooper;
 use crate::pairs::Pairs;
@@ -104,7 +104,7 @@ impl Switch {
             let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves, reports } =
+        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves, .. } =
             &mut *port;
         let pass = Pass { state: *state, control: *control, looped: *looped };
         let memo = Memo::of(config);
@@ -132,7 +132,6 @@ impl Switch {
             pass,
             moves,
             snooper: multicast.as_deref(),
-            reports,
         };
         desk.last.expect(desk.fdb.version());
         let mut books = Books { counters, storm, now, counted: 0, bytes: 0, dropped: 0, alike: true };
@@ -269,8 +268,6 @@ struct Desk<'a> {
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.
     snooper: Option<&'a Snooper>,
-    /// What the port may report of them; `None`: anything.
-    reports: &'a mut Option<Bucket>,
     gateways: &'a mut Gateways,
     /// See [`Switch::own`].
     own: &'a BTreeSet<(u64, PortId)>,

@@ -52,15 +52,7 @@ impl Desk<'_> {
         let Some(snooper) = self.snooper else { return self.flood(vlan, place, Flood::Multicast) };
         match snooper.way(vlan, view.head, header.tags.count()) {
             Way::All => self.flood(vlan, place, Flood::Multicast),
-            Way::Report(list) => {
-                if let Some(bucket) = self.reports {
-                    if bucket.ready() > self.now {
-                        return Out::Drop(DropReason::MulticastReports);
-                    }
-                    bucket.take(self.now, 1);
-                }
-                Out::Report(list)
-            }
+            Way::Report(list) => Out::Report(list),
             Way::List(list) => {
                 let mut reached = DropReason::NoListener;
                 for &port in snooper.list(list) {

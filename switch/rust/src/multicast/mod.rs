@@ -35,13 +35,14 @@ use crate::account::account;
 use crate::config::PortConfig;
 use crate::limits::Bucket;
 use crate::twin::own;
-use crate::{Decision, Flood, Mac, Nanos, Out, PortId, Switch, VlanId};
+use crate::{Decision, DropReason, Flood, Mac, Nanos, Out, PortId, Switch, VlanId};
 use message::Look;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const SECOND: Nanos = 1_000_000_000;
-/// Reports that a guest may send a second, and at once. (A link carries those of many.)
+/// Reports that a guest may send a second, and at once. One that changes several things counts for as many: a guest may
+/// say at once three times over that it is in all groups that it can have. (A link carries those of many.)
 const REPORTS: u64 = 100;
 const REPORTS_AT_ONCE: u64 = 400;
 /// The longest frame that is listened to.
@@ -165,8 +166,8 @@ impl Switch {
         }
     }
 
-    /// A whole frame for which `is_heard` said so, with the `sender` that its view has: learn from it which groups
-    /// are wanted. A report that routers need not hear goes nowhere afterwards.
+    /// A whole frame for which `is_heard` said so, or nothing, where it is too long, with the `sender` that its view has: learn
+    /// from it which groups are wanted. A report that routers need not hear goes nowhere afterwards, and one too many is dropped.
     pub fn listen(
         &mut self,
         now: Nanos,
@@ -175,13 +176,24 @@ impl Switch {
         decision: &mut Decision,
         frame: &[u8],
     ) {
-        let Some(config) = self.port(ingress) else { return };
-        let trusted = config.guard.as_ref().is_none_or(|guard| guard.roles.querier);
-        let account = account(config, ingress, sender);
+        let Some(port) = self.ports.get_mut(usize::from(ingress)).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let bucket = port.reports.as_mut().filter(|_| matches!(decision.out, Out::Report(_)));
+        if bucket.as_ref().is_some_and(|bucket| bucket.ready() > now) {
+            decision.out = Out::Drop(DropReason::MulticastReports);
+            port.counters.takes_back(DropReason::MulticastReports);
+            return;
+        }
+        let trusted = port.config.guard.as_ref().is_none_or(|guard| guard.roles.querier);
+        let account = account(&port.config, ingress, sender);
         let Some(snooper) = own(&mut self.multicast) else { return };
-        let onward = snooper.listen(now, (ingress, account), trusted, decision, frame);
+        let heard = snooper.listen(now, (ingress, account), trusted, decision, frame);
+        if let Some(bucket) = bucket {
+            bucket.take(now, heard.cost);
+        }
         if let Out::Report(list) = &mut decision.out
-            && !onward
+            && !heard.onward
         {
             *list = 0;
         }

@@ -1,23 +1,53 @@
 //! All that one switch knows about groups, and which list of ports a frame goes by.
 
+use super::lists;
 use super::message::{self, Family, Look, Message, Record, Version};
 use super::query::Query;
 use super::side::{self, Side};
 use super::table::{Bounds, Due, Outcome, Table, Times};
 use super::{SECOND, Setup, Unknown};
 use crate::config::PortConfig;
+use crate::limits::Bucket;
 use crate::{Decision, Mac, Nanos, PortId, VlanId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Queries that wait to be sent at most; what is asked for beyond that is asked again later.
 const WAITING: usize = 1024;
+/// Records that say again what is known are as much to do as one that changes something.
+const SAID_AGAIN: u64 = 16;
 
 /// One VLAN.
 #[derive(Clone, Debug)]
 pub(super) struct Vlan {
     pub(super) setup: Setup,
     pub(super) sides: [Side; 2],
+    /// Groups whose lists are to be made anew, and from which number on: each has its turn.
+    pub(super) stale: BTreeSet<u16>,
+    turn: u16,
+    pub(super) work: Option<Bucket>,
+}
+
+impl Vlan {
+    fn new(setup: Setup, sides: [Side; 2]) -> Vlan {
+        Vlan { setup, sides, stale: BTreeSet::new(), turn: 0, work: lists::work() }
+    }
+
+    /// The next group whose lists are to be made anew, if there is time for that.
+    pub(super) fn next_stale(&mut self, now: Nanos) -> Option<u16> {
+        if self.work.is_some_and(|bucket| bucket.ready() > now) {
+            return None;
+        }
+        let next = self.stale.range(self.turn..).next().or_else(|| self.stale.first()).copied()?;
+        self.stale.remove(&next);
+        self.turn = next.wrapping_add(1);
+        Some(next)
+    }
+
+    /// When `next_stale` is to be asked again.
+    fn deadline(&self) -> Option<Nanos> {
+        (!self.stale.is_empty()).then(|| self.work.map_or(0, |bucket| bucket.ready()))
+    }
 }
 
 /// What is known about groups at one switch.
@@ -31,8 +61,6 @@ pub(crate) struct Snooper {
     /// By a group's number and a source that some member names: the list of those who want that source. The
     /// group's own list is of those who want any other.
     pub(super) sources: BTreeMap<(u16, IpAddr), u16>,
-    /// Groups whose lists are to be worked out anew.
-    pub(super) stale: BTreeSet<u16>,
     /// Ports that forward, by VLAN, and whether another switch of the fabric is behind them.
     pub(super) open: BTreeMap<(VlanId, PortId), bool>,
     /// VLANs in which a port has begun to forward.
@@ -43,6 +71,18 @@ pub(crate) struct Snooper {
     /// Ports that wanted more groups than they may, and when that was told.
     pub(super) refused: BTreeMap<PortId, Nanos>,
     pub(super) lines: Vec<(PortId, String)>,
+    /// What was done for lists so far.
+    #[cfg(test)]
+    pub(super) work: u64,
+}
+
+/// What a frame came to that was listened to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// A report is to go on to routers.
+    pub onward: bool,
+    /// How many reports it counts for.
+    pub cost: u64,
 }
 
 /// Where a frame to a group address goes.
@@ -114,7 +154,7 @@ impl Snooper {
                 }
                 let [a, b, c, d] = numbers;
                 let sides = [Side::new(Family::V4, a, b), Side::new(Family::V6, c, d)];
-                self.vlans.insert(vlan, Vlan { setup, sides });
+                self.vlans.insert(vlan, Vlan::new(setup, sides));
                 self.opened.insert(vlan);
                 self.spread(vlan);
             }
@@ -159,8 +199,10 @@ impl Snooper {
     pub(crate) fn forget(&mut self, port: PortId, only: Option<VlanId>) {
         for (vlan, number) in self.table.of_port(port) {
             if only.is_none_or(|only| only == vlan) {
-                let outcome = self.table.leave(number, port);
-                self.settle(outcome);
+                match self.table.leave(number, port) {
+                    Outcome::Left(number, false) => _ = self.list_group(number),
+                    outcome => self.settle(outcome),
+                }
             }
         }
         let vlans: Vec<VlanId> =
@@ -179,20 +221,22 @@ impl Snooper {
         if only.is_none() {
             self.refused.remove(&port);
         }
-        self.relist();
     }
 
     fn settle(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Joined(number, _) | Outcome::Left(number, false) | Outcome::Filtered(number) => {
-                self.stale.insert(number);
+                let vlan = self.table.group(number).map(|group| group.vlan);
+                if let Some(place) = vlan.and_then(|vlan| self.vlans.get_mut(&vlan)) {
+                    place.stale.insert(number);
+                }
             }
             Outcome::Left(number, true) => self.drop_lists(number),
-            Outcome::Same | Outcome::Refused => {}
+            Outcome::Same | Outcome::Asked | Outcome::Refused => {}
         }
     }
 
-    /// A frame that `look` found to be worth it. Whether a report is to go on to routers.
+    /// A frame that `look` found to be worth it.
     pub(super) fn listen(
         &mut self,
         now: Nanos,
@@ -200,22 +244,24 @@ impl Snooper {
         trusted: bool,
         decision: &Decision,
         frame: &[u8],
-    ) -> bool {
+    ) -> Heard {
         let vlan = decision.vlan;
+        let mut heard = Heard { onward: true, cost: 1 };
         match message::parse(frame, decision.tags) {
-            None => true,
             Some(Message::Report(version, records)) => {
-                let mut news = version == Version::Sources;
+                heard.onward = version == Version::Sources;
+                let (mut changes, all) = (0, records.len() as u64);
                 for record in records {
-                    news |= self.report(now, vlan, (port, account), version, &record);
+                    let (news, outcome) = self.report(now, vlan, (port, account), version, &record);
+                    heard.onward |= news;
+                    changes += u64::from(outcome != Outcome::Same);
                 }
-                self.relist();
-                news
+                heard.cost = (changes + (all - changes) / SAID_AGAIN).max(1);
+                self.relist(now, vlan);
             }
             Some(Message::Query(query)) if trusted => {
                 let mac = frame.get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
                 self.queried(now, vlan, port, &query, mac);
-                true
             }
             Some(Message::Router(family)) if trusted => {
                 if let Some(place) = self.vlans.get_mut(&vlan)
@@ -223,10 +269,10 @@ impl Snooper {
                 {
                     self.spread(vlan);
                 }
-                true
             }
-            Some(_) => true,
+            None | Some(_) => {}
         }
+        heard
     }
 
     /// One record. Whether routers should hear of it.
@@ -237,12 +283,12 @@ impl Snooper {
         (port, account): (PortId, PortId),
         version: Version,
         record: &Record,
-    ) -> bool {
+    ) -> (bool, Outcome) {
         if message::is_open(record.group) {
-            return true;
+            return (true, Outcome::Same);
         }
         let Snooper { vlans, table, .. } = self;
-        let Some(place) = vlans.get(&vlan) else { return true };
+        let Some(place) = vlans.get(&vlan) else { return (true, Outcome::Same) };
         let setup = place.setup;
         let side = &place.sides[Family::of(record.group) as usize];
         let times = Times {
@@ -270,13 +316,15 @@ impl Snooper {
             self.tell(now, account, vlan, setup.bounds, full);
         }
         let number = self.table.find(vlan, record.group);
-        let Some(group) = number.and_then(|number| self.table.group_mut(number)) else { return true };
+        let Some(group) = number.and_then(|number| self.table.group_mut(number)) else {
+            return (true, outcome);
+        };
         let same = outcome == Outcome::Same && record.kind == message::Kind::IsExclude;
         if setup.suppress && same && group.told != 0 && now < group.told + side::RESPONSE {
-            return false;
+            return (false, outcome);
         }
         group.told = if record.wants_all() { now.max(1) } else { 0 };
-        true
+        (true, outcome)
     }
 
     /// One line a minute and port about groups that it can't have.
@@ -358,13 +406,17 @@ impl Snooper {
                 }
             }
         }
-        self.relist();
+        let stale = self.vlans.iter().filter(|(_, place)| !place.stale.is_empty());
+        for vlan in stale.map(|(&vlan, _)| vlan).collect::<Vec<_>>() {
+            self.relist(now, vlan);
+        }
         self.out.truncate(WAITING);
     }
 
     pub(super) fn deadline(&self) -> Option<Nanos> {
         let opened = (!self.opened.is_empty()).then(|| self.asked.map_or(0, |at| at + SECOND));
         let sides = self.vlans.values().flat_map(|place| &place.sides).filter_map(Side::deadline).min();
-        [opened, sides, self.table.deadline()].into_iter().flatten().min()
+        let stale = self.vlans.values().filter_map(Vlan::deadline).min();
+        [opened, sides, stale, self.table.deadline()].into_iter().flatten().min()
     }
 }

@@ -96,6 +96,8 @@ pub(super) struct Table {
 pub(super) enum Outcome {
     /// Who wants the group is as it was.
     Same,
+    /// The same; but somebody at the port left it, and who else is there has to be asked.
+    Asked,
     /// A port wants other sources of the group.
     Filtered(u16),
     /// The port has begun to want the group, which is new if `true`.
@@ -241,22 +243,24 @@ impl Table {
             }
             Kind::Block => {}
         }
-        // Sources that whoever speaks does not want, and somebody else may.
+        // Sources that whoever speaks does not want, and somebody else may. Who says so again while others are
+        // asked has them asked no more often.
+        let last = if times.fast { now } else { now + times.last_member * Nanos::from(QUESTIONS) };
         let goes = |&(source, until): &(IpAddr, Nanos)| match record.kind {
-            Kind::ToInclude => until > 0 && !sources.contains(&source),
-            Kind::Block | Kind::ToExclude => until > 0 && sources.contains(&source),
+            Kind::ToInclude => until > last && !sources.contains(&source),
+            Kind::Block | Kind::ToExclude => until > last && sources.contains(&source),
             _ => false,
         };
-        let to_include = record.kind == Kind::ToInclude && member.exclude > 0;
+        let to_include = record.kind == Kind::ToInclude && member.exclude > last;
         // 7.3.2: hosts of IGMPv1 never leave.
         let leaves = (to_include || member.sources.iter().any(goes)) && member.first <= now;
-        if leaves && (times.fast || times.asks) {
-            let last = if times.fast { now } else { now + times.last_member * Nanos::from(QUESTIONS) };
+        let leaves = leaves && (times.fast || times.asks);
+        if leaves {
             if to_include {
-                member.exclude = member.exclude.min(last);
+                member.exclude = last;
             }
             for source in member.sources.iter_mut().filter(|source| goes(source)) {
-                source.1 = source.1.min(last);
+                source.1 = last;
             }
             if times.asks && !times.fast {
                 member.questions = QUESTIONS;
@@ -270,7 +274,11 @@ impl Table {
             return self.leave(number, port);
         }
         self.schedule(number, at);
-        if changed { Outcome::Filtered(number) } else { Outcome::Same }
+        match (changed, leaves) {
+            (true, _) => Outcome::Filtered(number),
+            (false, true) => Outcome::Asked,
+            (false, false) => Outcome::Same,
+        }
     }
 
     fn schedule(&mut self, number: u16, at: usize) {

@@ -137,7 +137,8 @@ pub(super) fn sealed(mut bytes: Vec<u8>, at: usize, pseudo: u32) -> Vec<u8> {
 
 pub(super) fn ipv4(port: PortId, src: [u8; 4], dst: [u8; 4], proto: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![1, 0, 0x5e, dst[1] & 0x7f, dst[2], dst[3], 2, 0, 0, 0, 0, port as u8, 8, 0];
-    let mut ip = vec![0x45, 0, 0, 20 + body.len() as u8, 0, 0, 0, 0, 1, proto, 0, 0];
+    let [high, low] = (20 + body.len() as u16).to_be_bytes();
+    let mut ip = vec![0x45, 0, high, low, 0, 0, 0, 0, 1, proto, 0, 0];
     ip.extend(src);
     ip.extend(dst);
     bytes.extend(sealed(ip, 10, 0));

@@ -3,6 +3,7 @@
 
 mod bench;
 mod links;
+mod load;
 mod sources;
 
 use super::message::Message;

@@ -201,9 +201,8 @@ fn listen(switch: &mut Switch, now: Nanos, ingress: PortId, burst: &[Frame<'_>],
     for (frame, decision) in burst.iter().zip(decisions) {
         if switch.is_heard(decision, frame.head()) {
             let mut copy = [0; switch::multicast::LONGEST];
-            if let Some(len) = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut copy) {
-                switch.listen(now, ingress, frame.sender, decision, &copy[..len]);
-            }
+            let len = (TxFrame { frame, edit: TagEdit::NONE }).copy_to(&mut copy).unwrap_or(0);
+            switch.listen(now, ingress, frame.sender, decision, &copy[..len]);
         }
     }
 }
