@@ -90,6 +90,31 @@ async def test_a_group_reaches_its_members_and_no_link_in_vain(
         assert fabric.port("p1").counters()["drops"]["no-listener"] >= 40
 
 
+@pytest.mark.parametrize("fast", [False, True], ids=["asked", "fast"])
+@pytest.mark.parametrize("group", [GROUP, GROUP6])
+async def test_no_link_carries_what_nobody_wants_any_more(
+    autojump_clock: trio.testing.MockClock, group: str, fast: bool
+) -> None:
+    """Wherever it was wanted, at the switch that asks or at another."""
+    async with vnet.Fabric(row(3, unknown="routers", fast_leave=fast)) as fabric:
+        await trio.sleep(10)
+        for number in "123":
+            listener = await fabric.guests[f"a{number}"].host().udp_socket(4000)
+            listener.join(group)
+            await trio.sleep(2)
+            assert {m["switch"] for m in fabric.members() if m["group"] == group} == {"s1", "s2", "s3"}
+            listener.leave(group)
+            await trio.sleep(5)
+            assert [m for m in fabric.members() if m["group"] == group] == [], number
+            ends = {name: end.counters()["tx_frames"] for name, end in fabric.wiring.link_ends().items()}
+            for sender in ("p1", "p2", "p3"):
+                assert await reached(fabric, sender, udp(group)) == set()
+            carried = [
+                n for n, end in fabric.wiring.link_ends().items() if end.counters()["tx_frames"] > ends[n]
+            ]
+            assert carried == [], number
+
+
 async def test_one_switch_asks_for_all(autojump_clock: trio.testing.MockClock) -> None:
     async with vnet.Fabric(row(3)) as fabric:
         await trio.sleep(600)

@@ -9,7 +9,8 @@
 //!   nobody wants, as `unknown` says. What is no IP, 224.0.0.x, and link-local groups of IPv6 go to all
 //!   (2.1.2), and so does everything where nobody asks: memberships would end, and with them the traffic.
 //! * Reports go to routers, and over links to other switches of the fabric; hosts don't hear them. So each
-//!   switch knows what is wanted beyond each link, and a link carries nothing else.
+//!   switch knows what is wanted beyond each link, and a link carries nothing else. When the last one here leaves a
+//!   group, whoever asks does so over links, too: without an answer the others know that nobody here wants it.
 //! * When a link begins to forward, what is known of links is old. All hosts are asked anew, and until they
 //!   have answered each link carries everything.
 //! * Who asks, or says hello as a router (PIM), is believed unless the guard says that it may not.

@@ -1,10 +1,11 @@
 //! All that one switch knows about groups, and which list of ports a frame goes by.
 
 use super::lists;
+use super::member::Member;
 use super::message::{self, Family, Look, Message, Record, Version};
 use super::query::Query;
 use super::side::{self, Side};
-use super::table::{Bounds, Due, Outcome, Table, Times};
+use super::table::{Bounds, Due, Outcome, QUESTIONS, Table, Times};
 use super::{SECOND, Setup, Unknown};
 use crate::config::PortConfig;
 use crate::limits::Bucket;
@@ -68,6 +69,8 @@ pub(crate) struct Snooper {
     /// When hosts were last asked because of that.
     asked: Option<Nanos>,
     pub(super) out: VecDeque<Query>,
+    /// Groups that somebody left without being asked about: when links are to be, and how often.
+    left: BTreeSet<(Nanos, VlanId, IpAddr, u8)>,
     /// Ports that wanted more groups than they may, and when that was told.
     pub(super) refused: BTreeMap<PortId, Nanos>,
     pub(super) lines: Vec<(PortId, String)>,
@@ -311,6 +314,9 @@ impl Snooper {
             table.hear(now, (vlan, port, account), version, record, times, || Self::new_list(lists, free))
         };
         self.settle(outcome);
+        if matches!(outcome, Outcome::Left(..)) && times.asks && self.left.len() < WAITING {
+            self.left.insert((now, vlan, record.group, QUESTIONS));
+        }
         // What a guest may have, its own switch tells.
         if outcome == Outcome::Refused && (account == port || !full) {
             self.tell(now, account, vlan, setup.bounds, full);
@@ -398,12 +404,14 @@ impl Snooper {
             match due {
                 Due::Over(number, _, last) => self.settle(Outcome::Left(number, last)),
                 Due::Filtered(number) => self.settle(Outcome::Filtered(number)),
-                Due::Ask(vlan, group, port) => {
-                    if let Some(place) = self.vlans.get(&vlan) {
-                        let side = &place.sides[Family::of(group) as usize];
-                        side.ask(vlan, Some(port), Some(group), SECOND, &place.setup, &mut self.out);
-                    }
-                }
+                Due::Ask(vlan, group, port) => self.ask(now, vlan, group, Some(port)),
+            }
+        }
+        while let Some(&(at, vlan, group, times)) = self.left.first().filter(|left| left.0 <= now) {
+            self.left.pop_first();
+            self.ask(now, vlan, group, None);
+            if times > 1 {
+                self.left.insert((at.max(now) + SECOND, vlan, group, times - 1));
             }
         }
         let stale = self.vlans.iter().filter(|(_, place)| !place.stale.is_empty());
@@ -413,10 +421,31 @@ impl Snooper {
         self.out.truncate(WAITING);
     }
 
+    /// Somebody left a group: ask who else is there, at his port, and over links. Whoever is behind one sends the group
+    /// here as long as anybody wants it, and only if nobody does any more he need be asked.
+    fn ask(&mut self, now: Nanos, vlan: VlanId, group: IpAddr, port: Option<PortId>) {
+        let Snooper { vlans, table, open, out, .. } = self;
+        let Some(place) = vlans.get(&vlan) else { return };
+        let side = &place.sides[Family::of(group) as usize];
+        let members = table.find(vlan, group).and_then(|number| table.group(number));
+        let members = members.map_or(&[][..], |group| &group.members);
+        // Those who are asked already, and do not answer, are about to go.
+        let stays = |member: &&Member| {
+            member.until() > now + SECOND * Nanos::from(QUESTIONS) && Some(member.port) != port
+        };
+        let staying: Vec<PortId> = members.iter().filter(stays).map(|member| member.port).take(2).collect();
+        let links = open.range((vlan, 0)..=(vlan, PortId::MAX)).filter(|open| *open.1).map(|open| open.0.1);
+        let idle = links.filter(|link| Some(*link) != port && staying.iter().all(|other| other == link));
+        for to in port.into_iter().chain(idle) {
+            side.ask(vlan, Some(to), Some(group), SECOND, &place.setup, out);
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Nanos> {
+        let left = self.left.first().map(|left| left.0);
         let opened = (!self.opened.is_empty()).then(|| self.asked.map_or(0, |at| at + SECOND));
         let sides = self.vlans.values().flat_map(|place| &place.sides).filter_map(Side::deadline).min();
         let stale = self.vlans.values().filter_map(Vlan::deadline).min();
-        [opened, sides, stale, self.table.deadline()].into_iter().flatten().min()
+        [left, opened, sides, stale, self.table.deadline()].into_iter().flatten().min()
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Times {
 }
 
 /// Questions about a group before it is given up (8.11).
-const QUESTIONS: u8 = 2;
+pub(super) const QUESTIONS: u8 = 2;
 
 #[derive(Clone, Debug)]
 pub(super) struct Group {

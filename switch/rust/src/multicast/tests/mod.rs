@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod left;
 mod links;
 mod load;
 mod sources;
