@@ -50,7 +50,7 @@ CHECKS = (
     Check("port", "the port is up", ("port-down",)),
     Check("frame", "whole, no longer than the MTU, its tags well formed", ("runt", "giant", "malformed-tag")),
     Check("source", "its source address is a station's", ("source-multicast", "source-zero")),
-    Check("link-local", "its destination is forwarded by bridges", ("link-local",)),
+    Check("link-local", "its destination is forwarded by bridges", ("link-local", "stp-bpdus")),
     Check(
         "vlan", "it belongs to VLAN {vlan} ({network})", ("tag-not-", "untagged-not-", "vlan-not-"), "network"
     ),

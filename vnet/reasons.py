@@ -60,6 +60,7 @@ ADVICE = {
     "no-member": "Nobody else is in the network at this switch, or nobody takes such floods (`flood`).",
     "port-down": "`vnet link PORT up`, or `up` at the NIC.",
     "stp-blocked": "That is how a tree works; `vnet status` says which port is in what role.",
+    "stp-bpdus": "Find out who sends them, or give the NIC a guard, so that it takes no part; `stp: {bpdu_guard: true}` takes such a port out.",
     "loop": "Remove the loop, or give the switches `stp: rstp`.",
     "tx-port-down": "`vnet link PORT up`, or `up` at the NIC.",
     "tx-stp-blocked": "It passes when the tree has settled; see `vnet status`.",

@@ -76,7 +76,7 @@ def status(reason: str | None, consumed: bool) -> int:
     first = reason.partition("-")[0]
     if first in ("guard", "group", "private", "station", "uplink", "tag", "untagged", "vlan", "mac"):
         return DENIED
-    if first == "storm" or reason == "multicast-reports":
+    if first == "storm" or reason in ("multicast-reports", "stp-bpdus"):
         return POLICED
     if reason in ("giant", "runt", "malformed-tag"):
         return BAD_LENGTH

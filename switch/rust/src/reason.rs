@@ -125,6 +125,8 @@ reasons! {
     PortDown = "port-down", Ingress;
     /// the spanning tree keeps the port from forwarding: another way leads there
     StpBlocked = "stp-blocked", Ingress;
+    /// more BPDUs than spanning trees have to say
+    StpBpdus = "stp-bpdus", Ingress;
     /// the link is part of a loop without a spanning tree, and blocked for a while
     Loop = "loop", Ingress;
     /// the port it would leave by is administratively down or gone

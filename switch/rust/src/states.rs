@@ -1,10 +1,16 @@
 //! What the spanning tree, or a loop, lets a port do.
 
 use crate::fdb::Flush;
+use crate::limits::Bucket;
 use crate::stp::PortState;
 use crate::switch::Port;
 use crate::twin::own;
 use crate::{PortId, Switch, SwitchError};
+
+/// BPDUs that are let in a second, and at once. A bridge sends one in two seconds, and a few at once when the tree
+/// changes (802.1D-2004 17.13.12); on a shared segment there may be several.
+const BPDUS: u64 = 20;
+const BPDUS_AT_ONCE: u64 = 60;
 
 impl Switch {
     /// What the spanning tree lets a port do, and whether BPDUs that come in there are for the switch
@@ -13,6 +19,9 @@ impl Switch {
         self.gate(id, |port| {
             port.state = state;
             port.control = control;
+            if control && port.bpdus.is_none() {
+                port.bpdus = Bucket::new(BPDUS, BPDUS_AT_ONCE, 0).map(Box::new);
+            }
         })
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Port {
     pub(crate) moves: u64,
     /// What its guest may report of multicast groups.
     pub(crate) reports: Option<Bucket>,
+    /// BPDUs that may come in, where they are for the switch.
+    pub(crate) bpdus: Option<Box<Bucket>>,
 }
 
 fn storm(before: Option<&StormMeter>, config: &PortConfig) -> Option<Box<StormMeter>> {
@@ -194,6 +196,7 @@ impl Switch {
             looped: false,
             moves: 0,
             reports,
+            bpdus: None,
         }));
         self.settle(None, id);
         self.count_learners();

@@ -155,6 +155,7 @@ impl Port {
             looped: self.looped,
             moves: 0,
             reports: self.reports,
+            bpdus: self.bpdus.clone(),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Desk<'_> {
 
     /// Addresses and VLAN.
     #[inline]
-    fn enter(&self, header: &Header) -> Result<VlanId, Out> {
+    fn enter(&mut self, header: &Header) -> Result<VlanId, Out> {
         if is_group(header.src) {
             return Err(Out::Drop(DropReason::SourceMulticast));
         }
@@ -140,8 +140,7 @@ impl Desk<'_> {
             return Err(Out::Drop(DropReason::SourceZero));
         }
         if is_link_local(header.dst) && !self.config.transparent {
-            let ours = self.pass.control && header.dst == BRIDGES && !header.tags.tagged();
-            return Err(if ours { Out::Local } else { Out::Drop(DropReason::LinkLocal) });
+            return Err(if self.is_bpdu(header) { self.bpdu() } else { Out::Drop(DropReason::LinkLocal) });
         }
         if self.pass.looped {
             return Err(Out::Drop(DropReason::Loop));
@@ -150,6 +149,26 @@ impl Desk<'_> {
             return Err(Out::Drop(DropReason::StpBlocked));
         }
         vlan(self.config, header.tags).map_err(Out::Drop)
+    }
+
+    /// Whether it is for the switch itself.
+    #[inline]
+    pub(super) fn is_bpdu(&self, header: &Header) -> bool {
+        self.pass.control && header.dst == BRIDGES && !header.tags.tagged()
+    }
+
+    /// Each of them has a whole bridge think again. Over links our own bridges speak, who hold themselves back.
+    #[cold]
+    fn bpdu(&mut self) -> Out {
+        if let Some(bucket) = self.bpdus
+            && !self.config.places
+        {
+            if bucket.ready() > self.now {
+                return Out::Drop(DropReason::StpBpdus);
+            }
+            bucket.take(self.now, 1);
+        }
+        Out::Local
     }
 
     /// What the port's guard says.

@@ -24,7 +24,7 @@ use crate::decision::{Decision, Flood, Out, View};
 use crate::fdb::Fdb;
 use crate::groups::{BURST, Gate, Passing, Tracker};
 use crate::guard::Memory;
-use crate::limits::StormMeter;
+use crate::limits::{Bucket, StormMeter};
 use crate::members::Vlans;
 use crate::multicast::Snooper;
 use crate::pairs::Pairs;
@@ -104,8 +104,9 @@ impl Switch {
             let frames = out.iter_mut().zip(burst);
             return frames.map(|(out, _)| *out = Decision::dropped(DropReason::PortDown)).count();
         };
-        let Port { config, counters, last, memory, stamp, storm, state, control, looped, moves, .. } =
-            &mut *port;
+        let Port {
+            config, counters, last, memory, stamp, storm, state, control, looped, moves, bpdus, ..
+        } = &mut *port;
         let pass = Pass { state: *state, control: *control, looped: *looped };
         let memo = Memo::of(config);
         let gate = Gate::of(ingress, *stamp, config);
@@ -132,6 +133,7 @@ impl Switch {
             pass,
             moves,
             snooper: multicast.as_deref(),
+            bpdus,
         };
         desk.last.expect(desk.fdb.version());
         let mut books = Books { counters, storm, now, counted: 0, bytes: 0, dropped: 0, alike: true };
@@ -268,6 +270,7 @@ struct Desk<'a> {
     moves: &'a mut u64,
     /// Where multicast groups are snooped in any VLAN.
     snooper: Option<&'a Snooper>,
+    bpdus: &'a mut Option<Box<Bucket>>,
     gateways: &'a mut Gateways,
     /// See [`Switch::own`].
     own: &'a BTreeSet<(u64, PortId)>,

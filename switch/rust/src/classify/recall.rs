@@ -184,7 +184,9 @@ impl Desk<'_> {
         self.last.judged = &JUDGED[usize::from(tags).min(2)];
         // The addresses don't tell which group a frame is for, nor that it is a report.
         let snooped = decision.vlan != 0 && self.is_snooped(decision.vlan, header.dst);
-        self.last.longest = if snooped { 0 } else { longest(self.config.mtu, tags) };
+        // Each BPDU is counted.
+        let counted = decision.vlan == 0 && self.is_bpdu(header);
+        self.last.longest = if snooped || counted { 0 } else { longest(self.config.mtu, tags) };
         (self.last.out, self.last.decision) = (decision.out, *decision);
         self.last.admitted = guarded == Guarded::Admitted;
         self.last.grouped = self.last.admitted && self.tracker.is_some() && self.has_gate(decision);

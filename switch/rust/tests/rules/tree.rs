@@ -49,6 +49,25 @@ fn bpdus_are_for_the_switch_itself_whatever_the_state() {
 }
 
 #[test]
+fn no_more_bpdus_than_trees_need() {
+    let mut bench = Bench::access(PortConfig::access(1));
+    let bpdu = frame(BRIDGES, A, &[], 46);
+    bench.0.set_state(0, Forwarding, true).unwrap();
+    let let_in = |bench: &mut Bench, now, count| {
+        (0..count).filter(|_| bench.decide(now, 0, &bpdu).out == Out::Local).count()
+    };
+    assert_eq!(let_in(&mut bench, 0, 50), 50);
+    assert_eq!(let_in(&mut bench, 0, 100), 11);
+    assert_eq!(bench.decide(0, 0, &bpdu).out, Out::Drop(StpBpdus));
+    assert_eq!(let_in(&mut bench, SECOND, 100), 20);
+    // What each port may is its own, and over links there is no limit but the bridges' own.
+    bench.0.set_state(1, Forwarding, true).unwrap();
+    assert_eq!(bench.decide(SECOND, 1, &bpdu).out, Out::Local);
+    bench.0.set_port(0, PortConfig { places: true, ..PortConfig::access(1) }).unwrap();
+    assert_eq!(let_in(&mut bench, SECOND, 100), 100);
+}
+
+#[test]
 fn a_port_that_is_set_up_anew_keeps_its_state() {
     let mut bench = Bench::access(PortConfig::access(1));
     bench.0.set_state(0, Discarding, true).unwrap();
