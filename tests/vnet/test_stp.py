@@ -11,6 +11,7 @@ import trio.testing
 
 import vnet
 from nics.errors import BadInput
+from vnet.cli.status import trees
 
 
 def ring(count: int, stp: str = "rstp", impair: dict[str, Any] | None = None, **keys: Any) -> vnet.Topology:
@@ -173,6 +174,16 @@ async def test_bpdu_guard(autojump_clock: trio.testing.MockClock) -> None:
         await trio.sleep(1)
         port = fabric.switches()[0]["stp"]["ports"]["free.0"]
         assert (port["refused"], port["role"], port["state"]) == (True, "disabled", "discarding")
+        assert "free.0 out of service (BPDU guard)" in "\n".join(trees(fabric.switches()))
+        # An operator has it back; the guest's carrier changes nothing.
+        await fabric.set_link("free.0", False)
+        await fabric.set_link("free.0", True)
+        await trio.sleep(1)
+        port = fabric.switches()[0]["stp"]["ports"]["free.0"]
+        assert (port["refused"], port["role"], port["state"]) == (False, "designated", "forwarding")
+        await free.send(hello)
+        await trio.sleep(1)
+        assert fabric.switches()[0]["stp"]["ports"]["free.0"]["refused"]
 
 
 @pytest.mark.parametrize(

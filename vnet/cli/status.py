@@ -154,7 +154,9 @@ def trees(switches: list[dict[str, Any]]) -> Iterator[str]:
     for switch, tree in told:
         root = "the root" if tree["root"] == tree["id"] else f"the root is behind {tree['root_port']}"
         ports = [
-            f"{name} {port['role']}" + ("" if port["state"] == "forwarding" else f" ({port['state']})")
+            f"{name} out of service (BPDU guard)"
+            if port["refused"]
+            else f"{name} {port['role']}" + ("" if port["state"] == "forwarding" else f" ({port['state']})")
             for name, port in tree["ports"].items()
         ]
         line = f"{switch}, spanning tree: {root}; {', '.join(ports) or 'no port'}"

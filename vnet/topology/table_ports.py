@@ -148,7 +148,7 @@ TREE_NIC = Table(
         Key(
             "bpdu_guard",
             Flag(),
-            "true: a BPDU takes its port out of service.",
+            "true: a BPDU takes its port out of service, until `vnet link PORT down` and `up`.",
             example=True,
             default=False,
         ),

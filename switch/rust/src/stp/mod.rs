@@ -216,6 +216,13 @@ impl Bridge {
         }
     }
 
+    /// An operator has set the port down: what BPDU guard did to it is over.
+    pub fn forgive(&mut self, id: PortId) {
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.refused = false;
+        }
+    }
+
     /// A frame to the Bridge Group Address came in, untagged; false when it is no BPDU.
     pub fn input(&mut self, id: PortId, frame: &[u8], now: Nanos) -> bool {
         let Some(bpdu) = Bpdu::parse(frame) else { return false };

@@ -290,7 +290,7 @@ fn a_port_with_stations_only_finds_out_and_an_edge_port_need_not() {
 }
 
 #[test]
-fn bpdu_guard_takes_a_port_out_of_service_until_it_is_set_up_anew() {
+fn bpdu_guard_takes_a_port_out_of_service_until_an_operator_says_otherwise() {
     let mut bridge = Bridge::new(BridgeSetup::new(Version::Rstp, mac(2)));
     let setup = PortSetup { edge: true, bpdu_guard: true, ..PortSetup::default() };
     bridge.set_port(1, setup, true, 0);
@@ -304,7 +304,16 @@ fn bpdu_guard_takes_a_port_out_of_service_until_it_is_set_up_anew() {
     let (_, view) = bridge.ports().next().unwrap();
     assert!(view.refused && view.state == PortState::Discarding);
     assert_eq!(bridge.view().root, bridge.id());
+    for carrier in [false, true] {
+        bridge.set_enabled(1, carrier, SECOND);
+        assert!(bridge.ports().next().unwrap().1.refused);
+    }
+    bridge.forgive(1);
+    bridge.set_enabled(1, false, SECOND);
     bridge.set_enabled(1, true, SECOND);
+    let (_, view) = bridge.ports().next().unwrap();
+    assert!(!view.refused && view.state == PortState::Forwarding);
+    bridge.hear(1, hello, SECOND);
     assert!(bridge.ports().next().unwrap().1.refused);
     bridge.set_port(1, PortSetup { bpdu_guard: false, ..setup }, true, SECOND);
     assert!(!bridge.ports().next().unwrap().1.refused);

@@ -150,15 +150,17 @@ impl Engine {
         Ok(bridge.map(|bridge| (bridge.view(), bridge.ports().collect())))
     }
 
+    /// Set up, by an operator.
+    fn is_up(&self, port: PortId) -> bool {
+        let Some(slot) = self.slots.get(usize::from(port)) else { return false };
+        let switch = self.switches.get(usize::from(slot.switch));
+        switch.and_then(|switch| switch.port(port)).is_some_and(|config| config.up)
+    }
+
     /// Up and with carrier.
     fn usable(&self, port: PortId) -> bool {
-        let Some(slot) = self.slots.get(usize::from(port)) else { return false };
-        let up = self
-            .switches
-            .get(usize::from(slot.switch))
-            .and_then(|switch| switch.port(port))
-            .is_some_and(|config| config.up);
-        up && slot.nic.as_ref().is_some_and(|nic| nic.carrier())
+        let nic = self.slots.get(usize::from(port)).and_then(|slot| slot.nic.as_ref());
+        self.is_up(port) && nic.is_some_and(|nic| nic.carrier())
     }
 
     /// The carrier of ports may have changed.
@@ -168,10 +170,13 @@ impl Engine {
         }
         let members: Vec<PortId> = self.bridges.members.keys().copied().collect();
         for port in members {
-            let usable = self.usable(port);
-            let now = self.now;
+            let (up, usable, now) = (self.is_up(port), self.usable(port), self.now);
             let switch = self.slots.get(usize::from(port)).map_or(u16::MAX, |slot| slot.switch);
             if let Some(bridge) = self.bridges.by_switch.get_mut(&switch) {
+                if !up {
+                    // Not for want of carrier, which is the guest's.
+                    bridge.forgive(port);
+                }
                 bridge.set_enabled(port, usable, now);
                 self.bridges.wants = true;
             }
@@ -232,7 +237,7 @@ impl Engine {
                         switch.fdb_flush(Flush { port: Some(port), vlan: None, fixed: false });
                     }
                     Output::Refused(port) => {
-                        let line = "a BPDU came in, and BPDU guard took the port out of service";
+                        let line = "a BPDU came in, and BPDU guard took the port out of service, until it is set down and up";
                         events.push(port, EventKind::Log(line.into()));
                     }
                 }
