@@ -26,8 +26,20 @@ NANO = 1_000_000_000
 
 
 def now() -> int:
-    """Trio's time in nanoseconds. Rounded, so that a deadline survives the way there and back."""
+    """Trio's time in nanoseconds."""
     return round(trio.current_time() * NANO)
+
+
+def moment(nanoseconds: int) -> float:
+    """Trio's time when it has come to `nanoseconds` for `now`, too.
+
+    After three months a float can't tell nanoseconds apart: a quotient that was rounded down would be a
+    deadline at which nothing is due yet, again and again.
+    """
+    seconds = nanoseconds / NANO
+    while round(seconds * NANO) < nanoseconds:
+        seconds = math.nextafter(seconds, math.inf)
+    return seconds
 
 
 class _Order:
@@ -78,7 +90,7 @@ async def drive(engine: Engine) -> None:
         if until == 0:
             await trio.lowlevel.checkpoint()
             continue
-        with trio.CancelScope(deadline=math.inf if until is None else until / NANO):
+        with trio.CancelScope(deadline=math.inf if until is None else moment(until)):
             await trio.lowlevel.wait_readable(descriptor)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import trio.testing
 
 import vnet
 from nics.errors import BadInput
+from vnet import drive
 
 MS = 0.001
 
@@ -46,6 +49,29 @@ async def test_a_rate_is_exact(autojump_clock: trio.testing.MockClock) -> None:
         await a.ping(b)
         # 14 of Ethernet, 4 of the tag, 20 of IP, 8 of ICMP, 954 of data: 1,000 bytes, 8 ms each way.
         assert await a.ping(b, size=954) == pytest.approx(16 * MS, abs=1e-9)
+
+
+async def test_a_delay_is_as_long_years_later(autojump_clock: trio.testing.MockClock) -> None:
+    """Then a float can't tell nanoseconds apart, and not each deadline of the engine is a time of trio's."""
+    autojump_clock.jump(3 * 365 * 86_400)
+    async with vnet.Fabric(pair({"delay": "1 ms", "jitter": "300 us"})) as fabric:
+        a, b = fabric.guests["a"], fabric.guests["b"]
+        await a.ping(b)
+        for _ in range(100):
+            assert 1.4 * MS < await a.ping(b) < 2.6 * MS
+            await trio.sleep(12.3 * MS)
+        assert fabric.engine.turns < 10_000
+
+
+@pytest.mark.parametrize("years", [0, 0.25, 0.3, 1, 30, 500])
+def test_a_moment_is_no_earlier_than_its_nanoseconds(years: float) -> None:
+    dice = random.Random(5)
+    begin = int(years * 365 * 86_400 * drive.NANO)
+    for _ in range(1000):
+        at = begin + dice.randrange(10**12)
+        seconds = drive.moment(at)
+        assert round(seconds * drive.NANO) >= at
+        assert seconds == at / drive.NANO or round(math.nextafter(seconds, 0) * drive.NANO) < at
 
 
 async def test_tcp_gets_through_a_bad_link(autojump_clock: trio.testing.MockClock) -> None:
