@@ -181,7 +181,8 @@ def write(path: Path, document: Any) -> None:
     opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(opened, "w") as file:
-            json.dump(document, file, separators=(",", ":"))
+            # Not `dump`, which encodes in Python.
+            file.write(json.dumps(document, separators=(",", ":")))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
