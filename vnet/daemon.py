@@ -50,8 +50,9 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
     billed = state_folder / usage.FILE
     with trio.open_signal_receiver(*stopping()) as signals, _last(billed) as begun:
         async with Fabric(topology) as fabric:
-            begun.append(fabric)
             fabric.accounts.remember(billed)
+            # Not before: what it would write knows nothing of the figures that it did not go on with.
+            begun.append(fabric)
             folder = await fabric.hold_runtime()
             operations = Operations(fabric)
             listener = server.listen(folder.path / runtime.CONTROL)

@@ -89,7 +89,7 @@ def remember(fabric: Fabric, path: Path, wall: float) -> int:
         return 0
     try:
         noted, known = _read(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         state.aside(path, f"{type(error).__name__}: {error}")
         return 0
     passed, now, count = max(0.0, wall - noted), fabric.time(), 0

@@ -43,6 +43,7 @@ SCOPES = ("fabric", "uplink")
 Counted = tuple[tuple[int, int], ...]
 """(frames, bytes) for each direction and scope, in this order."""
 NOTHING: Counted = ((0, 0),) * 4
+_YEAR_10000 = 253_402_300_800
 
 
 def add(one: Iterable[Iterable[int]], other: Iterable[Iterable[int]]) -> Counted:
@@ -202,9 +203,9 @@ def load(path: Path) -> dict[str, Account]:
     try:
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']!r}, expected {VERSION}")
-        noted = float(found["noted"])
+        noted = _time(found["noted"])
         return {str(name): _account(noted, entry) for name, entry in sorted(found["nics"].items())}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise state.Unusable(f"{type(error).__name__}: {error}") from None
 
 
@@ -220,28 +221,29 @@ def read(path: Path) -> dict[str, Account]:
         state.aside(path, str(error))
         return {}
     except VnetError as error:
-        _unread.add(path)
         raise VnetError(
             f"{error}: what guests are billed for goes on from it; to count from nothing, move it away"
         ) from None
 
 
-_unread: set[Path] = set()
-"""Files that could not be read, and that this process therefore writes nothing over."""
+def _time(seconds: Any) -> float:
+    """Seconds since 1970, of which `written` can make a date."""
+    if not 0 <= (time := float(seconds)) < _YEAR_10000:
+        raise ValueError(f"time {seconds!r}")
+    return time
 
 
 def _account(noted: float, entry: Any) -> Account:
     counted = tuple((int(frames), int(size)) for frames, size in entry["counted"])
     if len(counted) != len(NOTHING) or any(number < 0 for pair in counted for number in pair):
         raise ValueError(f"counted {entry['counted']!r}")
-    gone = noted if entry["gone"] is None else float(entry["gone"])
-    return Account(str(entry["guest"]), float(entry["since"]), gone, counted)
+    gone = noted if entry["gone"] is None else _time(entry["gone"])
+    return Account(str(entry["guest"]), _time(entry["since"]), gone, counted)
 
 
 def note(path: Path, document: dict[str, Any]) -> None:
     """Write it down, if there is anything to say; what goes wrong is told."""
-    if path not in _unread:
-        state.note(path, document, bool(document["nics"]), "usage")
+    state.note(path, document, bool(document["nics"]), "usage")
 
 
 async def keep(accounts: Accounts, ports: Mapping[str, Port], path: Path) -> None:

@@ -136,6 +136,7 @@ async def test_a_file_that_is_none_is_kept_aside(
         {"version": 1, "noted": 1, "leases": [entry(prefix="x")]},
         {"version": 1, "noted": 1, "leases": [entry(left=-1)]},
         {"version": 1, "noted": 1, "leases": [entry(left=1e30)]},
+        {"version": 1, "noted": 1, "leases": [entry(left=10**400)]},
     ],
 )
 async def test_one_that_says_something_else_is_told(

@@ -14,7 +14,7 @@ import trio
 import vnet
 from nics.pipe import PipeEnd
 from tests.vnet.metrics.test_metrics import of, samples
-from vnet import announce, usage
+from vnet import announce, daemon, state, usage
 from vnet.cli import main
 from vnet.cli.usage import rows
 from vnet.errors import BadInput, VnetError
@@ -180,10 +180,29 @@ async def test_a_fabric_that_is_killed_loses_what_came_after_the_last_note(
         assert told(fabric)["a.0"] == [1] * 4
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["{", "[]", '{"version": 2}', '{"version": 1, "noted": 1, "nics": {"a.0": {"counted": [[1, -1]]}}}'],
-)
+def noted(noted: str = "1", since: str = "1", gone: str = "null", frames: str = "1") -> str:
+    counted = f"[[{frames}, 1], [0, 0], [0, 0], [0, 0]]"
+    entry = f'{{"guest": "a", "since": {since}, "gone": {gone}, "counted": {counted}}}'
+    return f'{{"version": 1, "noted": {noted}, "nics": {{"a.0": {entry}}}}}'
+
+
+NONSENSE = [
+    "{",
+    "[]",
+    '{"version": 2}',
+    '{"version": 1, "noted": 1, "nics": {"a.0": {"counted": [[1, -1]]}}}',
+    noted(frames="-1"),
+    noted(frames="1e999"),
+    noted(frames="NaN"),
+    noted(noted="1e12"),
+    noted(since="1e30"),
+    noted(since="-1"),
+    noted(since="1" + "0" * 400),
+    noted(gone="NaN"),
+]
+
+
+@pytest.mark.parametrize("text", NONSENSE)
 async def test_a_file_that_says_nothing_is_kept_aside_and_told(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,30 +215,31 @@ async def test_a_file_that_says_nothing_is_kept_aside_and_told(
     assert "can't be used" in caplog.text
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, None])
 async def test_a_file_that_can_t_be_read_now_is_neither_moved_nor_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int | None
 ) -> None:
-    path = tmp_path / usage.FILE
+    path = state.folder("lab") / usage.FILE
+    told = "nobody expects it"
+    if number is not None:
+        told = f"usage.json can't be read: {os.strerror(number)}: what guests "
     async with vnet.Fabric(topology()) as fabric:
         await meet(fabric)
         usage.note(path, fabric.accounts.document(fabric.ports))
     before = path.read_bytes()
+    real = os.open
 
-    def fails(*_: Any) -> int:
-        raise OSError(number, os.strerror(number))
+    def fails(name: Any, *arguments: Any, **more: Any) -> int:
+        if name == path:
+            raise RuntimeError(told) if number is None else OSError(number, os.strerror(number))
+        return real(name, *arguments, **more)
 
-    async with vnet.Fabric(topology()) as fabric:
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "open", fails)
-            with pytest.raises(
-                VnetError, match=f"usage.json can't be read: {os.strerror(number)}: what guests "
-            ):
-                fabric.accounts.remember(path)
-        # What a fabric that does not come up writes at its end.
-        usage.note(path, fabric.accounts.document(fabric.ports))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fails)
+        with pytest.raises((VnetError, RuntimeError), match=told):
+            await daemon.serve(topology(), lambda _: None)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [usage.FILE]  # noqa: PTH208
+    assert [entry.name for entry in path.parent.iterdir()] == [usage.FILE]
     assert caplog.text == ""
 
 
@@ -246,7 +266,7 @@ def test_a_bad_disk_is_told_once_and_leaves_nothing_half(
     assert [entry.name for entry in tmp_path.iterdir()] == [usage.FILE]
 
 
-@pytest.mark.parametrize("text", ["{", '{"version": 2}'])
+@pytest.mark.parametrize("text", NONSENSE)
 def test_who_only_looks_leaves_a_file_that_says_nothing_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
