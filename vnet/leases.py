@@ -76,10 +76,10 @@ def look(fabric: Fabric) -> list[Lease]:
     return sorted(found, key=lambda lease: (lease.port, lease.network, lease.prefix))
 
 
-def note(path: Path, leases: list[Lease], wall: float) -> None:
-    """Write them down, at `wall` seconds since 1970; what goes wrong is told."""
+def note(path: Path, leases: list[Lease], wall: float) -> bool:
+    """Write them down, at `wall` seconds since 1970; what goes wrong is told. Whether nothing did."""
     document = {"version": VERSION, "noted": wall, "leases": [attrs.asdict(lease) for lease in leases]}
-    state.note(path, document, bool(leases), "leases")
+    return state.note(path, document, bool(leases), "leases")
 
 
 def remember(fabric: Fabric, path: Path, wall: float) -> int:
@@ -129,10 +129,10 @@ async def keep(fabric: Fabric, path: Path) -> None:
             await trio.sleep(EVERY)
             now = trio.current_time()
             found, passed = look(fabric), now - at
-            if len(found) != len(noted) or not all(
+            same = len(found) == len(noted) and all(
                 new.same(old, passed) for new, old in zip(found, noted, strict=True)
-            ):
-                await trio.to_thread.run_sync(note, path, found, time.time())
+            )
+            if not same and await trio.to_thread.run_sync(note, path, found, time.time()):
                 noted, at = found, now
     finally:
         note(path, look(fabric), time.time())

@@ -201,19 +201,22 @@ _failing: dict[Path, str] = {}
 """Documents that could not be written when last tried, and why."""
 
 
-def note(path: Path, document: Any, anything: bool, what: str) -> None:
+def note(path: Path, document: Any, anything: bool, what: str) -> bool:
     """Write a document if there is `anything` in it, or an older one that it replaces. That it can't be
-    written is told when it begins and when it ends, not each time; `what` it is says how.
+    written is told when it begins and when it ends, not each time; `what` it is says how. False: it has to
+    be tried again.
     """
     try:
         if not anything and not path.exists():
-            return
+            return True
         write(path, document)
     except OSError as error:
         why = error.strerror or str(error)
         if _failing.get(path) != why:
             log.warning("%s can't be noted in %s: %s", what, path, why)
         _failing[path] = why
+        return False
     else:
         if _failing.pop(path, None) is not None:
             log.warning("%s can be noted in %s again", what, path)
+        return True

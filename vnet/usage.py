@@ -241,9 +241,9 @@ def _account(noted: float, entry: Any) -> Account:
     return Account(str(entry["guest"]), _time(entry["since"]), gone, counted)
 
 
-def note(path: Path, document: dict[str, Any]) -> None:
-    """Write it down, if there is anything to say; what goes wrong is told."""
-    state.note(path, document, bool(document["nics"]), "usage")
+def note(path: Path, document: dict[str, Any]) -> bool:
+    """Write it down, if there is anything to say; what goes wrong is told. Whether nothing did."""
+    return state.note(path, document, bool(document["nics"]), "usage")
 
 
 async def keep(accounts: Accounts, ports: Mapping[str, Port], path: Path) -> None:
@@ -251,7 +251,6 @@ async def keep(accounts: Accounts, ports: Mapping[str, Port], path: Path) -> Non
     noted = None
     while True:
         found = accounts.document(ports)
-        if found["nics"] != noted:
-            await trio.to_thread.run_sync(note, path, found)
+        if found["nics"] != noted and await trio.to_thread.run_sync(note, path, found):
             noted = found["nics"]
         await trio.sleep(EVERY)

@@ -171,8 +171,8 @@ async def test_changes_are_noted_by_the_way_and_at_the_end(
         written.append(len(document["leases"]))
         real(path, document)
 
-    async def at_once(function: Any, *arguments: Any) -> None:
-        function(*arguments)
+    async def at_once(function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
 
     monkeypatch.setattr(state, "write", write)
     # Virtual time would go on while a thread writes.
@@ -188,6 +188,31 @@ async def test_changes_are_noted_by_the_way_and_at_the_end(
         nursery.cancel_scope.cancel()
     assert written == [1, 2]
     assert not path.with_name(f"{leases.FILE}.new").exists()
+
+
+async def test_a_note_that_failed_is_made_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / leases.FILE
+
+    async def at_once(function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    async with fabric() as running, trio.open_nursery() as nursery:
+        nursery.start_soon(leases.keep, running, path)
+        await trio.sleep(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(state, "write", full)
+            bind(running, FOUR, 3600)
+            await trio.sleep(2.5 * leases.EVERY)
+        assert not path.exists()
+        await trio.sleep(leases.EVERY)
+        assert path.exists()
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_guest_is_asked_at_what_it_has_by_dhcp() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import vnet
 from nics.pipe import PipeEnd
@@ -241,6 +242,33 @@ async def test_a_file_that_can_t_be_read_now_is_neither_moved_nor_written_over(
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [usage.FILE]
     assert caplog.text == ""
+
+
+async def test_a_note_that_failed_is_made_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / usage.FILE
+
+    async def at_once(function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    # Virtual time would go on while a thread writes.
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    async with vnet.Fabric(topology()) as fabric, trio.open_nursery() as nursery:
+        nursery.start_soon(usage.keep, fabric.accounts, fabric.ports, path)
+        await trio.sleep(1)
+        assert usage.load(path)["a.0"].before == usage.NOTHING
+        with monkeypatch.context() as patched:
+            patched.setattr(state, "write", full)
+            await meet(fabric)
+            await trio.sleep(2 * usage.EVERY)
+        assert usage.load(path)["a.0"].before == usage.NOTHING
+        await trio.sleep(usage.EVERY)
+        assert usage.load(path)["a.0"].before == ((1, LENGTH),) * 4
+        nursery.cancel_scope.cancel()
 
 
 def test_a_bad_disk_is_told_once_and_leaves_nothing_half(
