@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 import trio.testing
@@ -26,15 +29,16 @@ def topology(sender: dict | None = None, receiver: dict | None = None) -> dict:
     }
 
 
-async def throughput(fabric: Fabric, seconds: float, *, skip: float = 0.0) -> float:
-    """bit/s of TCP payload from a to b in virtual time, not counting the first `skip` seconds."""
+@asynccontextmanager
+async def pouring(fabric: Fabric) -> AsyncIterator[Callable[[], int]]:
+    """TCP from a to b, as fast as it goes; how many bits of payload there were so far."""
     received = 0
 
     async def sink(stream: TcpStream) -> None:
         nonlocal received
         async with stream:
             async for data in stream:
-                received += len(data)
+                received += 8 * len(data)
 
     async def pour(stream: TcpStream) -> None:
         while True:
@@ -44,12 +48,17 @@ async def throughput(fabric: Fabric, seconds: float, *, skip: float = 0.0) -> fl
         serve = fabric.guests["b"].host().serve_tcp
         await nursery.start(lambda task_status: serve(sink, 9, task_status=task_status))
         nursery.start_soon(pour, await fabric.guests["a"].open_tcp_stream(fabric.guests["b"], 9))
-        await trio.sleep(skip)
-        before = received
-        await trio.sleep(seconds)
-        rate = (received - before) * 8 / seconds
+        yield lambda: received
         nursery.cancel_scope.cancel()
-    return rate
+
+
+async def throughput(fabric: Fabric, seconds: float, *, skip: float = 0.0) -> float:
+    """bit/s of TCP payload from a to b in virtual time, not counting the first `skip` seconds."""
+    async with pouring(fabric) as received:
+        await trio.sleep(skip)
+        before = received()
+        await trio.sleep(seconds)
+        return (received() - before) / seconds
 
 
 @pytest.mark.parametrize("way", ["egress", "ingress"])
@@ -79,6 +88,23 @@ async def test_a_limit_changes_while_frames_flow(autojump_clock: trio.testing.Mo
         await fabric.guests["a"].ping(fabric.guests["b"], size=60_000)
         assert trio.current_time() - begun < 0.01, "at 5 Mbit/s it takes 100 ms"
         assert not any(port.counters()["drops"] for port in fabric.ports.values())
+
+
+@pytest.mark.parametrize("way", ["egress", "ingress"])
+async def test_a_large_step_silences_nobody(autojump_clock: trio.testing.MockClock, way: str) -> None:
+    def document(rate: int) -> vnet.Topology:
+        limits = {"limits": {way: {"rate": f"{rate} Mbit/s"}}}
+        return vnet.Topology.from_dict(topology(limits) if way == "egress" else topology(None, limits))
+
+    async with Fabric(document(1000)) as fabric, pouring(fabric) as received:
+        await trio.sleep(0.2)
+        for rate in (1, 200):
+            await fabric.apply(document(rate))
+            await trio.sleep(1)
+            before = received()
+            await trio.sleep(1)
+            found = (received() - before) * WIRE
+            assert abs(found / (rate * MBIT) - 1) < 0.1, found
 
 
 async def test_storm_control_has_a_reason(autojump_clock: trio.testing.MockClock) -> None:

@@ -144,10 +144,22 @@ impl Bucket {
         self.depth / 4
     }
 
-    /// Go on as `next`: what is owed stays owed, in units. `once` is given again only when it changed.
+    /// Go on as `next`: what is owed stays owed, in units, and what is there stays as far as it fits. Nothing
+    /// is made of the difference between two depths, neither a debt nor a gift. `once` is given again only
+    /// when it changed.
     fn become_(&mut self, mut next: Bucket, now: Nanos, once_is_new: bool) {
-        let owed = time_to_units(self.full.saturating_sub(now), self.rate);
-        next.full = now.saturating_add(units_to_time(owed, next.rate));
+        // In units times nanoseconds a second, so that no fraction is lost however often this is done.
+        let product = |time: Nanos, rate: u64| u128::from(time) * u128::from(rate);
+        let (holds, will_hold) = (product(self.depth, self.rate), product(next.depth, next.rate));
+        let missing = match self.full.checked_sub(now) {
+            Some(time) => product(time, self.rate) + u128::from(self.rest),
+            None => 0,
+        };
+        let (level, debt) = (holds.saturating_sub(missing), missing.saturating_sub(holds));
+        let missing = will_hold.saturating_sub(level).saturating_add(debt);
+        let rate = u128::from(next.rate);
+        next.full = now.saturating_add(u64::try_from(missing / rate).unwrap_or(u64::MAX));
+        next.rest = (missing % rate) as u64;
         if !once_is_new {
             next.once = self.once;
         }
@@ -267,5 +279,104 @@ impl StormMeter {
             bucket.take(now, u64::from(frames));
         }
         passes
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SECONDS: Nanos = 1_000_000_000;
+    const MBIT: u64 = 1_000_000;
+
+    fn limit(rate: u64, burst: u64) -> Limit {
+        Limit { rate, burst, ..Limit::default() }
+    }
+
+    /// Bytes that pass at once.
+    fn passes(meter: &Meter, now: Nanos) -> u64 {
+        if meter.ready() > now { 0 } else { meter.bits.unwrap().level(now) / 8 }
+    }
+
+    #[test]
+    fn a_lower_limit_makes_no_debt_of_what_was_not_used() {
+        let now = 5 * SECONDS;
+        // All the burst is used, or a little of a large one.
+        for (burst, used) in [(0, 12_500_000), (1 << 30, 12_000_000)] {
+            let mut meter = Meter::new(limit(10_000 * MBIT, burst)).unwrap();
+            meter.take(now, 1, used);
+            assert!(meter.ready() <= now);
+            meter.change(limit(MBIT, 0), now);
+            assert!(meter.ready() <= now, "{burst} {used}");
+            assert!(passes(&meter, now) <= 2 * 1518);
+        }
+    }
+
+    #[test]
+    fn debt_stays_in_units_whatever_the_rate() {
+        let now = 5 * SECONDS;
+        let mut meter = Meter::new(limit(1000 * MBIT, 10_000)).unwrap();
+        meter.take(now, 1, 10_000 + 65_000);
+        for (rate, burst) in [(MBIT, 3000), (1000 * MBIT, 1 << 30), (10 * MBIT, 0), (MBIT, 100_000)] {
+            meter.change(limit(rate, burst), now);
+            assert_eq!(meter.ready() - now, 65_000 * 8 * SECONDS / rate, "{rate}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays_as_far_as_it_fits() {
+        let now = 5 * SECONDS;
+        let mut meter = Meter::new(limit(8 * MBIT, 50_000)).unwrap();
+        meter.take(now, 1, 20_000);
+        // A larger burst has to flow in first, at the new rate: a step up and down again gives nothing.
+        meter.change(limit(80 * MBIT, 100_000), now);
+        assert_eq!(passes(&meter, now), 30_000);
+        assert_eq!(passes(&meter, now + 3_000_000), 60_000);
+        assert_eq!(passes(&meter, now + SECONDS), 100_000);
+        meter.change(limit(8 * MBIT, 50_000), now);
+        assert_eq!(passes(&meter, now), 30_000);
+        meter.change(limit(8 * MBIT, 10_000), now);
+        assert_eq!(passes(&meter, now), 10_000);
+        // Not even a fraction of a frame, however often.
+        let slow = |rate| Limit { packets: rate, ..Limit::default() };
+        let mut meter = Meter::new(slow(2)).unwrap();
+        meter.take(now, 2, 120);
+        for step in 0..50 {
+            meter.change(slow(2 - step % 2), now + step * SECONDS / 100);
+        }
+        // 25 times 10 ms at two frames a second, and 24 times at one.
+        let lacking = meter.ready() - (now + SECONDS * 49 / 100);
+        assert_eq!(lacking, SECONDS - (25 * 20_000_000 + 24 * 10_000_000), "at one frame a second");
+    }
+
+    #[test]
+    fn what_is_given_once_is_given_again_only_when_it_changes() {
+        let once = |rate, once| Limit { one_time_burst: once, ..limit(rate, 10_000) };
+        let mut meter = Meter::new(once(1000 * MBIT, 50_000)).unwrap();
+        meter.take(0, 1, 20_000);
+        meter.change(once(MBIT, 50_000), 0);
+        assert_eq!(passes(&meter, 0), 30_000 + 10_000);
+        meter.take(0, 1, 45_000);
+        assert_eq!(meter.ready(), 5_000 * 8 * SECONDS / MBIT);
+        // It comes first, and what was owed before is owed still.
+        meter.change(once(MBIT, 10_000), 0);
+        assert_eq!(passes(&meter, 0), 10_000);
+        meter.take(0, 1, 10_000);
+        assert_eq!(meter.ready(), 5_000 * 8 * SECONDS / MBIT);
+    }
+
+    #[test]
+    fn no_limit_is_too_large() {
+        let extremes = [1, 1000, MBIT, u64::MAX];
+        for (before, after) in extremes.into_iter().flat_map(|a| extremes.map(|b| (a, b))) {
+            for (used, now) in [(0, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
+                let mut meter = Meter::new(limit(before, after)).unwrap();
+                meter.take(now, u64::MAX, used);
+                meter.change(limit(after, before), now);
+                meter.take(now, 1, 1);
+                let _ = (meter.ready(), meter.room(now, 60));
+            }
+        }
     }
 }
