@@ -222,7 +222,8 @@ impl Switch {
     }
 
     /// Set a port up anew. Its counters go on. Entries in VLANs that it left are forgotten, and when
-    /// it goes down or gets another guard all that it learned.
+    /// it goes down or gets another guard all that it learned; beyond a lower `mac_limit` what was heard
+    /// longest ago, but for a guest's own stations.
     pub fn set_port(&mut self, id: PortId, config: PortConfig) -> Result<(), SwitchError> {
         check(&config)?;
         let port =
@@ -253,6 +254,10 @@ impl Switch {
         }
         if !config.up || before.guard != config.guard {
             self.fdb.flush(Flush { port: Some(id), vlan: None, fixed: false }, |_| true);
+        } else if config.mac_limit < before.mac_limit
+            && !config.guard.as_ref().is_some_and(|guard| guard.vouches())
+        {
+            self.fdb.shrink_port(id, config.mac_limit);
         }
         self.settle(Some(&before), id);
         self.reopen(id);

@@ -3,6 +3,7 @@
 //! Filtering databases are independent (IVL): the same address in two VLANs is two entries.
 
 mod ages;
+mod shrink;
 mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -189,36 +190,6 @@ impl Fdb {
         self.version += 1;
         self.expire();
         Ok(())
-    }
-
-    /// Forget learned entries beyond the limits, longest heard first.
-    fn shrink(&mut self) {
-        while self.count.total() > self.limit as usize
-            && let Some(oldest) = self.ages.oldest()
-        {
-            self.remove(oldest);
-        }
-        if self.by_vlan.iter().all(|count| count.learned <= self.vlan_limit) {
-            return;
-        }
-        // By key: a slot that is given up may be filled with another entry.
-        let mut beyond = Vec::new();
-        let mut next = self.ages.oldest();
-        let mut gone = vec![0; self.by_vlan.len()];
-        while let Some(slot) = next {
-            let key = self.table.slot(slot).key;
-            let vlan = (key >> 48) as usize & 0xfff;
-            if self.by_vlan[vlan].learned - gone[vlan] > self.vlan_limit {
-                gone[vlan] += 1;
-                beyond.push(key);
-            }
-            next = self.ages.newer(slot);
-        }
-        for key in beyond {
-            if let Some((slot, _)) = self.table.find(key) {
-                self.remove(slot);
-            }
-        }
     }
 
     /// A database without stations that knows how many there are here: see `twin.rs`. Nothing expires there.

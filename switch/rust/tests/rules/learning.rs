@@ -79,6 +79,49 @@ fn a_ports_limit() {
 }
 
 #[test]
+fn a_ports_limit_is_lowered() {
+    let config =
+        |limit| PortConfig { mac_limit: limit, mac_limit_drops: true, ..trunk(&[2], Some((1, false))) };
+    let mut bench = Bench::access(config(100));
+    let station = |n| [2, 0, 0, 0, 1, n];
+    let tagged = |n| frame(BROADCAST, station(n), &[0x8100, 2], 46);
+    for n in 0..20 {
+        bench.decide(SECOND * u64::from(n), 0, &tagged(n));
+    }
+    // Another port's, a VLAN's of its own, fixed ones, and one that is heard again.
+    bench.decide(20 * SECOND, 1, &frame(BROADCAST, A, &[], 46));
+    bench.decide(21 * SECOND, 0, &frame(BROADCAST, B, &[], 46));
+    bench.0.fdb_set(2, station(0), 0, false).unwrap();
+    bench.0.fdb_set(2, station(1), 0, true).unwrap();
+    bench.decide(30 * SECOND, 0, &tagged(5));
+    bench.0.set_port(0, config(3)).unwrap();
+    assert_eq!(bench.0.fdb_count_port(0), FdbCount { learned: 3, fixed: 2 });
+    assert!(
+        [(1, A), (1, B), (2, station(5)), (2, station(19))].iter().all(|e| bench.entry(e.0, e.1).is_some())
+    );
+    // Those that are left are heard, and others are not.
+    assert_ne!(bench.decide(31 * SECOND, 0, &tagged(19)).out, Out::Drop(MacLimit));
+    assert_eq!(bench.decide(31 * SECOND, 0, &tagged(18)).out, Out::Drop(MacLimit));
+    bench.0.set_port(0, config(4)).unwrap();
+    assert_ne!(bench.decide(32 * SECOND, 0, &tagged(18)).out, Out::Drop(MacLimit));
+}
+
+#[test]
+fn what_a_guard_vouches_for_stays_under_a_lower_limit() {
+    let mut guard = Box::new(Guard::new(A));
+    guard.add_mac(B);
+    let config = |limit| PortConfig { mac_limit: limit, guard: Some(guard.clone()), ..PortConfig::access(1) };
+    let mut bench = Bench::access(config(100));
+    for mac in [A, B] {
+        let mut bytes = frame(BROADCAST, mac, &[], 46);
+        bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
+        bench.out(0, &bytes);
+    }
+    bench.0.set_port(0, config(1)).unwrap();
+    assert_eq!((bench.entry(1, A), bench.entry(1, B)), (Some((0, Kind::Learned)), Some((0, Kind::Learned))));
+}
+
+#[test]
 fn limits_of_a_vlan_and_of_the_table() {
     for (vlan_limit, fdb_limit) in [(3, 100), (100, 3)] {
         let config = SwitchConfig { vlan_limit, fdb_limit, ..SwitchConfig::default() };
