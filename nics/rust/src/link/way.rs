@@ -83,6 +83,8 @@ pub struct Way {
     codel: Codel,
     /// When the wire is free.
     free: Nanos,
+    /// Frames that were sent before the one that is on the wire until then.
+    before_wire: u64,
     flying: BinaryHeap<Reverse<Flying>>,
     /// Frames that were sent so far.
     number: u64,
@@ -108,6 +110,7 @@ impl Way {
             queued: 0,
             codel: Codel::default(),
             free: 0,
+            before_wire: 0,
             flying: BinaryHeap::new(),
             number: 0,
             latest: 0,
@@ -118,16 +121,36 @@ impl Way {
         }
     }
 
-    /// What it does to frames from now on. Those on their way go on as they were sent.
+    /// What it does to frames from now on. Those on their way go on as they were sent, but for the one that a
+    /// faster wire is sending: the others wait for it.
     pub fn set(&mut self, impair: Impair, now: Nanos) {
         self.advance(now);
         self.plain = impair.is_none();
-        if impair.rate == 0 {
-            // Nothing makes the ones that wait go on waiting.
-            self.free = self.free.min(now);
-        }
+        self.hasten(impair.rate, now);
         self.impair = impair;
         self.advance(now);
+    }
+
+    /// The wire gets this rate: if it is a higher one, what is left of the frame on it goes at that.
+    fn hasten(&mut self, rate: u64, now: Nanos) {
+        let left = self.free.saturating_sub(now);
+        let bits = u128::from(left) * u128::from(self.impair.rate);
+        let will_be = bits.checked_div(u128::from(rate)).unwrap_or(0);
+        let sooner = left.saturating_sub(Nanos::try_from(will_be).unwrap_or(Nanos::MAX));
+        if sooner == 0 {
+            return;
+        }
+        self.free -= sooner;
+        self.latest = 0;
+        let mut flying = std::mem::take(&mut self.flying).into_vec();
+        flying.sort_unstable_by_key(|Reverse(one)| one.number);
+        for Reverse(one) in &mut flying {
+            if one.number > self.before_wire {
+                one.at = one.at.saturating_sub(sooner).max(self.latest);
+            }
+            self.latest = self.latest.max(one.at);
+        }
+        self.flying = flying.into();
     }
 
     #[must_use]
@@ -237,6 +260,7 @@ impl Way {
             let bits = buffer.bytes.len() as u128 * 8 * 1_000_000_000;
             let busy = bits.checked_div(u128::from(self.impair.rate)).unwrap_or(0) as Nanos;
             self.free = begin.saturating_add(busy);
+            self.before_wire = self.number;
             if self.fates.lost(&self.impair) {
                 self.drop(buffer);
                 self.lost(DropReason::ImpairLoss);

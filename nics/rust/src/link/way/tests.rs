@@ -214,3 +214,32 @@ fn a_change_holds_for_frames_to_come_and_keeps_the_order() {
     put(&mut way, 20 * MS, 3, 60).unwrap();
     assert_eq!(arrivals(&mut way), [(100 * MS, 1), (100 * MS, 2), (100 * MS, 3)]);
 }
+
+#[test]
+fn a_faster_wire_is_rid_of_its_frame_sooner() {
+    // 1250 bytes at 1 kbit/s take 10 s: 5 s later half of one is on its way still.
+    let slow = Impair { rate: 1000, delay: 7 * MS, ..Impair::default() };
+    for (rate, first, each) in [(1_000_000, 5005, 10), (500, 10_000, 20_000), (0, 5000, 0)] {
+        let mut way = way(slow.clone());
+        (0..3).for_each(|n| put(&mut way, 0, n, 1250).unwrap());
+        way.set(Impair { rate, ..slow.clone() }, 5000 * MS);
+        let expected = [0, 1, 2].map(|n| ((first + each * n + 7) * MS, n as u32));
+        assert_eq!(arrivals(&mut way), expected, "{rate} bit/s");
+    }
+}
+
+#[test]
+fn a_faster_wire_keeps_the_order() {
+    let far = Impair { delay: 20_000 * MS, ..Impair::default() };
+    let slow = Impair { rate: 1000, delay: MS, duplicate: 1_000_000, ..Impair::default() };
+    for delay in [0, 15_000 * MS] {
+        let mut way = way(far.clone());
+        put(&mut way, 0, 0, 60).unwrap();
+        way.set(Impair { delay, ..slow.clone() }, 0);
+        put(&mut way, 0, 1, 1250).unwrap();
+        way.set(Impair { rate: 1_000_000, ..slow.clone() }, 5000 * MS);
+        put(&mut way, 5000 * MS, 2, 1250).unwrap();
+        let at = 20_000.max(5005 + delay / MS);
+        assert_eq!(arrivals(&mut way), [0, 1, 1, 2, 2].map(|n| (if n == 0 { 20_000 } else { at } * MS, n)));
+    }
+}
