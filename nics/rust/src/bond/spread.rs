@@ -63,7 +63,9 @@ impl Spread {
             if loads[from] > loads[member] + 1 {
                 loads[from] -= 1;
                 loads[member] += 1;
-                (bucket.wanted, bucket.since) = (member as u8, now);
+                // Perhaps it was the only one until now, and nobody asked by which a frame goes: something may
+                // have gone just now.
+                *bucket = Bucket { wanted: member as u8, since: now, used: now, ..*bucket };
             }
         }
     }
@@ -119,6 +121,21 @@ mod tests {
         let mut paused = Spread { buckets: spread.buckets.clone(), members: spread.members };
         assert!((85..=86).contains(&shares(&mut paused, PATIENCE + PAUSE)[1]));
         assert!((85..=86).contains(&shares(&mut spread, PATIENCE + 20)[1]));
+    }
+
+    #[test]
+    fn flows_of_the_only_cable_stay_when_another_comes() {
+        let mut spread = Spread::new();
+        spread.set(0b11, 0);
+        spread.set(0b01, 10);
+        // While there is one nobody asks: when flows were there last is not known.
+        let mut now = 10 * PATIENCE;
+        spread.set(0b11, now);
+        for _ in 0..10 {
+            now += PAUSE / 2;
+            assert_eq!(shares(&mut spread, now)[..2], [256, 0]);
+        }
+        assert_eq!(shares(&mut spread, now + PAUSE)[..2], [128, 128]);
     }
 
     proptest! {

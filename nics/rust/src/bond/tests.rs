@@ -96,6 +96,27 @@ fn agreed_cables_share_the_work_and_keep_each_flow_in_order() {
     assert_eq!(view.partner, Some((0x8000, [2, 0, 0, 2, 0, 99])));
 }
 
+#[test]
+fn flows_that_had_one_cable_pause_before_they_move_to_one_that_came_back() {
+    for setups in [[lacp(1, 2), lacp(2, 2)], [setup(Mode::Static, 1, 2), setup(Mode::Static, 2, 2)]] {
+        let mut pair = Pair::new(setups);
+        pair.cut(1, false);
+        pair.pass(&flows(40, 1));
+        pair.ends.iter_mut().for_each(|end| end.now += 5_000_000_000);
+        let pass = |pair: &mut Pair, pause| {
+            pair.ends.iter_mut().for_each(|end| end.now += pause);
+            let before = pair.ends[0].nic.members[1].tx.0;
+            assert_eq!(pair.pass(&flows(40, 1)), 40);
+            pair.ends[0].nic.members[1].tx.0 - before
+        };
+        assert_eq!(pass(&mut pair, 1_000_000), 0);
+        pair.cut(1, true);
+        assert_eq!(pair.ends[0].nic.distributing, 0b11);
+        assert!((0..5).all(|_| pass(&mut pair, 10_000_000) == 0), "they are busy");
+        assert!(pass(&mut pair, 60_000_000) > 10);
+    }
+}
+
 /// The flow and the sender of each frame that came in.
 fn told(end: &mut Bench<BondNic>) -> Vec<(u8, Origin)> {
     let mut arena = Arena::new();
