@@ -20,7 +20,7 @@ use erspan::Erspan;
 use made::Made;
 use nics::context::PORTS_MAX;
 use nics::offload::Completer;
-use nics::{BURST, Caps, Frame, Nic, TxFrame, TxReport};
+use nics::{BURST, Caps, Frame, Nic, Origin, TxFrame, TxReport};
 use std::sync::Arc;
 use switch::{
     Counter, Decision, DropReason, Limit, Meter, Nanos, PortCounters, PortId, TagEdit, VlanId, VlanSet,
@@ -309,8 +309,9 @@ impl MirrorSet {
                 continue;
             }
             touched.insert(to);
-            // Its own share of an uplink that is fair to whoever sends by it.
-            report.ingress = to;
+            // Its own share of an uplink that is fair to whoever sends by it, whoever sent the originals.
+            (report.ingress, report.by_origin) = (to, false);
+            report.origins.set(Origin::NOBODY);
             let queue = slot.shaper.as_mut().and_then(|shaper| shaper.ingress.as_mut());
             let mut door = Door {
                 now: passing.now,

@@ -1,9 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
 use super::erspan::{Erspan, Packed};
-use super::{MirrorSet, Spec};
+use super::{MirrorSet, Passing, Spec};
+use crate::capture::CaptureSet;
+use crate::engine::{PortSet, Slot};
+use nics::{Arena, Burst, Caps, Completer, Frame, Nic, Offload, Origin, Rx, TxFrame, TxReport};
 use std::net::IpAddr;
-use switch::{Decision, DropReason, Limit, VlanSet};
+use std::sync::{Arc, Mutex};
+use switch::{Decision, DropReason, Limit, Nanos, PortCounters, PortId, VlanSet};
 
 fn spec(name: &str, ingress: &[u16], to: u16) -> Spec {
     Spec {
@@ -41,6 +45,64 @@ fn a_frame_is_noted_once_and_only_in_its_vlan() {
     assert_eq!(set.mirrors[0].noted, 1);
     set.goes_out(1, 0, &of(10), switch::TagEdit { strip: 4, ..switch::TagEdit::NONE }, false);
     assert_eq!((set.mirrors[0].noted, set.mirrors[0].edits[0]), (1, switch::TagEdit::NONE));
+}
+
+/// Notes whose the frames are that are sent by it: who shares it, and who is billed for them.
+struct Asks(Arc<Mutex<Vec<(PortId, Origin)>>>);
+
+impl Nic for Asks {
+    fn kind(&self) -> &'static str {
+        "asks"
+    }
+
+    fn caps(&self) -> Caps {
+        Caps::plain(1514)
+    }
+
+    fn carrier(&self) -> bool {
+        true
+    }
+
+    fn rx_burst<'a>(&'a mut self, _: Nanos, _: &'a mut Arena, _: &mut Burst<'a>) -> Rx {
+        Rx::Idle
+    }
+
+    fn tx_burst(&mut self, _: Nanos, frames: &[TxFrame<'_>], report: &mut TxReport) {
+        self.0.lock().unwrap().extend((0..frames.len()).map(|i| (report.sender(i), report.origins.of(i))));
+    }
+}
+
+#[test]
+fn copies_are_the_uplinks_own_whoever_sent_the_originals() {
+    let (guest, uplink) = (1, 4);
+    let mut set = MirrorSet::default();
+    set.set(vec![spec("a", &[guest], uplink)], |_| true);
+    let bytes = [0; 60];
+    let burst = [Frame::flat(&bytes, Offload::NONE)];
+    let decisions = [Decision { vlan: 10, ..Decision::default() }];
+    set.came_in(guest, &decisions);
+    // The originals went out by an uplink, too.
+    let mut report = TxReport::default();
+    (report.ingress, report.by_origin) = (guest, true);
+    report.origins.set(Origin::of(guest));
+    let seen = Arc::default();
+    let mut slots: Vec<Slot> = (0..=uplink).map(|_| Slot::default()).collect();
+    slots[usize::from(uplink)] = Slot {
+        nic: Some(Box::new(Asks(Arc::clone(&seen)))),
+        counters: Some(Arc::new(PortCounters::default())),
+        ..Slot::default()
+    };
+    let passing = Passing { now: 0, ingress: guest, burst: &burst, decisions: &decisions };
+    let (mut touched, mut captures, mut packet) = (PortSet::new(), CaptureSet::default(), 0);
+    set.copy(
+        &passing,
+        &mut slots,
+        &mut touched,
+        &mut Completer::new(),
+        &mut report,
+        (&mut captures, &mut packet),
+    );
+    assert_eq!(*seen.lock().unwrap(), [(uplink, Origin::NOBODY)]);
 }
 
 #[test]
