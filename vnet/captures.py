@@ -48,6 +48,8 @@ class Captures:
         """Of each VLAN, before the change that is under way."""
         self._handed: dict[int, int] = {}
         """When VLANs became their owners'."""
+        self._passing: set[int] = set()
+        """VLANs that the change under way gives to others than had them, for a while at least."""
         self._began = 0
 
     def capture(
@@ -96,6 +98,7 @@ class Captures:
         self._began = self._fabric.time()
         before, after = _vlans(running), _vlans(wanted)
         had, gets = ({vlan: name for name, vlan in vlans.items()} for vlans in (before, after))
+        self._passing = {vlan for vlan, name in had.items() if gets.get(vlan, name) != name}
         self._vlans = {
             name: [
                 vlan
@@ -111,11 +114,11 @@ class Captures:
         vlans = _vlans(resolved)
         self._vlans = {name: [vlan] for name, vlan in vlans.items()}
         owners = {vlan: name for name, vlan in vlans.items()}
-        for vlan, name in owners.items():
+        for vlan in owners:
             if vlan not in self._owners:
                 self._handed[vlan] = self._began
-            elif self._owners[vlan] != name:
-                # What passed until now, others may have sent.
+            elif vlan in self._passing:
+                # What passed until now, others may have sent, also if the change was undone.
                 self._handed[vlan] = self._fabric.time() + 1
         self._owners = owners
         for capture, kept, selection in self._renew([*self._kept.items()]):

@@ -116,17 +116,34 @@ async def test_what_is_anothers_is_not_captured_while_it_changes_hands(
     assert seen(path, b"blue in 10", b"red in 30", b"green in 50") == [b"red in 30", b"green in 50"]
 
 
-async def test_a_change_that_fails_leaves_captures_as_they_were(autojump_clock: Any, tmp_path: Path) -> None:
-    path = tmp_path / "red.pcapng"
+async def test_a_change_that_fails_leaves_captures_as_they_were(
+    autojump_clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = vnet.Pipe.open
+
+    async def fail_late(self: vnet.Pipe, place: Any) -> Any:
+        if place.port != "late.0":
+            return await opened(self, place)
+        # Red's VLAN is blue's by now.
+        await send(fabric, "shop", b"blue in 10")
+        raise vnet.NicError("late.0: no")
+
+    path, past = tmp_path / "red.pcapng", tmp_path / "past.pcapng"
+    moved = wanted({"red": {"vlan": 30}, "blue": {"vlan": 10}}, web="red", shop="blue", late="blue")
+    said = (b"blue in 10", b"red in 10", b"blue in 20")
     async with vnet.Fabric(wanted(web="red", shop="blue")) as fabric, fabric.capture(path, "red"):
-        moved = wanted({"red": {"vlan": 30}, "blue": {"vlan": 10}}, web="red", shop="blue").to_dict()
-        nic = {"network": "red", "nic": {"kind": "tap", "name": "no/such"}}
-        moved["guests"]["bad"] = {"kind": "external", "nics": [nic]}
-        with pytest.raises(vnet.VnetError):
-            await fabric.apply(Topology.from_dict(moved))
+        with monkeypatch.context() as patched:
+            patched.setattr(vnet.Pipe, "open", fail_late)
+            with pytest.raises(vnet.NicError, match=r"^late\.0: no$"):
+                await fabric.apply(moved)
+        await trio.sleep(0.001)
         await send(fabric, "web", b"red in 10")
         await send(fabric, "shop", b"blue in 20")
-    assert seen(path, b"red in 10", b"blue in 20") == [b"red in 10"]
+        await fabric.past(past, "red")
+        assert seen(past, *said) == [b"red in 10"]
+        await fabric.past(past, "blue")
+        assert b"blue in 20" in seen(past, *said)
+    assert seen(path, *said) == [b"red in 10"]
 
 
 async def test_a_guest_that_comes_back_is_captured_on(
