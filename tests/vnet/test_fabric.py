@@ -13,7 +13,7 @@ import trio.testing
 
 import vnet
 from tests import turns
-from vnet import BadInput, Fabric, Unreachable, drive, events
+from vnet import BadInput, Fabric, Unreachable, apply, drive, events
 from vnet.control.operations import Operations
 from vnet.control.server import written
 
@@ -242,7 +242,7 @@ async def test_a_link_that_is_down_is_down_for_its_guest():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_link_that_is_down_stays_so_when_its_nic_is_replaced(fails):
+async def test_a_link_that_is_down_stays_so_when_its_nic_is_replaced(fails, monkeypatch):
     async with Fabric.from_dict(tenants()) as fabric:
         await fabric.set_link("db", up=False)
         another = tenants()
@@ -250,8 +250,12 @@ async def test_a_link_that_is_down_stays_so_when_its_nic_is_replaced(fails):
         if fails:
             nic = {"kind": "stream", "socket": "/proc/no/such"}
             another["guests"]["new"] = {"kind": "external", "nics": [{"network": "red", "nic": nic}]}
-        with pytest.raises(vnet.VnetError) if fails else contextlib.nullcontext():
-            await fabric.apply(vnet.Topology.from_dict(another))
+            # It would be seen before anything is done.
+            monkeypatch.setattr(apply.beforehand, "look", lambda *_: None)
+        before, another = fabric.port("db"), vnet.Topology.from_dict(another)
+        with pytest.raises(vnet.NicError, match="/proc/no/such") if fails else contextlib.nullcontext():
+            await fabric.apply(another)
+        assert fabric.port("db") is not before, "another NIC was there, at least for a while"
         web, db = fabric.guests["web"], fabric.guests["db"]
         assert fabric.port("db").status()["link"] == "down"
         with pytest.raises(Unreachable):
