@@ -187,6 +187,7 @@ class Fabric:
         # Entered again, it comes up from nothing.
         for name in list(self.wiring.switches):
             self.wiring.forget_switch(name)
+        self.wiring.cuts.clear()
         self.mirrors.clear()
         self.resolved = None
 

@@ -234,3 +234,15 @@ async def test_a_cable_between_nics_that_the_topology_has_down_is_mended_there_a
             with pytest.raises(BadInput, match=r"^a\.0: the topology has it down"):
                 await fabric.set_link(name, True)
         assert down(fabric) == {"a.0", "b.0"}
+
+
+async def test_what_was_cut_is_whole_when_a_fabric_is_entered_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fabric = vnet.Fabric(linked())
+    async with fabric:
+        for name in ("a", "core", "core.2"):
+            await fabric.set_link(name, False)
+        assert down(fabric) == {"a.0", "core.a", "core.b", "core.2"}
+    async with fabric:
+        assert not down(fabric)
