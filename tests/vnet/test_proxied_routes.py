@@ -107,3 +107,35 @@ async def test_who_asks_for_what_is_behind_a_guest_is_told_of_that_guest() -> No
         await fabric.apply(routed(proxy_arp=True))
         assert isinstance(fabric.ports["wan"].opened.far, PipeEnd)
         assert await told(fabric.ports["wan"].opened.far, asks("10.0.7.9", "10.0.7.200")) == RED
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_who_has_an_address_of_a_prefix_answers_for_it_itself() -> None:
+    topology = Topology("lab", seed=1).network("red", vlan=10, subnets="10.0.0.0/16")
+    for name, keys in {
+        "router": {"ip": "10.0.10.1", "guard": {"allow": [{"ip": "10.0.50.0/24"}]}},
+        "fixed": {"ip": "10.0.50.8"},
+        "allowed": {"ip": "10.0.10.2", "guard": {"allow": [{"ip": "10.0.50.7"}]}},
+        "leased": {"ip": "dhcp"},
+    }.items():
+        topology.guest(name, kind="external", network="red", nic=vnet.Pipe(), **keys)
+    topology.uplink("wan", nic=vnet.Pipe(), native="red", proxy_arp=True)
+    async with vnet.Fabric(topology) as fabric:
+        fabric.engine.bind(fabric.port("leased").number, 10, "10.0.50.9/32", None)
+        wire = fabric.ports["wan"].opened.far
+        assert isinstance(wire, PipeEnd)
+        for target, owner in (
+            ("10.0.50.7", "allowed"),
+            ("10.0.50.8", "fixed"),
+            ("10.0.50.9", "leased"),
+            ("10.0.50.10", None),
+        ):
+            question = asks(target, "10.0.0.1")
+            steps, reached = fabric.explain("wan", question)
+            assert ((steps[-1].check == "answer"), bool(reached)) == (owner is None, owner is not None)
+            assert await told(wire, question) == (None if owner else fabric.port("router").wanted.mac)
+            if owner:
+                far = fabric.port(owner).opened.far
+                assert isinstance(far, PipeEnd)
+                while await far.receive() != question:
+                    pass

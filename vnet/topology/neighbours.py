@@ -75,12 +75,8 @@ def answer(
 def _behind(network: ResolvedNetwork, ports: Iterable[Port]) -> ProxiedNetwork:
     inside = [port for port in ports if network.name in port.networks]
     routes = {route for port in inside for route in _routes(port, network)}
-    own = [
-        ProxiedStation(ip, port.mac, False, None)
-        for port in inside
-        for ip in (port.ip if port.vlan == network.vlan else ())
-    ]
-    return ProxiedNetwork(network.vlan, (), tuple(own), tuple(sorted(routes, key=str)))
+    own = {station for port in inside for _, station in _stations(port, network)}
+    return ProxiedNetwork(network.vlan, (), tuple(sorted(own, key=str)), tuple(sorted(routes, key=str)))
 
 
 def _routes(port: Port, network: ResolvedNetwork) -> Iterator[ProxiedRoute]:

@@ -379,7 +379,7 @@ UPLINK = UplinkTable(
             "true: who asks at the uplink for an address in a prefix that a guest's guard allows it, by ARP"
             " or neighbour discovery, is told that guest's MAC address: to the physical network the whole"
             " prefix is local, and needs no route (RFC 4389's intent). A NIC's own addresses it answers for"
-            " itself.",
+            " itself, also those that it has by DHCP, if it is at the uplink's switch.",
             example=True,
             default=False,
         ),

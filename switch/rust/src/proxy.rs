@@ -19,7 +19,7 @@
 //!
 //! At an uplink it is the other way round: who asks there for an address of a prefix that is routed to a guest
 //! is told that guest's MAC address (RFC 4389's intent), so that a network to which the prefix is local needs no
-//! route. Questions for an address that a NIC has itself pass, it answers; so do probes and announcements:
+//! route. Questions for an address that a NIC has itself, by the topology or by DHCP at this switch, pass, it answers; so do probes and announcements:
 //! that an address is free is not for us to say, nor that it is not.
 //!
 //! The gateway's MAC address is the topology's, or where its router is behind an uplink the one that it was
@@ -29,7 +29,7 @@ use crate::headers::{self, ICMP6, Part, be16, be32, be128, mac, sum};
 use crate::private::Place;
 use crate::{PortConfig, VlanId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// An IP address as a number, apart by version.
@@ -235,6 +235,12 @@ impl Proxy {
         let gateway = if subnet.mac == 0 { gateways.mac(vlan, subnet.gateway)? } else { subnet.mac };
         Some(told(head, at, question, gateway))
     }
+}
+
+/// The address that a frame asks for, if it does.
+pub(crate) fn asked_for(head: &[u8], at: usize) -> Option<IpAddr> {
+    let Ip { v6, number } = question(head, at)?.ip;
+    Some(if v6 { Ipv6Addr::from_bits(number).into() } else { Ipv4Addr::from_bits(number as u32).into() })
 }
 
 /// What a frame asks for.

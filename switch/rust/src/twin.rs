@@ -124,7 +124,9 @@ impl Twin {
             near.push(by);
         }
         self.0.vlans.bring(&original.vlans, vlan);
-        if is_group(header.dst) || self.0.fdb.find(key(vlan, header.dst)).is_none() {
+        // Whether an uplink answers depends on who has an address by DHCP.
+        let proxy = original.port(ingress).is_some_and(|config| config.proxy.is_some());
+        if proxy || is_group(header.dst) || self.0.fdb.find(key(vlan, header.dst)).is_none() {
             near.extend(original.vlans.ports(vlan));
         }
         near.iter().for_each(|&port| self.bring_port(original, port));

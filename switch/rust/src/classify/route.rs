@@ -6,6 +6,7 @@ use crate::fdb::key;
 use crate::multicast::Way;
 use crate::parse::{BROADCAST, Header, is_group, is_link_local};
 use crate::private::Place;
+use crate::proxy::asked_for;
 use crate::stp::PortState;
 use crate::{DropReason, PortId, VlanId};
 
@@ -36,6 +37,17 @@ impl Desk<'_> {
         }
         let proxy = self.config.proxy.as_ref();
         proxy.is_some_and(|proxy| proxy.answer(self.gateways, vlan, place, view.head, at).is_some())
+            && !(place == Place::PROMISCUOUS && self.is_leased(vlan, view, at))
+    }
+
+    /// Whether a guest here has by DHCP what is asked for.
+    fn is_leased(&self, vlan: VlanId, view: &View<'_>, at: usize) -> bool {
+        asked_for(view.head, at).is_some_and(|ip| {
+            self.vlans.ports(vlan).iter().any(|&port| {
+                let other = self.ports.get(usize::from(port)).and_then(Option::as_deref);
+                other.is_some_and(|other| other.memory.learned.has(vlan, ip))
+            })
+        })
     }
 
     /// Whether where a frame goes depends on which groups are wanted.
