@@ -262,7 +262,8 @@ async def _change_port(fabric: Fabric, wanted: WantedPort) -> None:
     was, port.wanted = port.wanted, wanted
     if was.cord != wanted.cord:
         fabric.wiring.set_cord(port)
-    if was.guard is None or wanted.guard is None:
+    if (was.guard is None, was.stp) != (wanted.guard is None, wanted.stp):
+        # Whoever takes part anew has to listen first.
         fabric.wiring.take_part(port)
     _enter(fabric, port.number, stayed, wanted)
     if wanted.settings.up and not was.settings.up:
