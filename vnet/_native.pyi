@@ -39,6 +39,7 @@ __all__ = [
     "drop_reasons",
     "drop_sides",
     "flow_counts",
+    "hand_over",
     "join_bridge",
     "leave_bridge",
     "load_bulk",
@@ -304,6 +305,12 @@ def set_cord(
 
 def cord_up(engine: Engine, port: int) -> bool:
     """Whether the cable of a guest's NIC is whole, or cut by its schedule."""
+
+def hand_over(engine: Engine, handover: Mapping[int, int | None]) -> None:
+    """VLANs pass from their networks to others, and no port that is up carries them: what was learned in
+    them is forgotten, and what is on links in them lost. `handover`: each of them, and the VLAN that the
+    network has instead, in which it keeps the leases of its guests; None: it has none.
+    """
 
 def leave_bridge(engine: Engine, port: int) -> None:
     """Have a port forward whatever the spanning tree says, as those of guarded guests do."""

@@ -19,6 +19,7 @@ from nics.door import Place
 from nics.netns import Namespace
 from switch.policy import Policy
 from vnet import beforehand, carrier, mirrors, uplinks
+from vnet._native import hand_over
 from vnet.connect.facts import facts_of
 from vnet.errors import NicError
 from vnet.guests import KINDS, NetnsGuest, QemuGuest
@@ -144,6 +145,9 @@ async def _take(fabric: Fabric, action: actions.Action) -> None:
             await _change_port(fabric, port)
         case actions.AddNetwork(part=network) | actions.ChangeNetwork(after=network):
             fabric.groups.network(network.name, network)
+            await trio.lowlevel.checkpoint()
+        case actions.HandOver():
+            hand_over(fabric.engine, action.becomes)
             await trio.lowlevel.checkpoint()
         case actions.RemoveNetwork(part=network):
             fabric.groups.network(network.name, None)

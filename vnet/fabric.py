@@ -218,6 +218,11 @@ class Fabric:
                 raise BadInput(*wrong)
             return await apply.change(self, topology)
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change is under way."""
+        return self._applying.locked()
+
     async def attach(self, name: str, *, kind: str | None = None, **keys: Any) -> Any:
         """Add a guest with one NIC, whose keys are those of a topology file: `network="red"`,
         `nic=vnet.Pipe()`. Returns the far side of a NIC that has one in this process (a pipe, a

@@ -127,6 +127,9 @@ async def keep(fabric: Fabric, path: Path) -> None:
     try:
         while True:
             await trio.sleep(EVERY)
+            if fabric.is_changing:
+                # For a moment a lease may be in a VLAN that is its network's only when its port has changed.
+                continue
             now = trio.current_time()
             found, passed = look(fabric), now - at
             same = len(found) == len(noted) and all(

@@ -193,6 +193,28 @@ class ChangeNetwork(ChangePart[ResolvedNetwork]):
     """What is known of a network changes; what it means for ports is in actions of their own."""
 
 
+class HandOver(Change[Mapping[int, str]]):
+    """Networks give up VLANs, perhaps to others: what was learned in these stays with them, or is forgotten.
+    Before and after: the network of each VLAN. No port that is up is in one that changes.
+    """
+
+    @property
+    def becomes(self) -> dict[int, int | None]:
+        """The VLANs that are given up, and what each network has instead; None: it goes."""
+        has = {name: vlan for vlan, name in self.after.items()}
+        return {vlan: has.get(name) for vlan, name in self.before.items() if self.after.get(vlan) != name}
+
+    def on(self, model: Resolved) -> Resolved:
+        return model
+
+    def __str__(self) -> str:
+        told = (
+            f"VLAN {vlan} passes from {self.before[vlan]} to {self.after.get(vlan, 'nobody')}"
+            for vlan in self.becomes
+        )
+        return _few(told)
+
+
 class AddGuest(Add[ResolvedGuest]):
     """A guest is new; its ports are added by actions of their own."""
 

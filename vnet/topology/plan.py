@@ -6,9 +6,10 @@ What is the same in both yields no action (`actions.py` has all there are).
 
 The order is what keeps tenants apart on the way, for actions are carried out one by one while
 frames flow. Ports that go are removed first, so that sockets, interfaces and VLANs are free for
-what comes. Then ports change. When a VLAN passes from one network to another, the ports that are
-in it are first parked (administratively down), and only then anybody moves: there is no moment at
-which two networks meet in one VLAN. New ports come last, and then machines are started.
+what comes. Then ports change. When a network gives up its VLAN, the guests' ports that are in it
+are first parked (administratively down), and links and uplinks leave it, for others go on there.
+Then what was learned in it is handed over, and only then anybody moves: there is no moment at which
+two networks meet in one VLAN. New ports come last, and then machines are started.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from vnet.topology.actions import (
     ChangeRules,
     ChangeSeed,
     ChangeSwitch,
+    HandOver,
     RemoveGuest,
     RemoveLink,
     RemoveMirror,
@@ -276,25 +278,36 @@ def _moves(
     changed: Iterable[tuple[Port, Port]],
     links: Iterable[tuple[ResolvedLink, ResolvedLink]],
 ) -> list[Action]:
-    """Changes of ports and links, those in VLANs that pass to another network parked before any moves.
+    """Changes of ports and links, nobody left in VLANs that networks give up before any moves.
 
-    A link that is parked loses what is on it: a slow one could deliver it to the wrong network.
+    What is on a link in such a VLAN is lost then: a slow one could deliver it to the wrong network.
     """
-    owners = _owners(wanted)
-    passing = {vlan for vlan, name in _owners(running).items() if owners.get(vlan, name) != name}
+    had, have = _owners(running), _owners(wanted)
+    given_up = {vlan for vlan, name in had.items() if have.get(vlan) != name}
     parked: list[Action] = []
     moves: list[Action] = []
     for before, after in changed:
         start = before
-        if before.settings.up and not passing.isdisjoint(before.vlans):
-            start = attrs.evolve(before, settings=attrs.evolve(before.settings, up=False))
+        if before.settings.up and not given_up.isdisjoint(before.vlans):
+            start = _parked(before, given_up)
             parked.append(ChangePort(before, start))
-        moves.append(ChangePort(start, after))
+        if start != after:
+            moves.append(ChangePort(start, after))
     for link, becomes in links:
-        begin = link
-        if link.up and not passing.isdisjoint(link.vlans):
-            begin = attrs.evolve(link, up=False)
+        begin = attrs.evolve(link, vlans=tuple(vlan for vlan in link.vlans if vlan not in given_up))
+        if begin != link:
             parked.append(ChangeLink(link, begin))
         if begin != becomes:
             moves.append(ChangeLink(begin, becomes))
-    return parked + moves
+    return [*parked, *([HandOver(had, have)] if given_up else []), *moves]
+
+
+def _parked(port: Port, given_up: set[int]) -> Port:
+    """A port that is in none of these VLANs any more. A guest's has to be down for that: its leases in them
+    are kept for as long as it is in them.
+    """
+    if port.is_uplink and not given_up.issuperset(port.vlans):
+        trunk = tuple((name, vlan) for name, vlan in port.trunk if vlan not in given_up)
+        network, vlan = (None, None) if port.vlan in given_up else (port.network, port.vlan)
+        return attrs.evolve(port, network=network, vlan=vlan, trunk=trunk)
+    return attrs.evolve(port, settings=attrs.evolve(port.settings, up=False))

@@ -27,7 +27,7 @@
 
 use crate::headers::{self, ICMP6, Part, be16, be32, be128, mac, sum};
 use crate::private::Place;
-use crate::{PortConfig, VlanId};
+use crate::{Handover, PortConfig, VlanId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -341,6 +341,11 @@ impl Gateways {
 
     fn mac(&self, vlan: VlanId, gateway: Ip) -> Option<u64> {
         self.heard.get(&(vlan, gateway)).copied()
+    }
+
+    /// VLANs pass to other networks, whose gateways are others.
+    pub(crate) fn forget(&mut self, handover: &Handover) {
+        self.heard.retain(|(vlan, _), _| !handover.contains_key(vlan));
     }
 
     /// A frame came from behind an uplink; perhaps a gateway says there who it is.

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given, settings
 
 from nics.errors import BadInput
+from nics.pipe import Pipe
 from tests.vnet.topology.strategies import documents
 from vnet.topology import Resolved, Topology
-from vnet.topology.actions import Action, AddPort, ChangePort, ChangeRules, ChangeSwitch, RemovePort
+from vnet.topology.actions import (
+    Action,
+    AddPort,
+    ChangePort,
+    ChangeRules,
+    ChangeSwitch,
+    HandOver,
+    RemovePort,
+)
 from vnet.topology.plan import plan
 
 
@@ -44,6 +53,13 @@ def assert_room(model: Resolved) -> None:
     for name, switch in model.switches.items():
         ports = [port for port in model.ports.values() if port.switch == name and port.settings.static]
         assert sum(len(port.vlans) for port in ports) <= switch.fdb_limit
+
+
+def assert_left(model: Resolved, vlans: Iterable[int]) -> None:
+    """Nobody who is up is in one of these VLANs."""
+    ports = [port for port in (*model.ports.values(), *model.uplinks.values()) if port.settings.up]
+    for carried in [*(port.vlans for port in ports), *(link.vlans for link in model.links.values())]:
+        assert set(vlans).isdisjoint(carried)
 
 
 def lab(**guests: Any) -> Topology:
@@ -78,6 +94,10 @@ def test_a_plan_leads_there_and_back_and_mixes_nobody(one: dict[str, Any], two: 
     for model in models:
         assert_apart(model)
         assert_room(model)
+    for model, action in zip(models, actions, strict=False):
+        if isinstance(action, HandOver):
+            assert_left(model, action.becomes)
+            assert_left(model, action.inverse().becomes)
     # When a step fails, those before it are undone.
     for done in range(len(actions) + 1):
         undone = carry_out(models[done], [action.inverse() for action in reversed(actions[:done])])
@@ -164,6 +184,26 @@ def test_networks_that_swap_vlans_never_meet() -> None:
     changes = [action for action in actions if isinstance(action, ChangePort)]
     assert [change.after.settings.up for change in changes] == [False] * 4 + [True] * 4
     assert not [action for action in actions if isinstance(action, AddPort | RemovePort)]
+
+
+def test_links_and_uplinks_leave_what_passes_and_stay_in_the_rest() -> None:
+    def topology(red: int, blue: int) -> Topology:
+        found = Topology("lab").network("red", vlan=red).network("blue", vlan=blue).network("green", vlan=99)
+        found.switch("s1").switch("s2").link("s1", "s2")
+        for name in ("red", "blue", "green"):
+            found.guest(f"{name}-1", network=name, switch="s1").guest(f"{name}-2", network=name, switch="s2")
+        found.uplink("wan", nic=Pipe(), native="red", tagged=["blue", "green"], switch="s1")
+        return found.uplink("own", nic=Pipe(), native="red", switch="s2")
+
+    model = topology(10, 20).resolve()
+    actions = steps(topology(10, 20), topology(20, 10))
+    (at,) = [at for at, action in enumerate(actions) if isinstance(action, HandOver)]
+    assert str(actions[at]) == "VLAN 10 passes from red to blue, VLAN 20 passes from blue to red"
+    parked = carry_out(model, actions[:at])[-1]
+    assert [link.vlans for link in parked.links.values()] == [(99,)]
+    assert (parked.uplinks["wan"].vlans, parked.uplinks["wan"].settings.up) == ((99,), True)
+    assert not parked.uplinks["own"].settings.up
+    assert all(port.settings.up == (port.vlan == 99) for port in parked.ports.values())
 
 
 def rules_of(**groups: Any) -> Topology:
@@ -283,6 +323,7 @@ def test_other_changes_are_told_in_words() -> None:
         "add switch core",
         "add network new, VLAN 1",
         "change network red: mtu 1500 -> 9000",
+        "VLAN 1 passes from old to new",
         "remove network old",
         "remove switch s1",
     ]

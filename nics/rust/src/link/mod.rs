@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use switch::{Nanos, PortCounters};
+use switch::{Handover, Nanos, PortCounters};
 
 /// From a time on, a link is like this.
 #[derive(Clone, Debug)]
@@ -145,6 +145,15 @@ impl LinkControl {
     #[must_use]
     pub fn impair(&self, side: usize) -> Impair {
         self.cable.lock().ways[side & 1].impair().clone()
+    }
+
+    /// Lose what is on it in VLANs that pass to other networks: it is not for those.
+    pub fn lose(&self, handover: &Handover) {
+        let mut cable = self.cable.lock();
+        for side in [0, 1] {
+            cable.ways[side].lose(handover);
+            cable.count(side);
+        }
     }
 
     /// Where losses are counted: the counters of each end's port.

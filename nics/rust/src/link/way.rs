@@ -20,7 +20,7 @@ use crate::offload::Offload;
 use crate::origin::Origin;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
-use switch::{DropReason, Nanos, Place};
+use switch::{DropReason, Handover, Nanos, Place};
 
 /// Frames that may have arrived and not been taken: the far switch takes them in the same turn.
 pub(super) const FRAMES: usize = 16_384;
@@ -323,6 +323,29 @@ impl Way {
         }
     }
 
+    /// Lose what is on its way in these VLANs, whose frames are tagged. In the queue others move up.
+    pub fn lose(&mut self, handover: &Handover) {
+        let (mut lost, mut queued, mut memory) = (0, 0, 0);
+        let mut stays = |buffer: &Buffer, waits: bool| {
+            let stays = !vlan(&buffer.bytes).is_some_and(|vlan| handover.contains_key(&vlan));
+            if !stays {
+                let len = buffer.bytes.len();
+                lost += 1;
+                memory += held(len);
+                queued += if waits { len as u64 } else { 0 };
+            }
+            stays
+        };
+        self.queue.retain(|(_, buffer)| stays(buffer, true));
+        self.flying.retain(|Reverse(flying)| stays(&flying.buffer, false));
+        self.arrived.retain(|buffer| stays(buffer, false));
+        self.queued -= queued;
+        self.held -= memory;
+        for _ in 0..lost {
+            self.lost(DropReason::TxNotMember);
+        }
+    }
+
     /// The cable is cut: all that is on its way is lost.
     pub fn clear(&mut self) {
         let lost = self.queue.len() + self.flying.len() + self.arrived.len();
@@ -337,6 +360,14 @@ impl Way {
         self.latest = 0;
         self.free = 0;
         self.codel = Codel::default();
+    }
+}
+
+/// The VLAN that a frame is in, as its first tag says.
+fn vlan(bytes: &[u8]) -> Option<u16> {
+    match bytes.get(12..16) {
+        Some(&[0x81, 0, high, low]) => Some(u16::from_be_bytes([high & 0x0f, low])),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::packet::{Key, Kind, Packet};
 use super::table::coarse;
-use crate::{Nanos, PortId};
+use crate::{Handover, Nanos, PortId, VlanId};
 
 const SETS: usize = 64;
 const WAYS: usize = 4;
@@ -125,6 +125,13 @@ impl Fragments {
         if let Some(slot) = self.0.get_mut(usize::from(port)) {
             *slot = None;
         }
+    }
+
+    /// VLANs pass to other networks.
+    pub(super) fn forget_vlans(&mut self, handover: &Handover) {
+        let all = self.0.iter_mut().flatten().flat_map(|begun| begun.iter_mut());
+        all.filter(|begun| handover.contains_key(&((begun.what >> 16) as VlanId)))
+            .for_each(|begun| *begun = NOBODY);
     }
 
     /// Bytes of memory held.

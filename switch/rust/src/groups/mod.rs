@@ -37,7 +37,7 @@ pub use quick::{LookUp, Lookup};
 pub(crate) use refuse::Refusal;
 pub use rules::{Groups, Rule};
 
-use crate::{Alike, DropReason, Nanos, PortConfig, PortId, View, VlanId};
+use crate::{Alike, DropReason, Handover, Nanos, PortConfig, PortId, View, VlanId};
 use denied::Denied;
 use fragments::Fragments;
 use needs::{Need, Waiting};
@@ -190,6 +190,12 @@ impl Tracker {
         self.table.disown(port);
         self.fragments.forget(port);
         self.waiting.forget(port);
+    }
+
+    /// VLANs pass to other networks, which shall find nothing open in them.
+    pub(crate) fn forget_vlans(&mut self, handover: &Handover) {
+        self.table.forget(|key| handover.contains_key(&packet::ends(key).2));
+        self.fragments.forget_vlans(handover);
     }
 
     pub(crate) fn tick(&mut self, now: Nanos) {

@@ -140,6 +140,15 @@ impl Switch {
         done
     }
 
+    /// Other hosts are in a VLAN than before: who wants which group there has to be asked from the beginning.
+    pub(crate) fn forget_groups(&mut self, vlan: VlanId) {
+        let place = self.multicast.as_ref().and_then(|snooper| snooper.vlans.get(&vlan));
+        if let Some(setup) = place.map(|place| place.setup) {
+            self.set_multicast(vlan, None);
+            self.set_multicast(vlan, Some(setup));
+        }
+    }
+
     /// The spanning tree has changed: stations may be behind other links than they were.
     pub fn topology_changed(&mut self) {
         if let Some(snooper) = own(&mut self.multicast) {

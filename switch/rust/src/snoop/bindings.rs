@@ -1,6 +1,6 @@
 //! The addresses that one port has by DHCP.
 
-use crate::{Nanos, VlanId};
+use crate::{Handover, Nanos, VlanId};
 use std::net::IpAddr;
 
 /// Addresses of one family that a port holds.
@@ -86,6 +86,19 @@ impl Bindings {
         let before = self.0.len();
         self.0.retain(stays);
         self.0.len() < before
+    }
+
+    /// VLANs pass: those of a network that has another one are in that, those of one that has none are forgotten.
+    /// Whether any is another.
+    pub(crate) fn hand_over(&mut self, handover: &Handover) -> bool {
+        let mut changed = false;
+        self.0.retain_mut(|binding| {
+            let Some(becomes) = handover.get(&binding.vlan) else { return true };
+            changed = true;
+            binding.vlan = becomes.unwrap_or(binding.vlan);
+            becomes.is_some()
+        });
+        changed
     }
 
     pub(super) fn next(&self) -> Option<Nanos> {

@@ -160,7 +160,7 @@ impl Switch {
     }
 
     /// An address is the guest's no longer: forget whatever was decided from it.
-    fn unremember(&mut self, port: PortId) {
+    pub(crate) fn unremember(&mut self, port: PortId) {
         self.fdb.flush(Flush { port: Some(port), vlan: None, fixed: false }, |_| true);
         self.fdb.unbind(port);
         self.fdb.outdate();

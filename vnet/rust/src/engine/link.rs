@@ -12,7 +12,7 @@ use nics::link::{Impair, LinkControl, Step, link};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use switch::{Flush, Nanos, PortConfig, PortCounters, PortId};
+use switch::{Flush, Handover, Nanos, PortConfig, PortCounters, PortId};
 
 /// Switches that a frame passes in one turn at most. What has not arrived by then goes on in the
 /// next turn: everybody else, and commands, come first. A storm in a loop of links lives here.
@@ -125,6 +125,14 @@ impl Engine {
         self.look_at_link(port);
         self.waker.wake();
         Ok(())
+    }
+
+    /// VLANs pass from networks to others, and no port that is up carries them: the others find nothing in them.
+    pub fn hand_over(&mut self, handover: &Handover) {
+        self.links.values().flat_map(|link| &link.controls).for_each(|control| control.lose(handover));
+        self.switches.iter_mut().for_each(|switch| switch.hand_over(handover));
+        // Who asks for multicast groups asks anew.
+        self.waker.wake();
     }
 
     /// Whether a link was cut or mended: without carrier, nobody lives behind it.

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod flows;
 mod groups;
+mod handover;
 mod impair;
 mod load;
 mod mirror;
@@ -48,6 +49,8 @@ mod _native {
     use super::flows::{flow_counts, set_flows, take_flows};
     #[pymodule_export]
     use super::groups::Groups;
+    #[pymodule_export]
+    use super::handover::hand_over;
     #[pymodule_export]
     use super::impair::{Impair, cord_up, set_cord};
     #[pymodule_export]

@@ -72,6 +72,36 @@ fn a_rate_spaces_frames_and_looking_late_changes_nothing() {
 }
 
 #[test]
+fn what_is_in_a_vlan_can_be_lost_wherever_it_is() {
+    // 1250 bytes take 10 ms: two have arrived, one flies, and the others wait.
+    let mut way = way(Impair { rate: 1_000_000, delay: 5 * MS, ..Impair::default() });
+    for n in 0..8_u16 {
+        let bytes = numbered(n.into(), 1246);
+        // Priority 7; of each VLAN one in turn.
+        let tag = [0x81, 0, 0xe0, [10, 20][usize::from(n) % 2]];
+        let bytes = [&bytes[..12], &tag, &bytes[12..]].concat();
+        let frame = Frame::flat(&bytes, Offload::NONE);
+        way.put(0, &TxFrame { frame: &frame, edit: TagEdit::NONE }, Origin::NOBODY).unwrap();
+    }
+    put(&mut way, 0, 8, 1250).unwrap();
+    way.advance(32 * MS);
+    way.lose(&Handover::from([(20, Some(30)), (0xe0, None)]));
+    assert_eq!(way.losses().collect::<Vec<_>>(), [(DropReason::TxNotMember, 4)]);
+    let mut left = vec![];
+    let mut now = 32 * MS;
+    loop {
+        let mut taken = vec![];
+        way.take(64, &mut taken);
+        left.extend(taken.iter().map(|buffer| (now / MS, vlan(&buffer.bytes))));
+        let Some(at) = way.deadline() else { break };
+        now = at;
+        way.advance(now);
+    }
+    assert_eq!(left, [(32, Some(10)), (35, Some(10)), (55, Some(10)), (65, Some(10)), (75, None)]);
+    assert_eq!((way.held, way.queued), (0, 0));
+}
+
+#[test]
 fn a_full_queue_drops_the_tail() {
     let queue = Queue { packets: 3, ..Queue::default() };
     let mut by_packets = way(Impair { rate: 8_000_000, queue, ..Impair::default() });

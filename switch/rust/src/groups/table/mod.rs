@@ -421,6 +421,15 @@ impl Table {
         self.lose(owner);
     }
 
+    /// Forget those whose key says so.
+    pub(super) fn forget(&mut self, gone: impl Fn(&Key) -> bool) {
+        for at in 0..self.conns.len() as u32 {
+            if self.get(at).is_some_and(|conn| conn.key != Key::NONE && gone(&conn.key)) {
+                self.remove(at);
+            }
+        }
+    }
+
     /// Take its place in its line from a connection.
     pub(super) fn displace(&mut self, at: u32, hash: u32) {
         let bucket = self.bucket(hash);
