@@ -165,12 +165,21 @@ class ReferenceSwitch:
         self.storms[number].set(port.storm)
 
     def set_port(self, number: int, port: Port) -> None:
-        """Set a port up anew."""
+        """Set a port up anew. What it learned beyond a lower limit goes, the longest heard first."""
+        before = self.ports[number]
         self.ports[number] = port
         self.storms[number].set(port.storm)
         self._forget(lambda vlan, entry: entry.port == number and not port.mode.carries(vlan))
         if not port.up:
             self.flush(port=number)
+        elif port.mac_limit < before.mac_limit:
+            own = [
+                (e.heard, e.order, key)
+                for key, e in self.fdb.items()
+                if (e.port, e.kind) == (number, "learned")
+            ]
+            for _, _, key in sorted(own)[: max(0, len(own) - port.mac_limit)]:
+                del self.fdb[key]
 
     def remove_port(self, number: int) -> None:
         """Remove a port with its entries."""

@@ -174,7 +174,7 @@ async def test_a_network_that_takes_over_a_vlan_hears_nothing_that_was_on_its_wa
         await fabric.apply(topology(20, 10))
         with pytest.raises(trio.TooSlowError), trio.fail_after(60):
             await sink.receive()
-        assert drops(fabric, "left-right.a")["tx-no-carrier"] == 1
+        assert drops(fabric, "left-right.a")["tx-not-member"] == 1
 
 
 def run_once(folder: Path, seed: int) -> bytes:

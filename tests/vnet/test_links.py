@@ -176,8 +176,8 @@ def test_wrong_links_are_told(link: dict[str, Any], line: str) -> None:
 
 
 def test_status_tells_of_trees_in_80_columns() -> None:
-    def port(role: str, state: str) -> dict[str, str]:
-        return {"role": role, "state": state}
+    def port(role: str, state: str) -> dict[str, object]:
+        return {"role": role, "state": state, "refused": False}
 
     ports = {f"a-b-{n}.a": port("designated", "forwarding") for n in range(5)}
     ports["a-c.a"] = port("alternate", "discarding")
