@@ -112,9 +112,14 @@ pub fn settled(socket: impl AsFd) -> bool {
 /// Whether the socket is ready in that way, hung up or in error at this moment.
 fn look(socket: impl AsFd, events: libc::c_short) -> bool {
     let mut poll = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events, revents: 0 };
-    // SAFETY: one pollfd that lives through the call, which does not wait.
-    let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    n == 1 && poll.revents & (events | libc::POLLHUP | libc::POLLERR) != 0
+    loop {
+        // SAFETY: one pollfd that lives through the call, which does not wait.
+        let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        // A signal that is pending ends it without an answer all the same.
+        if n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return n == 1 && poll.revents & (events | libc::POLLHUP | libc::POLLERR) != 0;
+        }
+    }
 }
 
 /// The user that connected a unix socket.
