@@ -77,12 +77,13 @@ async def serve(topology: Topology, ready: Callable[[Fabric], None], sandbox: st
 
 def whole() -> None:
     """Import what a fabric has no need of before somebody asks for it. After an upgrade its files are another
-    version's, which need not fit what runs.
+    version's, which need not fit what runs. What can't be imported is told, and takes nobody's network down.
     """
-    for kind in KINDS.values():
-        kind.load()
-    importlib.import_module("vnet.echo")
-    importlib.import_module("vnet.sockets")
+    for module in (*(kind.where.partition(":")[0] for kind in KINDS.values()), "vnet.echo", "vnet.sockets"):
+        try:
+            importlib.import_module(module)
+        except Exception:
+            log.exception("%s can't be imported: nothing that needs it will work", module)
 
 
 def stopping() -> list[signal.Signals]:
